@@ -1,0 +1,522 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// An owner word is entry+1 | generation of the entry<<16.
+func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen<<16 }
+func ownerEntry(owner uint64) int            { return int(owner&0xffff) - 1 }
+
+func entryAt(i int) uint64 { return offEntries + uint64(i)*entrySize }
+
+// takeEntry claims a process entry and holds its lock for as long as the
+// handle is open. A dead process's entry is adopted before it is used (rule
+// D2).
+func (a *Arena) takeEntry() error {
+	l, err := a.b.locks()
+	if err != nil {
+		return err
+	}
+	for i := range maxEntries {
+		ok, err := l.tryLock(i)
+		if err == nil && ok {
+			ok, err = a.claimEntry(i)
+			if ok && err == nil {
+				a.lock = l
+				return nil
+			}
+			if e := l.unlock(i); err == nil {
+				err = e
+			}
+		}
+		if err != nil {
+			_ = l.close()
+			return err
+		}
+	}
+	_ = l.close()
+	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, maxEntries)
+}
+
+// claimEntry makes entry i, whose lock the caller holds, this handle's.
+func (a *Arena) claimEntry(i int) (bool, error) {
+	if a.Writable() {
+		if _, err := a.adoptEntry(i); err != nil {
+			return false, err
+		}
+	} else if a.ownsSlots(i) {
+		return false, nil // a dead writer's: for writers to adopt
+	} else {
+		a.releaseDeadPins(i)
+	}
+	e := entryAt(i)
+	gen := a.shared.Load(e+entryState)>>8 + 1
+	a.shared.Store(e+entryPid, uint64(os.Getpid()))
+	a.shared.Store(e+entryStarted, uint64(time.Now().UnixNano()))
+	var name [16]byte
+	copy(name[:], filepath.Base(os.Args[0]))
+	a.shared.Write(e+entryName, name[:])
+	flags := uint64(0)
+	if !a.Writable() {
+		flags = 1
+	}
+	a.shared.Store(e+entryFlags, flags)
+	a.shared.Store(e+entryState, gen<<8|1)
+	a.entry, a.owner = i, makeOwner(i, gen)
+	return true, nil
+}
+
+func (a *Arena) ownsSlots(entry int) bool {
+	for i := range maxSlots {
+		if ownerEntry(a.ro.Load(offOwners+uint64(i)*8)) == entry {
+			return true
+		}
+	}
+	return false
+}
+
+// leaveEntry gives the handle's entry up, when it owns nothing any more.
+func (a *Arena) leaveEntry() {
+	if a.lock == nil {
+		return
+	}
+	e := entryAt(a.entry)
+	a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
+	_ = a.lock.close()
+	a.lock = nil
+}
+
+// AdoptDead takes over from every dead process: its slots are put in order and
+// released, its pins dropped. It returns how many were dead. Whoever finds
+// another adopter at work on an entry leaves it alone and goes on (rule D4).
+func (a *Arena) AdoptDead() (int, error) {
+	if !a.Writable() || !a.CanPin() || !a.adopt.TryLock() {
+		return 0, nil
+	}
+	defer a.adopt.Unlock()
+	var l locker
+	defer func() {
+		if l != nil {
+			_ = l.close()
+		}
+	}()
+	dead := 0
+	for i := range maxEntries {
+		if i == a.entry || !a.taken(i) {
+			continue
+		}
+		if l == nil {
+			var err error
+			if l, err = a.b.locks(); err != nil {
+				return dead, err
+			}
+		}
+		ok, err := l.tryLock(i)
+		if err != nil {
+			return dead, err
+		}
+		if !ok {
+			continue
+		}
+		was, err := a.adoptEntry(i)
+		if e := l.unlock(i); err == nil {
+			err = e
+		}
+		if was {
+			dead++
+		}
+		if err != nil {
+			return dead, err
+		}
+	}
+	return dead, nil
+}
+
+// taken reports whether an entry is or was in use. Its state is in slots,
+// which readers can write; what counts for slots is their own owner word.
+func (a *Arena) taken(i int) bool {
+	return a.shared.Load(entryAt(i)+entryState)&0xff != 0
+}
+
+// adoptEntry adopts all that a dead process left under entry i, whose lock the
+// caller holds, and reports whether there was anything. It may die and be
+// called again by another.
+func (a *Arena) adoptEntry(i int) (bool, error) {
+	dead := a.taken(i)
+	var failed error
+	for j := range maxSlots {
+		word := offOwners + uint64(j)*8
+		if ownerEntry(a.ro.Load(word)) != i {
+			continue
+		}
+		dead = true
+		page, err := a.slotPage(j)
+		if err == nil && page != 0 {
+			var s *Slot
+			if s, err = a.loadSlot(j, page); err == nil {
+				err = s.recover()
+			}
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("adopting slot %d: %w", j, err))
+			continue
+		}
+		a.mem.Store(word, 0)
+	}
+	if failed != nil {
+		return dead, failed
+	}
+	a.releaseDeadPins(i)
+	if g := a.ro.Load(offGate); ownerEntry(g) == i {
+		a.mem.CAS(offGate, g, 0)
+	}
+	e := entryAt(i)
+	if dead {
+		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+entryPid))
+		a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
+	}
+	return dead, nil
+}
+
+// releaseDeadPins drops the snapshot pins of entry i, whose lock the caller
+// holds.
+func (a *Arena) releaseDeadPins(i int) {
+	for j := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
+		if ownerEntry(a.shared.Load(snapPin(j)+pinOwner)) == i {
+			a.releasePin(j)
+		}
+	}
+}
+
+// recover puts a dead process's slot in order, acting as the slot. Every step
+// finds the same if it is begun again.
+func (s *Slot) recover() error {
+	a := s.a
+	s.mayTakeReserve = true
+	defer func() { s.mayTakeReserve = false }()
+	if _, err := a.Limit(); err != nil {
+		return err
+	}
+	if s.head != 0 && s.tail == 0 {
+		s.setTail(s.head)
+	}
+	if err := s.checkLists(); err != nil {
+		return err
+	}
+
+	// The intent (rule C2): was it committed? The root word first, then the
+	// mark. Committed: tail, log, then the intent. Not: the intent first.
+	if node := a.ro.Load(s.base + slotIntent); node != 0 {
+		if err := s.checkEntry(s.base+slotIntent, node, classOf(rootSize)); err != nil {
+			return err
+		}
+		current := a.ro.Load(offRoot)&offMask == node
+		if current || a.ro.Load(node+rootSuperseded) != 0 {
+			tail := s.m.Word(s.base + slotIntentTail)
+			if err := s.checkTail(s.base+slotIntentTail, tail); err != nil {
+				return err
+			}
+			s.setTail(tail)
+			s.recoverRecord()
+			s.dropLog()
+		}
+		s.m.Store(s.base+slotIntent, 0)
+	}
+	s.unpin()
+
+	// A block that was being given back.
+	if w := s.m.Word(s.base + slotReturn); w != 0 {
+		off, c := w&offMask, int(w>>48)
+		if c >= numClasses || off < segments[0].first || off >= a.end.Load() {
+			return region.Corrupt(s.base+slotReturn, "block being given back", fmt.Sprintf("%#x", w), "a block")
+		}
+		s.redoReturn(c, off)
+		if s.mags[c] == off {
+			s.setMag(c, s.m.Word(s.base+slotReturnNext))
+		}
+		s.unlinkRetired(func(block uint64) bool { return block&^rootFlag == w })
+		s.m.SetWord(s.base+slotReturn, 0)
+	}
+
+	// Blocks that were being taken from a slab.
+	if at := a.ro.Load(s.base + slotRefillAt); at != 0 {
+		if err := s.recoverRefill(at); err != nil {
+			return err
+		}
+	}
+
+	s.recoverRecord()
+
+	// A set-aside page that changed hands, or was closed to be looked through.
+	for i, p := range s.aside {
+		if p != 0 && (!s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook)) {
+			s.setAside(i, 0, 0)
+		}
+	}
+	if p := s.m.Word(s.base + slotLook); p != 0 && !s.owns(p, pageChunk) {
+		s.setLook(0)
+	}
+	for c, p := range s.slabs {
+		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {
+			if st := a.page(p); st.state() == pageSlabShared && st.class() == c {
+				a.hint(p, hintOf(c))
+			}
+			s.setSlab(c, 0)
+		}
+	}
+
+	// A block on its way from one list to another stands in both; the last
+	// step is done here. In the log it wins over the magazine, whichever way
+	// it went: all of the log is freed next.
+	for i := range s.LogLen() {
+		if e := s.m.Word(s.logEntry(i)); e != 0 {
+			if c := int(e >> 48); c < numClasses && s.mags[c] == e&offMask {
+				s.setMag(c, s.m.Word(s.mags[c]+8))
+			}
+		}
+	}
+	s.unlinkRetired(func(block uint64) bool {
+		if c := int(block >> 48 & 0xff); c < numClasses && s.mags[c] == block&offMask {
+			return true
+		}
+		for _, p := range s.aside {
+			if p == 0 {
+				continue
+			}
+			if n := s.m.Word(p + chunkCount); n > 0 && n <= chunkCap && s.m.Word(p+chunkEntries+(n-1)*chunkEntry) == block {
+				return true
+			}
+		}
+		return false
+	})
+
+	s.rollback(0)
+	if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
+		return err
+	}
+	return nil
+}
+
+// owns reports whether a page is in a state that makes it this slot's.
+func (s *Slot) owns(p uint64, state int) bool {
+	if s.a.checkPages(s.base, "", p, 1) != nil {
+		return false
+	}
+	st := s.a.page(p)
+	return st.state() == state && st.owner() == s.idx
+}
+
+// unlinkRetired takes the block at the queue's head, and the last one of the
+// page that is being looked through, off if gone says that it went elsewhere.
+func (s *Slot) unlinkRetired(gone func(block uint64) bool) {
+	if s.head != s.tail {
+		if page, i := s.head&^(pageSize-1), s.head&(pageSize-1); i < chunkCap && gone(s.m.Word(page+chunkEntries+i*chunkEntry)) {
+			s.setHead(s.head + 1)
+		}
+	}
+	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) {
+		if n := s.m.Word(p + chunkCount); n > 0 && n <= chunkCap && gone(s.m.Word(p+chunkEntries+(n-1)*chunkEntry)) {
+			s.m.SetWord(p+chunkCount, n-1)
+		}
+	}
+}
+
+// recoverRefill finishes a refill whose bits were set; without them, nothing
+// was taken.
+func (s *Slot) recoverRefill(at uint64) error {
+	a := s.a
+	mask := s.m.Word(s.base + slotRefillMask)
+	for c, p := range s.slabs {
+		if p == 0 || !s.owns(p, pageSlabOwned) || a.page(p).class() != c {
+			continue
+		}
+		d := desc(p) + descBitmap
+		if at < d || at >= d+32 || at%8 != 0 {
+			continue
+		}
+		i := int(at-d) / 8
+		if mask == 0 || mask&^slabMask(c, i) != 0 {
+			break
+		}
+		if a.ro.Load(at)&mask == mask {
+			s.finishRefill(p, c, i, mask)
+		}
+		s.m.Store(s.base+slotRefillAt, 0)
+		return nil
+	}
+	return region.Corrupt(s.base+slotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
+}
+
+// recoverRecord finishes what the page record says. Whether the pages are
+// linked into the slot decides.
+func (s *Slot) recoverRecord() {
+	a := s.a
+	rec := s.m.Word(s.base + slotRec)
+	if rec == 0 {
+		return
+	}
+	p, kind := rec&^(pageSize-1), rec&(pageSize-1)
+	n := s.m.Word(s.base + slotRecPages)
+	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
+	if a.checkPages(s.base+slotRec, "", p, n) == nil && !s.linked(p) {
+		switch kind {
+		case recClaim:
+			for i := range n {
+				q := p + i*pageSize
+				if st := a.page(q); !st.free() && st.owner() == s.idx && st.gen() == gen {
+					a.mem.Store(desc(q)+descInfo, 0)
+					a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
+					a.hint(q, hintFree)
+				}
+			}
+		case recFree:
+			s.redoFree()
+		case recTake:
+			st := a.page(p)
+			if st.gen() == headGen && st.owner() == s.idx {
+				switch st.state() {
+				case pageSlabOwned:
+					a.mem.Store(desc(p)+descState, uint64(makeState(pageSlabShared, st.class(), 0, headGen+1)))
+				case pageChunk:
+					a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, headGen+1)))
+				}
+			}
+			switch st := a.page(p); st.state() {
+			case pageSlabShared:
+				a.hint(p, hintOf(st.class()))
+			case pageChunkShared:
+				a.hint(p, hintChunk)
+			}
+		}
+	}
+	s.endRecord()
+}
+
+// linked reports whether a page is part of the slot's structures.
+func (s *Slot) linked(p uint64) bool {
+	for _, q := range s.slabs {
+		if q == p {
+			return true
+		}
+	}
+	for _, q := range s.aside {
+		if q == p {
+			return true
+		}
+	}
+	for _, q := range s.logs {
+		if q == p {
+			return true
+		}
+	}
+	if s.head&^(pageSize-1) == p || s.tail&^(pageSize-1) == p || s.m.Word(s.base+slotLook) == p {
+		return true
+	}
+	run := func(block uint64) bool { return block&offMask == p && block>>48&0xff >= classPage }
+	for i := range s.LogLen() {
+		if run(s.m.Word(s.logEntry(i))) {
+			return true
+		}
+	}
+	if s.head != s.tail {
+		if page, i := s.head&^(pageSize-1), s.head&(pageSize-1); i < chunkCap && run(s.m.Word(page+chunkEntries+i*chunkEntry)) {
+			return true
+		}
+	}
+	if l := s.m.Word(s.base + slotLook); l != 0 && s.owns(l, pageChunk) {
+		if n := s.m.Word(l + chunkCount); n > 0 && n <= chunkCap && run(s.m.Word(l+chunkEntries+(n-1)*chunkEntry)) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTail verifies a position in a queue.
+func (s *Slot) checkTail(at, pos uint64) error {
+	if pos == 0 {
+		return nil
+	}
+	if pos&(pageSize-1) > chunkCap {
+		return region.Corrupt(at, "position in a queue", pos, "a page and an index")
+	}
+	return s.a.checkPages(at, "page of a queue", pos&^(pageSize-1), 1)
+}
+
+// checkLists verifies what the slot's page says before anything is done by it.
+func (s *Slot) checkLists() error {
+	if err := s.checkTail(s.base+slotQueueHead, s.head); err != nil {
+		return err
+	}
+	if err := s.checkTail(s.base+slotQueueTail, s.tail); err != nil {
+		return err
+	}
+	if n := s.logTop & (pageSize - 1); n > slotLogCap && n > logCap || len(s.logs) == 0 && n > slotLogCap {
+		return region.Corrupt(s.base+slotLogTop, "entries of a log", n, "fewer")
+	}
+	for i := range s.LogLen() {
+		at := s.logEntry(i)
+		e := s.m.Word(at)
+		if e == 0 {
+			continue
+		}
+		off, c := e&offMask, int(e>>48)
+		if c == classPage {
+			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
+				return err
+			}
+		} else if err := s.checkEntry(at, off, c); err != nil {
+			return err
+		}
+	}
+	for c, b := range s.mags {
+		if b != 0 && s.m.Word(s.base+slotReturn) != b|uint64(c)<<48 {
+			if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Close gives up all that the handle owns: at once, or, for what transactions
+// under way use, when they end. The memory stays mapped for as long as the
+// Arena can be reached.
+func (a *Arena) Close() error {
+	if a.closed.Swap(true) {
+		return nil
+	}
+	if !a.CanPin() {
+		return a.b.close()
+	}
+	a.dropPins()
+	return a.leave()
+}
+
+// leave releases the idle slots of a closed handle, and with the last one the
+// handle's entry.
+func (a *Arena) leave() error {
+	p := &a.slots
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var failed error
+	for s := p.takeMore(); s != nil; s = p.takeMore() {
+		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
+			failed = errors.Join(failed, err)
+		}
+		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
+		p.owned--
+	}
+	p.freed.Broadcast()
+	if p.owned == 0 && a.lock != nil {
+		a.leaveEntry()
+		failed = errors.Join(failed, a.b.close())
+	}
+	return failed
+}

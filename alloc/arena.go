@@ -1,0 +1,239 @@
+package alloc
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Arena is one open handle on a store's memory. Its methods may be called from
+// many goroutines; a Slot, which comes from it, belongs to one at a time.
+type Arena struct {
+	mem    region.Mem // data, read-write; without memory in a read-only handle
+	ro     region.Mem // data, read-only
+	shared region.Mem // slots, read-write; without memory where that is not permitted
+	b      backing
+	log    *slog.Logger
+
+	super superblock
+	end   atomic.Uint64 // what of data is known to be touchable
+
+	entry int // own process entry, -1 without one
+	owner uint64
+	lock  locker // holds the entry
+
+	slots  slotPool
+	pins   pinTable
+	pages  pageCursor
+	adopt  sync.Mutex // one adoption at a time in this handle
+	closed atomic.Bool
+
+	lastGate atomic.Uint64 // gate that was waited for long enough
+
+	held   atomic.Uint64 // bytes set aside since dead pins were looked for
+	testAt atomic.Uint64 // how many before they are looked for again
+}
+
+// attach checks the mapped files and takes a process entry.
+func (a *Arena) attach() error {
+	a.entry = -1
+	a.slots.freed.L = &a.slots.mu
+	a.testAt.Store(testPinsBytes)
+	size, err := a.b.size()
+	if err != nil {
+		return err
+	}
+	if size < offTable || a.ro.Size() < MinSize {
+		return region.Corrupt(0, "size of data", size, fmt.Sprintf("at least %d", offTable))
+	}
+	if a.super, err = decodeSuper(a.ro.AppendTo(nil, offSuper, superSize)); err != nil {
+		return err
+	}
+	if a.super.maxSize != a.ro.Size() {
+		return region.Corrupt(24, "maximum size", a.super.maxSize, fmt.Sprint(a.ro.Size()))
+	}
+	if _, err := a.Limit(); err != nil {
+		return err
+	}
+	if !a.shared.Valid() {
+		return nil
+	}
+	id, err := decodeSlotsSuper(a.shared.AppendTo(nil, offSlotsSuper, slotsSuperSize))
+	if err != nil {
+		return err
+	}
+	if id != a.super.id {
+		return fmt.Errorf("%w: data belongs to store %v and slots to store %v", region.ErrCorrupt, a.super.id, id)
+	}
+	if err := a.takeEntry(); err != nil {
+		return err
+	}
+	if a.Writable() {
+		if _, err := a.AdoptDead(); err != nil {
+			a.leaveEntry()
+			return err
+		}
+		a.countReserve()
+	}
+	return nil
+}
+
+// Closed reports whether Close was called.
+func (a *Arena) Closed() bool { return a.closed.Load() }
+
+// Writable reports whether the handle can write data.
+func (a *Arena) Writable() bool { return a.mem.Valid() }
+
+// CanPin reports whether the handle can pin versions, for which it needs write
+// permission on slots.
+func (a *Arena) CanPin() bool { return a.entry >= 0 }
+
+// Mem is the read-only view of data.
+func (a *Arena) Mem() *region.Mem { return &a.ro }
+
+// Seed is the key of the store's hash.
+func (a *Arena) Seed() (k0, k1 uint64) { return a.super.seed[0], a.super.seed[1] }
+
+// MaxSize is the most that data can grow to, in bytes.
+func (a *Arena) MaxSize() uint64 { return a.super.maxSize }
+
+// ID names the store.
+func (a *Arena) ID() string { return a.super.id.String() }
+
+// Created is when the store was made, in Unix nanoseconds.
+func (a *Arena) Created() int64 { return a.super.created }
+
+// FileBytes is the present length of data.
+func (a *Arena) FileBytes() uint64 { return a.ro.Load(offEnd) }
+
+// Punched reports whether holes have been punched into data. Reading one makes
+// memory appear behind it, which can fault when there is none left; an
+// optimistic reader, who may be led to one, guards itself then.
+func (a *Arena) Punched() bool { return a.ro.Load(offPunched) != 0 }
+
+// Limit returns how much of data may be touched: the end that was published,
+// as far as the file really reaches.
+//
+// Rule R1: a reader calls it after it has read the root word.
+func (a *Arena) Limit() (uint64, error) {
+	end := a.ro.Load(offEnd)
+	if end == a.end.Load() {
+		return end, nil
+	}
+	return a.checkEnd(end)
+}
+
+// checkEnd verifies an end that was not seen before: it comes from shared
+// memory, and a wrong one would make readers touch what is not there.
+func (a *Arena) checkEnd(end uint64) (uint64, error) {
+	known := a.end.Load()
+	size, err := a.b.size()
+	if err != nil {
+		return known, err
+	}
+	if end > min(size, a.ro.Size()) || end < segments[0].first || end%pageSize != 0 {
+		return known, region.Corrupt(offEnd, "end of the used file", end,
+			fmt.Sprintf("a multiple of %d from %d to the file's size %d", pageSize, segments[0].first, min(size, a.ro.Size())))
+	}
+	for end > known && !a.end.CompareAndSwap(known, end) {
+		known = a.end.Load()
+	}
+	return max(end, known), nil
+}
+
+// A Glance is what an optimistic reader notes before it reads.
+type Glance struct {
+	horizon uint64
+	word    uint64
+	end     uint64
+}
+
+// Glance begins an optimistic read: the horizon, then the root, then the end
+// (rules R2 and R1).
+func (a *Arena) Glance() (Glance, error) {
+	g := Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot)}
+	g.end = a.ro.Load(offEnd)
+	if g.end != a.end.Load() {
+		end, err := a.checkEnd(g.end)
+		if err != nil {
+			return g, err
+		}
+		g.end = end
+	}
+	return g, nil
+}
+
+// Root is the offset of the root node that was glanced at, confined to what
+// can be touched.
+func (g Glance) Root() uint64 { return min(g.word&offMask&^7, g.end-rootSize) }
+
+// End is how much of data may be touched.
+func (g Glance) End() uint64 { return g.end }
+
+// Held reports whether nothing that was reachable from the root can have been
+// reused since the Glance (rule R2). What was read in between is true then, and
+// worthless otherwise.
+func (a *Arena) Held(g Glance) bool {
+	region.LoadFence()
+	h := a.ro.Load(offHorizon)
+	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff
+}
+
+// VersionOf returns the version that was glanced at, if Held.
+func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word) }
+
+// Version returns the current version. It reads the root word and the horizon
+// only, both of which are always there.
+func (a *Arena) Version() uint64 {
+	for {
+		h := a.ro.Load(offHorizon)
+		v := versionAt(h, a.ro.Load(offRoot))
+		if a.ro.Load(offHorizon) <= v {
+			return v
+		}
+	}
+}
+
+// versionAt is the least version from h on that agrees with a root word's tag
+// (rule P1).
+func versionAt(h, word uint64) uint64 { return h + (word>>48-h)&0xffff }
+
+// Root is a pinned version and its root node.
+type Root struct {
+	Off     uint64
+	Version uint64
+}
+
+// PayloadOff is where the root node's payload of PayloadWords words lies.
+func (r Root) PayloadOff() uint64 { return r.Off + rootPayload }
+
+// PayloadWords is how many words a root node has for the layer above.
+const PayloadWords = (rootSize - rootPayload) / 8
+
+// PayloadAt is the offset of the payload of the root node at off.
+func PayloadAt(off uint64) uint64 { return off + rootPayload }
+
+// payloadRoot checks the root node of a pinned version.
+func (a *Arena) rootNode(word, version uint64) (Root, error) {
+	off := word & offMask
+	limit, err := a.Limit()
+	if err != nil {
+		return Root{}, err
+	}
+	if off%8 != 0 || off < segments[0].first || off > limit-rootSize {
+		return Root{}, region.Corrupt(offRoot, "root word", fmt.Sprintf("%#x", word), fmt.Sprintf("an offset below %d", limit))
+	}
+	if birth := a.ro.Word(off + rootBirth); birth != version {
+		return Root{}, region.Corrupt(off, "birth of the root node", birth, fmt.Sprint(version))
+	}
+	return Root{off, version}, nil
+}
+
+func (a *Arena) debug(msg string, args ...any) {
+	if a.log != nil {
+		a.log.Info(msg, args...)
+	}
+}

@@ -1,0 +1,39 @@
+package alloc
+
+import "errors"
+
+// A backing is where a store's two memories live: files, or the Go heap in
+// tests of one process. It belongs to one handle.
+type backing interface {
+	// back gives n bytes at off memory behind them, so that touching them
+	// cannot fail, and makes the file at least off+n long.
+	back(off, n uint64) error
+	// punch gives the memory behind n bytes back; they read as zeros.
+	punch(off, n uint64) error
+	// size is the present length of data in bytes.
+	size() (uint64, error)
+	// allocated is the memory behind data and slots, in bytes.
+	allocated() (uint64, error)
+	// locks opens the lock file anew: locks of one opening never conflict
+	// with each other (rule D1).
+	locks() (locker, error)
+	close() error
+}
+
+// A locker holds exclusive locks on process entries until it is closed or its
+// process dies.
+type locker interface {
+	tryLock(entry int) (bool, error)
+	unlock(entry int) error
+	close() error
+}
+
+// Errors of this package; package shm wraps them with what was being done.
+var (
+	ErrFull             = errors.New("store is full")
+	ErrTooManyProcesses = errors.New("too many processes")
+	ErrTooManyPins      = errors.New("too many snapshots")
+	ErrClosed           = errors.New("store is closed")
+	ErrReadOnly         = errors.New("store is read-only")
+	ErrVersion          = errors.New("another format version")
+)

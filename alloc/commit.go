@@ -1,0 +1,175 @@
+package alloc
+
+// Begin pins the current version and starts a transaction upon it. End must
+// follow, whether or not the transaction commits.
+func (s *Slot) Begin() (Root, error) {
+	word, version := s.a.pinVersionAt(slotPin(s.idx))
+	root, err := s.a.rootNode(word, version)
+	if err != nil {
+		s.unpin()
+		return Root{}, err
+	}
+	s.root = root
+	s.retired = s.retired[:0]
+	s.delta = 0
+	return root, nil
+}
+
+// Abort frees what the transaction has allocated, but for the first keep
+// blocks of its log, and forgets what it has retired. The blocks that are kept
+// are marked as the transaction's own again.
+func (s *Slot) Abort(keep uint64) {
+	s.rollback(keep)
+	s.retired = s.retired[:0]
+	s.delta = 0
+	for i := range keep {
+		entry := s.m.Word(s.logEntry(i))
+		s.m.Store(entry&offMask, s.mark|i)
+		if c := int(entry >> 48); c == classRun {
+			s.delta += int64(s.a.runPages(entry&offMask)) << pageShift
+		} else {
+			s.delta += int64(classes[c].size)
+		}
+	}
+}
+
+// End unpins the transaction's version.
+func (s *Slot) End() { s.unpin() }
+
+func (s *Slot) unpin() { s.a.shared.Store(slotPin(s.idx)+pinVersion, 0) }
+
+// Commit publishes a new root node with the payload in place of the one that
+// Begin found. If another commit came first it returns false with everything
+// still in the log: the caller calls Abort, then Begin, and builds anew, or
+// gives up. An error leaves the transaction the same way.
+//
+// The steps, who can see them, and what a death leaves (rules C1 to C3):
+//
+//  1. The root node is built; all of the transaction is in the log. Dead: the
+//     log's blocks are freed.
+//  2. The list of what is replaced is written beyond the queue's tail. Nobody
+//     reads there. Dead: as before.
+//  3. Births are stamped over the marks. Dead: as before, the log knows.
+//  4. The intent: first the queue's tail to be, then the new root. From here
+//     on reclaimers spare the new root, and an adopter judges by it. Dead:
+//     the root is not current and not superseded, so it was not committed.
+//  5. The old root is marked as superseded: whoever intended the old one has
+//     committed it. Every successor does so before its CAS. Dead: as before;
+//     the mark is harmless, for the old root is published.
+//  6. The CAS publishes everything. Dead: the root word, or the mark that its
+//     successor left, tells that it was committed, and the adopter does 7.
+//  7. The queue's tail moves (to an absolute value), the log is emptied, the
+//     intent is dropped. Dead: done again.
+func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
+	a, old := s.a, s.root
+	version := old.Version + 1
+
+	node, err := s.Alloc(rootSize) // 1
+	if err != nil {
+		return false, err
+	}
+	s.m.SetWord(node+rootSuperseded, 0)
+	for i, w := range payload {
+		s.m.SetWord(node+rootPayload+uint64(i)*8, w)
+	}
+	s.Retire(old.Off, rootSize)
+	s.retired[len(s.retired)-1].block |= rootFlag
+
+	tail, err := s.enqueue(version) // 2
+	if err != nil {
+		return false, err
+	}
+	if horizon := a.ro.Load(offHorizon); version-horizon >= 1<<15 {
+		a.mem.Max(offHorizon, version-1<<10) // rule P1: the tag must not wrap
+	}
+
+	for i := range s.LogLen() { // 3
+		if entry := s.m.Word(s.logEntry(i)); entry != 0 && entry>>48 != classPage {
+			s.m.SetWord(entry&offMask, version)
+		}
+	}
+
+	s.m.SetWord(s.base+slotIntentTail, tail) // 4
+	s.m.Store(s.base+slotIntent, node)
+
+	s.m.Store(old.Off+rootSuperseded, 1) // 5
+
+	won := a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6
+	if !won {
+		s.m.Store(s.base+slotIntent, 0)
+		return false, nil
+	}
+
+	s.setTail(tail) // 7
+	s.dropLog()
+	s.m.Store(s.base+slotIntent, 0)
+
+	for _, r := range s.retired {
+		s.retiredBytes += r.size
+	}
+	s.commits++
+	s.root = Root{node, version}
+	return true, nil
+}
+
+// enqueue writes the retired blocks beyond the queue's tail and returns what
+// the tail will be. New pages of the queue are in the log until then, and a
+// page's link to the next is believed only once the tail is beyond it (rule
+// C7).
+func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
+	if s.tail == 0 {
+		if err := s.startQueue(); err != nil {
+			return 0, err
+		}
+	}
+	tail = s.tail
+	for _, r := range s.retired {
+		page, i := tail&^(pageSize-1), tail&(pageSize-1)
+		if i == chunkCap {
+			if s.logFull() {
+				if err := s.growLog(); err != nil {
+					return 0, err
+				}
+			}
+			p, err := s.claimPages(1)
+			if err != nil {
+				return 0, err
+			}
+			s.become(p, 1, pageChunk, 0)
+			s.pushLog(p | classPage<<48)
+			s.endRecord()
+			s.m.SetWord(p+chunkNext, 0)
+			s.m.SetWord(page+chunkNext, p)
+			page, i, tail = p, 0, p
+		}
+		e := page + chunkEntries + i*chunkEntry
+		s.m.SetWord(e, r.block)
+		s.m.SetWord(e+8, version)
+		tail++
+	}
+	return tail, nil
+}
+
+// startQueue gives the slot an empty queue.
+func (s *Slot) startQueue() error {
+	p, err := s.claimPages(1)
+	if err != nil {
+		return err
+	}
+	s.become(p, 1, pageChunk, 0)
+	s.m.SetWord(p+chunkNext, 0)
+	s.setHead(p)
+	s.setTail(p)
+	s.endRecord()
+	return nil
+}
+
+func (s *Slot) setHead(h uint64) {
+	s.head = h
+	s.m.SetWord(s.base+slotQueueHead, h)
+}
+
+func (s *Slot) setTail(t uint64) {
+	s.tail = t
+	s.m.SetWord(s.base+slotQueueTail, t)
+}

@@ -1,0 +1,470 @@
+package alloc
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// The files of a store, and the prefix of what is not one yet.
+const (
+	nameData  = "data"
+	nameSlots = "slots"
+	tmpPrefix = "tmp-"
+)
+
+// Options for Open. Package shm documents them for users.
+type Options struct {
+	ReadOnly  bool
+	MustExist bool
+	Exclusive bool
+	Mode      fs.FileMode
+	MaxSize   uint64
+	HugePages bool
+	Logger    *slog.Logger
+}
+
+// Open opens the store in a directory, creating it when it is missing.
+func Open(path string, o Options) (*Arena, error) {
+	if o.Mode == 0 {
+		o.Mode = 0o600
+	}
+	o.MustExist = o.MustExist || o.ReadOnly
+	dir, err := openDir(path, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFS(path); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	a, err := openFiles(dir, o)
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func openDir(path string, o Options) (*os.Root, error) {
+	dir, err := os.OpenRoot(path)
+	if err == nil || o.MustExist || !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
+	}
+	// Who may read the files may search the directory.
+	if err := os.Mkdir(path, o.Mode|o.Mode>>2&0o111); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.OpenRoot(path)
+}
+
+// networkFS is the file systems on which processes of different hosts see one
+// file, or on which mappings of one host are not coherent.
+var networkFS = map[uint32]string{
+	unix.NFS_SUPER_MAGIC:   "nfs",
+	unix.SMB_SUPER_MAGIC:   "smb",
+	unix.CIFS_SUPER_MAGIC:  "cifs",
+	unix.SMB2_SUPER_MAGIC:  "smb2",
+	unix.CODA_SUPER_MAGIC:  "coda",
+	unix.AFS_SUPER_MAGIC:   "afs",
+	unix.AFS_FS_MAGIC:      "afs",
+	unix.V9FS_MAGIC:        "9p",
+	unix.CEPH_SUPER_MAGIC:  "ceph",
+	unix.OCFS2_SUPER_MAGIC: "ocfs2",
+	unix.FUSE_SUPER_MAGIC:  "fuse",
+	0x01161970:             "gfs2",
+	0x0bd00bd0:             "lustre",
+	0x47504653:             "gpfs",
+}
+
+func checkFS(path string) error {
+	var st unix.Statfs_t
+	for {
+		if err := unix.Statfs(path, &st); err == nil {
+			break
+		} else if err != unix.EINTR {
+			return &fs.PathError{Op: "statfs", Path: path, Err: err}
+		}
+	}
+	return refuseFS(uint32(st.Type))
+}
+
+func refuseFS(magic uint32) error {
+	if name, bad := networkFS[magic]; bad {
+		return fmt.Errorf("found a file system of type %s, expected a local one such as tmpfs, ext4, xfs or btrfs: %w", name, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// files is the backing of a store in a directory.
+type files struct {
+	dir  *os.Root
+	data *os.File
+	maps *mappings
+}
+
+func openFiles(dir *os.Root, o Options) (*Arena, error) {
+	data, err := dir.OpenFile(nameData, openFlag(o), 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !o.MustExist:
+		made, err := create(dir, o)
+		if err != nil {
+			return nil, fmt.Errorf("creating: %w", err)
+		}
+		if !made && o.Exclusive {
+			return nil, fs.ErrExist
+		}
+		if data, err = dir.OpenFile(nameData, openFlag(o), 0); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case o.Exclusive:
+		_ = data.Close()
+		return nil, fs.ErrExist
+	}
+	a, err := mapFiles(dir, data, o)
+	if err != nil {
+		_ = data.Close()
+	}
+	return a, err
+}
+
+func openFlag(o Options) int {
+	if o.ReadOnly {
+		return os.O_RDONLY
+	}
+	return os.O_RDWR
+}
+
+// mappedBytes is the address space that handles of this process take.
+var mappedBytes atomic.Int64
+
+func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
+	if st, err := data.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() || st.Size() < offTable {
+		return nil, region.Corrupt(0, "size of data (not a store?)", st.Size(), fmt.Sprintf("at least %d", offTable))
+	}
+	head := make([]byte, superSize)
+	if _, err := data.ReadAt(head, 0); err != nil {
+		return nil, err
+	}
+	super, err := decodeSuper(head)
+	if err != nil {
+		return nil, err
+	}
+	// A closed handle's address space stays taken until the handle is garbage:
+	// a reader may be in the middle of it. Many handles opened and closed in a
+	// row would use it up before the collector sees a need.
+	if mappedBytes.Load() > 16<<40 {
+		runtime.GC()
+	}
+	f := &files{dir: dir, data: data}
+	a := &Arena{b: f, log: o.Logger}
+	m := &mappings{}
+	fail := func(err error) (*Arena, error) {
+		m.unmap()
+		return nil, err
+	}
+	if a.ro, err = region.Map(data, super.maxSize, false); err != nil {
+		return fail(err)
+	}
+	m.add(a.ro)
+	if !o.ReadOnly {
+		if a.mem, err = region.Map(data, super.maxSize, true); err != nil {
+			return fail(err)
+		}
+		m.add(a.mem)
+	}
+	if o.HugePages {
+		for _, v := range []*region.Mem{&a.ro, &a.mem} {
+			if v.Valid() {
+				if err := v.AdviseHuge(); err != nil {
+					return fail(fmt.Errorf("advising huge pages: %w", err))
+				}
+			}
+		}
+	}
+	slots, err := dir.OpenFile(nameSlots, os.O_RDWR, 0)
+	switch {
+	case o.ReadOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)):
+		// Get works without.
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(fmt.Errorf("%w: there is data but no slots beside it", region.ErrCorrupt))
+	case err != nil:
+		return fail(err)
+	default:
+		defer func() { _ = slots.Close() }()
+		if st, err := slots.Stat(); err != nil {
+			return fail(err)
+		} else if !st.Mode().IsRegular() || st.Size() < slotsSize {
+			return fail(region.Corrupt(0, "size of slots", st.Size(), fmt.Sprintf("at least %d", slotsSize)))
+		}
+		if a.shared, err = region.Map(slots, slotsSize, true); err != nil {
+			return fail(err)
+		}
+		m.add(a.shared)
+	}
+	if err := a.attach(); err != nil {
+		return fail(err)
+	}
+	f.maps = m
+	runtime.AddCleanup(a, func(m *mappings) { m.unmap() }, m)
+	return a, nil
+}
+
+// mappings is what must be unmapped when a handle is garbage.
+type mappings struct{ all []region.Mem }
+
+func (m *mappings) add(v region.Mem) {
+	m.all = append(m.all, v)
+	mappedBytes.Add(int64(v.Size()))
+}
+
+func (m *mappings) unmap() {
+	for i := range m.all {
+		mappedBytes.Add(-int64(m.all[i].Size()))
+		_ = m.all[i].Unmap()
+	}
+	m.all = nil
+}
+
+func (f *files) back(off, n uint64) error { return fallocate(f.data, 0, off, n) }
+
+func (f *files) punch(off, n uint64) error {
+	return fallocate(f.data, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+}
+
+func fallocate(f *os.File, mode uint32, off, n uint64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), mode, int64(off), int64(n))
+		switch {
+		case err == nil:
+			return nil
+		case err == unix.EINTR:
+			continue
+		case err == unix.ENOSPC || err == unix.EDQUOT || err == unix.EFBIG:
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		return fmt.Errorf("backing %d bytes at %d of %s: %w", n, off, f.Name(), err)
+	}
+}
+
+func (f *files) size() (uint64, error) {
+	st, err := f.data.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return uint64(st.Size()), nil
+}
+
+func (f *files) allocated() (uint64, error) {
+	var sum uint64
+	for _, name := range []string{nameData, nameSlots} {
+		st, err := f.dir.Stat(name)
+		if err != nil {
+			return 0, err
+		}
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			sum += uint64(sys.Blocks) * 512
+		}
+	}
+	return sum, nil
+}
+
+// close lets go of the files. Where they were mapped there are zeros from now
+// on, for readers that have not noticed yet: their last look at the horizon
+// tells them.
+func (f *files) close() error {
+	var failed error
+	for i := range f.maps.all {
+		failed = errors.Join(failed, f.maps.all[i].Detach())
+	}
+	return errors.Join(failed, f.data.Close(), f.dir.Close())
+}
+
+// locks opens slots for its locks alone: a lock of an opening that is also
+// mapped would outlive its closing.
+func (f *files) locks() (locker, error) {
+	l, err := f.dir.OpenFile(nameSlots, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return (*fileLocker)(l), nil
+}
+
+type fileLocker os.File
+
+func (l *fileLocker) tryLock(entry int) (bool, error) {
+	err := ofdLock((*os.File)(l), unix.F_WRLCK, int64(entry), 1)
+	if err == unix.EAGAIN || err == unix.EACCES {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("locking entry %d: %w", entry, err)
+	}
+	return true, nil
+}
+
+func (l *fileLocker) unlock(entry int) error {
+	if err := ofdLock((*os.File)(l), unix.F_UNLCK, int64(entry), 1); err != nil {
+		return fmt.Errorf("unlocking entry %d: %w", entry, err)
+	}
+	return nil
+}
+
+func (l *fileLocker) close() error { return (*os.File)(l).Close() }
+
+func ofdLock(f *os.File, kind int16, start, length int64) error {
+	for {
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: start, Len: length})
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// create makes the files of an empty store: each under a temporary name, then
+// linked without replacement, slots before data (rule D5). So data is there
+// only when all is, and of several creators one wins and the others use what
+// it made. A creator that died leaves temporary files, which the next one
+// removes, and perhaps slots, which it uses. It reports whether the data is
+// this creator's.
+func create(dir *os.Root, o Options) (bool, error) {
+	names, err := readNames(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if name != nameData && name != nameSlots && !strings.HasPrefix(name, tmpPrefix) {
+			return false, fmt.Errorf("%w: not a store: found %q in the directory, expected it to be empty or to hold %q and %q",
+				region.ErrCorrupt, name, nameData, nameSlots)
+		}
+	}
+	var random [32]byte
+	_, _ = rand.Read(random[:])
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
+	id := storeID{word(0), word(1)}
+
+	_, err = build(dir, nameSlots, o.Mode, func(f *os.File) error {
+		if err := fallocate(f, 0, 0, slotsSize); err != nil {
+			return err
+		}
+		_, err := f.WriteAt(encodeSlotsSuper(id), offSlotsSuper)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if id, err = readID(dir); err != nil {
+		return false, err
+	}
+
+	maxSize := o.MaxSize
+	if maxSize == 0 {
+		maxSize = 64 << 30
+	}
+	maxSize = min(max(roundUp(maxSize, 64<<10), MinSize), MaxSize)
+	super := superblock{maxSize: maxSize, hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: id, created: time.Now().UnixNano()}
+	made, err := build(dir, nameData, o.Mode, func(f *os.File) error {
+		m, err := region.Map(f, MinSize, true)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = m.Unmap() }()
+		return format(m, &files{data: f}, super)
+	})
+	if err != nil {
+		return false, err
+	}
+	sweepTemps(dir, names)
+	return made, nil
+}
+
+// build makes a file under a temporary name and gives it its own, unless there
+// is one already. The temporary file is locked while its maker lives.
+func build(dir *os.Root, name string, mode fs.FileMode, fill func(*os.File) error) (made bool, err error) {
+	if _, err := dir.Stat(name); err == nil {
+		return false, nil
+	}
+	for {
+		var random [8]byte
+		_, _ = rand.Read(random[:])
+		tmp := fmt.Sprintf("%s%s-%x", tmpPrefix, name, random)
+		f, err := dir.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return false, err
+		}
+		err = ofdLock(f, unix.F_WRLCK, 0, 0)
+		if err == nil {
+			err = fill(f)
+		}
+		if err == nil {
+			err = dir.Link(tmp, name)
+		}
+		_ = dir.Remove(tmp)
+		_ = f.Close()
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, fs.ErrExist):
+			return false, nil
+		case errors.Is(err, fs.ErrNotExist):
+			continue // swept between its creation and its lock
+		}
+		return false, err
+	}
+}
+
+// sweepTemps removes the temporary files of creators that died.
+func sweepTemps(dir *os.Root, names []string) {
+	for _, name := range names {
+		if !strings.HasPrefix(name, tmpPrefix) {
+			continue
+		}
+		f, err := dir.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if ofdLock(f, unix.F_WRLCK, 0, 0) == nil {
+			_ = dir.Remove(name)
+		}
+		_ = f.Close()
+	}
+}
+
+func readNames(dir *os.Root) ([]string, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Readdirnames(-1)
+}
+
+func readID(dir *os.Root) (storeID, error) {
+	f, err := dir.Open(nameSlots)
+	if err != nil {
+		return storeID{}, err
+	}
+	defer func() { _ = f.Close() }()
+	b := make([]byte, slotsSuperSize)
+	if _, err := f.ReadAt(b, offSlotsSuper); err != nil {
+		return storeID{}, fmt.Errorf("reading slots: %w", err)
+	}
+	return decodeSlotsSuper(b)
+}

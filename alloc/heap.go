@@ -1,0 +1,186 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Heap is a store on the Go heap, for tests: several handles of one process
+// attach to it as several processes attach to files, and a handle can be made
+// to die as a process dies.
+type Heap struct {
+	data, slots []uint64
+
+	mu     sync.Mutex
+	locked map[int]*heapLocker // by entry
+	backed []bool              // by page
+	pages  int                 // of which backed
+	limit  int                 // pages that may be backed, 0 = any number
+}
+
+// NewHeap creates an empty store of the given size. The seed is fixed, so that
+// runs can be repeated.
+func NewHeap(maxSize uint64) (*Heap, error) {
+	h := &Heap{
+		data:   make([]uint64, maxSize/8),
+		slots:  make([]uint64, slotsSize/8),
+		locked: map[int]*heapLocker{},
+		backed: make([]bool, maxSize>>pageShift),
+	}
+	id := storeID{0x6d656d6f7279, 1}
+	formatSlots(region.FromWords(h.slots), id)
+	b := &heapBacking{heap: h}
+	return h, format(region.FromWords(h.data), b, superblock{maxSize: maxSize, hashID: 1, seed: [2]uint64{7, 11}, id: id})
+}
+
+// SetLimit bounds the bytes of memory behind the store, as a file system's size
+// does; 0 lifts the bound.
+func (h *Heap) SetLimit(bytes uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.limit = int(bytes >> pageShift)
+}
+
+// BackedBytes returns how much memory is behind the store.
+func (h *Heap) BackedBytes() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return uint64(h.pages) << pageShift
+}
+
+// Attach opens a handle. The hook, which may be nil, is called at every access
+// that the handle makes; it needs the build tag shmhook.
+func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
+	b := &heapBacking{heap: h}
+	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b}
+	if hook != nil {
+		a.mem.SetHook(hook)
+		a.ro.SetHook(hook)
+		a.shared.SetHook(hook)
+		b.hook = hook
+	}
+	if err := a.attach(); err != nil {
+		b.die()
+		return nil, nil, err
+	}
+	return a, b.die, nil
+}
+
+type heapBacking struct {
+	heap    *Heap
+	hook    func(region.Op, uint64)
+	mu      sync.Mutex
+	lockers []*heapLocker
+}
+
+func (b *heapBacking) call(off uint64) {
+	if b.hook != nil {
+		b.hook(region.OpCall, off)
+	}
+}
+
+var errNoSpace = fmt.Errorf("%w: no space left", ErrFull)
+
+func (b *heapBacking) back(off, n uint64) error {
+	b.call(off)
+	h := b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first, last := off>>pageShift, (off+n-1)>>pageShift
+	for p := first; p <= last; p++ {
+		if h.backed[p] {
+			continue
+		}
+		if h.limit > 0 && h.pages >= h.limit {
+			return errNoSpace
+		}
+		h.backed[p] = true
+		h.pages++
+	}
+	return nil
+}
+
+func (b *heapBacking) punch(off, n uint64) error {
+	b.call(off)
+	h := b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := off >> pageShift; p < (off+n)>>pageShift; p++ {
+		if h.backed[p] {
+			h.backed[p] = false
+			h.pages--
+		}
+	}
+	m := region.FromWords(h.data)
+	m.Zero(off, n)
+	return nil
+}
+
+func (b *heapBacking) size() (uint64, error) { return uint64(len(b.heap.data)) * 8, nil }
+
+func (b *heapBacking) allocated() (uint64, error) { return b.heap.BackedBytes() + slotsSize, nil }
+
+func (b *heapBacking) locks() (locker, error) {
+	l := &heapLocker{b: b}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lockers = append(b.lockers, l)
+	return l, nil
+}
+
+func (b *heapBacking) close() error { return nil }
+
+// die drops the handle's locks, as the kernel does for a dead process. The
+// handle must not be used any more.
+func (b *heapBacking) die() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.lockers {
+		l.drop()
+	}
+}
+
+type heapLocker struct{ b *heapBacking }
+
+func (l *heapLocker) tryLock(entry int) (bool, error) {
+	l.b.call(uint64(entry))
+	h := l.b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if owner := h.locked[entry]; owner != nil && owner != l {
+		return false, nil
+	}
+	h.locked[entry] = l
+	return true, nil
+}
+
+func (l *heapLocker) unlock(entry int) error {
+	l.b.call(uint64(entry))
+	h := l.b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.locked[entry] != l {
+		return errors.New("unlocking an entry that is not locked")
+	}
+	delete(h.locked, entry)
+	return nil
+}
+
+func (l *heapLocker) close() error {
+	l.drop()
+	return nil
+}
+
+func (l *heapLocker) drop() {
+	h := l.b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for e, owner := range h.locked {
+		if owner == l {
+			delete(h.locked, e)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package alloc
+
+import (
+	"bytes"
+	"time"
+)
+
+// Process is an open handle, as its entry tells.
+type Process struct {
+	Entry    int
+	Pid      int
+	Name     string
+	Started  time.Time
+	ReadOnly bool
+	Alive    bool // its lock is held
+	Self     bool
+	Writers  int // slots that it owns
+	Pins     []PinInfo
+}
+
+// PinInfo is a version that is pinned.
+type PinInfo struct {
+	Version uint64
+	Since   time.Time // zero for the pin of a writer, which is held for one transaction
+	Writer  bool
+}
+
+// Processes lists the entries that are taken, with what each pins. It is a
+// look at moving things.
+func (a *Arena) Processes() ([]Process, error) {
+	if !a.CanPin() {
+		return nil, ErrReadOnly
+	}
+	l, err := a.b.locks()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.close() }()
+	var all []Process
+	index := map[int]int{}
+	for i := range maxEntries {
+		if !a.taken(i) {
+			continue
+		}
+		e := entryAt(i)
+		name, _, _ := bytes.Cut(a.shared.AppendTo(nil, e+entryName, 16), []byte{0})
+		p := Process{
+			Entry:    i,
+			Pid:      int(a.shared.Load(e + entryPid)),
+			Name:     string(name),
+			Started:  time.Unix(0, int64(a.shared.Load(e+entryStarted))),
+			ReadOnly: a.shared.Load(e+entryFlags)&1 != 0,
+			Self:     i == a.entry,
+		}
+		if p.Alive = p.Self; !p.Self {
+			free, err := l.tryLock(i)
+			if err != nil {
+				return nil, err
+			}
+			if p.Alive = !free; free {
+				if err := l.unlock(i); err != nil {
+					return nil, err
+				}
+			}
+		}
+		index[i] = len(all)
+		all = append(all, p)
+	}
+	for i := range maxSlots {
+		j, ok := index[ownerEntry(a.ro.Load(offOwners+uint64(i)*8))]
+		if !ok {
+			continue
+		}
+		all[j].Writers++
+		if v := a.shared.Load(slotPin(i) + pinVersion); v != 0 {
+			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Writer: true})
+		}
+	}
+	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
+		j, ok := index[ownerEntry(a.shared.Load(snapPin(i)+pinOwner))]
+		if !ok {
+			continue
+		}
+		if v := a.shared.Load(snapPin(i) + pinVersion); v != 0 {
+			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Since: time.Unix(0, int64(a.shared.Load(snapPin(i)+pinSince)))})
+		}
+	}
+	return all, nil
+}
+
+// FreeBytes is about how many bytes of free pages have memory behind them.
+func (a *Arena) FreeBytes() uint64 {
+	return uint64(max(int64(a.ro.Load(offFreePages)), 0)) << pageShift
+}
+
+// AllocatedBytes is how much memory the file system has put behind data and
+// slots.
+func (a *Arena) AllocatedBytes() (uint64, error) { return a.b.allocated() }

@@ -1,0 +1,547 @@
+package alloc
+
+import (
+	"errors"
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// pageCursor is what a handle remembers of its searches. All of it is hints.
+type pageCursor struct {
+	next [64]atomic.Uint64 // by hint bit: page behind the last one found
+	miss [64]atomic.Uint64 // by hint bit: the hint sequence when nothing was found, plus one
+}
+
+func (a *Arena) page(p uint64) pageState { return pageState(a.ro.Load(desc(p) + descState)) }
+
+func (a *Arena) casPage(p uint64, old, new pageState) bool {
+	return a.mem.CAS(desc(p)+descState, uint64(old), uint64(new))
+}
+
+// hint announces that there may be something of a kind in a page's group. It
+// is called after the page has become so; a death in between is made good by
+// the adopter, who does it again.
+func (a *Arena) hint(p uint64, bit int) {
+	word, seg := hintWord(p), offSegHints+uint64(bits.Len64(p>>20))*8
+	news := false
+	for _, w := range [...]uint64{word, seg} {
+		if a.mem.Load(w)&(1<<bit) == 0 {
+			a.mem.Or(w, 1<<bit)
+			news = true
+		}
+	}
+	if news {
+		a.mem.Add(offHintSeq, 1)
+	}
+}
+
+// offers reports whether a page has what a hint bit announces.
+func (a *Arena) offers(p uint64, st pageState, bit int) bool {
+	switch st.state() {
+	case pageHole, pageFree:
+		return bit == hintFree
+	case pageSlabShared:
+		return st.class() < numClasses && hintOf(st.class()) == bit && a.clearBits(p, st.class())
+	case pageChunkShared:
+		return bit == hintChunk
+	case pageReserve:
+		return bit == hintReserve
+	}
+	return false
+}
+
+// slabMask is the bits of bitmap word i that stand for blocks of the class.
+func slabMask(class, i int) uint64 {
+	n := int(classes[class].blocks) - 64*i
+	switch {
+	case n <= 0:
+		return 0
+	case n >= 64:
+		return ^uint64(0)
+	}
+	return 1<<n - 1
+}
+
+// clearBits reports whether a slab has a free block.
+func (a *Arena) clearBits(p uint64, class int) bool {
+	d := desc(p) + descBitmap
+	for i := range 4 {
+		if m := slabMask(class, i); a.ro.Load(d+uint64(i)*8)&m != m {
+			return true
+		}
+	}
+	return false
+}
+
+// emptySlab reports whether all blocks of a slab are free.
+func (a *Arena) emptySlab(p uint64) bool {
+	d := desc(p) + descBitmap
+	for i := range uint64(4) {
+		if a.ro.Load(d+i*8) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// search calls try for pages that offer what the hint bit says, until it
+// returns true. It begins behind the last page that was found, and takes down
+// the hints of groups where nothing is.
+func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
+	seq := a.ro.Load(offHintSeq) + 1
+	if a.pages.miss[bit].Load() == seq {
+		return false
+	}
+	limit := a.end.Load()
+	start := min(a.pages.next[bit].Load(), limit)
+	offered := false
+	visit := func(p uint64, st pageState) bool {
+		offered = true
+		if try(p, st) {
+			a.pages.next[bit].Store(p + pageSize)
+			return true
+		}
+		return false
+	}
+	if a.searchRange(bit, start, limit, visit) || a.searchRange(bit, 0, limit, visit) {
+		return true
+	}
+	if !offered {
+		a.pages.miss[bit].Store(seq)
+	}
+	return false
+}
+
+func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, pageState) bool) bool {
+	mask := uint64(1) << bit
+	const groupSize = groupPages << pageShift
+	for k := range segments {
+		g := &segments[k]
+		if g.start >= limit {
+			break
+		}
+		seg := offSegHints + uint64(k)*8
+		if g.stop <= from || a.ro.Load(seg)&mask == 0 {
+			continue
+		}
+		any := from > g.start
+		for base := g.start; base < min(g.stop, limit); base += groupSize {
+			if base+groupSize <= from || a.ro.Load(hintWord(base))&mask == 0 {
+				continue
+			}
+			any = true
+			found, hit := a.searchGroup(bit, max(base, from), limit, visit)
+			if hit {
+				return true
+			}
+			if !found && base >= from && a.Writable() {
+				// Nothing here: take the hint down, then look again for
+				// what was announced in between.
+				a.mem.And(hintWord(base), ^mask)
+				now, _ := a.Limit()
+				a.searchGroup(bit, base, now, func(p uint64, _ pageState) bool {
+					a.hint(p, bit)
+					return true
+				})
+			}
+		}
+		if !any && a.Writable() {
+			a.mem.And(seg, ^mask)
+			now, _ := a.Limit()
+			for base := g.start; base < min(g.stop, now); base += groupSize {
+				if a.ro.Load(hintWord(base))&mask != 0 {
+					a.mem.Or(seg, mask)
+					a.mem.Add(offHintSeq, 1)
+					break
+				}
+			}
+		}
+	}
+	return false
+}
+
+// searchGroup looks at the pages from the given one to the end of its group. It
+// reports whether one offers what is looked for, and whether visit took one.
+func (a *Arena) searchGroup(bit int, from, limit uint64, visit func(uint64, pageState) bool) (found, hit bool) {
+	g := segmentOf(from)
+	stop := min((from|(groupPages<<pageShift-1))+1, limit)
+	for p := max(from, g.first); p < stop; p += pageSize {
+		if st := a.page(p); a.offers(p, st, bit) {
+			found = true
+			if visit(p, st) {
+				return true, true
+			}
+		}
+	}
+	return found, false
+}
+
+// extend raises the end so that k pages in a row are there beyond the present
+// one. Their tables are backed before the end is raised; the pages themselves
+// are holes, backed when they are claimed.
+func (a *Arena) extend(k uint64) error {
+	end, err := a.Limit()
+	if err != nil {
+		return err
+	}
+	from := end
+	for {
+		g := segmentOf(from)
+		if g.start >= a.super.maxSize {
+			return ErrFull
+		}
+		from = max(from, g.first)
+		if from+k*pageSize <= min(g.stop, a.super.maxSize) {
+			break
+		}
+		from = g.stop
+	}
+	step := roundUp(min(max(end/16, 64<<10), 16<<20), pageSize)
+	to := min(max(from+k*pageSize, end+step), a.super.maxSize)
+	if g := segmentOf(to - 1); to <= g.first {
+		to = g.start // not within a table
+	}
+	for i := range segments {
+		g := &segments[i]
+		if g.stop <= end || g.start >= to {
+			continue
+		}
+		if g.start >= end {
+			if err := a.b.back(g.hints, roundUp(g.descs-g.hints, pageSize)); err != nil {
+				return err
+			}
+		}
+		lo := max(end, g.start)
+		hi := min(to, g.stop)
+		dlo := (g.descAt + lo>>pageShift*descSize) &^ (pageSize - 1)
+		dhi := roundUp(g.descAt+hi>>pageShift*descSize, pageSize)
+		if err := a.b.back(dlo, dhi-dlo); err != nil {
+			return err
+		}
+	}
+	if err := a.b.back(to-pageSize, pageSize); err != nil {
+		return err
+	}
+	a.mem.Max(offEnd, to)
+	if _, err := a.Limit(); err != nil {
+		return err
+	}
+	for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
+		if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
+			a.hint(base, hintFree)
+		}
+	}
+	a.debug("store grew", "from", end, "to", to)
+	return nil
+}
+
+// claimPages takes k free pages in a row for the slot and backs them. The
+// slot's record names them (kind recClaim) until the caller has linked them
+// into one of the slot's structures and called endRecord.
+func (s *Slot) claimPages(k uint64) (first uint64, err error) {
+	for tries := 0; ; tries++ {
+		first, err = s.tryClaim(k)
+		if errors.Is(err, errNoneFree) {
+			if err = s.a.extend(k); err == nil {
+				continue
+			}
+		}
+		if !errors.Is(err, ErrFull) {
+			return first, err
+		}
+		// Before giving up, everything that can be freed is (rule B6).
+		if tries == 3 || !s.relieve() {
+			break
+		}
+	}
+	if s.mayTakeReserve && k == 1 {
+		if p := s.claimReserve(); p != 0 {
+			return p, nil
+		}
+	}
+	return 0, err
+}
+
+var errNoneFree = errors.New("no free pages")
+
+// tryClaim claims k free pages in a row below the end. Once memory for a hole
+// was refused, it looks only for pages that have theirs.
+func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
+	a := s.a
+	err = errNoneFree
+	var run uint64
+	a.search(hintFree, func(p uint64, st pageState) bool {
+		if err != errNoneFree && st.state() == pageHole {
+			run = 0
+			return false
+		}
+		if run == 0 || p != first+run*pageSize || segmentOf(p) != segmentOf(first) {
+			run, first = 0, p
+		}
+		if run++; run < k {
+			return false
+		}
+		run = 0
+		n := k
+		if k == 1 && st.state() == pageHole {
+			n = s.holesFrom(p)
+		}
+		e := s.claimAt(first, k, n)
+		if e == nil || e != errNoneFree {
+			err = e
+		}
+		return e == nil || !errors.Is(e, ErrFull) && e != errNoneFree
+	})
+	return first, err
+}
+
+// holesFrom returns how many holes to back at once, from the hole p on.
+func (s *Slot) holesFrom(p uint64) uint64 {
+	a := s.a
+	end := a.end.Load()
+	batch := min(max(end>>(pageShift+6), 4), 64)
+	n := uint64(1)
+	for q := p + pageSize; n < batch && q < min(end, segmentOf(p).stop) && a.page(q).state() == pageHole; q += pageSize {
+		n++
+	}
+	return n
+}
+
+// claimAt claims n pages from p, backs them, keeps the first k and gives the
+// others back as free pages with memory behind them: one system call for many.
+func (s *Slot) claimAt(p, k, n uint64) error {
+	a := s.a
+	var gen, holes uint64
+	for i := range n {
+		gen = max(gen, a.page(p+i*pageSize).gen())
+	}
+	gen++
+	s.record(recClaim, p, n, gen, gen)
+	var got uint64
+	for ; got < n; got++ {
+		q := p + got*pageSize
+		st := a.page(q)
+		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
+			break
+		}
+		if st.state() == pageHole {
+			holes++
+		} else {
+			a.mem.Add(offFreePages, ^uint64(0))
+		}
+	}
+	if got < k {
+		s.unclaim(p, got, gen)
+		return errNoneFree
+	}
+	if holes > 0 {
+		if err := a.b.back(p, got*pageSize); err != nil {
+			if got > k {
+				s.unclaim(p+k*pageSize, got-k, gen)
+				got = k
+				err = a.b.back(p, got*pageSize)
+			}
+			if err != nil {
+				s.unclaim(p, got, gen)
+				return err
+			}
+		}
+	}
+	for i := k; i < got; i++ {
+		q := p + i*pageSize
+		a.mem.Add(offFreePages, 1)
+		a.mem.Store(desc(q)+descState, uint64(makeState(pageFree, 0, 0, gen+1)))
+	}
+	if got > k {
+		a.hint(p+k*pageSize, hintFree)
+	}
+	return nil
+}
+
+// unclaim makes claimed pages holes again, and drops the record if it names
+// just these.
+func (s *Slot) unclaim(p, n, gen uint64) {
+	for i := range n {
+		q := p + i*pageSize
+		s.a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
+		s.a.hint(q, hintFree)
+	}
+	if s.m.Word(s.base+slotRec)&^(pageSize-1) == p {
+		s.endRecord()
+	}
+}
+
+// claimReserve takes a page of the reserve, or returns 0.
+func (s *Slot) claimReserve() (page uint64) {
+	a := s.a
+	a.search(hintReserve, func(p uint64, st pageState) bool {
+		s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
+		if a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)) {
+			a.mem.Add(offReserve, ^uint64(0))
+			page = p
+			return true
+		}
+		s.endRecord()
+		return false
+	})
+	return page
+}
+
+// record writes the slot's page record: first, what it says; last, that it
+// says something.
+func (s *Slot) record(kind, first, pages, gen, headGen uint64) {
+	s.m.SetWord(s.base+slotRecPages, pages)
+	s.m.SetWord(s.base+slotRecGen, gen)
+	s.m.SetWord(s.base+slotRecHeadGen, headGen)
+	s.m.SetWord(s.base+slotRec, first|kind)
+}
+
+func (s *Slot) endRecord() { s.m.SetWord(s.base+slotRec, 0) }
+
+// become turns pages that the slot has claimed into something of its own: the
+// further pages first, the head last.
+func (s *Slot) become(first, k uint64, state, class int) {
+	a := s.a
+	gen := a.page(first).gen()
+	for i := uint64(1); i < k; i++ {
+		d := desc(first + i*pageSize)
+		a.mem.Store(d+descInfo, first)
+		a.mem.Store(d+descState, uint64(makeState(pageCont, 0, s.idx, gen)))
+	}
+	a.mem.Store(desc(first)+descInfo, k)
+	a.mem.Store(desc(first)+descState, uint64(makeState(state, class, s.idx, gen)))
+}
+
+// freePages frees the pages of a slab, chunk or run that is the slot's alone,
+// after unlink has taken them out of where they were. The record comes first:
+// if it is found and they are still linked, nothing has happened yet; if they
+// are not, redoFree goes on.
+func (s *Slot) freePages(first, k uint64, unlink func()) {
+	head := s.a.page(first)
+	gen := head.gen()
+	if k > 1 {
+		gen = s.a.page(first + pageSize).gen()
+	}
+	s.record(recFree, first, k, gen, head.gen())
+	unlink()
+	s.redoFree()
+	s.endRecord()
+}
+
+// redoFree does what a recFree record says. Generations make it harmless to do
+// so twice: a page that was freed and claimed by others has a newer one.
+func (s *Slot) redoFree() {
+	a := s.a
+	first := s.m.Word(s.base+slotRec) &^ (pageSize - 1)
+	k := s.m.Word(s.base + slotRecPages)
+	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
+	for i := k; i > 0; i-- {
+		p, want := first+(i-1)*pageSize, gen
+		if i == 1 {
+			want = headGen
+		}
+		st := a.page(p)
+		if st.free() || st.state() == pageReserve || st.gen() != want {
+			continue
+		}
+		a.mem.Store(desc(p)+descInfo, 0)
+		if k == 1 && a.ro.Load(offReserve) < reservePages {
+			a.mem.Add(offReserve, 1)
+			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
+			a.hint(p, hintReserve)
+			continue
+		}
+		a.mem.Add(offFreePages, 1)
+		a.mem.Store(desc(p)+descState, uint64(makeState(pageFree, 0, 0, want+1)))
+		if i == 1 || (p>>pageShift)%groupPages == 0 || i == k {
+			a.hint(p, hintFree)
+		}
+	}
+}
+
+// countReserve corrects the number of pages in reserve, which deaths may have
+// put out by a few.
+func (a *Arena) countReserve() {
+	var n uint64
+	a.pages.miss[hintReserve].Store(0)
+	a.search(hintReserve, func(uint64, pageState) bool { n++; return false })
+	a.mem.Store(offReserve, n)
+}
+
+// trimAbove is how many free pages may keep their memory.
+func (a *Arena) trimAbove() uint64 { return max(a.end.Load()>>(pageShift+4), 256) }
+
+// trim gives the memory behind free pages back to the file system when there
+// is much of it: at most a few runs a call, so that no commit takes long.
+func (s *Slot) trim() {
+	a := s.a
+	if int64(a.ro.Load(offFreePages)) <= int64(a.trimAbove()) {
+		return
+	}
+	if a.ro.Load(offPunched) == 0 {
+		a.mem.Store(offPunched, 1)
+	}
+	runs := 0
+	for int64(a.ro.Load(offFreePages)) > int64(a.trimAbove()*3/4) && runs < 16 {
+		var from, n uint64
+		a.search(hintFree, func(p uint64, st pageState) bool {
+			if st.state() != pageFree {
+				return n > 0
+			}
+			if n > 0 && (p != from+n*pageSize || segmentOf(p) != segmentOf(from)) {
+				return true
+			}
+			if n == 0 {
+				from = p
+			}
+			n++
+			return n == 256
+		})
+		if n == 0 {
+			return
+		}
+		s.punch(from, n)
+		runs++
+	}
+}
+
+// punch takes the memory from behind n free pages, as far as it gets them.
+func (s *Slot) punch(p, n uint64) {
+	a := s.a
+	var gen uint64
+	for i := range n {
+		gen = max(gen, a.page(p+i*pageSize).gen())
+	}
+	gen++
+	s.record(recClaim, p, n, gen, gen)
+	var got uint64
+	for ; got < n; got++ {
+		q := p + got*pageSize
+		st := a.page(q)
+		if st.state() != pageFree || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
+			break
+		}
+	}
+	if got > 0 {
+		a.mem.Add(offFreePages, -got)
+		if err := a.b.punch(p, got*pageSize); err != nil {
+			a.debug("punching a hole failed", "err", err)
+		}
+	}
+	s.unclaim(p, got, gen)
+}
+
+// checkPages verifies a page offset and count that came from shared memory.
+func (a *Arena) checkPages(at uint64, what string, first, k uint64) error {
+	limit, err := a.Limit()
+	if err != nil {
+		return err
+	}
+	if first%pageSize != 0 || first >= limit || first < segmentOf(first).first || k == 0 ||
+		k > limit>>pageShift || first+k*pageSize > min(limit, segmentOf(first).stop) {
+		return region.Corrupt(at, what, first, "the offset of a page")
+	}
+	return nil
+}

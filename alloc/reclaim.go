@@ -1,0 +1,349 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+const (
+	// A pass is made every passCommits commits, or earlier when a quarter of
+	// the lag's bytes have been retired since the last.
+	passCommits = 32
+	// Reclaim lags by at most lagCommits commits, so that optimistic readers
+	// hardly ever find the horizon past their root, and by fewer when these
+	// hold more than lagBytes: garbage should come back while it is in the
+	// processor's cache.
+	lagCommits = 128
+	// A pass looks at so many shared set-aside pages.
+	looksPerPass = 4
+)
+
+func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/16, 64<<10), 1<<20) }
+
+// Tidy reclaims what this slot has retired, now and then. It is called after
+// End, so that the slot's own pin holds nothing.
+func (s *Slot) Tidy() error {
+	if s.commits < passCommits && s.retiredBytes < s.a.lagBytes()/4 {
+		return nil
+	}
+	lag := min(s.a.lagBytes()*s.commits/max(s.retiredBytes, 1), lagCommits)
+	s.commits, s.retiredBytes = 0, 0
+	version := s.a.Version()
+	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
+		return err
+	}
+	s.trim()
+	return s.a.testPins()
+}
+
+// reclaim frees what was retired up to version h and is not held, and sets
+// aside what is. The order is rule P1's: first the horizon is raised, then the
+// pins are looked at; and rule P2's: only what had been retired by then is
+// judged.
+func (s *Slot) reclaim(h uint64, looks int) error {
+	a := s.a
+	if _, err := a.Limit(); err != nil {
+		return err
+	}
+	a.mem.Max(offHorizon, h)
+	a.takeScan(&s.view)
+	for s.head != s.tail {
+		page, i := s.head&^(pageSize-1), s.head&(pageSize-1)
+		if i == chunkCap {
+			next := s.m.Word(page + chunkNext)
+			if err := a.checkPages(page+chunkNext, "next page of a queue", next, 1); err != nil {
+				return err
+			}
+			s.freePages(page, 1, func() { s.setHead(next) })
+			continue
+		}
+		e := page + chunkEntries + i*chunkEntry
+		block, retired := s.m.Word(e), s.m.Word(e+8)
+		if retired > h {
+			break
+		}
+		if err := s.settle(e, block, retired, func() { s.setHead(s.head + 1) }); err != nil {
+			return err
+		}
+	}
+	for i, p := range s.aside {
+		if p != 0 && !s.view.still(s.asideKeys[i]) {
+			s.setLook(p)
+			s.setAside(i, 0, 0)
+			if err := s.drain(h); err != nil {
+				return err
+			}
+		}
+	}
+	return s.lookAtShared(h, looks)
+}
+
+// lookAtShared drains set-aside pages that nobody owns and whose pin is gone.
+func (s *Slot) lookAtShared(h uint64, looks int) error {
+	a := s.a
+	for looks > 0 {
+		found := a.search(hintChunk, func(p uint64, st pageState) bool {
+			looks--
+			if s.view.still(heldKey(a.ro.Load(p + chunkKey))) {
+				return looks == 0
+			}
+			return s.takeShared(p, st, pageChunk, func() { s.setLook(p) })
+		})
+		if !found || s.m.Word(s.base+slotLook) == 0 {
+			return nil
+		}
+		if err := s.drain(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+slotLook, p) }
+
+// drain settles the entries of the page that is being looked through, last
+// first, and frees the page. What was retired after h waits for another pass.
+func (s *Slot) drain(h uint64) error {
+	p := s.m.Word(s.base + slotLook)
+	n := s.m.Word(p + chunkCount)
+	if n > chunkCap {
+		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+	}
+	for ; n > 0; n-- {
+		e := p + chunkEntries + (n-1)*chunkEntry
+		block, retired := s.m.Word(e), s.m.Word(e+8)
+		if retired > h {
+			s.shareChunk(p, func() { s.setLook(0) })
+			return nil
+		}
+		if err := s.settle(e, block, retired, func() { s.m.SetWord(p+chunkCount, n-1) }); err != nil {
+			return err
+		}
+	}
+	s.freePages(p, 1, func() { s.setLook(0) })
+	return nil
+}
+
+// settle frees a retired block, or sets it aside for what holds it; unlink
+// takes it out of where it was.
+func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
+	off, c, isRoot := block&offMask, int(block>>48&0xff), block&rootFlag != 0
+	if err := s.checkEntry(at, off, c); err != nil {
+		return err
+	}
+	birth := s.m.Word(off)
+	if birth >= retired {
+		return region.Corrupt(off, "birth of a retired block", birth, fmt.Sprintf("less than %d", retired))
+	}
+	if key := s.view.holds(off, birth, retired, isRoot); key != 0 {
+		return s.setAsideBlock(key, block, retired, unlink)
+	}
+	s.freed++
+	switch {
+	case c == classRun:
+		s.freePages(off, s.a.runPages(off), unlink)
+	case s.magLen[c] < classes[c].keep:
+		s.pushMag(c, off)
+		unlink()
+	default:
+		s.giveBack(c, off, 0, unlink)
+	}
+	return nil
+}
+
+// checkEntry verifies a list's entry, which came from shared memory: a block
+// of a slab of its class, or a run.
+func (s *Slot) checkEntry(at, off uint64, c int) error {
+	a := s.a
+	if off%8 == 0 && off >= segments[0].first && off < a.end.Load() {
+		if c == classRun {
+			if off%pageSize == 0 && a.page(off).state() == pageRun {
+				return a.checkPages(desc(off)+descInfo, "pages of a run", off, a.runPages(off))
+			}
+		} else if c < numClasses {
+			p, bit := a.slabOf(off, c)
+			if p <= off && off-p < classes[c].pages<<pageShift && bit < classes[c].blocks {
+				if st := a.page(p); (st.state() == pageSlabOwned || st.state() == pageSlabShared) && st.class() == c {
+					return nil
+				}
+			}
+		}
+	}
+	return region.Corrupt(at, "block in a list", fmt.Sprintf("offset %d of class %d", off, c), "an allocated block")
+}
+
+// setAsideBlock moves a block to the slot's set-aside page for what holds it.
+func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) error {
+	i, err := s.asidePage(key)
+	if err != nil {
+		return err
+	}
+	p := s.aside[i]
+	n := s.m.Word(p + chunkCount)
+	e := p + chunkEntries + n*chunkEntry
+	s.m.SetWord(e, block)
+	s.m.SetWord(e+8, retired)
+	s.m.SetWord(p+chunkCount, n+1)
+	unlink()
+	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
+	if n+1 == chunkCap {
+		s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+	}
+	return nil
+}
+
+func classBytes(c int) uint64 {
+	if c == classRun {
+		return maxBlock // at least
+	}
+	return classes[c].size
+}
+
+// asidePage returns the index of the slot's page for a key, with room in it.
+// It may hand another one over to make room.
+func (s *Slot) asidePage(key heldKey) (int, error) {
+	free := -1
+	for i, p := range s.aside {
+		if p == 0 {
+			free = i
+		} else if s.asideKeys[i] == key {
+			return i, nil
+		}
+	}
+	p, err := s.claimPages(1)
+	if err != nil {
+		return 0, err
+	}
+	s.become(p, 1, pageChunk, 0)
+	s.m.Store(p+chunkKey, uint64(key))
+	s.m.SetWord(p+chunkCount, 0)
+	if free < 0 {
+		free = s.asideNext
+		s.asideNext = (free + 1) % asideCount
+		// Two pages are linked at this place, one after the other: the record
+		// names the new one, which is freed if the slot dies before.
+		s.shareChunkUnder(s.aside[free])
+	}
+	s.setAside(free, p, key)
+	s.endRecord()
+	return free, nil
+}
+
+func (s *Slot) setAside(i int, p uint64, key heldKey) {
+	s.aside[i], s.asideKeys[i] = p, key
+	s.m.SetWord(s.base+slotAside+uint64(i)*8, p)
+}
+
+// shareChunk gives a set-aside page up, for anybody to take.
+func (s *Slot) shareChunk(p uint64, unlink func()) {
+	s.shareChunkUnder(p)
+	unlink()
+}
+
+func (s *Slot) shareChunkUnder(p uint64) {
+	a := s.a
+	st := a.page(p)
+	a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, st.gen()+1)))
+	a.hint(p, hintChunk)
+}
+
+// testPins looks for dead processes when pins hold much: rule P4, at doubling
+// amounts.
+func (a *Arena) testPins() error {
+	if a.held.Load() < a.testAt.Load() {
+		return nil
+	}
+	a.held.Store(0)
+	n, err := a.AdoptDead()
+	if n > 0 {
+		a.testAt.Store(testPinsBytes)
+	} else {
+		a.testAt.Store(min(2*a.testAt.Load(), 1<<36))
+	}
+	return err
+}
+
+const testPinsBytes = 1 << 20
+
+// relieve frees everything that can be freed, when there is no space left
+// (rule B6). It reports whether that was anything.
+func (s *Slot) relieve() bool {
+	if s.relieving {
+		return false
+	}
+	s.relieving = true
+	reserve := s.mayTakeReserve
+	s.mayTakeReserve = true // setting blocks aside takes pages, to free more
+	defer func() { s.relieving, s.mayTakeReserve = false, reserve }()
+	a := s.a
+	before := int64(a.ro.Load(offFreePages))
+	s.freed = 0
+	n, err := a.AdoptDead()
+	if err != nil {
+		return false
+	}
+	for i := range a.pages.miss {
+		a.pages.miss[i].Store(0)
+	}
+	if err := s.reclaim(a.Version(), 1<<30); err != nil && !errors.Is(err, ErrFull) {
+		return false
+	}
+	s.emptyMags()
+	for {
+		o := a.slots.take()
+		if o == nil {
+			break
+		}
+		defer a.slots.put(o)
+		o.relieving = true
+		err := o.reclaim(a.Version(), 0)
+		s.freed += o.freed
+		o.freed = 0
+		if err == nil {
+			o.emptyMags()
+		}
+		o.relieving = false
+	}
+	return n > 0 || s.freed > 0 || int64(a.ro.Load(offFreePages)) > before
+}
+
+// emptyMags gives all of the slot's free blocks and slabs back.
+func (s *Slot) emptyMags() {
+	for c := range numClasses {
+		for s.mags[c] != 0 {
+			b := s.mags[c]
+			next := s.m.Word(b + 8)
+			if s.checkEntry(s.base+slotMags+uint64(c)*8, b, c) != nil || next != 0 && s.checkBlock(b+8, next) != nil {
+				break // damaged: Check says so
+			}
+			s.giveBack(c, b, next, func() { s.setMag(c, next) })
+		}
+		s.magLen[c] = 0
+		if s.slabs[c] != 0 {
+			s.disown(c)
+		}
+	}
+}
+
+// flush gives back all that the slot holds privately, as far as it can be:
+// before the slot is released, and when it is adopted.
+func (s *Slot) flush() error {
+	s.relieving = true
+	defer func() { s.relieving = false }()
+	if p := s.m.Word(s.base + slotLook); p != 0 {
+		s.shareChunk(p, func() { s.setLook(0) })
+	}
+	version := s.a.Version()
+	if err := s.reclaim(version, looksPerPass); err != nil {
+		return err
+	}
+	for i, p := range s.aside {
+		if p != 0 {
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+		}
+	}
+	s.emptyMags()
+	return nil
+}

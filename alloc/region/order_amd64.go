@@ -1,0 +1,3 @@
+package region
+
+const weakOrder = false

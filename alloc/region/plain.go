@@ -1,0 +1,33 @@
+//go:build !race
+
+package region
+
+import "unsafe"
+
+// Word reads a word that is published, unpublished or private.
+func (m *Mem) Word(off uint64) uint64 {
+	m.touch(OpRead, off)
+	return *m.at(off)
+}
+
+// SetWord writes a word that is unpublished or private.
+func (m *Mem) SetWord(off, v uint64) {
+	m.touch(OpWrite, off)
+	*m.at(off) = v
+}
+
+// Write copies p into unpublished memory.
+func (m *Mem) Write(off uint64, p []byte) {
+	m.touch(OpWrite, off)
+	copy(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), len(p)), p)
+}
+
+// AppendTo appends the n bytes at off to dst.
+func (m *Mem) AppendTo(dst []byte, off, n uint64) []byte {
+	return append(dst, m.Bytes(off, n)...)
+}
+
+// Equal reports whether the bytes at off are those of p.
+func (m *Mem) Equal(off uint64, p []byte) bool {
+	return string(m.Bytes(off, uint64(len(p)))) == string(p)
+}

@@ -1,0 +1,56 @@
+//go:build race
+
+package region
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+)
+
+// In a race build the plain accesses are atomic, word by word: see the package
+// comment.
+
+// Word reads a word that is published, unpublished or private.
+func (m *Mem) Word(off uint64) uint64 {
+	m.touch(OpRead, off)
+	return atomic.LoadUint64(m.at(off))
+}
+
+// SetWord writes a word that is unpublished or private.
+func (m *Mem) SetWord(off, v uint64) {
+	m.touch(OpWrite, off)
+	atomic.StoreUint64(m.at(off), v)
+}
+
+// Write copies p into unpublished memory.
+func (m *Mem) Write(off uint64, p []byte) {
+	m.touch(OpWrite, off)
+	var w [8]byte
+	for len(p) > 0 {
+		word := off &^ 7
+		binary.LittleEndian.PutUint64(w[:], atomic.LoadUint64(m.at(word)))
+		n := copy(w[off-word:], p)
+		atomic.StoreUint64(m.at(word), binary.LittleEndian.Uint64(w[:]))
+		p, off = p[n:], off+uint64(n)
+	}
+}
+
+// AppendTo appends the n bytes at off to dst.
+func (m *Mem) AppendTo(dst []byte, off, n uint64) []byte {
+	m.touch(OpRead, off)
+	var w [8]byte
+	for n > 0 {
+		word := off &^ 7
+		binary.LittleEndian.PutUint64(w[:], atomic.LoadUint64(m.at(word)))
+		part := w[off-word:]
+		part = part[:min(uint64(len(part)), n)]
+		dst = append(dst, part...)
+		off, n = off+uint64(len(part)), n-uint64(len(part))
+	}
+	return dst
+}
+
+// Equal reports whether the bytes at off are those of p.
+func (m *Mem) Equal(off uint64, p []byte) bool {
+	return string(m.AppendTo(nil, off, uint64(len(p)))) == string(p)
+}

@@ -1,0 +1,731 @@
+package alloc
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Slot is one writer's place in the store: its intent, its log, its magazines,
+// its slabs, its queue of retired blocks. All of it lies in the slot's page, so
+// that a death loses nothing; the fields here are copies for speed, but for
+// what a transaction forgets when it ends. One goroutine uses a slot at a time.
+type Slot struct {
+	a    *Arena
+	m    *region.Mem
+	idx  int
+	base uint64 // the slot's page
+	mark uint64
+
+	mags   [numClasses]uint64
+	magLen [numClasses]int // blocks known to be there
+	slabs  [numClasses]uint64
+	logTop uint64   // page | entries in it
+	logs   []uint64 // further log pages, oldest first
+	head   uint64   // of the queue: page | index
+	tail   uint64
+	aside  [asideCount]uint64
+
+	// One transaction.
+	root    Root
+	retired []retiredBlock
+	delta   int64 // bytes of blocks allocated less retired
+
+	// Reclaiming.
+	retiredBytes uint64 // since the last pass
+	commits      uint64 // since the last pass
+	view         scan
+	asideKeys    [asideCount]heldKey
+	asideNext    int    // page that makes room next
+	freed        uint64 // blocks, for relieve
+
+	gate           uint64 // the gate that the slot has closed, or 0
+	mayTakeReserve bool
+	relieving      bool
+
+	// Scratch is the user's, for what belongs to one transaction at a time.
+	Scratch any
+}
+
+type retiredBlock struct {
+	block uint64 // offset | class<<48, rootFlag for a root node
+	size  uint64
+}
+
+// slotPool is the slots that a handle owns.
+type slotPool struct {
+	idle    [16]atomic.Pointer[Slot]
+	waiters atomic.Int32
+
+	mu    sync.Mutex
+	freed sync.Cond // a slot became idle
+	more  []*Slot   // idle ones for which the array had no room
+	owned int
+}
+
+// plentySlots is how many slots a handle takes without need: callers whose
+// transactions are short wait for one of them beyond that.
+const plentySlots = 32
+
+// take returns an idle slot of the handle, or nil.
+func (p *slotPool) take() *Slot {
+	for i := range p.idle {
+		if p.idle[i].Load() != nil {
+			if s := p.idle[i].Swap(nil); s != nil {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+func (p *slotPool) takeMore() *Slot {
+	if s := p.take(); s != nil {
+		return s
+	}
+	if n := len(p.more); n > 0 {
+		s := p.more[n-1]
+		p.more = p.more[:n-1]
+		return s
+	}
+	return nil
+}
+
+func (p *slotPool) put(s *Slot) {
+	for i := range p.idle {
+		if p.idle[i].Load() == nil && p.idle[i].CompareAndSwap(nil, s) {
+			if p.waiters.Load() > 0 {
+				p.mu.Lock()
+				p.freed.Signal()
+				p.mu.Unlock()
+			}
+			return
+		}
+	}
+	p.mu.Lock()
+	p.more = append(p.more, s)
+	p.freed.Signal()
+	p.mu.Unlock()
+}
+
+// Slot returns a slot for one transaction; Release gives it back. A caller
+// that runs no foreign code in between sets brief, and may then wait for
+// another goroutine's transaction to end.
+func (a *Arena) Slot(brief bool) (*Slot, error) {
+	if !a.Writable() || !a.CanPin() {
+		return nil, ErrReadOnly
+	}
+	if a.closed.Load() {
+		return nil, ErrClosed
+	}
+	p := &a.slots
+	if s := p.take(); s != nil {
+		return s, nil
+	}
+	p.mu.Lock()
+	for {
+		if a.closed.Load() {
+			p.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if s := p.takeMore(); s != nil {
+			p.mu.Unlock()
+			return s, nil
+		}
+		if !brief || p.owned < plentySlots {
+			break
+		}
+		p.waiters.Add(1)
+		if s := p.takeMore(); s != nil {
+			p.waiters.Add(-1)
+			p.mu.Unlock()
+			return s, nil
+		}
+		p.freed.Wait()
+		p.waiters.Add(-1)
+	}
+	p.owned++
+	p.mu.Unlock()
+	s, err := a.claimSlot()
+	if err != nil {
+		p.mu.Lock()
+		p.owned--
+		p.mu.Unlock()
+	}
+	return s, err
+}
+
+// Release gives a slot back to its handle, which keeps it for the next
+// transaction.
+func (a *Arena) Release(s *Slot) {
+	s.mayTakeReserve = false
+	a.slots.put(s)
+	if a.closed.Load() {
+		if err := a.leave(); err != nil {
+			a.debug("releasing a slot of a closed store failed", "err", err)
+		}
+	}
+}
+
+// AllowReserve lets the slot take the last pages until it is released: for
+// transactions that free more than they take.
+func (s *Slot) AllowReserve() { s.mayTakeReserve = true }
+
+// claimSlot takes a slot that nobody owns, first one that was used before.
+func (a *Arena) claimSlot() (*Slot, error) {
+	for adopted := false; ; adopted = true {
+		for _, used := range [...]bool{true, false} {
+			for i := range maxSlots {
+				if (a.ro.Load(offDir+uint64(i)*8) != 0) != used || a.ro.Load(offOwners+uint64(i)*8) != 0 {
+					continue
+				}
+				if !a.mem.CAS(offOwners+uint64(i)*8, 0, a.owner) {
+					continue
+				}
+				// Raised before the slot pins or intends anything: see
+				// takeScan.
+				a.mem.Max(offSlotHigh, uint64(i)+1)
+				s, err := a.openSlot(i)
+				if err != nil {
+					a.mem.Store(offOwners+uint64(i)*8, 0)
+					return nil, err
+				}
+				return s, nil
+			}
+		}
+		if adopted {
+			return nil, fmt.Errorf("%w: all %d writers' slots are taken", ErrTooManyProcesses, maxSlots)
+		}
+		if _, err := a.AdoptDead(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// openSlot readies slot i, which the caller has claimed, for use.
+func (a *Arena) openSlot(i int) (*Slot, error) {
+	page, err := a.slotPage(i)
+	if err == nil && page == 0 {
+		page, err = a.makeSlotPage(i)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.loadSlot(i, page)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.recover() // a released slot is in order already, unless it is damaged
+}
+
+// slotPage returns the page of slot i, which the caller holds, or 0. A claim
+// that was not finished is undone.
+func (a *Arena) slotPage(i int) (uint64, error) {
+	dir := offDir + uint64(i)*8
+	page := a.ro.Load(dir)
+	p := page &^ 1
+	if page == 0 {
+		return 0, nil
+	}
+	if err := a.checkPages(dir, "page of a slot", p, 1); err != nil {
+		return 0, err
+	}
+	if page == p {
+		return p, nil
+	}
+	if st := a.page(p); st.state() == pageSlot && st.owner() == i {
+		a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, st.gen()+1)))
+		a.hint(p, hintFree)
+	}
+	a.mem.Store(dir, 0)
+	return 0, nil
+}
+
+// loadSlot reads the page of a slot that the caller holds. What it reads is
+// checked, here and by recover: it comes from shared memory.
+func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
+	if got := a.mem.Word(page + slotIndex); got != uint64(i)+1 {
+		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
+	}
+	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: markOf(i)}
+	w := func(off uint64) uint64 { return s.m.Word(page + off) }
+	for c := range numClasses {
+		s.mags[c] = w(slotMags + uint64(c)*8)
+		s.slabs[c] = w(slotSlabs + uint64(c)*8)
+	}
+	for i := range s.aside {
+		s.aside[i] = w(slotAside + uint64(i)*8)
+		if p := s.aside[i]; p != 0 {
+			if err := a.checkPages(page+slotAside, "set-aside page", p, 1); err != nil {
+				return nil, err
+			}
+			s.asideKeys[i] = heldKey(w(p - page + chunkKey))
+		}
+	}
+	s.head, s.tail, s.logTop = w(slotQueueHead), w(slotQueueTail), w(slotLogTop)
+	if s.logTop == 0 {
+		s.logTop = page
+	}
+	return s, s.loadLog()
+}
+
+// loadLog follows the log's pages back from the newest.
+func (s *Slot) loadLog() error {
+	s.logs = s.logs[:0]
+	limit, err := s.a.Limit()
+	if err != nil {
+		return err
+	}
+	for p := s.logTop &^ (pageSize - 1); p != s.base; {
+		if err := s.a.checkPages(s.base+slotLogTop, "page of a log", p, 1); err != nil {
+			return err
+		}
+		if uint64(len(s.logs)) > limit>>pageShift {
+			return region.Corrupt(s.base+slotLogTop, "length of a log", len(s.logs), "an end")
+		}
+		s.logs = append(s.logs, p)
+		p = s.m.Word(p + logPrev)
+	}
+	for i, j := 0, len(s.logs)-1; i < j; i, j = i+1, j-1 {
+		s.logs[i], s.logs[j] = s.logs[j], s.logs[i]
+	}
+	return nil
+}
+
+// makeSlotPage gives slot i, which the caller holds, its page. The directory
+// names the page, marked as not finished, before it is claimed.
+func (a *Arena) makeSlotPage(i int) (uint64, error) {
+	dir := offDir + uint64(i)*8
+	for {
+		err := errNoneFree
+		var page uint64
+		a.search(hintFree, func(p uint64, st pageState) bool {
+			a.mem.Store(dir, p|1)
+			next := makeState(pageSlot, 0, i, st.gen()+1)
+			if !a.casPage(p, st, next) {
+				a.mem.Store(dir, 0)
+				return false
+			}
+			if st.state() == pageFree {
+				a.mem.Add(offFreePages, ^uint64(0))
+			} else if e := a.b.back(p, pageSize); e != nil {
+				a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, next.gen()+1)))
+				a.hint(p, hintFree)
+				a.mem.Store(dir, 0)
+				err = e
+				return false
+			}
+			page, err = p, nil
+			return true
+		})
+		if page != 0 {
+			a.mem.Zero(page, pageSize)
+			a.mem.SetWord(page+slotIndex, uint64(i)+1)
+			a.mem.Store(dir, page) // publishes the page to scans
+			return page, nil
+		}
+		if err == errNoneFree {
+			err = a.extend(1)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Mine reports whether the block was allocated by this transaction (rule C6).
+func (s *Slot) Mine(off uint64) bool { return s.m.Word(off)&^offMask == s.mark }
+
+// Age is the place of an own block in the transaction's log; it grows with
+// every allocation.
+func (s *Slot) Age(off uint64) uint64 { return s.m.Word(off) & offMask }
+
+// LogLen is the Age of the next block.
+func (s *Slot) LogLen() uint64 {
+	n := s.logTop & (pageSize - 1)
+	if len(s.logs) > 0 {
+		n += slotLogCap + uint64(len(s.logs)-1)*logCap
+	}
+	return n
+}
+
+// Mem is the read-write view of data.
+func (s *Slot) Mem() *region.Mem { return s.m }
+
+// BlockSize is the size of the block that Alloc(size) hands out.
+func (s *Slot) BlockSize(size uint64) uint64 { return BlockSize(size) }
+
+// Delta is by how many bytes of blocks the transaction has made the store
+// larger.
+func (s *Slot) Delta() int64 { return s.delta }
+
+// Alloc returns a block of at least size bytes. It is in the log before it
+// leaves the magazine, so that a death in between is told by finding it in
+// both; its first word is the slot's mark.
+func (s *Slot) Alloc(size uint64) (uint64, error) {
+	if s.logFull() {
+		if err := s.growLog(); err != nil {
+			return 0, err
+		}
+	}
+	c := classOf(size)
+	if c == classRun {
+		return s.allocRun(size)
+	}
+	if s.mags[c] == 0 {
+		// Refilling may also free blocks, onto the magazine, before it fails.
+		if err := s.refill(c); err != nil && s.mags[c] == 0 {
+			return 0, err
+		}
+	}
+	b := s.mags[c]
+	next := s.m.Word(b + 8)
+	if next != 0 {
+		if err := s.checkBlock(b+8, next); err != nil {
+			return 0, err
+		}
+	}
+	n := s.LogLen()
+	s.pushLog(b | uint64(c)<<48)
+	s.setMag(c, next)
+	s.magLen[c]--
+	s.m.Store(b, s.mark|n)
+	s.delta += int64(classes[c].size)
+	return b, nil
+}
+
+// checkBlock verifies the offset of a block that came from shared memory.
+func (s *Slot) checkBlock(at, off uint64) error {
+	if off%8 != 0 || off < segments[0].first || off > s.a.end.Load()-16 {
+		return region.Corrupt(at, "offset of a block", off, "an offset within the store")
+	}
+	return nil
+}
+
+func (s *Slot) setMag(c int, b uint64) {
+	s.mags[c] = b
+	s.m.SetWord(s.base+slotMags+uint64(c)*8, b)
+}
+
+func (s *Slot) setSlab(c int, p uint64) {
+	s.slabs[c] = p
+	s.m.SetWord(s.base+slotSlabs+uint64(c)*8, p)
+}
+
+// allocRun allocates a block of whole pages.
+func (s *Slot) allocRun(size uint64) (uint64, error) {
+	k := roundUp(size, pageSize) >> pageShift
+	p, err := s.claimPages(k)
+	if err != nil {
+		return 0, err
+	}
+	s.become(p, k, pageRun, 0)
+	n := s.LogLen()
+	s.pushLog(p | classRun<<48)
+	s.endRecord()
+	s.m.Store(p, s.mark|n)
+	s.delta += int64(k) << pageShift
+	return p, nil
+}
+
+// Discard gives an own block back that the transaction does not need after
+// all: to the magazine first, then out of the log.
+func (s *Slot) Discard(off, size uint64) {
+	entry := s.logEntry(s.Age(off))
+	if c := classOf(size); c == classRun {
+		k := roundUp(size, pageSize) >> pageShift
+		s.freePages(off, k, func() { s.m.SetWord(entry, 0) })
+		s.delta -= int64(k) << pageShift
+	} else {
+		s.pushMag(c, off)
+		s.m.SetWord(entry, 0)
+		s.delta -= int64(classes[c].size)
+	}
+}
+
+// Retire notes a published block that the transaction's result does not reach
+// any more.
+func (s *Slot) Retire(off, size uint64) {
+	c := classOf(size)
+	if c != classRun {
+		size = classes[c].size
+	} else {
+		size = roundUp(size, pageSize)
+	}
+	s.retired = append(s.retired, retiredBlock{off | uint64(c)<<48, size})
+	s.delta -= int64(size)
+}
+
+// logEntry returns the offset of log entry i.
+func (s *Slot) logEntry(i uint64) uint64 {
+	if i < slotLogCap {
+		return s.base + slotLog + i*8
+	}
+	i -= slotLogCap
+	return s.logs[i/logCap] + logEntries + i%logCap*8
+}
+
+func (s *Slot) setLogTop(top uint64) {
+	s.logTop = top
+	s.m.SetWord(s.base+slotLogTop, top)
+}
+
+func (s *Slot) logFull() bool {
+	n := s.logTop & (pageSize - 1)
+	if len(s.logs) == 0 {
+		return n == slotLogCap
+	}
+	return n == logCap
+}
+
+// pushLog writes an entry, for which there is room, then counts it.
+func (s *Slot) pushLog(entry uint64) {
+	s.m.SetWord(s.logEntry(s.LogLen()), entry)
+	s.setLogTop(s.logTop + 1)
+}
+
+// growLog adds a page to the log. The page's link back is there before the log
+// reaches it.
+func (s *Slot) growLog() error {
+	p, err := s.claimPages(1)
+	if err != nil {
+		return err
+	}
+	s.become(p, 1, pageChunk, 0)
+	s.m.SetWord(p+logPrev, s.logTop&^(pageSize-1))
+	s.logs = append(s.logs, p)
+	s.setLogTop(p)
+	s.endRecord()
+	return nil
+}
+
+// shrinkLog frees the log's newest page, whose entries count no more.
+func (s *Slot) shrinkLog() {
+	n := len(s.logs) - 1
+	p := s.logs[n]
+	s.logs = s.logs[:n]
+	below := s.base + slotLogCap
+	if n > 0 {
+		below = s.logs[n-1] + logCap
+	}
+	s.freePages(p, 1, func() { s.setLogTop(below) })
+}
+
+// dropLog empties the log without freeing what it names.
+func (s *Slot) dropLog() {
+	for len(s.logs) > 0 {
+		s.shrinkLog()
+	}
+	s.setLogTop(s.base)
+}
+
+// rollback frees the blocks of all log entries from the n-th on, newest first.
+func (s *Slot) rollback(n uint64) {
+	for s.LogLen() > n {
+		if s.logTop&(pageSize-1) == 0 {
+			s.shrinkLog()
+			continue
+		}
+		s.undo(s.m.Word(s.logEntry(s.LogLen() - 1)))
+	}
+}
+
+// undo frees the newest log entry's block and takes the entry off the log.
+func (s *Slot) undo(entry uint64) {
+	off, c := entry&offMask, int(entry>>48)
+	switch {
+	case entry == 0:
+		s.setLogTop(s.logTop - 1)
+	case c == classRun || c == classPage:
+		k := uint64(1)
+		if c == classRun {
+			k = s.a.runPages(off)
+			s.delta -= int64(k) << pageShift
+		}
+		s.freePages(off, k, func() { s.setLogTop(s.logTop - 1) })
+	default:
+		s.delta -= int64(classes[c].size)
+		s.pushMag(c, off)
+		s.setLogTop(s.logTop - 1)
+	}
+}
+
+func (a *Arena) runPages(p uint64) uint64 { return a.ro.Load(desc(p) + descInfo) }
+
+// pushMag puts a block on the slot's magazine of its class: linked to the one
+// below first, then on top. The caller takes it out of where it was next.
+func (s *Slot) pushMag(c int, b uint64) {
+	s.m.SetWord(b+8, s.mags[c])
+	s.setMag(c, b)
+	s.magLen[c]++
+}
+
+// refill brings free blocks of a slab into the empty magazine (rule B1): note
+// which, set exactly their bits at once, stamp and link them, put them on top.
+func (s *Slot) refill(c int) error {
+	for {
+		p := s.slabs[c]
+		if p == 0 {
+			if err := s.takeSlab(c); err != nil {
+				return err
+			}
+			p = s.slabs[c]
+		}
+		d := desc(p) + descBitmap
+		for i := range 4 {
+			at := d + uint64(i)*8
+			if mask := slabMask(c, i) &^ s.a.ro.Load(at); mask != 0 {
+				s.m.SetWord(s.base+slotRefillMask, mask)
+				s.m.Store(s.base+slotRefillAt, at)
+				s.m.Or(at, mask)
+				s.finishRefill(p, c, i, mask)
+				return nil
+			}
+		}
+		s.disown(c)
+	}
+}
+
+// finishRefill does what follows once the bits are set. Doing it twice is
+// harmless.
+func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
+	size := classes[c].size
+	first := p + uint64(word*64+bits.TrailingZeros64(mask))*size
+	if s.mags[c] != first {
+		below := s.mags[c]
+		for m := mask; m != 0; {
+			top := 63 - bits.LeadingZeros64(m)
+			m &^= 1 << top
+			b := p + uint64(word*64+top)*size
+			s.m.Store(b, 0) // over the stamp of whoever gave it back (rule B2)
+			s.m.SetWord(b+8, below)
+			below = b
+		}
+		s.setMag(c, first)
+		s.magLen[c] += bits.OnesCount64(mask)
+	}
+	s.m.Store(s.base+slotRefillAt, 0)
+}
+
+// takeSlab gets the slot a slab with free blocks: one that nobody owns, else a
+// new one.
+func (s *Slot) takeSlab(c int) error {
+	a := s.a
+	taken := a.search(hintOf(c), func(p uint64, st pageState) bool {
+		if st.class() != c {
+			return false
+		}
+		if err := a.checkPages(desc(p), "a slab", p, classes[c].pages); err != nil {
+			return false
+		}
+		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
+	})
+	if taken {
+		return nil
+	}
+	k := classes[c].pages
+	p, err := s.claimPages(k)
+	if err != nil {
+		return err
+	}
+	s.become(p, k, pageSlabOwned, c)
+	s.setSlab(c, p)
+	s.endRecord()
+	return nil
+}
+
+// takeShared makes a shared slab or set-aside page the slot's own by one CAS,
+// and links it.
+func (s *Slot) takeShared(p uint64, st pageState, state int, link func()) bool {
+	s.record(recTake, p, 1, st.gen()+1, st.gen()+1)
+	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))
+	if ok {
+		link()
+	}
+	s.endRecord()
+	return ok
+}
+
+// disown gives the slot's slab of a class up, for anybody to take.
+func (s *Slot) disown(c int) { s.shareSlab(s.slabs[c], func() { s.setSlab(c, 0) }) }
+
+// shareSlab makes an owned slab shared, or frees it if it is empty. What was
+// freed in it while it was owned was not announced.
+func (s *Slot) shareSlab(p uint64, unlink func()) {
+	a := s.a
+	st := a.page(p)
+	if a.emptySlab(p) {
+		// Nobody but the owner sets bits: it stays empty.
+		s.freePages(p, classes[st.class()].pages, unlink)
+		return
+	}
+	a.mem.Store(desc(p)+descState, uint64(makeState(pageSlabShared, st.class(), 0, st.gen()+1)))
+	if a.clearBits(p, st.class()) {
+		a.hint(p, hintOf(st.class()))
+	}
+	unlink()
+}
+
+// slabOf returns the first page of the slab that a block of the class is in,
+// and the block's bit.
+func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
+	p = off &^ (pageSize - 1)
+	if classes[c].pages > 1 {
+		if a.page(p).state() == pageCont {
+			p = a.ro.Load(desc(p) + descInfo)
+		}
+	}
+	return p, (off - p) * classes[c].recip >> 32
+}
+
+// giveBack returns a block to its slab (rule B2): note it, stamp it, clear its
+// bit, announce it, and unlink it from where it was. next is the block below
+// it when it comes from the top of a magazine: once the bit is clear, others
+// may write to the block.
+func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
+	a := s.a
+	s.m.SetWord(s.base+slotReturnNext, next)
+	s.m.SetWord(s.base+slotReturn, off|uint64(c)<<48)
+	s.m.Store(off, returnOf(s.idx))
+	p, bit := a.slabOf(off, c)
+	s.m.And(desc(p)+descBitmap+bit>>6*8, ^(1 << (bit & 63)))
+	st := a.page(p)
+	if st.state() == pageSlabShared {
+		a.hint(p, hintOf(c))
+	}
+	unlink()
+	s.m.SetWord(s.base+slotReturn, 0)
+
+	if st.state() == pageSlabShared && st.class() == c && a.emptySlab(p) {
+		// Nobody owns it and its last block went.
+		s.takeShared(p, st, pageSlabOwned, func() { s.shareSlab(p, func() {}) })
+	}
+}
+
+// redoReturn finishes what giveBack had begun when its slot died. It looks at
+// the bit, then at what the slab's owner is bringing into use, then at the
+// stamp: only a block whose bit is set, which nobody is bringing into use, and
+// that still carries the stamp has not been given back yet.
+func (s *Slot) redoReturn(c int, off uint64) {
+	a := s.a
+	p, bit := a.slabOf(off, c)
+	st := a.page(p)
+	if s := st.state(); s != pageSlabOwned && s != pageSlabShared || st.class() != c || bit >= classes[c].blocks {
+		return // the slab has been freed since
+	}
+	at, mask := desc(p)+descBitmap+bit>>6*8, uint64(1)<<(bit&63)
+	set := a.ro.Load(at)&mask != 0
+	if st := a.page(p); set && st.state() == pageSlabOwned && st.owner() < maxSlots {
+		if o := a.ro.Load(offDir + uint64(st.owner())*8); o != 0 && o%pageSize == 0 && o < a.end.Load() &&
+			a.ro.Load(o+slotRefillAt) == at && a.ro.Word(o+slotRefillMask)&mask != 0 {
+			return
+		}
+	}
+	if set && a.ro.Load(off) == returnOf(s.idx) {
+		s.m.And(at, ^mask)
+	}
+	a.hint(p, hintOf(c))
+}

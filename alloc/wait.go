@@ -1,0 +1,70 @@
+package alloc
+
+import "time"
+
+// Waiting for change (rule W1). The sequence's low 32 bits are a futex; the
+// flag tells committers that somebody may sleep on it, so that a commit costs
+// one load when nobody does.
+
+// WaitChange sleeps until the version is not the given one, or for at most a
+// second, or until WakeAll; it may return early. The bound makes good for a
+// committer that died between its commit and its call.
+func (a *Arena) WaitChange(version uint64) {
+	seq := a.shared.Load(offWaitSeq)
+	a.shared.Store(offWaitFlag, 1)
+	if a.Version() == version && !a.closed.Load() {
+		a.shared.FutexWait(offWaitSeq, uint32(seq), time.Second)
+	}
+}
+
+// Notify wakes those who wait for a change, after a commit.
+func (a *Arena) Notify() {
+	if a.shared.Load(offWaitFlag) != 0 {
+		a.WakeAll()
+	}
+}
+
+// WakeAll wakes everybody who waits; they look whether there is a reason.
+func (a *Arena) WakeAll() {
+	a.shared.Store(offWaitFlag, 0)
+	a.shared.Add(offWaitSeq, 1)
+	a.shared.FutexWake(offWaitSeq)
+}
+
+// A gate asks other writers to hold back for a moment, so that a large batch
+// is not overtaken for ever by small commits. Nobody depends on it: the wait
+// is bounded, and a gate that was waited for once is not waited for again.
+
+// gatePatience bounds what a writer waits for one gate.
+const gatePatience = 20 * time.Millisecond
+
+// CloseGate asks for the gate; if another has it, nothing happens.
+func (s *Slot) CloseGate() {
+	gate := uint64(s.a.entry+1) | s.root.Version<<16
+	if s.gate == 0 && s.m.CAS(offGate, 0, gate) {
+		s.gate = gate
+	}
+}
+
+// OpenGate gives the gate back if the slot has it.
+func (s *Slot) OpenGate() {
+	if s.gate != 0 {
+		s.m.CAS(offGate, s.gate, 0)
+		s.gate = 0
+	}
+}
+
+// PassGate waits while another's gate is closed.
+func (s *Slot) PassGate() {
+	gate := s.m.Load(offGate)
+	if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
+		return
+	}
+	for end := time.Now().Add(gatePatience); time.Now().Before(end); {
+		time.Sleep(50 * time.Microsecond)
+		if s.m.Load(offGate) != gate {
+			return
+		}
+	}
+	s.a.lastGate.Store(gate)
+}

@@ -1,0 +1,170 @@
+package hamt
+
+import "bytes"
+
+// A Node is one node of a trie as Check saw it.
+type Node struct {
+	Ref   Ref
+	Size  uint64 // without its block's rounding
+	Depth int    // branches above it
+	Birth uint64
+}
+
+// Counts is what a whole trie holds.
+type Counts struct {
+	Entries   int64
+	DataBytes int64 // of keys and values
+}
+
+// Check proves the invariants I1 to I5 of the trie at root and calls visit for
+// each of its nodes, once, a node before those below it. It returns the first
+// violation, as a CorruptError, or the first error of visit.
+//
+// hash must be the function that the trie was built with. version is the
+// newest version that a node may be born in, 0 if births mean nothing, as in a
+// transaction.
+//
+// Every leaf is proved to stand where its hash leads, and nowhere is there a
+// branch without a leaf below. So no node is reached twice, and Check ends,
+// however damaged the trie is. What it cannot see is two nodes that overlap:
+// that is for visit, which has their offsets and sizes.
+func (r Reader) Check(root Ref, version uint64, hash func(key []byte) uint64, visit func(Node) error) (Counts, error) {
+	c := checker{r: r, births: version != 0, hash: hash, visit: visit}
+	if root == 0 {
+		return Counts{}, nil
+	}
+	err := c.node(root, place{birth: version})
+	return c.counts, err
+}
+
+type checker struct {
+	r      Reader
+	births bool
+	hash   func(key []byte) uint64
+	visit  func(Node) error
+	counts Counts
+}
+
+// A place is where a node stands, and so what it has to agree with.
+type place struct {
+	depth int
+	path  uint64 // the hash bits that lead there
+	birth uint64 // of the node above
+}
+
+func (c *checker) node(ref Ref, at place) error {
+	n, err := c.enter(ref, at)
+	if err != nil {
+		return err
+	}
+	at.birth = n.Birth
+	switch ref.kind() {
+	case kindBranch:
+		return c.branch(n, at)
+	case kindCollision:
+		return c.collision(n, at)
+	}
+	_, _, err = c.leaf(n, at)
+	return err
+}
+
+// enter reads what all kinds of node have.
+func (c *checker) enter(ref Ref, at place) (Node, error) {
+	if ref.Off() > c.r.last {
+		return Node{}, c.r.outside(ref)
+	}
+	birth := c.r.mem.Word(ref.Off())
+	if c.births && (birth == 0 || birth > at.birth) {
+		return Node{}, corrupt(ref.Off(), "birth", "a version not after that of the node above",
+			"%d below %d", birth, at.birth)
+	}
+	return Node{Ref: ref, Depth: at.depth, Birth: birth}, nil
+}
+
+func (c *checker) branch(n Node, at place) error {
+	if n.Ref.tag() != 0 {
+		return corrupt(n.Ref.Off(), "reference", "no tag with a branch", "%v", n.Ref)
+	}
+	b, err := c.r.branch(n.Ref, at.depth)
+	if err != nil {
+		return err
+	}
+	if levels := 64 - levelBits*uint(at.depth); levels < levelBits && b.bitmap>>(1<<levels) != 0 {
+		return corrupt(b.off, "branch", "indices of the hash's last 4 bits only", "bitmap %#x", b.bitmap)
+	}
+	n.Size = b.size()
+	if err := c.visit(n); err != nil {
+		return err
+	}
+	below := place{depth: at.depth + 1, birth: at.birth}
+	i := uint64(0)
+	for index := range uint64(fanout) {
+		if b.bitmap>>index&1 == 0 {
+			continue
+		}
+		ref := b.ref(c.r, i)
+		i++
+		if ref == 0 {
+			return corruptNil(b.off)
+		}
+		if b.count() == 1 && ref.kind() != kindBranch {
+			return corrupt(b.off, "branch", "two children or a branch", "only %v", ref)
+		}
+		below.path = at.path | index<<(levelBits*uint(at.depth))
+		if err := c.node(ref, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) collision(n Node, at place) error {
+	col, err := c.r.collision(n.Ref)
+	if err != nil {
+		return err
+	}
+	n.Size = col.size()
+	if err := c.visit(n); err != nil {
+		return err
+	}
+	var key []byte
+	var hash uint64
+	for i := range col.count {
+		ref := col.ref(c.r, i)
+		leaf, err := c.enter(ref, at)
+		if err != nil {
+			return err
+		}
+		k, h, err := c.leaf(leaf, at)
+		switch {
+		case err != nil:
+			return err
+		case ref.tag() != n.Ref.tag() || i > 0 && h != hash:
+			return corrupt(col.off, "collision", "leaves of one hash", "%v below %v", ref, n.Ref)
+		case i > 0 && bytes.Compare(key, k) >= 0:
+			return corrupt(col.off, "collision", "leaves in the order of their keys", "leaf %d out of it", i)
+		}
+		key, hash = k, h
+	}
+	return nil
+}
+
+func (c *checker) leaf(n Node, at place) (key []byte, hash uint64, err error) {
+	l, err := c.r.leaf(n.Ref)
+	if err != nil {
+		return nil, 0, err
+	}
+	key = c.r.Key(l)
+	hash = c.hash(key)
+	if hash>>tagShift != n.Ref.tag() {
+		return nil, 0, corrupt(l.Off, "leaf", "a key that has the reference's tag", "hash %#016x at %v", hash, n.Ref)
+	}
+	if mask := uint64(1)<<(levelBits*uint(at.depth)) - 1; hash&mask != at.path {
+		return nil, 0, corrupt(l.Off, "leaf", "a key whose hash leads there",
+			"hash %#016x on the path of %#x at depth %d", hash, at.path, at.depth)
+	}
+	c.counts.Entries++
+	c.counts.DataBytes += l.dataBytes()
+	n.Size = l.Size()
+	return key, hash, c.visit(n)
+}

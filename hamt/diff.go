@@ -1,0 +1,210 @@
+package hamt
+
+import (
+	"bytes"
+	"math/bits"
+)
+
+// Diff visits the entries in which the tries at older and newer differ, in no
+// useful order, until visit returns false. A zero old leaf means that the entry
+// was added, a zero new leaf that it was removed. Both tries must hold still.
+//
+// It passes over whatever both tries share, so its time is proportional to what
+// was written between them, not to their size. An entry that was written anew
+// or moved, with the same key and value as before, is not a difference.
+//
+// hash must be the function that the tries were built with: to find an entry's
+// place in a trie that is deeper than the other, Diff needs its hash.
+func (r Reader) Diff(older, newer Ref, hash func(key []byte) uint64, visit func(old, new Leaf) bool) error {
+	// As with Walk, damage can make one node appear in many places. In two sound
+	// tries each step below has a node to itself, or half of one.
+	d := differ{r: r, hash: hash, visit: visit, left: 4 * (r.end / minEntrySize)}
+	return d.diff(older, newer, 0)
+}
+
+type differ struct {
+	r       Reader
+	hash    func(key []byte) uint64
+	visit   func(old, new Leaf) bool
+	left    uint64 // steps that may still be taken
+	stopped bool
+}
+
+func (d *differ) step(at Ref) error {
+	if d.left == 0 {
+		return corrupt(at.Off(), "trie", "no more nodes than the region has room for", "one more")
+	}
+	d.left--
+	return nil
+}
+
+// diff compares what stands at one place of both tries.
+func (d *differ) diff(a, b Ref, depth int) error {
+	if a == b || d.stopped {
+		return nil
+	}
+	if err := d.step(b); err != nil {
+		return err
+	}
+	if a.kind() != kindBranch && b.kind() != kindBranch {
+		return d.merge(a, b)
+	}
+	x, err := d.side(a, depth)
+	if err != nil {
+		return err
+	}
+	y, err := d.side(b, depth)
+	if err != nil {
+		return err
+	}
+	for both := x.bitmap | y.bitmap; both != 0; both &= both - 1 {
+		index := uint64(bits.TrailingZeros64(both))
+		ra, err := x.child(d.r, index)
+		if err != nil {
+			return err
+		}
+		rb, err := y.child(d.r, index)
+		if err != nil {
+			return err
+		}
+		if err := d.diff(ra, rb, depth+1); err != nil || d.stopped {
+			return err
+		}
+	}
+	return nil
+}
+
+// A side is one of two nodes that are compared as branches: a branch, or a leaf
+// or collision taken as a branch that has only it, which is how the other trie
+// has it if it has it at all.
+type side struct {
+	branch
+	only Ref
+}
+
+func (d *differ) side(ref Ref, depth int) (side, error) {
+	switch ref.kind() {
+	case kindBranch:
+		b, err := d.r.branch(ref, depth)
+		return side{branch: b}, err
+	case kindNil:
+		return side{}, nilOrBad(ref)
+	}
+	first := ref
+	if ref.kind() == kindCollision {
+		c, err := d.r.collision(ref)
+		if err != nil {
+			return side{}, err
+		}
+		first = c.ref(d.r, 0)
+	}
+	l, err := d.r.leaf(first)
+	if err != nil {
+		return side{}, err
+	}
+	h := d.hash(d.r.Key(l))
+	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil
+}
+
+// child returns what stands at an index, or 0.
+func (s side) child(r Reader, index uint64) (Ref, error) {
+	if s.bitmap>>index&1 == 0 {
+		return 0, nil
+	}
+	if s.only != 0 {
+		return s.only, nil
+	}
+	ref := s.ref(r, uint64(bits.OnesCount64(s.bitmap&(1<<index-1))))
+	if ref == 0 {
+		return 0, corruptNil(s.off)
+	}
+	return ref, nil
+}
+
+// merge compares two places of which each has nothing, a leaf or a collision.
+// Both are lists of leaves in the order of their keys.
+func (d *differ) merge(a, b Ref) error {
+	p, err := d.leaves(a)
+	if err != nil {
+		return err
+	}
+	q, err := d.leaves(b)
+	if err != nil {
+		return err
+	}
+	for !d.stopped {
+		if err := d.step(b); err != nil {
+			return err
+		}
+		old, err := p.leaf(d.r)
+		if err != nil {
+			return err
+		}
+		new, err := q.leaf(d.r)
+		if err != nil {
+			return err
+		}
+		order := 0
+		switch {
+		case old == Leaf{} && new == Leaf{}:
+			return nil
+		case old == Leaf{}:
+			order = 1
+		case new == Leaf{}:
+			order = -1
+		case old.Off != new.Off:
+			order = bytes.Compare(d.r.Key(old), d.r.Key(new))
+		}
+		switch {
+		case order < 0:
+			p.i++
+			d.stopped = !d.visit(old, Leaf{})
+		case order > 0:
+			q.i++
+			d.stopped = !d.visit(Leaf{}, new)
+		default:
+			p.i++
+			q.i++
+			if old.Off != new.Off && !bytes.Equal(d.r.Value(old), d.r.Value(new)) {
+				d.stopped = !d.visit(old, new)
+			}
+		}
+	}
+	return nil
+}
+
+// leaves is a list of leaf references: those of a collision, or a single one.
+type leaves struct {
+	collision
+	only Ref
+	i    uint64
+}
+
+func (d *differ) leaves(ref Ref) (leaves, error) {
+	switch ref.kind() {
+	case kindNil:
+		return leaves{}, nilOrBad(ref)
+	case kindCollision:
+		c, err := d.r.collision(ref)
+		return leaves{collision: c}, err
+	}
+	return leaves{collision: collision{count: 1}, only: ref}, nil
+}
+
+// leaf returns the current leaf, the zero one at the end.
+func (s *leaves) leaf(r Reader) (Leaf, error) {
+	if s.i >= s.count {
+		return Leaf{}, nil
+	}
+	if s.only != 0 {
+		return r.leaf(s.only)
+	}
+	return r.leaf(s.ref(r, s.i))
+}
+
+func nilOrBad(ref Ref) error {
+	if ref != 0 {
+		return corrupt(ref.Off(), "reference", "a node", "%v", ref)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+// Package hamt is a persistent hash trie in shared memory: nodes, lookup, path
+// copying, iteration, difference, and the proof that all is well.
+//
+// It knows nodes and keys, never processes: package alloc gives and takes
+// blocks and says when a block may be reused, package shm publishes roots.
+//
+// # Terminology
+//
+//   - A trie is what a [Ref] reaches. Its nodes are branches, leaves and
+//     collisions. A leaf holds one entry: a key and its value.
+//   - The hash of a key is 64 bits. A branch at depth d (with d branches above
+//     it) consumes 6 of them, from bit 6d on: the index among its 64 possible
+//     children. The 11th level has the last 4 bits.
+//   - The tag of a hash is its top 16 bits.
+//   - The birth of a node is the version whose commit published it. Until then
+//     the word belongs to the allocator, which tells by it whose block it is.
+//   - The head of a node is its second word, which says how long it is.
+//
+// # Format
+//
+// All words are little-endian, all nodes start at multiples of 8.
+//
+//	Ref        bits 0–2    kind: 0 nil, 1 branch, 2 leaf, 3 collision
+//	           bits 3–47   the offset's bits 3–47
+//	           bits 48–63  leaf, collision: the tag; branch: 0
+//
+//	branch     0   8    birth
+//	           8   8    bitmap: bit i is set if there is a child of index i
+//	           16  8·n  references, in the order of their indices; n = bits set
+//
+//	leaf       0   8    birth
+//	           8   4    length of the value
+//	           12  2.5  length of the key, 20 bits, at most 65536
+//	           14.5 1.5 flags, 12 bits; this build knows none
+//	           16       key, and the value right behind it
+//
+//	collision  0   8    birth
+//	           8   8    n, at least 2
+//	           16  8·n  references to leaves, in the order of their keys
+//
+// The empty trie is Ref 0. A trie of one entry is a reference to its leaf.
+//
+// # Invariants
+//
+//   - I1: A leaf stands where its hash leads: the path to it is made of the
+//     low bits of its key's hash, and its reference carries the hash's tag.
+//   - I2: Leaves whose hashes are equal stand in one collision node, which
+//     stands where a leaf would, and nothing else stands in one.
+//   - I3: Equal contents have equal shapes. The path to a leaf or collision is
+//     as short as it can be: a branch has two children or more, or one that is
+//     a branch; references and colliding leaves are in order.
+//   - I4: A bit in a bitmap has a node: no reference in a node is nil.
+//   - I5: A node is not younger than the node above it.
+//   - I6: A published node never changes. A transaction changes a node only
+//     while the node is its own ([Allocator].Mine) and no walk of the
+//     transaction, begun after the node was made, is under way.
+//   - I7: Whatever stands in memory, no byte at or beyond the region's end is
+//     touched, and every loop and recursion is bounded. An offset or a length
+//     is read once and checked before it is used.
+//   - I8: A change allocates all that it needs before it changes a node in
+//     place or gives one up. So one store makes the change, and when Alloc
+//     fails before it, nothing has happened.
+//
+// [Reader.Check] proves I1 to I5. It is what tests, shmctl check and recovery
+// use.
+//
+// # Lookup
+//
+// A step down is three dependent instructions between two loads: the bitmap is
+// shifted so that the bit of the index becomes the sign, which is presence, and
+// the bits that are left are counted, which gives the reference's place. On
+// large tries the time is that of the loads, and what counts is how early the
+// next lookup's loads begin. So the code is short, and what is wrong with a
+// damaged trie is found out afterwards ([Reader.Explain]). [Reader.FindMany]
+// makes the overlap deliberate.
+//
+// A tag in the reference tells most absent keys without the wait for a leaf
+// (394 ns against 493 on 10^7 entries).
+//
+// # Why 64-way
+//
+// Measured on a prototype, with 16-byte keys and values of 100 bytes: with 32
+// children sets were 8–15 % faster and gets 10–50 % slower, with 16 both were
+// slower at every size from 10^3 to 10^7. Wider roots and buckets at the fringe
+// gained nothing: a branch of the last level, packed, already is a bucket.
+//
+// # Sources
+//
+// The trie is Phil Bagwell's (Ideal Hash Trees, 2001). Contraction on delete,
+// so that equal contents have equal shapes, is from CHAMP (Steindorfer and
+// Vinju, Optimizing Hash-Array Mapped Tries for Fast and Lean Immutable JVM
+// Collections, 2015). What CHAMP gains by two bitmaps, entries without an
+// indirection, would put keys of any length into branches that are copied at
+// every write; the kind and tag in each reference serve instead. Changing a
+// transaction's own nodes in place is the idea of Clojure's transients.
+package hamt

@@ -1,0 +1,46 @@
+//go:build !race
+
+package hamt
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestNoGoAllocations: ordinary writes and lookups leave Go's heap alone.
+func TestNoGoAllocations(t *testing.T) {
+	h := newHeap(t, 64<<20)
+	h.careless = true
+	h.log = make([]uint64, 0, 1<<20)
+	tx := &Tx{}
+	tx.Reset(h.reader(), h, sip, 0, 0, 0)
+	var keys [][]byte
+	for i := range 2000 {
+		keys = append(keys, fmt.Append(nil, "key ", i))
+	}
+	value := make([]byte, 100)
+	for range 3 { // warms up the free lists of the test's heap
+		for _, k := range keys {
+			_, _, _ = tx.Set(sip(k), k, value)
+		}
+		for _, k := range keys {
+			_, _, _ = tx.Delete(sip(k), k)
+		}
+	}
+	i := 0
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		k := keys[i%len(keys)]
+		i++
+		_, _, _ = tx.Set(sip(k), k, value)
+		_, _ = tx.Reader().Find(tx.Root, sip(k), k)
+	}))
+	hs, out := make([]uint64, 100), make([]Result, 100)
+	require.Zero(t, testing.AllocsPerRun(100, func() { tx.Reader().FindMany(tx.Root, hs, keys[:100], out) }))
+	require.Zero(t, testing.AllocsPerRun(500, func() {
+		i--
+		k := keys[i%len(keys)]
+		_, _, _ = tx.Delete(sip(k), k)
+	}))
+}

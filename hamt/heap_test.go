@@ -1,0 +1,237 @@
+package hamt
+
+import (
+	"errors"
+	"math/bits"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+const (
+	seed0 = 0x0706050403020100
+	seed1 = 0x0f0e0d0c0b0a0908
+)
+
+func sip(key []byte) uint64 { return Hash(seed0, seed1, key) }
+
+// errFull is what the heap's Alloc returns on request.
+var errFull = errors.New("heap is full")
+
+// heap is an Allocator over a block of the Go heap that knows the state of
+// every block, fails the test when hamt breaks a rule of Allocator, and
+// poisons whatever nobody may read any more.
+type heap struct {
+	t   testing.TB
+	mem region.Mem
+
+	top   uint64
+	free  [][]uint64       // by block size in words: offsets, last in first out
+	live  map[uint64]*cell // published, and the transaction's own
+	log   []uint64         // blocks allocated in this transaction
+	waits []cell           // retired by this transaction
+	gone  []cell           // retired by earlier ones, perhaps still seen by snapshots
+
+	keepRetired bool // never reuse what was retired: for tests with snapshots
+	careless    bool // no bookkeeping of states, for benchmarks
+	failAt      int  // the Alloc that fails, counting from 1; 0 for none
+	allocs      int
+}
+
+type cell struct {
+	off, size uint64
+	mine      bool
+	age       uint64
+}
+
+const (
+	heapStart = 64
+	markBit   = 1 << 63
+	poison    = 0xdeaddeaddeaddead
+)
+
+func newHeap(t testing.TB, size int) *heap {
+	return &heap{
+		t:    t,
+		mem:  region.FromWords(make([]uint64, size/8)),
+		top:  heapStart,
+		free: make([][]uint64, 1<<17),
+		live: map[uint64]*cell{},
+	}
+}
+
+// classSize rounds up as package alloc does: multiples of 8 up to 128, 8 steps
+// a doubling up to 32768, multiples of 4096 above.
+func classSize(size uint64) uint64 {
+	step := uint64(8)
+	switch {
+	case size > 32768:
+		step = 4096
+	case size > 128:
+		step = 1 << (bits.Len64(size-1) - 4)
+	}
+	return max(16, (size+step-1)&^(step-1))
+}
+
+func TestClassSizes(t *testing.T) {
+	for _, c := range [][2]uint64{{1, 16}, {17, 24}, {128, 128}, {129, 144}, {256, 256}, {257, 288}, {512, 512},
+		{513, 576}, {1024, 1024}, {1025, 1152}, {32768, 32768}, {32769, 36864}} {
+		require.Equal(t, c[1], classSize(c[0]), "%d", c[0])
+	}
+}
+
+func (h *heap) BlockSize(size uint64) uint64 { return classSize(size) }
+func (h *heap) LogLen() uint64               { return uint64(len(h.log)) }
+
+func (h *heap) Alloc(size uint64) (uint64, error) {
+	if h.allocs++; h.allocs == h.failAt {
+		return 0, errFull
+	}
+	class := classSize(size)
+	var off uint64
+	if f := h.free[class/8]; len(f) > 0 {
+		off, h.free[class/8] = f[len(f)-1], f[:len(f)-1]
+	} else {
+		off = h.top
+		if off+class > h.mem.Size() {
+			h.t.Fatalf("the test's heap of %d bytes is too small", h.mem.Size())
+		}
+		h.top += class
+	}
+	age := uint64(len(h.log))
+	h.log = append(h.log, off)
+	h.mem.SetWord(off, markBit|age)
+	if !h.careless {
+		for o := off + 8; o < off+class; o += 8 {
+			h.mem.SetWord(o, poison)
+		}
+		h.live[off] = &cell{off, class, true, age}
+	}
+	return off, nil
+}
+
+func (h *heap) Mine(off uint64) bool {
+	mine := h.mem.Word(off)&markBit != 0
+	if !h.careless {
+		h.check(off, "asked for").equalMine(h, mine)
+	}
+	return mine
+}
+
+func (c *cell) equalMine(h *heap, mine bool) {
+	if c.mine != mine {
+		h.t.Fatalf("the mark of %#x was overwritten", c.off)
+	}
+}
+
+func (h *heap) check(off uint64, what string) *cell {
+	c := h.live[off]
+	if c == nil {
+		h.t.Fatalf("block %#x is %s but not live", off, what)
+	}
+	return c
+}
+
+func (h *heap) Age(off uint64) uint64 {
+	if !h.Mine(off) {
+		h.t.Fatalf("age of %#x, which is not of this transaction", off)
+	}
+	return h.mem.Word(off) &^ markBit
+}
+
+func (h *heap) Discard(off, size uint64) {
+	class := classSize(size)
+	if !h.careless {
+		if c := h.check(off, "discarded"); !c.mine || c.size != class {
+			h.t.Fatalf("discarded %#x as %d bytes; it is %+v", off, size, *c)
+		}
+		delete(h.live, off)
+		h.poison(off, class)
+	}
+	h.free[class/8] = append(h.free[class/8], off)
+}
+
+func (h *heap) Retire(off, size uint64) {
+	class := classSize(size)
+	if h.careless {
+		h.free[class/8] = append(h.free[class/8], off)
+		return
+	}
+	c := h.check(off, "retired")
+	if c.mine || c.size != class {
+		h.t.Fatalf("retired %#x as %d bytes; it is %+v", off, size, *c)
+	}
+	delete(h.live, off)
+	h.waits = append(h.waits, *c)
+}
+
+func (h *heap) poison(off, class uint64) {
+	for o := off; o < off+class; o += 8 {
+		h.mem.SetWord(o, poison)
+	}
+}
+
+// commit publishes the transaction's blocks as version.
+func (h *heap) commit(version uint64) {
+	for _, off := range h.log {
+		if h.careless {
+			h.mem.SetWord(off, version)
+		} else if c := h.live[off]; c != nil && c.mine {
+			c.mine = false
+			h.mem.SetWord(off, version)
+		}
+	}
+	h.gone = append(h.gone, h.waits...)
+	h.waits = h.waits[:0]
+	h.log = h.log[:0]
+	if !h.keepRetired {
+		h.reclaim()
+	}
+}
+
+// rollback undoes the transaction, except for one block of it.
+func (h *heap) rollback(keep uint64) {
+	for off, c := range h.live {
+		if c.mine && off != keep {
+			h.Discard(off, c.size)
+		}
+	}
+	for _, c := range h.waits {
+		h.live[c.off] = &c
+	}
+	h.waits = h.waits[:0]
+}
+
+// reclaim poisons and frees what committed transactions have retired.
+func (h *heap) reclaim() {
+	for _, c := range h.gone {
+		h.poison(c.off, c.size)
+		h.free[c.size/8] = append(h.free[c.size/8], c.off)
+	}
+	h.gone = h.gone[:0]
+}
+
+// reader's end is right behind the last block: every kind of node gets to stand
+// there.
+func (h *heap) reader() Reader { return NewReader(&h.mem, h.top) }
+
+// ledger fails the test unless the trie reaches exactly the live blocks, apart
+// from those that are pending in t.
+func (h *heap) ledger(tx *Tx, reached map[uint64]uint64) {
+	h.t.Helper()
+	for _, b := range tx.pending {
+		reached[b.off] = classSize(b.size)
+	}
+	for off, size := range reached {
+		if c := h.live[off]; c == nil || c.size != size {
+			h.t.Fatalf("block %#x of %d bytes is in use but not live", off, size)
+		}
+	}
+	for off, c := range h.live {
+		if _, ok := reached[off]; !ok {
+			h.t.Fatalf("block %#x of %d bytes leaked", off, c.size)
+		}
+	}
+}

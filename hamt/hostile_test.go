@@ -1,0 +1,241 @@
+package hamt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// guard stands behind the end of a hostile region: a read there is confined by
+// Go's memory but not by ours, and a write there is seen.
+const guard = 0x6a7d6a7d6a7d6a7d
+
+// provoke does everything that reads, and then everything that writes, to a
+// trie that may be anything. Nothing may panic or hang, and errors must say
+// what is wrong. Writes may do what they like below end, but nothing beyond.
+func provoke(t testing.TB, mem *region.Mem, end uint64, root Ref, keys [][]byte) {
+	r := NewReader(mem, end)
+	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
+	for i, k := range keys {
+		hs[i] = sip(k)
+		l, st := r.Find(root, hs[i], k)
+		if st == Present && (l.Off < 0 || l.Off+l.Size() > end) {
+			t.Fatalf("leaf %+v lies outside of %#x", l, end)
+		}
+		requireCorruptOrNil(t, r.Explain(root, hs[i], k))
+		if st == Damaged && r.Explain(root, hs[i], k) == nil {
+			t.Fatalf("Find met damage that Explain does not see")
+		}
+	}
+	r.FindMany(root, hs, keys, out)
+	for _, o := range out {
+		if o.Status == Present && o.Leaf.Off+o.Leaf.Size() > end {
+			t.Fatalf("leaf %+v lies outside of %#x", o.Leaf, end)
+		}
+	}
+	requireCorruptOrNil(t, r.Walk(root, func(l Leaf) bool {
+		_, _ = r.Key(l), r.Value(l)
+		return l.Off+l.Size() <= end
+	}))
+	_, err := r.Check(root, 1<<40, sip, func(Node) error { return nil })
+	requireCorruptOrNil(t, err)
+	for _, other := range []Ref{0, root ^ 8, Ref(mem.Word(64))} {
+		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ Leaf) bool { return true }))
+		requireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ Leaf) bool { return true }))
+	}
+
+	tx := &Tx{}
+	tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
+	for i, k := range keys {
+		_, _, err := tx.Set(hs[i], k, []byte("value"))
+		requireCorruptOrNil(t, err)
+		_, _, err = tx.Delete(hs[i], k)
+		requireCorruptOrNil(t, err)
+	}
+	for off := end; off < mem.Size(); off += 8 {
+		if mem.Word(off) != guard {
+			t.Fatalf("a write beyond the end, at %#x", off)
+		}
+	}
+}
+
+func requireCorruptOrNil(t testing.TB, err error) {
+	var c *CorruptError
+	if err != nil && !errors.Is(err, errFull) && !(errors.Is(err, ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
+		t.Fatalf("not an error of a damaged store: %v", err)
+	}
+}
+
+// drain allocates from the hostile region itself, anywhere, and believes the
+// marks that it finds there.
+type drain struct {
+	r    Reader
+	next uint64
+}
+
+func (d *drain) Alloc(size uint64) (uint64, error) {
+	size = classSize(size)
+	if d.next+size > d.r.end {
+		return 0, errFull
+	}
+	d.next += size
+	return d.next - size, nil
+}
+func (d *drain) Mine(off uint64) bool         { return d.r.mem.Word(off)&1 != 0 }
+func (d *drain) Age(off uint64) uint64        { return d.r.mem.Word(off) }
+func (d *drain) LogLen() uint64               { return 0 }
+func (d *drain) Discard(off, size uint64)     {}
+func (d *drain) Retire(off, size uint64)      {}
+func (d *drain) BlockSize(size uint64) uint64 { return classSize(size) }
+
+// hostileRegion copies words into a region with a guard behind it.
+func hostileRegion(words []uint64) (region.Mem, uint64) {
+	all := make([]uint64, len(words)+1024)
+	copy(all, words)
+	for i := len(words); i < len(all); i++ {
+		all[i] = guard
+	}
+	return region.FromWords(all), uint64(len(words)) * 8
+}
+
+func someKeys() [][]byte {
+	keys := [][]byte{{}, []byte("a"), make([]byte, 9), make([]byte, 300)}
+	for i := range 12 {
+		keys = append(keys, fmt.Append(nil, i))
+	}
+	return keys
+}
+
+// FuzzHostile: any bytes as memory, any root.
+func FuzzHostile(f *testing.F) {
+	f.Add(make([]byte, 256), uint64(65))
+	f.Add([]byte("a region of which nothing makes sense, long enough to hold a node or two"), uint64(0xabcd_0000_0000_0013))
+	// A branch whose every child is itself.
+	self := make([]uint64, 80)
+	self[1] = ^uint64(0)
+	for i := 2; i < len(self); i++ {
+		self[i] = uint64(kindBranch)
+	}
+	f.Add(toBytes(self), uint64(kindBranch))
+	f.Fuzz(func(t *testing.T, p []byte, root uint64) {
+		words := make([]uint64, max(4, min(len(p)/8, 4096)))
+		for i := range min(len(words), len(p)/8) {
+			words[i] = binary.LittleEndian.Uint64(p[8*i:])
+		}
+		words = append(words, make([]uint64, 8)...)
+		mem, end := hostileRegion(words)
+		provoke(t, &mem, end, Ref(root), someKeys())
+	})
+}
+
+func toBytes(words []uint64) (p []byte) {
+	for _, w := range words {
+		p = binary.LittleEndian.AppendUint64(p, w)
+	}
+	return p
+}
+
+// TestBrokenTries: a sound trie in which single words were overwritten with
+// what is most likely to lead astray.
+func TestBrokenTries(t *testing.T) {
+	rnd := rand.New(rand.NewSource(11))
+	s := newSubject(t, 1<<16, sip)
+	for i := range 40 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+	var sound []uint64
+	for off := uint64(0); off < s.heap.top; off += 8 {
+		sound = append(sound, s.heap.mem.Word(off))
+	}
+	for range 3000 {
+		words := append([]uint64(nil), sound...)
+		for range 1 + rnd.Intn(3) {
+			i, j := rnd.Intn(len(words)), rnd.Intn(len(words))
+			words[i] = [...]uint64{
+				0, 1, ^uint64(0), words[i] ^ 1<<rnd.Intn(64), words[j], uint64(s.tx.Root),
+				uint64(len(words))*8 - 8 | uint64(kindBranch), words[i]&^7 | rnd.Uint64()&7,
+			}[rnd.Intn(8)]
+		}
+		mem, end := hostileRegion(words)
+		provoke(t, &mem, end, s.tx.Root, someKeys())
+	}
+}
+
+// TestEveryFlippedBitIsSeen: Check notices any change of a bit in any node of
+// a trie, apart from values and from births, which may well be older.
+func TestEveryFlippedBitIsSeen(t *testing.T) {
+	for _, name := range []string{"sip", "few", "bit33", "equal"} {
+		hash := hashes[name]
+		s := newSubject(t, 1<<20, hash)
+		for i := range 60 {
+			s.set(fmt.Sprint("key ", i), "")
+		}
+		s.commit()
+		r := s.tx.Reader()
+		check := func() error {
+			counts, err := r.Check(s.tx.Root, s.version-1, hash, func(Node) error { return nil })
+			if err == nil && counts != (Counts{s.tx.Entries, s.tx.DataBytes}) {
+				err = errors.New("other counts than the root node's")
+			}
+			return err
+		}
+		require.NoError(t, check())
+		var spans [][2]uint64
+		_, err := r.Check(s.tx.Root, 0, hash, func(n Node) error {
+			end := n.Ref.Off() + n.Size
+			if n.Ref.kind() == kindLeaf && name != "sip" {
+				end = n.Ref.Off() + headerSize // another key may have the same hash
+			}
+			spans = append(spans, [2]uint64{n.Ref.Off() + headOff, end})
+			return nil
+		})
+		require.NoError(t, err)
+		for _, span := range spans {
+			for bit := span[0] * 8; bit < span[1]*8; bit++ {
+				word, mask := bit/64*8, uint64(1)<<(bit%64)
+				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
+				require.Error(t, check(), "%s: bit %d at %#x of the node at %#x", name, bit%64, word, span[0]-headOff)
+				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
+			}
+		}
+		require.NoError(t, check())
+	}
+}
+
+// FuzzOps: any stream of operations, under any of the hashes.
+func FuzzOps(f *testing.F) {
+	f.Add([]byte("\x00abcabcABC!"))
+	f.Add([]byte("\x01zyxwvutsrqponmZYXWVUTSRQPONM!zyx"))
+	f.Add([]byte("\x04a!A!bcd!BCD!"))
+	names := []string{"sip", "equal", "bit63", "deep", "comb", "few"}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) == 0 || len(ops) > 300 {
+			return
+		}
+		s := newSubject(t, 4<<20, hashes[names[int(ops[0])%len(names)]])
+		s.heap.keepRetired = true
+		before, model := s.tx.Root, map[string]string{}
+		for i, op := range ops[1:] {
+			key := fmt.Sprint(op % 64)
+			switch op / 64 {
+			case 0:
+				s.commit()
+				requireDiff(t, s.tx.Reader(), before, s.tx.Root, s.hash, model, s.model)
+				before, model = s.tx.Root, maps.Clone(s.model)
+			case 1:
+				s.delete(key)
+			default:
+				s.set(key, fmt.Sprint(i%5))
+			}
+		}
+		s.commit()
+	})
+}

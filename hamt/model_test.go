@@ -1,0 +1,350 @@
+package hamt
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The hashes under which every story is told: the real one, and those that an
+// adversary would choose.
+var hashes = map[string]func([]byte) uint64{
+	"sip":   sip,
+	"equal": func([]byte) uint64 { return 0xfeedfacecafef00d },
+	// Two groups that differ in one bit: the first, one in the middle, the last.
+	"bit0":  func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1 },
+	"bit33": func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1<<33 },
+	"bit63": func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1<<63 },
+	// All levels but the last two are shared by all keys.
+	"deep": func(k []byte) uint64 { return sip(k) << 54 },
+	// One child a level: a comb.
+	"comb": func(k []byte) uint64 { return 1 << (sip(k) % 64) },
+	// Equal tags, so that every leaf has to be looked at.
+	"tags": func(k []byte) uint64 { return sip(k) & (1<<48 - 1) },
+	// Few collisions of two or three keys each.
+	"few": func(k []byte) uint64 { return Hash(0, 0, []byte{byte(sip(k) % 61)}) },
+}
+
+func eachHash(t *testing.T, story func(t *testing.T, hash func([]byte) uint64)) {
+	for _, name := range slices.Sorted(maps.Keys(hashes)) {
+		t.Run(name, func(t *testing.T) { story(t, hashes[name]) })
+	}
+}
+
+// subject is a trie beside the Go map that says what must be in it.
+type subject struct {
+	t       testing.TB
+	heap    *heap
+	tx      *Tx
+	hash    func([]byte) uint64
+	model   map[string]string
+	version uint64
+}
+
+func newSubject(t testing.TB, size int, hash func([]byte) uint64) *subject {
+	s := &subject{t: t, heap: newHeap(t, size), tx: &Tx{}, hash: hash, model: map[string]string{}, version: 1}
+	s.tx.Reset(s.heap.reader(), s.heap, hash, 0, 0, 0)
+	return s
+}
+
+func (s *subject) set(key, value string) {
+	s.t.Helper()
+	was, had := s.model[key]
+	old, existed, err := s.tx.Set(s.hash([]byte(key)), []byte(key), []byte(value))
+	require.NoError(s.t, err)
+	require.Equal(s.t, had, existed, "set %q", key)
+	if existed && (s.tx.KeepLeaves || s.heap.live[old.Off] == nil && s.heap.isWaiting(old.Off)) {
+		require.Equal(s.t, was, string(s.tx.r.Value(old)))
+	}
+	s.model[key] = value
+}
+
+func (h *heap) isWaiting(off uint64) bool {
+	return slices.ContainsFunc(h.waits, func(c cell) bool { return c.off == off })
+}
+
+func (s *subject) delete(key string) {
+	s.t.Helper()
+	_, had := s.model[key]
+	root, allocs := s.tx.Root, s.heap.allocs
+	_, existed, err := s.tx.Delete(s.hash([]byte(key)), []byte(key))
+	require.NoError(s.t, err)
+	require.Equal(s.t, had, existed, "delete %q", key)
+	if !existed {
+		require.Equal(s.t, root, s.tx.Root)
+		require.Equal(s.t, allocs, s.heap.allocs, "deleting an absent key copied a path")
+	}
+	delete(s.model, key)
+}
+
+// commit publishes the transaction and starts the next one.
+func (s *subject) commit() {
+	s.tx.Finish()
+	s.heap.commit(s.version)
+	s.version++
+	keep := s.tx.KeepLeaves
+	s.tx.Reset(s.heap.reader(), s.heap, s.hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+	s.tx.KeepLeaves = keep
+	s.verify(s.version - 1)
+}
+
+// verify compares all that can be asked of the trie with the model, and the
+// blocks that it reaches with those that are allocated.
+func (s *subject) verify(version uint64) {
+	s.t.Helper()
+	r := s.tx.Reader()
+	requireContents(s.t, r, s.tx.Root, s.hash, s.model)
+	reached := map[uint64]uint64{}
+	counts, err := r.Check(s.tx.Root, version, s.hash, func(n Node) error {
+		if _, again := reached[n.Ref.Off()]; again {
+			s.t.Fatalf("%v was reached twice", n.Ref)
+		}
+		reached[n.Ref.Off()] = classSize(n.Size)
+		return nil
+	})
+	require.NoError(s.t, err)
+	require.Equal(s.t, Counts{s.tx.Entries, s.tx.DataBytes}, counts)
+	s.heap.ledger(s.tx, reached)
+}
+
+// requireContents asks for everything in every way.
+func requireContents(t testing.TB, r Reader, root Ref, hash func([]byte) uint64, model map[string]string) {
+	t.Helper()
+	found := map[string]string{}
+	require.NoError(t, r.Walk(root, func(l Leaf) bool {
+		found[string(r.Key(l))] = string(r.Value(l))
+		return true
+	}))
+	require.Equal(t, model, found)
+
+	var keys [][]byte
+	var hs []uint64
+	for key := range model {
+		for _, k := range []string{key, key + "?"} {
+			keys = append(keys, []byte(k))
+			hs = append(hs, hash([]byte(k)))
+		}
+	}
+	out := make([]Result, len(keys))
+	r.FindMany(root, hs, keys, out)
+	for i, key := range keys {
+		l, st := r.Find(root, hs[i], key)
+		if out[i] != (Result{l, st}) {
+			t.Fatalf("%q: Find says %v %v, FindMany %v", key, l, st, out[i])
+		}
+		value, had := model[string(key)]
+		if had != (st == Present) || st == Damaged || r.Explain(root, hs[i], key) != nil {
+			t.Fatalf("%q is %v", key, st)
+		}
+		if had && (string(r.Key(l)) != string(key) || string(r.Value(l)) != value) {
+			t.Fatalf("%q has the leaf of %q", key, r.Key(l))
+		}
+	}
+}
+
+// randomKey returns one of n keys, of lengths from 0 to 17.
+func randomKey(rnd *rand.Rand, n int) string {
+	i := rnd.Intn(n)
+	if i == 0 {
+		return ""
+	}
+	return strings.Repeat("x", i*7%15) + fmt.Sprint(i)
+}
+
+// randomValue returns a value that is short, or empty, or now and then large.
+func randomValue(rnd *rand.Rand) string {
+	n := rnd.Intn(40)
+	if rnd.Intn(50) == 0 {
+		n = rnd.Intn(5000)
+	}
+	p := make([]byte, n)
+	rnd.Read(p)
+	return string(p)
+}
+
+// TestModel: random transactions, each verified when it is committed. Blocks
+// are poisoned and reused at once.
+func TestModel(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		for seed := range int64(4) {
+			rnd := rand.New(rand.NewSource(seed))
+			s := newSubject(t, 16<<20, hash)
+			s.tx.KeepLeaves = seed%2 == 1
+			for range 150 {
+				// Grow, churn, and shrink to nothing.
+				deletes := []int{1, 5, 9}[rnd.Intn(3)]
+				for range 1 + rnd.Intn(30) {
+					if key := randomKey(rnd, 150); rnd.Intn(10) < deletes {
+						s.delete(key)
+					} else {
+						s.set(key, randomValue(rnd))
+					}
+				}
+				s.verify(0)
+				if rnd.Intn(3) > 0 {
+					s.commit()
+				}
+			}
+			for key := range maps.Clone(s.model) {
+				s.delete(key)
+			}
+			s.commit()
+			require.Zero(t, s.tx.Root)
+			require.Empty(t, s.heap.live, "an empty trie takes no memory")
+		}
+	})
+}
+
+// TestSnapshots: whatever was committed stays what it was, as long as nothing
+// that was retired is reused.
+func TestSnapshots(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		type snapshot struct {
+			root  Ref
+			model map[string]string
+		}
+		rnd := rand.New(rand.NewSource(7))
+		s := newSubject(t, 32<<20, hash)
+		s.heap.keepRetired = true
+		var snapshots []snapshot
+		for range 60 {
+			for range 1 + rnd.Intn(20) {
+				if key := randomKey(rnd, 120); rnd.Intn(3) == 0 {
+					s.delete(key)
+				} else {
+					s.set(key, randomValue(rnd))
+				}
+			}
+			s.commit()
+			snapshots = append(snapshots, snapshot{s.tx.Root, maps.Clone(s.model)})
+		}
+		for _, sn := range snapshots {
+			requireContents(t, s.tx.Reader(), sn.root, hash, sn.model)
+		}
+		// Diff between any two says how one becomes the other.
+		for range 60 {
+			a, b := snapshots[rnd.Intn(len(snapshots))], snapshots[rnd.Intn(len(snapshots))]
+			requireDiff(t, s.tx.Reader(), a.root, b.root, hash, a.model, b.model)
+		}
+	})
+}
+
+func requireDiff(t testing.TB, r Reader, older, newer Ref, hash func([]byte) uint64, a, b map[string]string) {
+	t.Helper()
+	got := maps.Clone(a)
+	seen := map[string]bool{}
+	require.NoError(t, r.Diff(older, newer, hash, func(old, new Leaf) bool {
+		l := new
+		if new == (Leaf{}) {
+			l = old
+		}
+		key := string(r.Key(l))
+		require.False(t, seen[key], "%q was reported twice", key)
+		seen[key] = true
+		was, had := a[key]
+		require.Equal(t, had, old != Leaf{})
+		if had {
+			require.Equal(t, was, string(r.Value(old)))
+		}
+		if new == (Leaf{}) {
+			delete(got, key)
+			return true
+		}
+		if had {
+			require.NotEqual(t, was, string(r.Value(new)), "%q has not changed", key)
+		}
+		got[key] = string(r.Value(new))
+		return true
+	}))
+	require.Equal(t, b, got)
+}
+
+// shape describes a trie's structure and contents, without its offsets.
+func shape(t testing.TB, r Reader, root Ref, hash func([]byte) uint64) string {
+	var sb strings.Builder
+	_, err := r.Check(root, 0, hash, func(n Node) error {
+		fmt.Fprintf(&sb, "%d:%d:%04x", n.Depth, n.Ref.kind(), n.Ref.tag())
+		switch n.Ref.kind() {
+		case kindLeaf:
+			l, err := r.leaf(n.Ref)
+			fmt.Fprintf(&sb, "%x=%x", r.Key(l), r.Value(l))
+			require.NoError(t, err)
+		default:
+			fmt.Fprintf(&sb, "[%x", r.mem.Word(n.Ref.Off()+headOff))
+		}
+		sb.WriteByte('\n')
+		return nil
+	})
+	require.NoError(t, err)
+	return sb.String()
+}
+
+// TestEqualContentsEqualShapes: a trie's history cannot be told from it (I3).
+func TestEqualContentsEqualShapes(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		var want string
+		var model map[string]string
+		for seed := range int64(6) {
+			rnd := rand.New(rand.NewSource(seed))
+			s := newSubject(t, 16<<20, hash)
+			for i := range 300 { // a past that differs
+				if key := randomKey(rnd, 200); i%3 == 0 {
+					s.delete(key)
+				} else {
+					s.set(key, "past")
+				}
+				if rnd.Intn(40) == 0 {
+					s.commit()
+				}
+			}
+			if model == nil {
+				model = map[string]string{}
+				for i := range 70 {
+					model[fmt.Sprint("k", i*i)] = fmt.Sprint(i)
+				}
+			}
+			keys := slices.Collect(maps.Keys(s.model))
+			keys = append(keys, slices.Collect(maps.Keys(model))...)
+			slices.Sort(keys)
+			rnd.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+			for _, key := range keys {
+				if value, ok := model[key]; ok {
+					s.set(key, value)
+				} else {
+					s.delete(key)
+				}
+			}
+			s.commit()
+			got := shape(t, s.tx.Reader(), s.tx.Root, hash)
+			if want == "" {
+				want = got
+			}
+			require.Equal(t, want, got)
+		}
+	})
+}
+
+// TestManyCollisions: thousands of keys of one hash.
+func TestManyCollisions(t *testing.T) {
+	s := newSubject(t, 64<<20, hashes["equal"])
+	rnd := rand.New(rand.NewSource(1))
+	const n = 5000
+	for _, i := range rnd.Perm(n) {
+		s.set(fmt.Sprintf("%08d", i), fmt.Sprint(i))
+		if i%500 == 0 {
+			s.tx.Finish()
+			s.heap.commit(s.version)
+		}
+	}
+	s.commit()
+	for _, i := range rnd.Perm(n)[:n-1] {
+		s.delete(fmt.Sprintf("%08d", i))
+	}
+	s.commit()
+	require.Equal(t, kindLeaf, s.tx.Root.kind(), "one key is a leaf at the root")
+}

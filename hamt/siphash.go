@@ -1,0 +1,70 @@
+package hamt
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// HashID names the hash function in a store's superblock: a store made with
+// another one cannot be read by this build. 1 is SipHash-1-3, 64 bits.
+const HashID = 1
+
+// Hash returns SipHash-1-3 of key under the 128-bit seed k0, k1.
+//
+// The seed is random and secret to whoever chooses keys, so nobody can choose
+// keys that pile up in one branch. That is also why it is not a faster hash
+// without a keyed design: XXH64 can be made to collide under every seed.
+func Hash(k0, k1 uint64, key []byte) uint64 {
+	v0 := k0 ^ 0x736f6d6570736575
+	v1 := k1 ^ 0x646f72616e646f6d
+	v2 := k0 ^ 0x6c7967656e657261
+	v3 := k1 ^ 0x7465646279746573
+
+	p := key
+	for len(p) >= 8 {
+		m := binary.LittleEndian.Uint64(p)
+		p = p[8:]
+		v3 ^= m
+		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+		v0 ^= m
+	}
+
+	// The last block: the length in the top byte, the rest of the key below.
+	m := uint64(len(key))<<56 | lastBytes(key, p)
+	v3 ^= m
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0 ^= m
+
+	v2 ^= 0xff
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	return v0 ^ v1 ^ v2 ^ v3
+}
+
+// lastBytes returns rest, the up to 7 bytes at the end of key, as a
+// little-endian number. A key of 8 bytes and more has them in its last whole
+// word, which takes one load instead of a loop.
+func lastBytes(key, rest []byte) (m uint64) {
+	if len(key) >= 8 {
+		// A shift by 64, when nothing rests, gives 0.
+		return binary.LittleEndian.Uint64(key[len(key)-8:]) >> (64 - 8*uint(len(rest)))
+	}
+	for i, b := range rest {
+		m |= uint64(b) << (8 * uint(i))
+	}
+	return m
+}
+
+func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
+	v0 += v1
+	v2 += v3
+	v1 = bits.RotateLeft64(v1, 13) ^ v0
+	v3 = bits.RotateLeft64(v3, 16) ^ v2
+	v0 = bits.RotateLeft64(v0, 32) + v3
+	v2 += v1
+	v3 = bits.RotateLeft64(v3, 21) ^ v0
+	v1 = bits.RotateLeft64(v1, 17) ^ v2
+	v2 = bits.RotateLeft64(v2, 32)
+	return v0, v1, v2, v3
+}

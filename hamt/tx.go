@@ -1,0 +1,567 @@
+package hamt
+
+import (
+	"bytes"
+	"math/bits"
+)
+
+// Allocator is what a transaction needs of its writer slot. Sizes are of
+// nodes; the allocator rounds them up to blocks.
+type Allocator interface {
+	// Alloc returns the offset of a block of at least size bytes. Its first
+	// word is the allocator's; the rest is garbage.
+	Alloc(size uint64) (off uint64, err error)
+	// Mine reports whether this transaction allocated the block.
+	Mine(off uint64) bool
+	// Age numbers the blocks of this transaction in the order of allocation.
+	Age(off uint64) uint64
+	// LogLen is greater than the Age of every block of this transaction so
+	// far, and not greater than that of any later one.
+	LogLen() uint64
+	// Discard gives back a block of this transaction at once: the next Alloc
+	// may return it.
+	Discard(off, size uint64)
+	// Retire tells that the transaction's result does not reach a published
+	// block any more.
+	Retire(off, size uint64)
+	// BlockSize returns how many bytes Alloc(size) really allocates.
+	BlockSize(size uint64) uint64
+}
+
+// A Tx builds a new trie beside a published one and shares with it what does
+// not change. Nodes of its own it changes in place (I6), so a batch copies each
+// path once.
+//
+// Set, SetLeaf and Delete either succeed or leave the Tx as it was, with
+// nothing allocated (I8). A Tx is used by one goroutine at a time. It holds its
+// own scratch space and is best reused, by Reset.
+type Tx struct {
+	Root      Ref
+	Entries   int64
+	DataBytes int64 // of keys and values
+
+	// KeepLeaves keeps leaves that the transaction wrote and then replaced
+	// until Finish, for a caller that has handed out their bytes.
+	KeepLeaves bool
+
+	r     Reader
+	alloc Allocator
+	hash  func(key []byte) uint64
+
+	freezes     int
+	frozenBelow uint64  // own blocks of a lesser Age must not change
+	pending     []block // own blocks that Finish will discard
+
+	path   [maxDepth]branch    // the branches from Root to where the last descent ended
+	fresh  [maxDepth + 1]block // what the current call has allocated: branches and a collision
+	nfresh int
+}
+
+// A block is what Discard wants to know of one.
+type block struct{ off, size uint64 }
+
+// Reset starts a transaction on the trie at root, which r reads and whose
+// memory r's region can write. hash is the function whose values the callers
+// of Set and Delete pass.
+func (t *Tx) Reset(r Reader, a Allocator, hash func(key []byte) uint64, root Ref, entries, dataBytes int64) {
+	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
+	t.KeepLeaves = false
+	t.r, t.alloc, t.hash = r, a, hash
+	t.freezes, t.frozenBelow = 0, 0
+	t.pending = t.pending[:0]
+	t.nfresh = 0
+}
+
+// Reader returns a Reader that sees all of the transaction, for looking up in
+// the trie at t.Root. It does not see what later calls allocate.
+func (t *Tx) Reader() Reader { return t.r }
+
+// Set writes an entry, of a key whose hash is h. It returns the leaf that the
+// new one replaced, if there was one: that is still readable if it was
+// published, or with KeepLeaves.
+func (t *Tx) Set(h uint64, key, value []byte) (old Leaf, existed bool, err error) {
+	leaf, err := t.NewLeaf(key, value)
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	if old, existed, err = t.SetLeaf(h, leaf); err != nil {
+		t.alloc.Discard(leaf.Off, leaf.Size())
+	}
+	return old, existed, err
+}
+
+// NewLeaf writes a leaf that no trie refers to yet. Together with SetLeaf it
+// does what Set does, but lets a writer that lost its compare-and-swap keep the
+// leaf, which may be large, and start again with the path only.
+func (t *Tx) NewLeaf(key, value []byte) (Leaf, error) {
+	if len(key) > MaxKeyLen || uint64(len(value)) > MaxValueLen {
+		return Leaf{}, ErrTooLarge
+	}
+	leaf := Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
+	var err error
+	if leaf.Off, err = t.allocate(leaf.Size()); err != nil {
+		return Leaf{}, err
+	}
+	t.r.mem.SetWord(leaf.Off+headOff, uint64(leaf.KeyLen)<<keyLenShift|uint64(leaf.ValueLen))
+	t.r.mem.Write(leaf.KeyOff(), key)
+	t.r.mem.Write(leaf.ValueOff(), value)
+	return leaf, nil
+}
+
+// SetLeaf makes leaf, an own one that the trie does not refer to, the entry of
+// its key, whose hash is h. It returns what Set returns. After an error the
+// leaf is still the caller's.
+func (t *Tx) SetLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
+	t.nfresh = 0
+	old, existed, err = t.setLeaf(h, leaf)
+	if err != nil {
+		t.undo()
+		return Leaf{}, false, err
+	}
+	t.DataBytes += leaf.dataBytes()
+	if existed {
+		t.DataBytes -= old.dataBytes()
+		t.dropLeaf(old)
+	} else {
+		t.Entries++
+	}
+	return old, existed, nil
+}
+
+func (t *Tx) setLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
+	at, depth, err := t.descend(h)
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	ref := makeRef(kindLeaf, leaf.Off, h)
+	switch at.kind() {
+	case kindNil:
+		return Leaf{}, false, t.insert(depth, h, ref)
+	case kindCollision:
+		return t.setCollision(depth, h, at, ref, leaf)
+	}
+	other, err := t.r.leaf(at)
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	if at.tag() == ref.tag() && bytes.Equal(t.r.Key(other), t.r.Key(leaf)) {
+		return other, true, t.link(depth, depth, h, ref)
+	}
+	g := t.hash(t.r.Key(other))
+	if g == h {
+		return Leaf{}, false, t.collide(depth, h, at, other, ref, leaf)
+	}
+	return Leaf{}, false, t.part(depth, h, ref, g, at)
+}
+
+// Delete removes the entry of key, whose hash is h, and returns its leaf, which
+// is as readable as that of Set. Without such an entry nothing changes.
+func (t *Tx) Delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
+	t.nfresh = 0
+	old, existed, err = t.delete(h, key)
+	if err != nil {
+		t.undo()
+		return Leaf{}, false, err
+	}
+	if existed {
+		t.Entries--
+		t.DataBytes -= old.dataBytes()
+		t.dropLeaf(old)
+	}
+	return old, existed, nil
+}
+
+func (t *Tx) delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
+	at, depth, err := t.descend(h)
+	if err != nil || at == 0 || at.tag() != h>>tagShift {
+		return Leaf{}, false, err
+	}
+	if at.kind() == kindCollision {
+		return t.deleteCollision(depth, h, at, key)
+	}
+	old, err = t.r.leaf(at)
+	if err != nil || !bytes.Equal(t.r.Key(old), key) {
+		return Leaf{}, false, err
+	}
+	return old, true, t.remove(depth, h)
+}
+
+// Walk visits the entries of the transaction as they are now, until visit
+// returns false. visit may call Set and Delete: what it changes is not seen.
+func (t *Tx) Walk(visit func(Leaf) bool) error {
+	t.freezes++
+	t.frozenBelow = t.alloc.LogLen()
+	defer func() {
+		// Walks need not end in the order in which they began, so everything
+		// that the latest one must find unchanged stays so until all ended.
+		if t.freezes--; t.freezes == 0 {
+			t.frozenBelow = 0
+		}
+	}()
+	return t.r.Walk(t.Root, visit)
+}
+
+// Finish discards what KeepLeaves and Walk kept. It is called after the last
+// change and before the transaction is committed, and not during a Walk.
+func (t *Tx) Finish() {
+	for _, b := range t.pending {
+		t.alloc.Discard(b.off, b.size)
+	}
+	t.pending = t.pending[:0]
+}
+
+// descend follows h from the root and fills t.path with the branches that it
+// passes. It returns their number, and the leaf or collision that stands where
+// h leads, or 0 if nothing does.
+func (t *Tx) descend(h uint64) (at Ref, depth int, err error) {
+	at = t.Root
+	for at.kind() == kindBranch {
+		b, err := t.r.branch(at, depth)
+		if err != nil {
+			return 0, 0, err
+		}
+		t.path[depth] = b
+		i, taken := b.index(h, depth)
+		depth++
+		if !taken {
+			return 0, depth, nil
+		}
+		if at = b.ref(t.r, i); at == 0 {
+			return 0, 0, corruptNil(b.off)
+		}
+	}
+	return at, depth, nil
+}
+
+// The functions from here to deleteCollision are the last step of a change.
+// Each allocates all that it needs before it changes or drops anything (I8).
+
+// link puts ref where h leads from the lowest branch of t.path[:d], and copies
+// those branches as far up as they cannot be changed in place. The branches of
+// t.path[d:depth] are not in use any more.
+func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
+	for ; d > 0; d-- {
+		b := t.path[d-1]
+		i, _ := b.index(h, d-1)
+		off, err := t.withChanged(b.off, b.count(), i, ref)
+		if err != nil {
+			return err
+		}
+		if off == b.off {
+			break
+		}
+		ref = makeRef(kindBranch, off, 0)
+	}
+	if d == 0 {
+		t.Root = ref
+	}
+	for _, b := range t.path[d:depth] {
+		t.drop(b.off, b.size())
+	}
+	return nil
+}
+
+// insert adds ref where h leads and nothing stands.
+func (t *Tx) insert(depth int, h uint64, ref Ref) error {
+	if depth == 0 {
+		t.Root = ref
+		return nil
+	}
+	b := t.path[depth-1]
+	i, _ := b.index(h, depth-1)
+	off, err := t.withInserted(b.off, b.count(), i, b.bitmap|bit(h, depth-1), ref)
+	if err != nil || off == b.off {
+		return err
+	}
+	return t.link(depth-1, depth, h, makeRef(kindBranch, off, 0))
+}
+
+// remove takes away the leaf where h leads. A branch that is left with one leaf
+// or collision gives way to it (I3), and so do branches that lead only there.
+func (t *Tx) remove(depth int, h uint64) error {
+	if depth == 0 {
+		t.Root = 0
+		return nil
+	}
+	b := t.path[depth-1]
+	i, _ := b.index(h, depth-1)
+	n := b.count()
+	if n == 1 {
+		return corrupt(b.off, "branch", "two children or a branch", "one leaf")
+	}
+	if n == 2 {
+		switch rest := b.ref(t.r, 1-i); rest.kind() {
+		case kindNil:
+			return corruptNil(b.off)
+		case kindLeaf, kindCollision:
+			d := depth - 1
+			for d > 0 && t.path[d-1].count() == 1 {
+				d--
+			}
+			return t.link(d, depth, h, rest)
+		}
+	}
+	off, err := t.withRemoved(b.off, n, i, b.bitmap&^bit(h, depth-1))
+	if err != nil || off == b.off {
+		return err
+	}
+	return t.link(depth-1, depth, h, makeRef(kindBranch, off, 0))
+}
+
+// part puts a and b, whose hashes g and h differ, where both lead: below a
+// branch at the level at which they part, and a chain of branches down to it.
+func (t *Tx) part(depth int, g uint64, a Ref, h uint64, b Ref) error {
+	d := bits.TrailingZeros64(g^h) / levelBits
+	if d < depth {
+		return corrupt(b.Off(), "leaf", "a key whose hash leads there",
+			"hash %#016x on the path of %#016x at depth %d", h, g, depth)
+	}
+	if bit(g, d) > bit(h, d) {
+		a, b = b, a
+	}
+	ref, err := t.newBranch(bit(g, d)|bit(h, d), a, b)
+	for ; err == nil && d > depth; d-- {
+		ref, err = t.newBranch(bit(h, d-1), ref)
+	}
+	if err != nil {
+		return err
+	}
+	return t.link(depth, depth, h, ref)
+}
+
+// collide puts a new collision node in the place of the leaf a, for it and b.
+func (t *Tx) collide(depth int, h uint64, a Ref, aLeaf Leaf, b Ref, bLeaf Leaf) error {
+	if t.r.compareKey(aLeaf, t.r.Key(bLeaf)) > 0 {
+		a, b = b, a
+	}
+	off, err := t.newNode(2)
+	if err != nil {
+		return err
+	}
+	c := collision{off: off, count: 2}
+	t.r.mem.SetWord(off+headOff, 2)
+	t.r.mem.SetWord(c.refOff(0), uint64(a))
+	t.r.mem.SetWord(c.refOff(1), uint64(b))
+	return t.link(depth, depth, h, makeRef(kindCollision, off, h))
+}
+
+// setCollision is setLeaf where h leads to the collision node at.
+func (t *Tx) setCollision(depth int, h uint64, at, ref Ref, leaf Leaf) (old Leaf, existed bool, err error) {
+	c, err := t.r.collision(at)
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	first, err := t.r.leaf(c.ref(t.r, 0))
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	if g := t.hash(t.r.Key(first)); g != h {
+		return Leaf{}, false, t.part(depth, h, ref, g, at)
+	}
+	i, old, existed, err := t.r.search(c, t.r.Key(leaf))
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	var off uint64
+	if existed {
+		off, err = t.withChanged(c.off, c.count, i, ref)
+	} else {
+		off, err = t.withInserted(c.off, c.count, i, c.count+1, ref)
+	}
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	return old, existed, t.replaceCollision(depth, h, c, makeRef(kindCollision, off, h))
+}
+
+// deleteCollision is delete where h leads to the collision node at.
+func (t *Tx) deleteCollision(depth int, h uint64, at Ref, key []byte) (old Leaf, existed bool, err error) {
+	c, err := t.r.collision(at)
+	if err != nil {
+		return Leaf{}, false, err
+	}
+	i, old, existed, err := t.r.search(c, key)
+	if err != nil || !existed {
+		return Leaf{}, false, err
+	}
+	var ref Ref
+	if c.count == 2 {
+		ref = c.ref(t.r, 1-i)
+		if ref.kind() != kindLeaf {
+			return Leaf{}, false, corrupt(c.off, "collision", "a leaf", "%v", ref)
+		}
+	} else {
+		off, err := t.withRemoved(c.off, c.count, i, c.count-1)
+		if err != nil {
+			return Leaf{}, false, err
+		}
+		ref = makeRef(kindCollision, off, h)
+	}
+	return old, true, t.replaceCollision(depth, h, c, ref)
+}
+
+// replaceCollision puts ref, which may be c itself, in the place of c.
+func (t *Tx) replaceCollision(depth int, h uint64, c collision, ref Ref) error {
+	if ref.Off() == c.off {
+		return nil
+	}
+	if err := t.link(depth, depth, h, ref); err != nil {
+		return err
+	}
+	t.drop(c.off, c.size())
+	return nil
+}
+
+// The three functions below serve branches and collisions alike: both are a
+// head and n references. They return the offset of a node with the change made:
+// off itself, or a new one if the node at off must not change or its block is
+// of another size.
+
+// withChanged replaces the i-th reference.
+func (t *Tx) withChanged(off, n, i uint64, ref Ref) (uint64, error) {
+	dst := off
+	if !t.mayChange(off) {
+		var err error
+		if dst, err = t.newNode(n); err != nil {
+			return 0, err
+		}
+		t.copyWords(dst+headOff, off+headOff, 1+n)
+	}
+	t.r.mem.SetWord(dst+headerSize+wordSize*i, uint64(ref))
+	return dst, nil
+}
+
+// withInserted makes ref the i-th reference.
+func (t *Tx) withInserted(off, n, i, head uint64, ref Ref) (uint64, error) {
+	dst, err := t.resized(off, n, n+1)
+	if err != nil {
+		return 0, err
+	}
+	at := headerSize + wordSize*i
+	if dst == off {
+		// Upwards within one node: from the end.
+		for o := off + nodeSize(n); o > off+at; o -= wordSize {
+			t.r.mem.SetWord(o, t.r.mem.Word(o-wordSize))
+		}
+	} else {
+		t.copyWords(dst+headerSize, off+headerSize, i)
+		t.copyWords(dst+at+wordSize, off+at, n-i)
+	}
+	t.r.mem.SetWord(dst+at, uint64(ref))
+	t.r.mem.SetWord(dst+headOff, head)
+	return dst, nil
+}
+
+// withRemoved removes the i-th reference.
+func (t *Tx) withRemoved(off, n, i, head uint64) (uint64, error) {
+	dst, err := t.resized(off, n, n-1)
+	if err != nil {
+		return 0, err
+	}
+	at := headerSize + wordSize*i
+	if dst != off {
+		t.copyWords(dst+headerSize, off+headerSize, i)
+	}
+	t.copyWords(dst+at, off+at+wordSize, n-1-i)
+	t.r.mem.SetWord(dst+headOff, head)
+	return dst, nil
+}
+
+// resized returns off if the node there, of n references, can become one of m
+// in place, or a new node.
+func (t *Tx) resized(off, n, m uint64) (uint64, error) {
+	if t.mayChange(off) && t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
+		t.reach(off + nodeSize(m))
+		return off, nil
+	}
+	return t.newNode(m)
+}
+
+// copyWords copies n words, and downwards also within one node.
+func (t *Tx) copyWords(dst, src, n uint64) {
+	t.r.mem.Write(dst, t.r.mem.Bytes(src, n*wordSize))
+}
+
+// newBranch allocates a branch with the given children.
+func (t *Tx) newBranch(bitmap uint64, refs ...Ref) (Ref, error) {
+	off, err := t.newNode(uint64(len(refs)))
+	if err != nil {
+		return 0, err
+	}
+	b := branch{off: off, bitmap: bitmap}
+	t.r.mem.SetWord(off+headOff, bitmap)
+	for i, ref := range refs {
+		t.r.mem.SetWord(b.refOff(uint64(i)), uint64(ref))
+	}
+	return makeRef(kindBranch, off, 0), nil
+}
+
+// newNode allocates a branch or collision of n references, and remembers it
+// for undo.
+func (t *Tx) newNode(n uint64) (uint64, error) {
+	size := nodeSize(n)
+	off, err := t.allocate(size)
+	if err != nil {
+		return 0, err
+	}
+	t.fresh[t.nfresh] = block{off, size}
+	t.nfresh++
+	return off, nil
+}
+
+// allocate calls Alloc.
+func (t *Tx) allocate(size uint64) (uint64, error) {
+	off, err := t.alloc.Alloc(size)
+	if err != nil {
+		return 0, err
+	}
+	t.reach(off + size)
+	return off, nil
+}
+
+// reach lets the Reader see a node, at whose end this is, in a block that may
+// be of memory that the region did not have when the transaction began.
+func (t *Tx) reach(end uint64) {
+	if end > t.r.end {
+		t.r = NewReader(t.r.mem, (end+wordSize-1)&^(wordSize-1))
+	}
+}
+
+// undo discards what the current call has allocated.
+func (t *Tx) undo() {
+	for _, b := range t.fresh[:t.nfresh] {
+		t.alloc.Discard(b.off, b.size)
+	}
+	t.nfresh = 0
+}
+
+// mayChange reports whether the node at off is the transaction's own and no
+// Walk is to find it unchanged (I6).
+func (t *Tx) mayChange(off uint64) bool {
+	return t.alloc.Mine(off) && !t.frozen(off)
+}
+
+// frozen reports whether a Walk is to find the own node at off unchanged.
+func (t *Tx) frozen(off uint64) bool {
+	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow
+}
+
+// drop gives up a node that the trie does not reach any more.
+func (t *Tx) drop(off, size uint64) {
+	switch {
+	case !t.alloc.Mine(off):
+		t.alloc.Retire(off, size)
+	case t.frozen(off):
+		t.pending = append(t.pending, block{off, size})
+	default:
+		t.alloc.Discard(off, size)
+	}
+}
+
+func (t *Tx) dropLeaf(l Leaf) {
+	if t.KeepLeaves && t.alloc.Mine(l.Off) {
+		t.pending = append(t.pending, block{l.Off, l.Size()})
+		return
+	}
+	t.drop(l.Off, l.Size())
+}

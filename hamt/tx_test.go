@@ -1,0 +1,168 @@
+package hamt
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestFull: whichever allocation of a call fails, the transaction is what it
+// was before, holds nothing more, and goes on.
+func TestFull(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		rnd := rand.New(rand.NewSource(3))
+		s := newSubject(t, 16<<20, hash)
+		for round := range 400 {
+			key := randomKey(rnd, 60)
+			h := hash([]byte(key))
+			del := rnd.Intn(2) == 0
+			for n := 1; ; n++ {
+				root, entries, data := s.tx.Root, s.tx.Entries, s.tx.DataBytes
+				s.heap.allocs, s.heap.failAt = 0, n
+				var err error
+				if del {
+					_, _, err = s.tx.Delete(h, []byte(key))
+				} else {
+					_, _, err = s.tx.Set(h, []byte(key), []byte("value"))
+				}
+				s.heap.failAt = 0
+				if err == nil {
+					break
+				}
+				require.ErrorIs(t, err, errFull)
+				require.Equal(t, []any{root, entries, data}, []any{s.tx.Root, s.tx.Entries, s.tx.DataBytes})
+				s.verify(0)
+			}
+			if del {
+				delete(s.model, key)
+			} else {
+				s.model[key] = "value"
+			}
+			if round%7 == 0 {
+				s.commit()
+			}
+		}
+	})
+}
+
+// TestWalkAndChange: a walk inside a transaction sees the entries as they were
+// when it began, whatever its body does, also to entries of this transaction.
+func TestWalkAndChange(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		rnd := rand.New(rand.NewSource(5))
+		s := newSubject(t, 16<<20, hash)
+		s.tx.KeepLeaves = true
+		churn := func(n int) {
+			for range n {
+				if key := randomKey(rnd, 80); rnd.Intn(2) == 0 {
+					s.delete(key)
+				} else {
+					s.set(key, randomValue(rnd))
+				}
+			}
+		}
+		for round := range 12 {
+			churn(40)
+			before, seen := maps.Clone(s.model), map[string]string{}
+			steps := 0
+			require.NoError(t, s.tx.Walk(func(l Leaf) bool {
+				seen[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
+				churn(3)
+				if steps++; steps%16 == 0 { // and a walk within the walk
+					inner, got := maps.Clone(s.model), map[string]string{}
+					require.NoError(t, s.tx.Walk(func(l Leaf) bool {
+						got[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
+						churn(1)
+						return true
+					}))
+					require.Equal(t, inner, got)
+				}
+				return true
+			}))
+			require.Equal(t, before, seen)
+			s.verify(0)
+			if round%3 == 0 {
+				s.commit()
+			}
+		}
+	})
+}
+
+// TestWalkStops: a walk ends when its body says so.
+func TestWalkStops(t *testing.T) {
+	for name, hash := range hashes {
+		s := newSubject(t, 1<<20, hash)
+		for i := range 50 {
+			s.set(fmt.Sprint(i), "")
+		}
+		for stop := 1; stop <= 50; stop++ {
+			n := 0
+			require.NoError(t, s.tx.Reader().Walk(s.tx.Root, func(Leaf) bool { n++; return n < stop }))
+			require.Equal(t, stop, n, name)
+		}
+	}
+}
+
+// TestBatchCopiesOnce: a transaction copies a path once and then changes it in
+// place; what it wrote and replaced itself costs nothing.
+func TestBatchCopiesOnce(t *testing.T) {
+	s := newSubject(t, 16<<20, sip)
+	for i := range 5000 {
+		s.set(fmt.Sprint(i), "first")
+	}
+	s.commit()
+
+	s.set("17", "second")
+	s.heap.allocs = 0
+	retired := len(s.heap.waits)
+	for range 100 {
+		s.set("17", "again")
+	}
+	require.Equal(t, 100, s.heap.allocs, "the leaf and nothing else")
+	require.Len(t, s.heap.waits, retired)
+	s.commit()
+}
+
+// TestLeafSurvivesRebase: the loser of a compare-and-swap takes its leaf to the
+// new root.
+func TestLeafSurvivesRebase(t *testing.T) {
+	s := newSubject(t, 1<<20, sip)
+	for i := range 100 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+
+	key := []byte("key")
+	leaf, err := s.tx.NewLeaf(key, []byte("large"))
+	require.NoError(t, err)
+	root := s.tx.Root
+	_, existed, err := s.tx.SetLeaf(sip(key), leaf)
+	require.NoError(t, err)
+	require.False(t, existed)
+
+	s.heap.rollback(leaf.Off) // the compare-and-swap was lost
+	other := []byte("of the winner")
+	s.tx.Reset(s.heap.reader(), s.heap, sip, root, 100, s.tx.DataBytes-leaf.dataBytes())
+	_, _, err = s.tx.Set(sip(other), other, nil)
+	require.NoError(t, err)
+	_, existed, err = s.tx.SetLeaf(sip(key), leaf)
+	require.NoError(t, err)
+	require.False(t, existed)
+	s.model["key"], s.model["of the winner"] = "large", ""
+	s.commit()
+}
+
+// TestLimits: the longest key is stored, a longer one refused.
+func TestLimits(t *testing.T) {
+	s := newSubject(t, 1<<20, sip)
+	long := string(make([]byte, MaxKeyLen))
+	s.set(long, "value")
+	s.commit()
+	_, _, err := s.tx.Set(0, []byte(long+"x"), nil)
+	require.ErrorIs(t, err, ErrTooLarge)
+	s.delete(long + "x")
+	s.verify(0)
+}

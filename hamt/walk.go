@@ -1,0 +1,97 @@
+package hamt
+
+// minEntrySize is what an entry takes at least: the smallest leaf, and its
+// reference in a branch or collision.
+const minEntrySize = headerSize + wordSize
+
+// Walk visits the leaves of the trie at root, in no useful order, until visit
+// returns false. The trie must hold still meanwhile.
+//
+// A damaged trie can refer to one node in many places. Walk therefore gives up
+// after as many leaves as the region has room for.
+func (r Reader) Walk(root Ref, visit func(Leaf) bool) error {
+	w := walker{r: r, visit: visit, left: r.end / minEntrySize}
+	if root == 0 {
+		return nil
+	}
+	if root.Off() > r.last {
+		return r.outside(root)
+	}
+	return w.node(root, r.mem.Word(root.Off()+headOff), 0)
+}
+
+type walker struct {
+	r       Reader
+	visit   func(Leaf) bool
+	left    uint64 // leaves that may still be visited
+	stopped bool
+}
+
+// node visits the leaves below ref, whose head word is given.
+func (w *walker) node(ref Ref, head uint64, depth int) error {
+	switch ref.kind() {
+	case kindBranch:
+		b, err := w.r.branchHead(ref, depth, head)
+		if err != nil {
+			return err
+		}
+		return w.children(b.refOff(0), b.count(), depth+1)
+	case kindCollision:
+		c, err := w.r.collisionHead(ref, head)
+		if err != nil {
+			return err
+		}
+		return w.leaves(c)
+	}
+	l, err := w.r.leafHead(ref, head)
+	if err != nil {
+		return err
+	}
+	return w.leaf(l)
+}
+
+// children visits what is below n references of a branch. It reads the heads
+// of all before it turns to any: those loads overlap, and with them the waits
+// for memory, which are most of a walk's time.
+func (w *walker) children(at, n uint64, depth int) error {
+	var refs [fanout]Ref
+	var heads [fanout]uint64
+	for i := range n {
+		refs[i] = Ref(w.r.mem.Word(at + wordSize*i))
+		heads[i] = w.r.mem.Word(min(refs[i].Off(), w.r.last) + headOff)
+	}
+	for i, ref := range refs[:n] {
+		if ref == 0 {
+			return corruptNil(at)
+		}
+		if ref.Off() > w.r.last {
+			return w.r.outside(ref)
+		}
+		if err := w.node(ref, heads[i], depth); err != nil || w.stopped {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) leaves(c collision) error {
+	for i := range c.count {
+		l, err := w.r.leaf(c.ref(w.r, i))
+		if err != nil {
+			return err
+		}
+		if err := w.leaf(l); err != nil || w.stopped {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) leaf(l Leaf) error {
+	if w.left == 0 {
+		return corrupt(l.Off, "trie", "no more leaves than the region has room for", "one more")
+	}
+	w.left--
+	w.stopped = !w.visit(l)
+	return nil
+}

@@ -1,0 +1,66 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// The errors of this package. What is returned wraps one of them, and says
+// what was being done, to which store, what was found and what was expected;
+// test with errors.Is.
+var (
+	// ErrNotFound: the key is not in the store. Get and its like return it
+	// bare, so that a miss costs no allocation.
+	ErrNotFound = errors.New("key not found")
+	// ErrClosed: the store, snapshot or transaction was closed.
+	ErrClosed = alloc.ErrClosed
+	// ErrReadOnly: a write through a store opened with ReadOnly, or a pin
+	// (Snapshot, View, GetMany, Wait) without write permission on the file
+	// slots.
+	ErrReadOnly = alloc.ErrReadOnly
+	// ErrExist: Options.Exclusive, and the store is there. It matches
+	// fs.ErrExist.
+	ErrExist error = existError{}
+	// ErrFull: no space is left, because MaxSize was reached or the file
+	// system is full. Nothing was changed; reads go on, and writes do once
+	// space was freed.
+	ErrFull = alloc.ErrFull
+	// ErrTooLarge: a key above MaxKey or a value above MaxValue.
+	ErrTooLarge = hamt.ErrTooLarge
+	// ErrCorrupt: the files are damaged, or are not a store.
+	ErrCorrupt = region.ErrCorrupt
+	// ErrVersion: the files are a store of another format version or geometry.
+	ErrVersion = alloc.ErrVersion
+	// ErrTooManyProcesses: MaxProcesses handles are open, or MaxWriters
+	// writers are at work.
+	ErrTooManyProcesses = alloc.ErrTooManyProcesses
+	// ErrTooManySnapshots: MaxSnapshots different versions are pinned.
+	ErrTooManySnapshots = alloc.ErrTooManyPins
+)
+
+// Limits.
+const (
+	MaxKey       = hamt.MaxKeyLen   // bytes of a key
+	MaxValue     = hamt.MaxValueLen // bytes of a value
+	MaxProcesses = alloc.MaxEntries // open handles on a store
+	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
+	MaxSnapshots = alloc.MaxPins    // versions pinned by snapshots at one time
+)
+
+type existError struct{}
+
+func (existError) Error() string        { return "store exists already" }
+func (existError) Is(target error) bool { return target == fs.ErrExist }
+
+// fail wraps an error with what was being done to which store.
+func (s *Store) fail(op string, err error) error {
+	if s.a.Closed() {
+		err = ErrClosed
+	}
+	return fmt.Errorf("shm: %s %s: %w", op, s.path, err)
+}

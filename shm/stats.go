@@ -1,0 +1,111 @@
+package shm
+
+import (
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+)
+
+// Stats is a cheap look at a store. The numbers of one commit belong together.
+type Stats struct {
+	Version        uint64 `json:"version"`         // of the latest commit
+	Entries        int64  `json:"entries"`         // keys in the store
+	DataBytes      int64  `json:"data_bytes"`      // of keys and values
+	LiveBytes      int64  `json:"live_bytes"`      // of the blocks that hold them, with the trie and all rounding
+	FreeBytes      int64  `json:"free_bytes"`      // of free pages with memory behind them, about
+	FileBytes      int64  `json:"file_bytes"`      // length of the file data
+	AllocatedBytes int64  `json:"allocated_bytes"` // memory or disk behind the store's files, by the file system
+	MaxSize        int64  `json:"max_size"`        // what FileBytes can grow to
+}
+
+// Stats returns what the current root and the file tell, or the zero Stats
+// after Close.
+func (s *Store) Stats() Stats {
+	for {
+		g, err := s.a.Glance()
+		if err != nil || s.a.Closed() {
+			return Stats{}
+		}
+		st := Stats{
+			Version:   s.a.VersionOf(g),
+			Entries:   int64(s.rootWord(g.Root(), rootEntries)),
+			DataBytes: int64(s.rootWord(g.Root(), rootData)),
+			LiveBytes: int64(s.rootWord(g.Root(), rootLive)),
+			FreeBytes: int64(s.a.FreeBytes()),
+			FileBytes: int64(s.a.FileBytes()),
+			MaxSize:   int64(s.a.MaxSize()),
+		}
+		if !s.a.Held(g) {
+			continue
+		}
+		if n, err := s.a.AllocatedBytes(); err == nil {
+			st.AllocatedBytes = int64(n)
+		}
+		return st
+	}
+}
+
+// Info is what a store's superblock says. It never changes.
+type Info struct {
+	ID      string    `json:"id"`
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+}
+
+// Info returns what the store is.
+func (s *Store) Info() Info {
+	return Info{ID: s.a.ID(), Format: alloc.FormatVersion, Created: time.Unix(0, s.a.Created())}
+}
+
+// Process is an open handle on the store, of this process or another.
+type Process struct {
+	Pid      int       `json:"pid"` // in the process's own pid namespace
+	Name     string    `json:"name"`
+	Started  time.Time `json:"started"` // when the handle was opened
+	ReadOnly bool      `json:"read_only"`
+	Alive    bool      `json:"alive"` // false: it died, and waits for adoption
+	Self     bool      `json:"self"`  // this handle
+	Writers  int       `json:"writers"`
+	Pins     []Pin     `json:"pins"`
+}
+
+// Pin is a version that a process keeps from being reclaimed.
+type Pin struct {
+	Version uint64    `json:"version"`
+	Since   time.Time `json:"since,omitzero"` // zero for a transaction under way
+	Writer  bool      `json:"writer"`         // a transaction, not a snapshot
+}
+
+// Processes lists who is attached to the store and what each pins.
+func (s *Store) Processes() ([]Process, error) {
+	if s.a.Closed() {
+		return nil, s.fail("listing the processes of", ErrClosed)
+	}
+	found, err := s.a.Processes()
+	if err != nil {
+		return nil, s.fail("listing the processes of", err)
+	}
+	all := make([]Process, 0, len(found))
+	for _, p := range found {
+		q := Process{Pid: p.Pid, Name: p.Name, Started: p.Started, ReadOnly: p.ReadOnly,
+			Alive: p.Alive, Self: p.Self, Writers: p.Writers, Pins: []Pin{}}
+		for _, pin := range p.Pins {
+			q.Pins = append(q.Pins, Pin(pin))
+		}
+		all = append(all, q)
+	}
+	return all, nil
+}
+
+// Adopt takes over from processes that died, as any writer does when it needs
+// what they held, and returns how many there were.
+func (s *Store) Adopt() (int, error) {
+	if s.a.Closed() {
+		return 0, s.fail("adopting in", ErrClosed)
+	}
+	n, err := s.a.AdoptDead()
+	if err != nil {
+		return n, s.fail("adopting in", err)
+	}
+	return n, nil
+}

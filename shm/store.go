@@ -1,0 +1,166 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// Options say how to open a store. The zero value of each field is its default.
+type Options struct {
+	// ReadOnly maps everything read-only but the pins. A missing store is an
+	// error then. Without write permission on the file slots Get, Append, Has
+	// and Len still work; what pins a version does not.
+	ReadOnly bool
+	// MustExist makes a missing store an error that matches fs.ErrNotExist.
+	MustExist bool
+	// Exclusive makes an existing store an error, ErrExist.
+	Exclusive bool
+	// Mode is the permission bits of a new store's files, before umask; 0
+	// means 0600. The directory gets the same and may be searched by whoever
+	// may read. Processes that use one store all need to write slots, and
+	// writers data.
+	Mode fs.FileMode
+	// MaxSize bounds a new store, in bytes of address space; 0 means 64 GiB.
+	// It is fixed at creation and rounded up to a multiple of 64 KiB, from
+	// 1 MiB on. The file starts small and grows as needed. A value needs a run
+	// of pages within one doubling of the file, so MaxSize should be four
+	// times the largest one.
+	MaxSize int64
+	// HugePages advises huge pages for the mappings of data, where the file
+	// system offers them (tmpfs mounted with huge=advise).
+	HugePages bool
+	// Logger gets records about adoption and growth; nil means silence.
+	Logger *slog.Logger
+}
+
+// Store is an open handle on a store. All its methods may be called by many
+// goroutines at once. A process may have several handles on one store.
+//
+// After a fork without exec the child must not use the parent's handles; Go
+// programs do not fork.
+type Store struct {
+	a    *alloc.Arena
+	path string
+
+	k0, k1  uint64
+	hostile func(key []byte) uint64 // replaces the hash in tests
+	hash    func(key []byte) uint64
+}
+
+// Open opens the store in the directory path, and creates it when it is
+// missing; nil options mean the defaults. A creation that another process did
+// not live to finish is completed. What processes that died have left behind
+// in the store is put in order.
+//
+// It refuses, with an error that says what was found, directories that hold
+// something else, damaged files, other format versions, and network file
+// systems.
+func Open(path string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	fail := func(err error) (*Store, error) { return nil, fmt.Errorf("shm: opening %s: %w", path, err) }
+	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
+		return fail(fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize)))
+	}
+	if opts.Mode&^fs.ModePerm != 0 {
+		return fail(fmt.Errorf("Options.Mode is %v, expected permission bits", opts.Mode))
+	}
+	if opts.Exclusive && (opts.ReadOnly || opts.MustExist) {
+		return fail(errors.New("Options.Exclusive contradicts ReadOnly and MustExist"))
+	}
+	a, err := alloc.Open(path, alloc.Options{
+		ReadOnly:  opts.ReadOnly,
+		MustExist: opts.MustExist,
+		Exclusive: opts.Exclusive,
+		Mode:      opts.Mode,
+		MaxSize:   uint64(opts.MaxSize),
+		HugePages: opts.HugePages,
+		Logger:    opts.Logger,
+	})
+	if opts.Exclusive && errors.Is(err, fs.ErrExist) {
+		return fail(ErrExist)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return newStore(a, path), nil
+}
+
+func newStore(a *alloc.Arena, path string) *Store {
+	s := &Store{a: a, path: path}
+	s.k0, s.k1 = a.Seed()
+	s.hash = s.hashOf
+	return s
+}
+
+func (s *Store) hashOf(key []byte) uint64 {
+	if s.hostile != nil {
+		return s.hostile(key)
+	}
+	return hamt.Hash(s.k0, s.k1, key)
+}
+
+// Path returns the path that the store was opened with.
+func (s *Store) Path() string { return s.path }
+
+// Close gives up the handle: its pins, its entry, its mappings. It is
+// idempotent; all later calls but Path return ErrClosed. Transactions under way
+// in other goroutines may still commit. Slices that came from a Snapshot, View
+// or GetMany of this handle must not be used after Close.
+func (s *Store) Close() error {
+	if s.a.Closed() {
+		return nil
+	}
+	if s.a.CanPin() {
+		defer s.a.WakeAll()
+	}
+	if err := s.a.Close(); err != nil {
+		return fmt.Errorf("shm: closing %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// The payload of a root node.
+const (
+	rootEntries = iota
+	rootLive    // bytes of the blocks that the root reaches
+	rootData    // bytes of keys and values
+	rootTrie
+	rootMaps // kept for a directory of further maps
+	rootSpare
+)
+
+var _ [alloc.PayloadWords - rootSpare - 1]struct{} = [0]struct{}{}
+
+// rootWord reads a word of the root node at off.
+func (s *Store) rootWord(off uint64, i int) uint64 {
+	return s.a.Mem().Word(alloc.PayloadAt(off) + uint64(i)*8)
+}
+
+// Version returns the number of the latest commit. The versions of a store's
+// commits follow each other without gaps.
+func (s *Store) Version() uint64 { return s.a.Version() }
+
+// Len returns the number of entries, or 0 after Close.
+func (s *Store) Len() int { return int(min(s.glanceAt(rootEntries), math.MaxInt)) }
+
+// glanceAt reads one word of the current root node.
+func (s *Store) glanceAt(i int) uint64 {
+	for {
+		g, err := s.a.Glance()
+		if err != nil || s.a.Closed() {
+			return 0
+		}
+		v := s.rootWord(g.Root(), i)
+		if s.a.Held(g) {
+			return v
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// Tx is a transaction: the store as it was when fn was called, with the
+// transaction's own writes. It is used by one goroutine, in fn only.
+type Tx struct {
+	w     *writer
+	done  bool
+	wrote bool
+}
+
+// gateAfter is how many lost commits an Update takes before it asks the
+// writers of all processes to hold back for a moment.
+const gateAfter = 2
+
+// Update calls fn with a transaction and commits what it did, as a whole, if
+// fn returns nil. If fn returns an error or panics, nothing is changed.
+//
+// It is optimistic: if another commit came first, fn runs again upon the new
+// version, so it should do nothing but read and write tx. A large batch loses
+// against small commits more often, and each time costs all of it; after two
+// losses it asks other writers to let it pass, which they do for at most some
+// milliseconds. A thousand keys or so make a good batch. A transaction that
+// wrote nothing commits nothing.
+func (s *Store) Update(fn func(tx *Tx) error) error {
+	w, err := s.writer(false)
+	if err != nil {
+		return s.fail("updating", err)
+	}
+	committed, done := false, false
+	defer func() {
+		if !done { // fn has panicked
+			w.Abort(0)
+		}
+		w.OpenGate()
+		w.finish(committed)
+	}()
+	var user bool
+	committed, user, err = w.update(fn)
+	done = true
+	if err != nil && !user {
+		return s.fail("updating", err)
+	}
+	return err
+}
+
+// update reports whether it committed, and whether the error is fn's own.
+func (w *writer) update(fn func(tx *Tx) error) (committed, user bool, err error) {
+	for lost := 0; ; lost++ {
+		if lost == gateAfter {
+			w.CloseGate()
+		}
+		if err := w.begin(); err != nil {
+			return false, false, w.abandon(err)
+		}
+		w.tx.KeepLeaves = true
+		tx := &Tx{w: w}
+		err := func() error {
+			defer func() { tx.done = true }()
+			return fn(tx)
+		}()
+		if err != nil || !tx.wrote {
+			return false, true, w.abandon(err)
+		}
+		won, err := w.commit()
+		if err != nil {
+			return false, false, w.abandon(err)
+		}
+		if won {
+			return true, false, nil
+		}
+		w.Abort(0)
+	}
+}
+
+func (tx *Tx) fail(op string, err error) error { return tx.w.s.fail(op, err) }
+
+var errTxDone = fmt.Errorf("%w: the transaction's function has returned", ErrClosed)
+
+// Get returns the value of key, not copied, or ErrNotFound. The slice is valid
+// until fn returns, and must not be written to.
+func (tx *Tx) Get(key []byte) ([]byte, error) {
+	if tx.done {
+		return nil, errTxDone
+	}
+	r, h := tx.w.reader(), tx.w.s.hashOf(key)
+	l, status := r.Find(tx.w.tx.Root, h, key)
+	switch status {
+	case hamt.Present:
+		return r.Value(l), nil
+	case hamt.Absent:
+		return nil, ErrNotFound
+	}
+	return nil, tx.fail("reading", damage(r.Explain(tx.w.tx.Root, h, key)))
+}
+
+// Has reports whether key is there.
+func (tx *Tx) Has(key []byte) (bool, error) {
+	_, err := tx.Get(key)
+	if err == ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Set makes value the value of key. Both are copied. After an error, ErrFull
+// for one, the transaction is as it was before the call.
+func (tx *Tx) Set(key, value []byte) error {
+	if tx.done {
+		return errTxDone
+	}
+	if err := checkSizes(key, value); err != nil {
+		return tx.fail("writing to", err)
+	}
+	if _, _, err := tx.w.tx.Set(tx.w.s.hashOf(key), key, value); err != nil {
+		return tx.fail("writing to", err)
+	}
+	tx.wrote = true
+	return nil
+}
+
+// Delete removes key and reports whether it was there.
+func (tx *Tx) Delete(key []byte) (existed bool, err error) {
+	if tx.done {
+		return false, errTxDone
+	}
+	_, existed, err = tx.w.tx.Delete(tx.w.s.hashOf(key), key)
+	if err != nil {
+		return false, tx.fail("deleting from", err)
+	}
+	tx.wrote = tx.wrote || existed
+	return existed, nil
+}
+
+// Len returns the number of entries.
+func (tx *Tx) Len() int {
+	if tx.done {
+		return 0
+	}
+	return int(tx.w.tx.Entries)
+}
+
+// All iterates over all entries, in no order, as they are when the iteration
+// begins, the transaction's own writes included. The loop may write to the
+// transaction. The slices are valid until fn returns.
+func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		if tx.done {
+			return
+		}
+		r := tx.w.reader()
+		_ = tx.w.tx.Walk(func(l hamt.Leaf) bool {
+			return yield(r.Key(l), r.Value(l)) && !tx.done
+		})
+	}
+}
+
+var _ = errors.Is

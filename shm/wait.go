@@ -1,0 +1,31 @@
+package shm
+
+import "context"
+
+// Wait returns the current version once it is greater than after: at once, or
+// when a process commits. It sleeps in the kernel meanwhile, and takes a thread
+// of the operating system. It returns early, with the version, when ctx is
+// done or the store is closed.
+func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err error) {
+	if s.a.Closed() {
+		return 0, s.fail("waiting for", ErrClosed)
+	}
+	if !s.a.CanPin() {
+		return 0, s.fail("waiting without write permission on slots for", ErrReadOnly)
+	}
+	stop := context.AfterFunc(ctx, s.a.WakeAll)
+	defer stop()
+	for {
+		version = s.a.Version()
+		if s.a.Closed() {
+			return 0, s.fail("waiting for", ErrClosed)
+		}
+		if version > after {
+			return version, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return version, s.fail("waiting for", err)
+		}
+		s.a.WaitChange(version)
+	}
+}

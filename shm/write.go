@@ -1,0 +1,297 @@
+package shm
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// writer is a slot with what one transaction needs beside it.
+type writer struct {
+	*alloc.Slot
+	s    *Store
+	tx   hamt.Tx
+	live int64
+}
+
+// writer takes a slot. brief promises not to run the user's code before it is
+// released.
+func (s *Store) writer(brief bool) (*writer, error) {
+	slot, err := s.a.Slot(brief)
+	if err != nil {
+		return nil, err
+	}
+	w, _ := slot.Scratch.(*writer)
+	if w == nil {
+		w = &writer{Slot: slot}
+		slot.Scratch = w
+	}
+	w.s = s
+	slot.PassGate()
+	return w, nil
+}
+
+// begin starts a transaction upon the current version.
+func (w *writer) begin() error {
+	root, err := w.Begin()
+	if err != nil {
+		return err
+	}
+	end, err := w.s.a.Limit()
+	if err != nil {
+		w.End()
+		return err
+	}
+	word := func(i int) int64 { return int64(w.s.rootWord(root.Off, i)) }
+	w.live = word(rootLive)
+	w.tx.Reset(hamt.NewReader(w.Mem(), end), w.Slot, w.s.hash, hamt.Ref(word(rootTrie)), word(rootEntries), word(rootData))
+	return nil
+}
+
+// commit publishes the transaction. If another commit came first, it returns
+// false, and the transaction is still there to be aborted.
+func (w *writer) commit() (bool, error) {
+	w.tx.Finish()
+	return w.Commit([alloc.PayloadWords]uint64{
+		rootEntries: uint64(w.tx.Entries),
+		rootLive:    uint64(w.live + w.Delta()),
+		rootData:    uint64(w.tx.DataBytes),
+		rootTrie:    uint64(w.tx.Root),
+	})
+}
+
+// finish ends a transaction that was committed, or given up and aborted.
+func (w *writer) finish(committed bool) {
+	w.End()
+	if committed {
+		w.s.a.Notify()
+		w.Tidy()
+	}
+	w.s.a.Release(w.Slot)
+}
+
+func checkSizes(key, value []byte) error {
+	if len(key) > MaxKey {
+		return fmt.Errorf("%w: found a key of %d bytes, expected at most %d", ErrTooLarge, len(key), MaxKey)
+	}
+	if uint64(len(value)) > MaxValue {
+		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
+	}
+	return nil
+}
+
+// Set makes value the value of key. Both are copied. It is one commit; many
+// keys are faster in one Update.
+func (s *Store) Set(key, value []byte) error {
+	if err := checkSizes(key, value); err != nil {
+		return s.fail("writing to", err)
+	}
+	w, err := s.writer(true)
+	if err != nil {
+		return s.fail("writing to", err)
+	}
+	committed, err := w.set(s.hashOf(key), key, value)
+	w.finish(committed)
+	if err != nil {
+		return s.fail("writing to", err)
+	}
+	return nil
+}
+
+// set commits one blind write. A lost compare-and-swap costs the path, not the
+// leaf: that is the first block of the transaction, and is kept.
+func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
+	var leaf hamt.Leaf
+	for kept := uint64(0); ; kept = 1 {
+		if err := w.begin(); err != nil {
+			return false, w.abandon(err)
+		}
+		if kept == 0 {
+			if leaf, err = w.tx.NewLeaf(key, value); err != nil {
+				return false, w.abandon(err)
+			}
+		}
+		if _, _, err := w.tx.SetLeaf(h, leaf); err != nil {
+			return false, w.abandon(err)
+		}
+		won, err := w.commit()
+		if err != nil {
+			return false, w.abandon(err)
+		}
+		if won {
+			return true, nil
+		}
+		w.Abort(1)
+	}
+}
+
+func (w *writer) abandon(err error) error {
+	w.Abort(0)
+	return err
+}
+
+// Delete removes key and reports whether it was there.
+func (s *Store) Delete(key []byte) (existed bool, err error) {
+	w, err := s.writer(true)
+	if err != nil {
+		return false, s.fail("deleting from", err)
+	}
+	w.AllowReserve()
+	existed, err = w.delete(s.hashOf(key), key)
+	w.finish(existed)
+	if err != nil {
+		return false, s.fail("deleting from", err)
+	}
+	return existed, nil
+}
+
+func (w *writer) delete(h uint64, key []byte) (existed bool, err error) {
+	for {
+		if err := w.begin(); err != nil {
+			return false, w.abandon(err)
+		}
+		if _, existed, err = w.tx.Delete(h, key); err != nil || !existed {
+			return false, w.abandon(err)
+		}
+		won, err := w.commit()
+		if err != nil {
+			return false, w.abandon(err)
+		}
+		if won {
+			return true, nil
+		}
+		w.Abort(0)
+	}
+}
+
+// change is what a conditional write decides about its key.
+type change uint8
+
+const (
+	leave change = iota
+	put
+	remove
+)
+
+// modify commits what decide makes of the key's present value, or nothing.
+// decide may be called again, when another commit came first; old is valid in
+// it only.
+func (s *Store) modify(key []byte, brief bool, decide func(old []byte, exists bool) (value []byte, c change, err error)) (err error) {
+	w, err := s.writer(brief)
+	if err != nil {
+		return s.fail("writing to", err)
+	}
+	committed := false
+	done := false
+	defer func() {
+		if !done { // decide has panicked
+			w.Abort(0)
+		}
+		w.finish(committed)
+	}()
+	committed, err = w.modify(s.hashOf(key), key, decide)
+	done = true
+	if err != nil {
+		return s.fail("writing to", err)
+	}
+	return nil
+}
+
+func (w *writer) modify(h uint64, key []byte, decide func([]byte, bool) ([]byte, change, error)) (bool, error) {
+	for {
+		if err := w.begin(); err != nil {
+			return false, w.abandon(err)
+		}
+		r := w.reader()
+		l, status := r.Find(w.tx.Root, h, key)
+		if status == hamt.Damaged {
+			return false, w.abandon(damage(r.Explain(w.tx.Root, h, key)))
+		}
+		var old []byte
+		if status == hamt.Present {
+			old = r.Value(l)
+		}
+		value, c, err := decide(old, status == hamt.Present)
+		if err == nil && c == put {
+			err = checkSizes(key, value)
+		}
+		if err != nil || c == leave || c == remove && status == hamt.Absent {
+			return false, w.abandon(err)
+		}
+		if c == put {
+			_, _, err = w.tx.Set(h, key, value)
+		} else {
+			w.AllowReserve()
+			_, _, err = w.tx.Delete(h, key)
+		}
+		if err != nil {
+			return false, w.abandon(err)
+		}
+		won, err := w.commit()
+		if err != nil {
+			return false, w.abandon(err)
+		}
+		if won {
+			return true, nil
+		}
+		w.Abort(0)
+	}
+}
+
+// reader reads all that the transaction can, through the read-only mapping.
+func (w *writer) reader() hamt.Reader {
+	end, _ := w.s.a.Limit()
+	return hamt.NewReader(w.s.a.Mem(), end)
+}
+
+// Swap makes value the value of key, or deletes key if value is nil, and
+// returns what was there before, copied.
+func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
+	err = s.modify(key, true, func(was []byte, exists bool) ([]byte, change, error) {
+		old, existed = nil, exists
+		if exists {
+			old = append([]byte{}, was...)
+		}
+		if value == nil {
+			return nil, remove, nil
+		}
+		return value, put, nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return old, existed, nil
+}
+
+// CompareAndSwap replaces the value old of key by new and reports whether it
+// did. nil means absent: as old, the key must not be there; as new, it is
+// deleted.
+func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
+	err = s.modify(key, true, func(was []byte, exists bool) ([]byte, change, error) {
+		swapped = exists == (old != nil) && bytes.Equal(was, old)
+		switch {
+		case !swapped:
+			return nil, leave, nil
+		case new == nil:
+			return nil, remove, nil
+		}
+		return new, put, nil
+	})
+	return swapped && err == nil, err
+}
+
+// Modify makes of key what fn returns: the new value, or with keep false,
+// nothing. old is the store's own memory: it is valid in fn only, and must not
+// be written to. fn may run again when another commit came first, so it should
+// do nothing but compute. A panic in fn changes nothing.
+func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
+	return s.modify(key, false, func(old []byte, exists bool) ([]byte, change, error) {
+		value, keep := fn(old, exists)
+		if !keep {
+			return nil, remove, nil
+		}
+		return value, put, nil
+	})
+}
