@@ -3,6 +3,7 @@ package alloc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -36,6 +37,31 @@ func NewHeap(maxSize uint64) (*Heap, error) {
 	return h, format(region.FromWords(h.data), b, superblock{maxSize: maxSize, hashID: 1, seed: [2]uint64{7, 11}, id: id})
 }
 
+// Clone copies the store as it stands; no handle is attached to the copy, so
+// all that had been attached are dead to it.
+func (h *Heap) Clone() *Heap {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return &Heap{
+		data:   slices.Clone(h.data),
+		slots:  slices.Clone(h.slots),
+		locked: map[int]*heapLocker{},
+		backed: slices.Clone(h.backed),
+		pages:  h.pages,
+		limit:  h.limit,
+	}
+}
+
+// Backed reports whether there is memory behind the page at off.
+func (h *Heap) Backed(off uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.backed[off>>pageShift]
+}
+
+// SlotsBit marks the offsets of the file slots for a hook.
+const SlotsBit = 1 << 63
+
 // SetLimit bounds the bytes of memory behind the store, as a file system's size
 // does; 0 lifts the bound.
 func (h *Heap) SetLimit(bytes uint64) {
@@ -59,13 +85,19 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	if hook != nil {
 		a.mem.SetHook(hook)
 		a.ro.SetHook(hook)
-		a.shared.SetHook(hook)
+		a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit) })
 		b.hook = hook
 	}
+	attached := false
+	defer func() {
+		if !attached { // the hook may also have let it die
+			b.die()
+		}
+	}()
 	if err := a.attach(); err != nil {
-		b.die()
 		return nil, nil, err
 	}
+	attached = true
 	return a, b.die, nil
 }
 
@@ -78,7 +110,7 @@ type heapBacking struct {
 
 func (b *heapBacking) call(off uint64) {
 	if b.hook != nil {
-		b.hook(region.OpCall, off)
+		b.hook(region.OpCall, off|SlotsBit)
 	}
 }
 

@@ -133,12 +133,15 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	if err := s.checkEntry(at, off, c); err != nil {
 		return err
 	}
-	birth := s.m.Word(off)
-	if birth >= retired {
-		return region.Corrupt(off, "birth of a retired block", birth, fmt.Sprintf("less than %d", retired))
-	}
-	if key := s.view.holds(off, birth, retired, isRoot); key != 0 {
-		return s.setAsideBlock(key, block, retired, unlink)
+	// A stamp in the place of the birth is of somebody who had found that
+	// nothing holds the block, and died before giving it back.
+	if birth := s.m.Word(off); birth&^offMask != returnBit {
+		if birth >= retired {
+			return region.Corrupt(off, "birth of a retired block", birth, fmt.Sprintf("less than %d", retired))
+		}
+		if key := s.view.holds(off, birth, retired, isRoot); key != 0 {
+			return s.setAsideBlock(key, block, retired, unlink)
+		}
 	}
 	s.freed++
 	switch {
@@ -290,7 +293,9 @@ func (s *Slot) relieve() bool {
 	if err := s.reclaim(a.Version(), 1<<30); err != nil && !errors.Is(err, ErrFull) {
 		return false
 	}
-	s.emptyMags()
+	if s.emptyMags() != nil {
+		return false
+	}
 	for {
 		o := a.slots.take()
 		if o == nil {
@@ -302,7 +307,7 @@ func (s *Slot) relieve() bool {
 		s.freed += o.freed
 		o.freed = 0
 		if err == nil {
-			o.emptyMags()
+			_ = o.emptyMags()
 		}
 		o.relieving = false
 	}
@@ -310,13 +315,18 @@ func (s *Slot) relieve() bool {
 }
 
 // emptyMags gives all of the slot's free blocks and slabs back.
-func (s *Slot) emptyMags() {
+func (s *Slot) emptyMags() error {
 	for c := range numClasses {
 		for s.mags[c] != 0 {
 			b := s.mags[c]
 			next := s.m.Word(b + 8)
-			if s.checkEntry(s.base+slotMags+uint64(c)*8, b, c) != nil || next != 0 && s.checkBlock(b+8, next) != nil {
-				break // damaged: Check says so
+			if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+				return err
+			}
+			if next != 0 {
+				if err := s.checkBlock(b+8, next); err != nil {
+					return err
+				}
 			}
 			s.giveBack(c, b, next, func() { s.setMag(c, next) })
 		}
@@ -325,6 +335,7 @@ func (s *Slot) emptyMags() {
 			s.disown(c)
 		}
 	}
+	return nil
 }
 
 // flush gives back all that the slot holds privately, as far as it can be:
@@ -344,6 +355,5 @@ func (s *Slot) flush() error {
 			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
 		}
 	}
-	s.emptyMags()
-	return nil
+	return s.emptyMags()
 }

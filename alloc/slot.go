@@ -681,15 +681,16 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 	return p, (off - p) * classes[c].recip >> 32
 }
 
-// giveBack returns a block to its slab (rule B2): note it, stamp it, clear its
-// bit, announce it, and unlink it from where it was. next is the block below
-// it when it comes from the top of a magazine: once the bit is clear, others
-// may write to the block.
+// giveBack returns a block to its slab (rule B2): stamp it, note it, clear its
+// bit, announce it, and unlink it from where it was. The stamp comes before the
+// note, so that a noted block without the stamp is one that somebody has taken
+// into use again. next is the block below it when it comes from the top of a
+// magazine: once the bit is clear, others may write to the block.
 func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	a := s.a
+	s.m.Store(off, returnOf(s.idx))
 	s.m.SetWord(s.base+slotReturnNext, next)
 	s.m.SetWord(s.base+slotReturn, off|uint64(c)<<48)
-	s.m.Store(off, returnOf(s.idx))
 	p, bit := a.slabOf(off, c)
 	s.m.And(desc(p)+descBitmap+bit>>6*8, ^(1 << (bit & 63)))
 	st := a.page(p)

@@ -1,0 +1,411 @@
+//go:build shmhook
+
+package shm
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Crash points. An actor works on a store on the Go heap through a hooked
+// handle and dies at one of its accesses; then another handle adopts it. A death
+// before a read leaves what a death before the next change leaves, so the deaths
+// are at changes only.
+
+var crashAll = flag.Bool("crash-all", false, "try every pair of crash points, of an operation and of its adoption")
+
+// death is what the hook of a dying actor panics with.
+type death struct{}
+
+// mortal is an actor that dies before its dieAt-th change, if it gets there.
+type mortal struct {
+	heap    *alloc.Heap
+	changes int
+	dieAt   int // -1: never
+	dead    bool
+	stray   string
+	last    string
+}
+
+func (m *mortal) hook(op region.Op, off uint64) {
+	if m.dead {
+		panic(death{}) // the dead touch nothing
+	}
+	if off&alloc.SlotsBit == 0 && !m.heap.Backed(off) && m.stray == "" {
+		m.stray = fmt.Sprintf("%v of a hole at %#x", op, off)
+	}
+	if op == region.OpLoad || op == region.OpRead {
+		return
+	}
+	if m.changes == m.dieAt {
+		m.dead = true
+		panic(death{})
+	}
+	m.changes++
+}
+
+// live runs fn as the actor's life and reports whether it died in it.
+func (m *mortal) live(fn func()) (died bool) {
+	defer func() {
+		if e := recover(); e != nil {
+			// What deferred calls of the dead stumble over is not real.
+			if !m.dead {
+				panic(e)
+			}
+			died = true
+		}
+	}()
+	fn()
+	return false
+}
+
+// attach opens a store of the actor's own on its heap.
+func (m *mortal) attach(t testing.TB) (s *Store, die func()) {
+	a, die, err := m.heap.Attach(m.hook)
+	require.NoError(t, err)
+	return newStore(a, "heap"), die
+}
+
+func attachPlain(t testing.TB, h *alloc.Heap) (*Store, func()) {
+	a, die, err := h.Attach(nil)
+	require.NoError(t, err)
+	return newStore(a, "heap"), die
+}
+
+type contents map[string]string
+
+func (c contents) with(key, value string) contents {
+	d := maps.Clone(c)
+	d[key] = value
+	return d
+}
+
+func (c contents) without(key string) contents {
+	d := maps.Clone(c)
+	delete(d, key)
+	return d
+}
+
+func read(t testing.TB, s *Store) contents {
+	c := contents{}
+	require.NoError(t, s.View(func(sn *Snapshot) error {
+		for k, v := range sn.All() {
+			c[string(k)] = string(v)
+		}
+		require.Equal(t, len(c), sn.Len())
+		return nil
+	}))
+	return c
+}
+
+// A story is a sequence of operations upon a prepared store.
+type story struct {
+	name    string
+	size    uint64
+	limit   uint64 // bytes of memory behind the store, 0 = any
+	prepare func(t testing.TB, h *alloc.Heap, s *Store)
+	// steps perform one operation each and say what the contents are
+	// afterwards.
+	steps func(before contents) []step
+	hash  func([]byte) uint64
+}
+
+type step struct {
+	do    func(s *Store) error
+	after contents
+}
+
+func fill(n, size int) func(testing.TB, *alloc.Heap, *Store) {
+	return func(t testing.TB, _ *alloc.Heap, s *Store) {
+		for i := range n {
+			require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte{byte(i)}, size)))
+		}
+	}
+}
+
+func setStep(before contents, key, value string) step {
+	return step{func(s *Store) error { return s.Set([]byte(key), []byte(value)) }, before.with(key, value)}
+}
+
+func one(st step) []step { return []step{st} }
+
+// sets is n overwrites and inserts, which bring reclaim with them.
+func sets(before contents, n, size int) (all []step) {
+	for i := range n {
+		st := setStep(before, fmt.Sprintf("key%03d", i%20), strings.Repeat("v", size+i%3))
+		all = append(all, st)
+		before = st.after
+	}
+	return all
+}
+
+var stories = []story{
+	{name: "first insert", size: 1 << 20, steps: func(b contents) []step { return one(setStep(b, "a", "1")) }},
+	{name: "insert", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step { return one(setStep(b, "new", "value")) }},
+	{name: "overwrite", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step { return one(setStep(b, "key007", "other")) }},
+	{name: "delete", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step {
+		return one(step{func(s *Store) error { _, err := s.Delete([]byte("key007")); return err }, b.without("key007")})
+	}},
+	{name: "delete the last", size: 1 << 20, prepare: fill(1, 20), steps: func(b contents) []step {
+		return one(step{func(s *Store) error { _, err := s.Delete([]byte("key000")); return err }, contents{}})
+	}},
+	{name: "collisions", size: 1 << 20, hash: func([]byte) uint64 { return 42 }, prepare: fill(5, 20), steps: func(b contents) []step {
+		x := setStep(b, "new", "value")
+		return []step{x, {func(s *Store) error { _, err := s.Delete([]byte("key002")); return err }, x.after.without("key002")}}
+	}},
+	{name: "batch", size: 1 << 20, prepare: fill(40, 20), steps: func(b contents) []step {
+		after := maps.Clone(b)
+		for i := range 30 {
+			after[fmt.Sprintf("key%03d", i+20)] = strings.Repeat("batch", i)
+		}
+		delete(after, "key003")
+		return one(step{func(s *Store) error {
+			return s.Update(func(tx *Tx) error {
+				for i := range 30 {
+					if err := tx.Set(fmt.Appendf(nil, "key%03d", i+20), bytes.Repeat([]byte("batch"), i)); err != nil {
+						return err
+					}
+				}
+				_, err := tx.Delete([]byte("key003"))
+				return err
+			})
+		}, after})
+	}},
+	{name: "batch that gives up", size: 1 << 20, prepare: fill(40, 20), steps: func(b contents) []step {
+		return one(step{func(s *Store) error {
+			_ = s.Update(func(tx *Tx) error {
+				for i := range 10 {
+					if err := tx.Set(fmt.Appendf(nil, "key%03d", i+35), bytes.Repeat([]byte("x"), 40000)); err != nil {
+						return err
+					}
+					if i == 5 {
+						_, _ = tx.Delete([]byte("key036"))
+					}
+				}
+				return fmt.Errorf("no")
+			})
+			return nil
+		}, b})
+	}},
+	{name: "batch with a long log", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+		after := maps.Clone(b)
+		for i := range 500 {
+			after[fmt.Sprintf("many%d", i)] = "v"
+		}
+		return one(step{func(s *Store) error {
+			return s.Update(func(tx *Tx) error {
+				for i := range 500 {
+					if err := tx.Set(fmt.Appendf(nil, "many%d", i), []byte("v")); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}, after})
+	}},
+	{name: "large value", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+		x := setStep(b, "large", strings.Repeat("L", 100_000))
+		y := setStep(x.after, "large", strings.Repeat("M", 50_000))
+		return []step{x, y, {func(s *Store) error { _, err := s.Delete([]byte("large")); return err }, b}}
+	}},
+	{name: "growth", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+		x := setStep(b, "a", strings.Repeat("L", 600_000))
+		return []step{x, setStep(x.after, "b", strings.Repeat("M", 500_000))}
+	}},
+	{name: "slabs and reclaim", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step { return sets(b, 60, 300) }},
+	{name: "reclaim of runs", size: 4 << 20, prepare: fill(20, 300), steps: func(b contents) []step { return sets(b, 10, 40_000) }},
+	{name: "snapshot held", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
+		fill(20, 300)(t, h, s)
+		holder, _ := attachPlain(t, h)
+		_, err := holder.Snapshot()
+		require.NoError(t, err)
+	}, steps: func(b contents) []step { return sets(b, 70, 300) }},
+	{name: "snapshot let go", size: 2 << 20, steps: func(b contents) []step {
+		var sn *Snapshot
+		all := []step{{func(s *Store) (err error) { sn, err = s.Snapshot(); return err }, b}}
+		all = append(all, sets(b, 40, 300)...)
+		last := all[len(all)-1].after
+		all = append(all, step{func(s *Store) error { return sn.Close() }, last})
+		return append(all, sets(last, 40, 300)...)
+	}},
+	{name: "close", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step {
+		all := sets(b, 5, 300)
+		return append(all, step{func(s *Store) error { return s.Close() }, all[len(all)-1].after})
+	}},
+	{name: "full", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step {
+		var all []step
+		for i := range 6 {
+			key, value := fmt.Sprintf("big%d", i), strings.Repeat("x", 200_000)
+			all = append(all, step{func(s *Store) error { _ = s.Set([]byte(key), []byte(value)); return nil }, nil})
+		}
+		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
+	}},
+	{name: "no memory", size: 1 << 20, limit: 500 << 10, prepare: fill(20, 300), steps: func(b contents) []step {
+		var all []step
+		for i := range 4 {
+			key, value := fmt.Sprintf("big%d", i), strings.Repeat("x", 120_000)
+			all = append(all, step{func(s *Store) error { _ = s.Set([]byte(key), []byte(value)); return nil }, nil})
+		}
+		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
+	}},
+	{name: "much deleted", size: 4 << 20, prepare: fill(600, 2000), steps: func(b contents) []step {
+		return one(step{func(s *Store) error {
+			return s.Update(func(tx *Tx) error {
+				for k := range tx.All() {
+					if _, err := tx.Delete(k); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}, contents{}})
+	}},
+}
+
+// base is a story's prepared store, to be cloned, whose preparer has died with
+// its handle open.
+func (st *story) base(t testing.TB) (*alloc.Heap, contents) {
+	h, err := alloc.NewHeap(st.size)
+	require.NoError(t, err)
+	s, _ := attachPlain(t, h)
+	s.hostile = st.hash
+	if st.prepare != nil {
+		st.prepare(t, h, s)
+	}
+	h.SetLimit(st.limit)
+	c := read(t, s)
+	return h, c
+}
+
+// run performs the steps as an actor that dies at the given change, and
+// returns how many steps were acknowledged and whether it died.
+func (st *story) run(t testing.TB, m *mortal, before contents) (done int, died bool) {
+	var die func()
+	steps := st.steps(before)
+	died = m.live(func() {
+		var s *Store
+		s, die = m.attach(t)
+		s.hostile = st.hash
+		for _, x := range steps {
+			if err := x.do(s); err != nil {
+				t.Fatalf("%s: step %d: %v", st.name, done, err)
+			}
+			done++
+		}
+	})
+	if die != nil {
+		die()
+	}
+	require.Empty(t, m.stray, "%s: the actor touched what may not be there", st.name)
+	return done, died
+}
+
+// verify checks that the store is sound, shows the contents after done steps
+// or one more, and can be used.
+func (st *story) verify(t testing.TB, h *alloc.Heap, before contents, done int, what string) {
+	s, _ := attachPlain(t, h)
+	s.hostile = st.hash
+	rep, err := s.Check(t.Context(), nil)
+	if err != nil {
+		t.Fatalf("%s: %s: %v\n%+v", st.name, what, err, rep)
+	}
+	if rep.LeakedBytes != 0 || rep.InFlightBytes != 0 || !rep.Quiet {
+		t.Fatalf("%s: %s: %+v", st.name, what, rep)
+	}
+	got := read(t, s)
+	allowed := []contents{before}
+	for _, x := range st.steps(before) {
+		allowed = append(allowed, x.after)
+	}
+	ok := false
+	for _, c := range allowed[done:min(done+2, len(allowed))] {
+		ok = ok || c == nil || maps.Equal(c, got)
+	}
+	if !ok {
+		t.Fatalf("%s: %s: after %d steps the contents are %v", st.name, what, done, slices.Sorted(maps.Keys(got)))
+	}
+	for i := range 3 {
+		if err := s.Set(fmt.Appendf(nil, "more%d", i), []byte("more")); err != nil {
+			if st.size == 1<<20 { // the stories about a full store
+				_, err = s.Delete([]byte("key000"))
+			}
+			if err != nil {
+				t.Fatalf("%s: %s: going on: %v", st.name, what, err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("%s: %s: closing: %v", st.name, what, err)
+	}
+	s, _ = attachPlain(t, h)
+	s.hostile = st.hash
+	if rep, err := s.Check(t.Context(), nil); err != nil || rep.LeakedBytes != 0 {
+		t.Fatalf("%s: %s: at the end: %v %+v", st.name, what, err, rep)
+	}
+}
+
+func TestCrashPoints(t *testing.T) {
+	points, pairs := 0, 0
+	for i := range stories {
+		st := &stories[i]
+		t.Run(st.name, func(t *testing.T) {
+			base, before := st.base(t)
+			whole := &mortal{heap: base.Clone(), dieAt: -1}
+			st.run(t, whole, before)
+			st.verify(t, whole.heap, before, len(st.steps(before)), "without a death")
+
+			rng := rand.New(rand.NewPCG(1, uint64(i)))
+			stride := 1
+			if !*crashAll {
+				stride = 1 + whole.changes/400
+			}
+			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
+				m := &mortal{heap: base.Clone(), dieAt: at}
+				done, died := st.run(t, m, before)
+				require.True(t, died, "change %d of %d", at, whole.changes)
+				after := m.heap.Clone()
+				st.verify(t, m.heap, before, done, fmt.Sprintf("death at change %d", at))
+				points++
+
+				// The adopter dies too, at each of its changes, and a third one
+				// takes over from both.
+				adopter := &mortal{heap: after.Clone(), dieAt: -1}
+				adopter.adopt(t)
+				every := 1
+				if !*crashAll {
+					every = 1 + adopter.changes/2
+				}
+				for j := rng.IntN(every); j < adopter.changes; j += every {
+					b := &mortal{heap: after.Clone(), dieAt: j}
+					require.True(t, b.adopt(t))
+					st.verify(t, b.heap, before, done, fmt.Sprintf("death at change %d, of the adopter at %d", at, j))
+					pairs++
+				}
+			}
+		})
+	}
+	t.Logf("%d deaths, %d deaths of adopters", points, pairs)
+}
+
+// adopt attaches, which adopts the dead, and leaves the handle behind as a dead
+// process does.
+func (m *mortal) adopt(t testing.TB) (died bool) {
+	var die func()
+	died = m.live(func() { _, die = m.attach(t) })
+	if die != nil {
+		die()
+	}
+	require.Empty(t, m.stray)
+	return died
+}
