@@ -10,8 +10,6 @@ func (s *Slot) Begin() (Root, error) {
 		return Root{}, err
 	}
 	s.root = root
-	s.retired = s.retired[:0]
-	s.delta = 0
 	return root, nil
 }
 
@@ -108,6 +106,8 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 		s.retiredBytes += r.size
 	}
 	s.commits++
+	s.retired = s.retired[:0]
+	s.delta = 0
 	s.root = Root{node, version}
 	return true, nil
 }

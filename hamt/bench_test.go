@@ -69,7 +69,7 @@ func BenchmarkFind(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("many/n=%d", n), func(b *testing.B) {
-			const batch = 16
+			const batch = 32
 			seq := random{1, uint64(n)}
 			var ks [batch][16]byte
 			var keys [batch][]byte

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const slow = 1
+
 // TestNoGoAllocations: ordinary writes and lookups leave Go's heap alone.
 func TestNoGoAllocations(t *testing.T) {
 	h := newHeap(t, 64<<20)

@@ -155,7 +155,7 @@ func TestBrokenTries(t *testing.T) {
 	for off := uint64(0); off < s.heap.top; off += 8 {
 		sound = append(sound, s.heap.mem.Word(off))
 	}
-	for range 3000 {
+	for range 3000 / slow {
 		words := append([]uint64(nil), sound...)
 		for range 1 + rnd.Intn(3) {
 			i, j := rnd.Intn(len(words)), rnd.Intn(len(words))
@@ -167,6 +167,61 @@ func TestBrokenTries(t *testing.T) {
 		mem, end := hostileRegion(words)
 		provoke(t, &mem, end, s.tx.Root, someKeys())
 	}
+}
+
+// TestFindBesideReuse: lookups in memory that changes under them, as when an
+// optimistic reader meets reuse. What they say is worth nothing; what matters
+// is that they end, and that the leaf that they name lies within the region.
+func TestFindBesideReuse(t *testing.T) {
+	s := newSubject(t, 1<<16, hashes["few"])
+	for i := range 100 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+	mem, end := hostileRegion(make([]uint64, s.heap.top/8))
+	mem.Write(0, s.heap.mem.Bytes(0, end))
+
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		rnd := rand.New(rand.NewSource(1))
+		words := int(end / 8)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			i, j := uint64(rnd.Intn(words)), uint64(rnd.Intn(words))
+			w := s.heap.mem.Word(8 * j)
+			if rnd.Intn(4) == 0 {
+				w ^= 1 << rnd.Intn(64)
+			}
+			mem.SetWord(8*i, w)
+			mem.SetWord(8*j, s.heap.mem.Word(8*j)) // and back
+		}
+	}()
+	r := NewReader(&mem, end)
+	keys := someKeys()
+	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
+	for i, k := range keys {
+		hs[i] = s.hash(k)
+	}
+	met := map[Status]int{}
+	for range 20000 / slow {
+		for i, k := range keys {
+			l, st := r.Find(s.tx.Root, hs[i], k)
+			met[st]++
+			require.LessOrEqual(t, l.Off+l.Size(), end)
+		}
+		r.FindMany(s.tx.Root, hs, keys, out)
+		for _, o := range out {
+			require.LessOrEqual(t, o.Leaf.Off+o.Leaf.Size(), end)
+		}
+	}
+	close(stop)
+	<-done
+	t.Log("met:", met)
 }
 
 // TestEveryFlippedBitIsSeen: Check notices any change of a bit in any node of

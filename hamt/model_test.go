@@ -175,7 +175,7 @@ func TestModel(t *testing.T) {
 			rnd := rand.New(rand.NewSource(seed))
 			s := newSubject(t, 16<<20, hash)
 			s.tx.KeepLeaves = seed%2 == 1
-			for range 150 {
+			for range 150 / slow {
 				// Grow, churn, and shrink to nothing.
 				deletes := []int{1, 5, 9}[rnd.Intn(3)]
 				for range 1 + rnd.Intn(30) {
@@ -212,7 +212,7 @@ func TestSnapshots(t *testing.T) {
 		s := newSubject(t, 32<<20, hash)
 		s.heap.keepRetired = true
 		var snapshots []snapshot
-		for range 60 {
+		for range 60 / slow {
 			for range 1 + rnd.Intn(20) {
 				if key := randomKey(rnd, 120); rnd.Intn(3) == 0 {
 					s.delete(key)
@@ -227,7 +227,7 @@ func TestSnapshots(t *testing.T) {
 			requireContents(t, s.tx.Reader(), sn.root, hash, sn.model)
 		}
 		// Diff between any two says how one becomes the other.
-		for range 60 {
+		for range 60 / slow {
 			a, b := snapshots[rnd.Intn(len(snapshots))], snapshots[rnd.Intn(len(snapshots))]
 			requireDiff(t, s.tx.Reader(), a.root, b.root, hash, a.model, b.model)
 		}
@@ -333,7 +333,7 @@ func TestEqualContentsEqualShapes(t *testing.T) {
 func TestManyCollisions(t *testing.T) {
 	s := newSubject(t, 64<<20, hashes["equal"])
 	rnd := rand.New(rand.NewSource(1))
-	const n = 5000
+	const n = 5000 / slow
 	for _, i := range rnd.Perm(n) {
 		s.set(fmt.Sprintf("%08d", i), fmt.Sprint(i))
 		if i%500 == 0 {

@@ -468,10 +468,11 @@ func (t *Tx) withRemoved(off, n, i, head uint64) (uint64, error) {
 }
 
 // resized returns off if the node there, of n references, can become one of m
-// in place, or a new node.
+// in place, or a new node. The node may be an own one by damage only, so its
+// block is not believed to reach beyond the end.
 func (t *Tx) resized(off, n, m uint64) (uint64, error) {
-	if t.mayChange(off) && t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
-		t.reach(off + nodeSize(m))
+	if t.mayChange(off) && off+nodeSize(m) <= t.r.end &&
+		t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
 		return off, nil
 	}
 	return t.newNode(m)
@@ -509,22 +510,17 @@ func (t *Tx) newNode(n uint64) (uint64, error) {
 	return off, nil
 }
 
-// allocate calls Alloc.
+// allocate calls Alloc, and lets the Reader see as far as the new block, which
+// may be in memory that the region did not have when the transaction began.
 func (t *Tx) allocate(size uint64) (uint64, error) {
 	off, err := t.alloc.Alloc(size)
 	if err != nil {
 		return 0, err
 	}
-	t.reach(off + size)
-	return off, nil
-}
-
-// reach lets the Reader see a node, at whose end this is, in a block that may
-// be of memory that the region did not have when the transaction began.
-func (t *Tx) reach(end uint64) {
-	if end > t.r.end {
+	if end := off + size; end > t.r.end {
 		t.r = NewReader(t.r.mem, (end+wordSize-1)&^(wordSize-1))
 	}
+	return off, nil
 }
 
 // undo discards what the current call has allocated.

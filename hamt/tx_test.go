@@ -15,7 +15,7 @@ func TestFull(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		rnd := rand.New(rand.NewSource(3))
 		s := newSubject(t, 16<<20, hash)
-		for round := range 400 {
+		for round := range 400 / slow {
 			key := randomKey(rnd, 60)
 			h := hash([]byte(key))
 			del := rnd.Intn(2) == 0
