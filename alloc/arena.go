@@ -191,11 +191,15 @@ func (a *Arena) Version() uint64 {
 	for {
 		h := a.ro.Load(offHorizon)
 		v := versionAt(h, a.ro.Load(offRoot))
-		if a.ro.Load(offHorizon) <= v {
+		if a.ro.Load(offHorizon) <= v || h > maxVersion {
 			return v
 		}
 	}
 }
+
+// maxVersion is the greatest version that a birth can say. A horizon beyond it
+// is damage; what is read then fails the check of the root node's birth.
+const maxVersion = offMask
 
 // versionAt is the least version from h on that agrees with a root word's tag
 // (rule P1).

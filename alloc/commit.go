@@ -77,8 +77,10 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if horizon := a.ro.Load(offHorizon); version-horizon >= 1<<15 {
-		a.mem.Max(offHorizon, version-1<<10) // rule P1: the tag must not wrap
+	// Rule P1: the tag must not wrap. The horizon may also be past the version
+	// already, when others have committed; then the CAS will fail.
+	if a.ro.Load(offHorizon)+1<<15 < version {
+		a.mem.Max(offHorizon, version-1<<10)
 	}
 
 	for i := range s.LogLen() { // 3

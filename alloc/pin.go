@@ -16,7 +16,7 @@ func (a *Arena) pinVersionAt(off uint64) (word, version uint64) {
 		word = a.ro.Load(offRoot)
 		version = versionAt(h, word)
 		a.shared.Store(off+pinVersion, version)
-		if a.ro.Load(offHorizon) <= version {
+		if a.ro.Load(offHorizon) <= version || h > maxVersion {
 			return word, version
 		}
 	}
