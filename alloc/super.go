@@ -68,7 +68,8 @@ func decodeSuper(b []byte) (s superblock, err error) {
 	return s, nil
 }
 
-// hashSip13 stands for SipHash-1-3 in the superblock.
+// hashSip13 stands in the superblock for SipHash-1-3 (hamt.Hash), the one hash
+// that this format knows.
 const hashSip13 = 1
 
 func encodeSlotsSuper(id storeID) []byte {

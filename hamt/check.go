@@ -18,7 +18,7 @@ type Counts struct {
 
 // Check proves the invariants I1 to I5 of the trie at root and calls visit for
 // each of its nodes, once, a node before those below it. It returns the first
-// violation, as a CorruptError, or the first error of visit.
+// violation, as a region.CorruptError, or the first error of visit.
 //
 // hash must be the function that the trie was built with. version is the
 // newest version that a node may be born in, 0 if births mean nothing, as in a

@@ -67,8 +67,8 @@ func provoke(t testing.TB, mem *region.Mem, end uint64, root Ref, keys [][]byte)
 }
 
 func requireCorruptOrNil(t testing.TB, err error) {
-	var c *CorruptError
-	if err != nil && !errors.Is(err, errFull) && !(errors.Is(err, ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
+	var c *region.CorruptError
+	if err != nil && !errors.Is(err, errFull) && !(errors.Is(err, region.ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
 		t.Fatalf("not an error of a damaged store: %v", err)
 	}
 }

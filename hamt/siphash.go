@@ -5,10 +5,6 @@ import (
 	"math/bits"
 )
 
-// HashID names the hash function in a store's superblock: a store made with
-// another one cannot be read by this build. 1 is SipHash-1-3, 64 bits.
-const HashID = 1
-
 // Hash returns SipHash-1-3 of key under the 128-bit seed k0, k1.
 //
 // The seed is random and secret to whoever chooses keys, so nobody can choose

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -111,8 +112,10 @@ func (st *stage) begin(a *actor, ops []op) {
 		a.kill = kill
 		s := newStore(arena, "heap")
 		for _, o := range ops {
+			st.clock++
 			a.past = append(a.past, past{op: o, call: st.clock, ret: -1})
 			result := o.do(s)
+			st.clock++
 			p := &a.past[len(a.past)-1]
 			p.ret, p.result = st.clock, result
 		}
@@ -153,32 +156,48 @@ func (sc *scene) play(t testing.TB, base *alloc.Heap, turns []turn) *stage {
 
 // explain looks for an order of the operations, each at one moment between its
 // call and its return, that explains all results and the contents at the end.
+// An operation that its actor died in may have had its effect or not.
 func explain(c contents, hist []past, end contents) bool {
-	if len(hist) == 0 {
-		return maps.Equal(c, end)
-	}
-	first := -1 // no operation begins after another's return
-	for _, p := range hist {
-		if p.ret >= 0 && (first < 0 || p.ret < first) {
-			first = p.ret
+	failed := map[string]bool{}
+	var from func(c contents, left []int) bool
+	from = func(c contents, left []int) bool {
+		if len(left) == 0 {
+			return maps.Equal(c, end)
 		}
-	}
-	for i, p := range hist {
-		if first >= 0 && p.call > first {
-			continue
+		state := fmt.Sprint(left, c)
+		if failed[state] {
+			return false
 		}
-		rest := append(append([]past{}, hist[:i]...), hist[i+1:]...)
-		next := maps.Clone(c)
-		if got := p.op.model(next); p.ret < 0 || got == p.result {
-			if explain(next, rest, end) {
+		first := -1 // no operation is called after another's return
+		for _, i := range left {
+			if r := hist[i].ret; r >= 0 && (first < 0 || r < first) {
+				first = r
+			}
+		}
+		for k, i := range left {
+			p := hist[i]
+			if first >= 0 && p.call > first {
+				continue
+			}
+			rest := append(slices.Clone(left[:k]), left[k+1:]...)
+			next := maps.Clone(c)
+			if got := p.op.model(next); p.ret < 0 || got == p.result {
+				if from(next, rest) {
+					return true
+				}
+			}
+			if p.ret < 0 && from(c, rest) {
 				return true
 			}
 		}
-		if p.ret < 0 && explain(c, rest, end) { // died before it took effect
-			return true
-		}
+		failed[state] = true
+		return false
 	}
-	return false
+	left := make([]int, len(hist))
+	for i := range left {
+		left[i] = i
+	}
+	return from(c, left)
 }
 
 // judge checks what a schedule has led to.
@@ -239,13 +258,13 @@ func parseTurns(t testing.TB, text string) (turns []turn) {
 	return turns
 }
 
-func opSet(key, value string) op {
+func actSet(key, value string) op {
 	return op{"set " + key + "=" + value,
 		func(s *Store) string { return fmt.Sprint(s.Set([]byte(key), []byte(value))) },
 		func(c contents) string { c[key] = value; return "<nil>" }}
 }
 
-func opGet(key string) op {
+func actGet(key string) op {
 	return op{"get " + key,
 		func(s *Store) string {
 			v, err := s.Get([]byte(key))
@@ -262,13 +281,13 @@ func opGet(key string) op {
 		}}
 }
 
-func opDelete(key string) op {
+func actDelete(key string) op {
 	return op{"delete " + key,
 		func(s *Store) string { existed, err := s.Delete([]byte(key)); return fmt.Sprint(existed, err) },
 		func(c contents) string { _, ok := c[key]; delete(c, key); return fmt.Sprint(ok, " <nil>") }}
 }
 
-func opAppend(key string) op {
+func actAppend(key string) op {
 	return op{"append to " + key,
 		func(s *Store) string {
 			return fmt.Sprint(s.Modify([]byte(key), func(old []byte, _ bool) ([]byte, bool) {
@@ -278,8 +297,8 @@ func opAppend(key string) op {
 		func(c contents) string { c[key] += "+"; return "<nil>" }}
 }
 
-// opMove moves what one key has to another, in a transaction.
-func opMove(from, to string) op {
+// actMove moves what one key has to another, in a transaction.
+func actMove(from, to string) op {
 	return op{"move " + from + " to " + to,
 		func(s *Store) string {
 			return fmt.Sprint(s.Update(func(tx *Tx) error {
@@ -302,8 +321,8 @@ func opMove(from, to string) op {
 		}}
 }
 
-// opView reads all of a snapshot, twice.
-func opView() op {
+// actView reads all of a snapshot, twice.
+func actView() op {
 	return op{"view",
 		func(s *Store) (text string) {
 			err := s.View(func(sn *Snapshot) error {
@@ -328,19 +347,19 @@ func opView() op {
 // churn overwrites one key until reclaim has come round.
 func churn(n int, then ...op) (all []op) {
 	for i := range n {
-		all = append(all, opSet("churn", fmt.Sprintf("value %d", i)))
+		all = append(all, actSet("churn", fmt.Sprintf("value %d", i)))
 	}
 	return append(all, then...)
 }
 
-// opAdopt adopts whoever is dead by now.
-func opAdopt() op {
+// actAdopt adopts whoever is dead by now.
+func actAdopt() op {
 	return op{"adopt",
 		func(s *Store) string { _, err := s.Adopt(); return fmt.Sprint(err) },
 		func(contents) string { return "<nil>" }}
 }
 
-func opClose() op {
+func actClose() op {
 	return op{"close",
 		func(s *Store) string { return fmt.Sprint(s.Close()) },
 		func(contents) string { return "<nil>" }}
@@ -356,18 +375,18 @@ func tiredOut(t testing.TB, h *alloc.Heap, s *Store) {
 }
 
 var scenes = []scene{
-	{"two writers of two keys", fill(3, 8), [][]op{{opSet("a", "1"), opSet("key001", "x")}, {opSet("b", "2"), opSet("key002", "y")}}},
-	{"two writers of one key", fill(1, 8), [][]op{{opAppend("a"), opAppend("a")}, {opAppend("a"), opAppend("a")}}},
-	{"insert and delete", fill(3, 8), [][]op{{opSet("a", "1"), opDelete("key001")}, {opDelete("a"), opSet("key001", "z")}}},
-	{"writer and reader", fill(3, 8), [][]op{{opSet("key001", "1"), opSet("key001", "2")}, {opGet("key001"), opGet("key001"), opGet("absent")}}},
-	{"mover and viewer", fill(3, 8), [][]op{{opMove("key001", "a"), opMove("a", "key001")}, {opView(), opView()}}},
-	{"two movers", fill(3, 8), [][]op{{opMove("key001", "a")}, {opMove("key001", "b")}}},
-	{"reclaimer and reader", tiredOut, [][]op{churn(40), {opGet("key003"), opGet("churn2"), opGet("key003")}}},
-	{"reclaimer and viewer", tiredOut, [][]op{churn(40), {opGet("key003"), opView()}}},
-	{"two reclaimers", tiredOut, [][]op{churn(36, opClose()), {opSet("key003", "1"), opMove("key003", "key004")}}},
-	{"writer and adopter", fill(3, 8), [][]op{{opSet("a", "1"), opSet("a", "2")}, {opAdopt(), opSet("b", "1"), opAdopt()}}},
-	{"writer and two adopters", fill(3, 8), [][]op{{opSet("a", "1"), opDelete("key001")}, {opAdopt(), opAdopt()}, {opAdopt(), opSet("a", "3")}}},
-	{"reclaimer and adopters", tiredOut, [][]op{churn(40), {opAdopt(), opAdopt(), opSet("key001", "1")}, {opAdopt(), opMove("key001", "x")}}},
+	{"two writers of two keys", fill(3, 8), [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},
+	{"two writers of one key", fill(1, 8), [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
+	{"insert and delete", fill(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actDelete("a"), actSet("key001", "z")}}},
+	{"writer and reader", fill(3, 8), [][]op{{actSet("key001", "1"), actSet("key001", "2")}, {actGet("key001"), actGet("key001"), actGet("absent")}}},
+	{"mover and viewer", fill(3, 8), [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView(), actView()}}},
+	{"two movers", fill(3, 8), [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},
+	{"reclaimer and reader", tiredOut, [][]op{churn(40), {actGet("key003"), actGet("churn2"), actGet("key003")}}},
+	{"reclaimer and viewer", tiredOut, [][]op{churn(40), {actGet("key003"), actView()}}},
+	{"two reclaimers", tiredOut, [][]op{churn(36, actClose()), {actSet("key003", "1"), actMove("key003", "key004")}}},
+	{"writer and adopter", fill(3, 8), [][]op{{actSet("a", "1"), actSet("a", "2")}, {actAdopt(), actSet("b", "1"), actAdopt()}}},
+	{"writer and two adopters", fill(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actAdopt(), actAdopt()}, {actAdopt(), actSet("a", "3")}}},
+	{"reclaimer and adopters", tiredOut, [][]op{churn(40), {actAdopt(), actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
 }
 
 // lengths measures how many accesses each actor makes when it runs alone after
