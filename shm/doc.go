@@ -1,0 +1,37 @@
+// Package shm is a key/value store in shared memory. Processes of one host open
+// the same directory and work on the same mapped files directly: there is no
+// server, no socket, and no lock around the store.
+//
+//   - A lookup reads memory. It takes no lock and leaves no trace; readers never
+//     block, and block nobody.
+//   - A write builds new nodes beside the old ones and publishes them by one
+//     compare-and-swap of the root. Update does so for many keys, as a whole.
+//   - A Snapshot is one version, for as long as it is open, without copies. It
+//     keeps what only it can see, and nothing else: the space of everything
+//     that was written and replaced since goes on being reused.
+//   - A process may be killed or stopped anywhere. What it had committed is
+//     there; what it had not is gone as a whole; what it held is taken over by
+//     whoever needs it next. Nobody waits for it.
+//
+// # What survives what
+//
+// A commit survives the death of every process, as the page cache does, and a
+// clean shutdown of the host when the directory is on a disk. On tmpfs the store
+// lives until the host restarts. It does not promise to survive a crash of the
+// operating system: after one, run Check before you trust a store on a disk.
+//
+// # Caveats
+//
+//   - Processes that may write are trusted: they can write anything anywhere in
+//     the files. Readers cannot damage the data, but they can write to the file
+//     slots, and so cause others to read what is being overwritten.
+//   - One host, a local file system. Network file systems are refused.
+//   - Slices from Snapshot, View, GetMany and Tx lie in the store. They must not
+//     be written to, which faults, and not be used after what they came from has
+//     ended, when their memory holds something else.
+//   - The files must not be truncated or written to by other programs while a
+//     process has them open; removing or renaming the directory is harmless.
+//   - The version is 48 bits wide: enough for 8 years at a million commits a
+//     second.
+//   - 64-bit Linux. The order of memory accesses is handled on amd64 and arm64.
+package shm

@@ -1,0 +1,30 @@
+//go:build !shmhook && !race
+
+package shm
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestHooked runs the tests that need the hook at every access to shared
+// memory (crash points, schedules), in a build that has it. Flags for them:
+// go test -tags shmhook ./shm -run 'CrashPoints|Schedules' -crash-all …
+func TestHooked(t *testing.T) {
+	t.Parallel()
+	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules)$", "."}
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	out, err := cmd.CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+	}
+	for _, l := range lines {
+		if strings.Contains(l, " deaths") || strings.Contains(l, " schedules, ") {
+			t.Log(strings.TrimSpace(l))
+		}
+	}
+}
