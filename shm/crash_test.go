@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -126,7 +127,7 @@ type step struct {
 	after contents
 }
 
-func fill(n, size int) func(testing.TB, *alloc.Heap, *Store) {
+func filled(n, size int) func(testing.TB, *alloc.Heap, *Store) {
 	return func(t testing.TB, _ *alloc.Heap, s *Store) {
 		for i := range n {
 			require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte{byte(i)}, size)))
@@ -152,19 +153,19 @@ func sets(before contents, n, size int) (all []step) {
 
 var stories = []story{
 	{name: "first insert", size: 1 << 20, steps: func(b contents) []step { return one(setStep(b, "a", "1")) }},
-	{name: "insert", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step { return one(setStep(b, "new", "value")) }},
-	{name: "overwrite", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step { return one(setStep(b, "key007", "other")) }},
-	{name: "delete", size: 1 << 20, prepare: fill(70, 20), steps: func(b contents) []step {
+	{name: "insert", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step { return one(setStep(b, "new", "value")) }},
+	{name: "overwrite", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step { return one(setStep(b, "key007", "other")) }},
+	{name: "delete", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step {
 		return one(step{func(s *Store) error { _, err := s.Delete([]byte("key007")); return err }, b.without("key007")})
 	}},
-	{name: "delete the last", size: 1 << 20, prepare: fill(1, 20), steps: func(b contents) []step {
+	{name: "delete the last", size: 1 << 20, prepare: filled(1, 20), steps: func(b contents) []step {
 		return one(step{func(s *Store) error { _, err := s.Delete([]byte("key000")); return err }, contents{}})
 	}},
-	{name: "collisions", size: 1 << 20, hash: func([]byte) uint64 { return 42 }, prepare: fill(5, 20), steps: func(b contents) []step {
+	{name: "collisions", size: 1 << 20, hash: func([]byte) uint64 { return 42 }, prepare: filled(5, 20), steps: func(b contents) []step {
 		x := setStep(b, "new", "value")
 		return []step{x, {func(s *Store) error { _, err := s.Delete([]byte("key002")); return err }, x.after.without("key002")}}
 	}},
-	{name: "batch", size: 1 << 20, prepare: fill(40, 20), steps: func(b contents) []step {
+	{name: "batch", size: 1 << 20, prepare: filled(40, 20), steps: func(b contents) []step {
 		after := maps.Clone(b)
 		for i := range 30 {
 			after[fmt.Sprintf("key%03d", i+20)] = strings.Repeat("batch", i)
@@ -182,7 +183,7 @@ var stories = []story{
 			})
 		}, after})
 	}},
-	{name: "batch that gives up", size: 1 << 20, prepare: fill(40, 20), steps: func(b contents) []step {
+	{name: "batch that gives up", size: 1 << 20, prepare: filled(40, 20), steps: func(b contents) []step {
 		return one(step{func(s *Store) error {
 			_ = s.Update(func(tx *Tx) error {
 				for i := range 10 {
@@ -198,7 +199,7 @@ var stories = []story{
 			return nil
 		}, b})
 	}},
-	{name: "batch with a long log", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+	{name: "batch with a long log", size: 4 << 20, prepare: filled(10, 20), steps: func(b contents) []step {
 		after := maps.Clone(b)
 		for i := range 500 {
 			after[fmt.Sprintf("many%d", i)] = "v"
@@ -214,19 +215,19 @@ var stories = []story{
 			})
 		}, after})
 	}},
-	{name: "large value", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+	{name: "large value", size: 4 << 20, prepare: filled(10, 20), steps: func(b contents) []step {
 		x := setStep(b, "large", strings.Repeat("L", 100_000))
 		y := setStep(x.after, "large", strings.Repeat("M", 50_000))
 		return []step{x, y, {func(s *Store) error { _, err := s.Delete([]byte("large")); return err }, b}}
 	}},
-	{name: "growth", size: 4 << 20, prepare: fill(10, 20), steps: func(b contents) []step {
+	{name: "growth", size: 4 << 20, prepare: filled(10, 20), steps: func(b contents) []step {
 		x := setStep(b, "a", strings.Repeat("L", 600_000))
 		return []step{x, setStep(x.after, "b", strings.Repeat("M", 500_000))}
 	}},
-	{name: "slabs and reclaim", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step { return sets(b, 60, 300) }},
-	{name: "reclaim of runs", size: 4 << 20, prepare: fill(20, 300), steps: func(b contents) []step { return sets(b, 10, 40_000) }},
+	{name: "slabs and reclaim", size: 1 << 20, prepare: filled(20, 300), steps: func(b contents) []step { return sets(b, 60, 300) }},
+	{name: "reclaim of runs", size: 4 << 20, prepare: filled(20, 300), steps: func(b contents) []step { return sets(b, 10, 40_000) }},
 	{name: "snapshot held", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
-		fill(20, 300)(t, h, s)
+		filled(20, 300)(t, h, s)
 		holder, _ := attachPlain(t, h)
 		_, err := holder.Snapshot()
 		require.NoError(t, err)
@@ -239,11 +240,11 @@ var stories = []story{
 		all = append(all, step{func(s *Store) error { return sn.Close() }, last})
 		return append(all, sets(last, 40, 300)...)
 	}},
-	{name: "close", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step {
+	{name: "close", size: 1 << 20, prepare: filled(20, 300), steps: func(b contents) []step {
 		all := sets(b, 5, 300)
 		return append(all, step{func(s *Store) error { return s.Close() }, all[len(all)-1].after})
 	}},
-	{name: "full", size: 1 << 20, prepare: fill(20, 300), steps: func(b contents) []step {
+	{name: "full", size: 1 << 20, prepare: filled(20, 300), steps: func(b contents) []step {
 		var all []step
 		for i := range 6 {
 			key, value := fmt.Sprintf("big%d", i), strings.Repeat("x", 200_000)
@@ -251,7 +252,7 @@ var stories = []story{
 		}
 		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
 	}},
-	{name: "no memory", size: 1 << 20, limit: 500 << 10, prepare: fill(20, 300), steps: func(b contents) []step {
+	{name: "no memory", size: 1 << 20, limit: 500 << 10, prepare: filled(20, 300), steps: func(b contents) []step {
 		var all []step
 		for i := range 4 {
 			key, value := fmt.Sprintf("big%d", i), strings.Repeat("x", 120_000)
@@ -259,7 +260,7 @@ var stories = []story{
 		}
 		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
 	}},
-	{name: "much deleted", size: 4 << 20, prepare: fill(600, 2000), steps: func(b contents) []step {
+	{name: "much deleted", size: 4 << 20, prepare: filled(600, 2000), steps: func(b contents) []step {
 		return one(step{func(s *Store) error {
 			return s.Update(func(tx *Tx) error {
 				for k := range tx.All() {
@@ -356,10 +357,12 @@ func (st *story) verify(t testing.TB, h *alloc.Heap, before contents, done int, 
 }
 
 func TestCrashPoints(t *testing.T) {
-	points, pairs := 0, 0
+	var points, pairs atomic.Int64
+	t.Cleanup(func() { t.Logf("%d deaths, %d deaths of adopters", points.Load(), pairs.Load()) })
 	for i := range stories {
 		st := &stories[i]
 		t.Run(st.name, func(t *testing.T) {
+			t.Parallel()
 			base, before := st.base(t)
 			whole := &mortal{heap: base.Clone(), dieAt: -1}
 			st.run(t, whole, before)
@@ -368,7 +371,7 @@ func TestCrashPoints(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(i)))
 			stride := 1
 			if !*crashAll {
-				stride = 1 + whole.changes/400
+				stride = 1 + whole.changes/200
 			}
 			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
 				m := &mortal{heap: base.Clone(), dieAt: at}
@@ -376,7 +379,7 @@ func TestCrashPoints(t *testing.T) {
 				require.True(t, died, "change %d of %d", at, whole.changes)
 				after := m.heap.Clone()
 				st.verify(t, m.heap, before, done, fmt.Sprintf("death at change %d", at))
-				points++
+				points.Add(1)
 
 				// The adopter dies too, at each of its changes, and a third one
 				// takes over from both.
@@ -384,18 +387,17 @@ func TestCrashPoints(t *testing.T) {
 				adopter.adopt(t)
 				every := 1
 				if !*crashAll {
-					every = 1 + adopter.changes/2
+					every = 1 + adopter.changes
 				}
 				for j := rng.IntN(every); j < adopter.changes; j += every {
 					b := &mortal{heap: after.Clone(), dieAt: j}
 					require.True(t, b.adopt(t))
 					st.verify(t, b.heap, before, done, fmt.Sprintf("death at change %d, of the adopter at %d", at, j))
-					pairs++
+					pairs.Add(1)
 				}
 			}
 		})
 	}
-	t.Logf("%d deaths, %d deaths of adopters", points, pairs)
 }
 
 // adopt attaches, which adopts the dead, and leaves the handle behind as a dead

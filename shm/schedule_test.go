@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,7 +23,7 @@ import (
 // die. A schedule is a list of turns, so that a failing one can be run again.
 
 var (
-	flagSchedules = flag.Int("schedules", 1500, "random schedules to try for each scene")
+	flagSchedules = flag.Int("schedules", 500, "random schedules to try for each scene")
 	flagTurns     = flag.String("turns", "", "the schedule to run, as a failure prints it")
 	flagSeed      = flag.Uint64("seed", 1, "seed of the random schedules")
 )
@@ -368,24 +369,24 @@ func actClose() op {
 // tiredOut prepares a store whose queue holds much, so that the next commits
 // reclaim.
 func tiredOut(t testing.TB, h *alloc.Heap, s *Store) {
-	fill(20, 30)(t, h, s)
+	filled(20, 30)(t, h, s)
 	for i := range 100 {
 		require.NoError(t, s.Set([]byte("churn"), fmt.Appendf(nil, "%d", i)))
 	}
 }
 
 var scenes = []scene{
-	{"two writers of two keys", fill(3, 8), [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},
-	{"two writers of one key", fill(1, 8), [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
-	{"insert and delete", fill(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actDelete("a"), actSet("key001", "z")}}},
-	{"writer and reader", fill(3, 8), [][]op{{actSet("key001", "1"), actSet("key001", "2")}, {actGet("key001"), actGet("key001"), actGet("absent")}}},
-	{"mover and viewer", fill(3, 8), [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView(), actView()}}},
-	{"two movers", fill(3, 8), [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},
+	{"two writers of two keys", filled(3, 8), [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},
+	{"two writers of one key", filled(1, 8), [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
+	{"insert and delete", filled(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actDelete("a"), actSet("key001", "z")}}},
+	{"writer and reader", filled(3, 8), [][]op{{actSet("key001", "1"), actSet("key001", "2")}, {actGet("key001"), actGet("key001"), actGet("absent")}}},
+	{"mover and viewer", filled(3, 8), [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView(), actView()}}},
+	{"two movers", filled(3, 8), [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},
 	{"reclaimer and reader", tiredOut, [][]op{churn(40), {actGet("key003"), actGet("churn2"), actGet("key003")}}},
 	{"reclaimer and viewer", tiredOut, [][]op{churn(40), {actGet("key003"), actView()}}},
 	{"two reclaimers", tiredOut, [][]op{churn(36, actClose()), {actSet("key003", "1"), actMove("key003", "key004")}}},
-	{"writer and adopter", fill(3, 8), [][]op{{actSet("a", "1"), actSet("a", "2")}, {actAdopt(), actSet("b", "1"), actAdopt()}}},
-	{"writer and two adopters", fill(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actAdopt(), actAdopt()}, {actAdopt(), actSet("a", "3")}}},
+	{"writer and adopter", filled(3, 8), [][]op{{actSet("a", "1"), actSet("a", "2")}, {actAdopt(), actSet("b", "1"), actAdopt()}}},
+	{"writer and two adopters", filled(3, 8), [][]op{{actSet("a", "1"), actDelete("key001")}, {actAdopt(), actAdopt()}, {actAdopt(), actSet("a", "3")}}},
 	{"reclaimer and adopters", tiredOut, [][]op{churn(40), {actAdopt(), actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
 }
 
@@ -401,10 +402,12 @@ func (sc *scene) lengths(t testing.TB, base *alloc.Heap) []int {
 }
 
 func TestSchedules(t *testing.T) {
-	total, deaths := 0, 0
+	var total, deaths atomic.Int64
+	t.Cleanup(func() { t.Logf("%d schedules, %d of them with a death", total.Load(), deaths.Load()) })
 	for i := range scenes {
 		sc := &scenes[i]
 		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
 			h, err := alloc.NewHeap(1 << 20)
 			require.NoError(t, err)
 			s, _ := attachPlain(t, h)
@@ -415,10 +418,10 @@ func TestSchedules(t *testing.T) {
 			try := func(turns []turn) {
 				st := sc.play(t, h, turns)
 				sc.judge(t, st, before, turns)
-				total++
+				total.Add(1)
 				for _, a := range st.actors {
 					if a.dead {
-						deaths++
+						deaths.Add(1)
 						break
 					}
 				}
@@ -460,5 +463,4 @@ func TestSchedules(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d schedules, %d of them with a death", total, deaths)
 }
