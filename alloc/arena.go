@@ -58,6 +58,9 @@ func (a *Arena) attach() error {
 	if _, err := a.Limit(); err != nil {
 		return err
 	}
+	if h := a.ro.Load(offHorizon); h == 0 || h > maxVersion {
+		return region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
+	}
 	if !a.shared.Valid() {
 		return nil
 	}
@@ -220,9 +223,12 @@ const PayloadWords = (rootSize - rootPayload) / 8
 // PayloadAt is the offset of the payload of the root node at off.
 func PayloadAt(off uint64) uint64 { return off + rootPayload }
 
-// payloadRoot checks the root node of a pinned version.
+// rootNode checks the root node of a pinned version.
 func (a *Arena) rootNode(word, version uint64) (Root, error) {
 	off := word & offMask
+	if h := a.ro.Load(offHorizon); h > maxVersion {
+		return Root{}, region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
+	}
 	limit, err := a.Limit()
 	if err != nil {
 		return Root{}, err

@@ -93,7 +93,7 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 	if err != nil {
 		return nil, err
 	}
-	u := &audit{a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}}
+	u := &audit{Ledger: Ledger{Problems: []string{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}}
 	u.Version, u.File = root.Version, int64(end)
 	note := func(off, size uint64) error { return u.block(off, classOf(size), &u.Live, "live") }
 	if err := note(root.Off, rootSize); err != nil {

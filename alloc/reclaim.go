@@ -130,7 +130,7 @@ func (s *Slot) drain(h uint64) error {
 // takes it out of where it was.
 func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	off, c, isRoot := block&offMask, int(block>>48&0xff), block&rootFlag != 0
-	if err := s.checkEntry(at, off, c); err != nil {
+	if err := s.checkPlace(at, off, c); err != nil {
 		return err
 	}
 	// A stamp in the place of the birth is of somebody who had found that
@@ -151,9 +151,22 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 		s.pushMag(c, off)
 		unlink()
 	default:
+		if err := s.checkEntry(at, off, c); err != nil {
+			return err
+		}
 		s.giveBack(c, off, 0, unlink)
 	}
 	return nil
+}
+
+// checkPlace verifies as much of a list's entry as makes it safe to touch: its
+// page's descriptor, which is not in the cache as a rule, is left for when it is
+// needed.
+func (s *Slot) checkPlace(at, off uint64, c int) error {
+	if c < numClasses && off%8 == 0 && off >= segments[0].first && off+classes[c].size <= s.a.end.Load() {
+		return nil
+	}
+	return s.checkEntry(at, off, c)
 }
 
 // checkEntry verifies a list's entry, which came from shared memory: a block

@@ -170,9 +170,9 @@ func (a *Arena) Release(s *Slot) {
 	}
 }
 
-// AllowReserve lets the slot take the last pages until it is released: for
-// transactions that free more than they take.
-func (s *Slot) AllowReserve() { s.mayTakeReserve = true }
+// AllowReserve says whether the slot may take the last pages, until it is
+// released: for transactions that free more than they take.
+func (s *Slot) AllowReserve(may bool) { s.mayTakeReserve = may }
 
 // claimSlot takes a slot that nobody owns, first one that was used before.
 func (a *Arena) claimSlot() (*Slot, error) {

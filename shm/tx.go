@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 
@@ -14,6 +13,7 @@ type Tx struct {
 	w     *writer
 	done  bool
 	wrote bool
+	sets  bool // not only deletes
 }
 
 // gateAfter is how many lost commits an Update takes before it asks the
@@ -28,7 +28,8 @@ const gateAfter = 2
 // against small commits more often, and each time costs all of it; after two
 // losses it asks other writers to let it pass, which they do for at most some
 // milliseconds. A thousand keys or so make a good batch. A transaction that
-// wrote nothing commits nothing.
+// wrote nothing commits nothing. In a full store a transaction that only deletes
+// may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	w, err := s.writer(false)
 	if err != nil {
@@ -119,6 +120,8 @@ func (tx *Tx) Set(key, value []byte) error {
 	if err := checkSizes(key, value); err != nil {
 		return tx.fail("writing to", err)
 	}
+	tx.sets = true
+	tx.w.AllowReserve(false)
 	if _, _, err := tx.w.tx.Set(tx.w.s.hashOf(key), key, value); err != nil {
 		return tx.fail("writing to", err)
 	}
@@ -131,6 +134,7 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if tx.done {
 		return false, errTxDone
 	}
+	tx.w.AllowReserve(!tx.sets)
 	_, existed, err = tx.w.tx.Delete(tx.w.s.hashOf(key), key)
 	if err != nil {
 		return false, tx.fail("deleting from", err)
@@ -161,5 +165,3 @@ func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
 		})
 	}
 }
-
-var _ = errors.Is

@@ -138,7 +138,7 @@ func (s *Store) Delete(key []byte) (existed bool, err error) {
 	if err != nil {
 		return false, s.fail("deleting from", err)
 	}
-	w.AllowReserve()
+	w.AllowReserve(true)
 	existed, err = w.delete(s.hashOf(key), key)
 	w.finish(existed)
 	if err != nil {
@@ -223,7 +223,7 @@ func (w *writer) modify(h uint64, key []byte, decide func([]byte, bool) ([]byte,
 		if c == put {
 			_, _, err = w.tx.Set(h, key, value)
 		} else {
-			w.AllowReserve()
+			w.AllowReserve(true)
 			_, _, err = w.tx.Delete(h, key)
 		}
 		if err != nil {

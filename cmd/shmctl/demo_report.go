@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// demoReport is what happened, as demo --json prints it.
+type demoReport struct {
+	Sound        bool            `json:"sound"`
+	Problems     []string        `json:"problems"`
+	Seconds      float64         `json:"seconds"`
+	Data         string          `json:"data"`
+	DataBytes    int64           `json:"data_bytes"`
+	Records      int             `json:"records"`
+	Verified     int             `json:"verified"` // records that are right at the end
+	Store        string          `json:"store"`
+	Kept         bool            `json:"kept"`
+	Processes    []processReport `json:"processes"`
+	Writes       rate            `json:"writes"`
+	Reads        rate            `json:"reads"`
+	Versions     uint64          `json:"versions"` // commits
+	Killed       killReport      `json:"killed"`
+	Ledger       shm.Report      `json:"ledger"`
+	Stats        shm.Stats       `json:"stats"`
+	FirstVersion uint64          `json:"-"`
+}
+
+type processReport struct {
+	Name       string   `json:"name"`
+	Pid        int      `json:"pid"`
+	Writer     bool     `json:"writer"`
+	Killed     bool     `json:"killed"`
+	Progress   progress `json:"progress"`
+	Operations int64    `json:"operations"`
+	PerSecond  int64    `json:"operations_per_second"`
+	Work       work     `json:"work"`
+}
+
+// rate is what several processes did together, from the first one's begin to
+// the last one's end.
+type rate struct {
+	Operations int64   `json:"operations"`
+	Seconds    float64 `json:"seconds"`
+	PerSecond  int64   `json:"operations_per_second"`
+}
+
+func (r *rate) perSecond() {
+	if r.Seconds > 0 {
+		r.PerSecond = int64(float64(r.Operations) / r.Seconds)
+	}
+}
+
+// killReport is what became of the writer that was killed.
+type killReport struct {
+	Process      string   `json:"process"`
+	Pid          int      `json:"pid"`
+	Committed    progress `json:"committed"`     // what it had committed
+	Written      int      `json:"written"`       // records in its open transaction
+	OtherCommits int64    `json:"other_commits"` // by others while it hung in there
+	FoundDead    bool     `json:"found_dead"`
+	Slots        int      `json:"slots"` // that it owned when it was found
+	Pins         int      `json:"pins"`
+	Adopted      int      `json:"adopted"`    // dead processes
+	ByAnother    bool     `json:"by_another"` // another writer had adopted it already
+	Verified     int      `json:"verified"`   // records of its share, right after
+}
+
+func (k *killReport) adoption() string {
+	if k.ByAnother {
+		return "another writer has adopted what it left already"
+	}
+	return fmt.Sprintf("adopted %s, with %s and %s", things(k.Adopted, "dead process", "dead processes"),
+		things(k.Slots, "writer's slot", "writers' slots"), things(k.Pins, "pinned version", "pinned versions"))
+}
+
+// demoPrinter tells people what happens, while it does; or prints one JSON
+// object at the end.
+type demoPrinter struct {
+	w      io.Writer
+	silent bool
+}
+
+func (p demoPrinter) line(label, format string, args ...any) {
+	if !p.silent {
+		_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
+	}
+}
+
+func (p demoPrinter) blank() { _, _ = fmt.Fprintln(p.w) }
+
+func (p demoPrinter) opening(d *demo) {
+	p.line("data", "%s, %s, from %s", things(len(d.data.records), "record", "records"), size(d.data.bytes), d.data.origin)
+	p.line("store", "%s", d.dir)
+	p.line("working", "%s and %s, for about %v s", things(d.writers, "writer", "writers"), things(d.readers, "reader", "readers"), d.seconds)
+}
+
+func (p demoPrinter) killed(k *killReport) {
+	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, things(k.Written, "record", "records"))
+	p.line("", "while it hung there the others committed %s", things(k.OtherCommits, "time", "times"))
+	p.line("", "%s", k.adoption())
+	p.line("", "its %s are as it had committed them, and no half of the transaction is there", things(k.Verified, "record", "records"))
+}
+
+// closing sums up and prints the rest.
+func (p demoPrinter) closing(d *demo) error {
+	r := &d.report
+	for _, q := range r.Processes {
+		if q.Writer {
+			r.Writes.Operations += q.Operations
+		} else {
+			r.Reads.Operations += q.Operations
+			r.Reads.Seconds = max(r.Reads.Seconds, q.Work.Seconds)
+		}
+	}
+	r.Writes.perSecond()
+	r.Reads.perSecond()
+	if r.Problems == nil {
+		r.Problems = []string{}
+	}
+	if p.silent {
+		return printJSON(p.w, r)
+	}
+	return p.print(r)
+}
+
+func (p demoPrinter) print(r *demoReport) error {
+	rows := [][]string{{"", "pid", "operations", "per second", ""}}
+	for _, q := range r.Processes {
+		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), count(q.Operations), count(q.PerSecond), q.details()})
+	}
+	rows = append(rows,
+		[]string{"all writers", "", count(r.Writes.Operations), count(r.Writes.PerSecond), fmt.Sprintf("in %s", things(r.Versions, "commit", "commits"))},
+		[]string{"all readers", "", count(r.Reads.Operations), count(r.Reads.PerSecond), "each value verified"})
+	p.blank()
+	if err := table(p.w, "lrrrl", rows...); err != nil {
+		return err
+	}
+	p.blank()
+	p.line("verified", "%s of %s: there, equal to the source, in the last revision", count(r.Verified), things(r.Records, "record", "records"))
+	p.line("ledger", "each byte of the file accounted for:")
+	ledger := ledgerRows(r.Ledger)
+	for i := range ledger {
+		ledger[i] = append([]string{"        "}, ledger[i]...)
+	}
+	if err := table(p.w, "llrl", ledger...); err != nil {
+		return err
+	}
+	p.line("space", "file %s%s; live %s%s", size(r.Stats.FileBytes), perByte(r.Stats.FileBytes, r.Stats.DataBytes),
+		size(r.Stats.LiveBytes), perByte(r.Stats.LiveBytes, r.Stats.DataBytes))
+	if r.Kept {
+		p.line("kept", "%s (shmctl stat, get, keys, ... work on it; rm -r removes it)", r.Store)
+	} else {
+		p.line("removed", "%s", r.Store)
+	}
+	for _, problem := range r.Problems {
+		p.line("WRONG", "%s", problem)
+	}
+	verdict := "all is well"
+	if !r.Sound {
+		verdict = things(len(r.Problems), "problem", "problems")
+	}
+	p.line("result", "%s, after %.1f s", verdict, r.Seconds)
+	return nil
+}
+
+func (q processReport) details() string {
+	if !q.Writer {
+		return fmt.Sprintf("%s gets, and %s in %s", count(q.Work.Gets), count(q.Work.Viewed), things(q.Work.Views, "view", "views"))
+	}
+	s := fmt.Sprintf("%s sets, and %s in %s", count(q.Work.Singles), count(q.Work.Batched), things(q.Work.Transactions, "transaction", "transactions"))
+	if q.Killed {
+		s += "; killed"
+	}
+	return s
+}

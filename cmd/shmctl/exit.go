@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// The exit codes. Scripts rely on them: they do not change.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitDamaged     = 4
+	exitFull        = 5
+	exitInterrupted = 130
+)
+
+// exits says what each exit code means and which errors lead to it. The first
+// row that matches counts; one without errors takes what is left.
+var exits = []struct {
+	code    int
+	meaning string
+	is      []error
+}{
+	{exitOK, "done", nil},
+	{exitFailure, "failure: no such store, no permission, another format version, ...", nil},
+	{exitUsage, "wrong usage of the command line", nil},
+	{exitNotFound, "get, del: a key is not in the store", []error{shm.ErrNotFound}},
+	{exitDamaged, "the store is damaged, or check found problems", []error{shm.ErrCorrupt}},
+	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
+	{exitInterrupted, "interrupted", []error{errInterrupted}},
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return exitUsage
+	}
+	for _, e := range exits {
+		for _, target := range e.is {
+			if errors.Is(err, target) {
+				return e.code
+			}
+		}
+	}
+	return exitFailure
+}
+
+// exitHelp is the table for people.
+func exitHelp() string {
+	var b strings.Builder
+	b.WriteString("Exit codes:\n")
+	for _, e := range exits {
+		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.meaning)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// report prints err, if any, as one line and returns the exit code.
+func report(stderr io.Writer, err error) int {
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", oneLine(err))
+	}
+	return exitCode(err)
+}
+
+func oneLine(err error) string {
+	var parts []string
+	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "shm: ")) {
+		if line = strings.TrimSpace(line); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+var sizeUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+
+// size writes a number of bytes for people.
+func size(n int64) string {
+	v, unit := float64(n), 0
+	for math.Abs(v) >= 1023.95 && unit < len(sizeUnits)-1 {
+		v /= 1024
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, sizeUnits[unit])
+}
+
+// bytesValue is a flag that reads a number of bytes, as 4096, 64KiB or 1.5GiB.
+type bytesValue int64
+
+func (b *bytesValue) Type() string { return "SIZE" }
+
+func (b *bytesValue) String() string {
+	if *b == 0 {
+		return ""
+	}
+	return size(int64(*b))
+}
+
+func (b *bytesValue) Set(s string) error {
+	number, unit := s, ""
+	if i := strings.IndexFunc(s, unicode.IsLetter); i >= 0 {
+		number, unit = strings.TrimSpace(s[:i]), s[i:]
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	factor := 1.0
+	known := unit == ""
+	for _, name := range sizeUnits {
+		known = known || strings.EqualFold(unit, name) || strings.EqualFold(unit+"iB", name)
+		if known {
+			break
+		}
+		factor *= 1024
+	}
+	if v *= factor; err != nil || !known || !(v >= 0 && v < math.MaxInt64) {
+		return fmt.Errorf("found %q, expected a size such as 65536, 512MiB or 2GiB", s)
+	}
+	*b = bytesValue(v)
+	return nil
+}
+
+// count writes a number with its thousands apart.
+func count[N int | int64 | uint64](n N) string {
+	digits := fmt.Sprint(n)
+	sign := ""
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return sign + digits
+}
+
+// things writes how many there are of something.
+func things[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+// ago writes how long ago a moment was.
+func ago(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case d < time.Second:
+		return "now"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", d/time.Hour)
+	}
+	return fmt.Sprintf("%d days ago", d/(24*time.Hour))
+}
+
+// printable writes a key or name so that it stays on its line: as it is where
+// that is clear, else quoted as in Go.
+func printable(b []byte) string {
+	plain := len(b) > 0 && b[0] != '"' && utf8.Valid(b)
+	for _, r := range string(b) {
+		plain = plain && unicode.IsPrint(r)
+	}
+	if plain {
+		return string(b)
+	}
+	return strconv.Quote(string(b))
+}
+
+// table prints rows in columns. align has a letter for each: l left, r right.
+func table(w io.Writer, align string, rows ...[]string) error {
+	width := make([]int, len(align))
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if align[i] == 'r' {
+				cell, pad = pad+cell, ""
+			}
+			line.WriteString(cell + pad + "  ")
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printJSON prints one value as an indented JSON document.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 64 << 30: "64.0 GiB", math.MaxInt64: "8.0 EiB",
+	} {
+		require.Equal(t, want, size(n))
+	}
+}
+
+func TestBytesValue(t *testing.T) {
+	for s, want := range map[string]int64{"0": 0, "4096": 4096, "1KiB": 1024, "1k": 1024, "1.5 MiB": 3 << 19, "2g": 2 << 30, "7B": 7} {
+		var b bytesValue
+		require.NoError(t, b.Set(s), s)
+		require.Equal(t, want, int64(b), s)
+	}
+	for _, s := range []string{"", "MiB", "-1", "1KB2", "1 parsec", "NaN", "1e30", "16EiB"} {
+		var b bytesValue
+		require.Error(t, b.Set(s), s)
+	}
+}
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", 123456: "123,456"} {
+		require.Equal(t, want, count(n))
+	}
+}
+
+func TestAgo(t *testing.T) {
+	now := time.Now()
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "now", 0: "now", 59 * time.Second: "59 s ago", 90 * time.Second: "1 min ago", 3 * time.Hour: "3 h ago", 50 * time.Hour: "2 days ago",
+	} {
+		require.Equal(t, want, ago(now.Add(-d), now))
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]string{
+		"user:1": "user:1", "größe": "größe", "": `""`, "a\nb": `"a\nb"`, "\xff": `"\xff"`, `"`: `"\""`, "\x1b[0m": `"\x1b[0m"`,
+	} {
+		require.Equal(t, want, printable([]byte(s)))
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
+	require.Equal(t, "a          1  x\nlänger  1000\n", b.String())
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+func newKeys() *cobra.Command {
+	var asJSON bool
+	var prefix string
+	cmd := &cobra.Command{
+		Use:   "keys STORE",
+		Short: "List the keys",
+		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
+key that would not stay on its line, or begins with a quote, is quoted as in
+Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
+the key is not valid UTF-8.`,
+		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort",
+		Args:    arguments("STORE", 1, 1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			print := func(key []byte) error { _, err := fmt.Fprintln(out, printable(key)); return err }
+			if asJSON {
+				print = newRecordWriter(out).key
+			}
+			err = s.View(func(sn *shm.Snapshot) error {
+				return each(sn, func(key, _ []byte) error {
+					if !bytes.HasPrefix(key, []byte(prefix)) {
+						return nil
+					}
+					return print(key)
+				})
+			})
+			return flush(out, err)
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with `P`")
+	return cmd
+}
+
+// each calls fn for all entries of a snapshot. The iteration ends early in a
+// damaged store, which is an error here.
+func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
+	seen := 0
+	for key, value := range sn.All() {
+		if err := fn(key, value); err != nil {
+			return err
+		}
+		seen++
+	}
+	if seen != sn.Len() {
+		return fmt.Errorf("%w: found %d entries in version %d, expected %d (see shmctl check)", shm.ErrCorrupt, seen, sn.Version(), sn.Len())
+	}
+	return nil
+}
+
+// flush writes out what is buffered; an error that came before comes first.
+func flush(w interface{ Flush() error }, err error) error {
+	if e := w.Flush(); err == nil {
+		return e
+	}
+	return err
+}

@@ -1,0 +1,72 @@
+// Command shmctl looks after shared-memory key/value stores: it reads and
+// writes single keys, loads and dumps whole stores, shows who is attached,
+// proves the ledger, and demonstrates all of it on real data.
+//
+// It works through package shm alone, so whatever it does a program can do.
+package main
+
+import (
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run carries out one command line and returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	started := false
+	root := newRoot()
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err != nil && !started {
+		err = usageError{err} // of cobra: an unknown verb or flag, or the number of arguments
+	}
+	return report(stderr, err)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "shmctl",
+		Short: "Look after shared-memory key/value stores",
+		Long: `shmctl looks after shared-memory key/value stores of package shm. STORE is the
+store's directory. All verbs work while other programs use the store.
+
+` + exitHelp(),
+		Example:       "  shmctl demo\n  shmctl set /dev/shm/cache greeting hello\n  shmctl get /dev/shm/cache greeting",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("shmctl {{.Version}}\n")
+	root.AddCommand(
+		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
+		newSet(), newSlots(), newStat(),
+	)
+	return root
+}
+
+// version tells what this binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "of unknown version"
+	}
+	words := []string{info.Main.Version}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			words = append(words, "commit "+s.Value)
+		case s.Key == "vcs.modified" && s.Value == "true":
+			words = append(words, "modified")
+		}
+	}
+	return strings.TrimSpace(strings.Join(append(words, info.GoVersion), " "))
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+func newSet() *cobra.Command {
+	var key64 bool
+	var maxSize bytesValue
+	cmd := &cobra.Command{
+		Use:   "set STORE KEY [VALUE|-]",
+		Short: "Set the value of a key",
+		Long: `set makes VALUE the value of KEY. Without VALUE, or with -, it is read from
+standard input, all of it, the last newline too. A VALUE that begins with a
+dash stands after --. A store that does not exist is created.`,
+		Example: "  shmctl set /dev/shm/cache greeting hello\n  shmctl set /dev/shm/cache photo <photo.jpg\n  shmctl set /dev/shm/cache -- offset -1",
+		Args:    arguments("STORE KEY [VALUE|-]", 2, 3),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			key, err := keyArgument(args[1], key64)
+			if err != nil {
+				return err
+			}
+			var value []byte
+			if len(args) == 3 && args[2] != "-" {
+				value = []byte(args[2])
+			} else if value, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), shm.MaxValue+1)); err != nil {
+				return fmt.Errorf("reading the value: %w", err)
+			}
+			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			return s.Set(key, value)
+		},
+	}
+	keyFlag(cmd, &key64)
+	maxSizeFlag(cmd, &maxSize)
+	return cmd
+}

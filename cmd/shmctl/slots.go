@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// attached is what slots reports.
+type attached struct {
+	Path      string        `json:"path"`
+	Version   uint64        `json:"version"`
+	Processes []shm.Process `json:"processes"`
+}
+
+func newSlots() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "slots STORE",
+		Short: "Show who is attached, what each pins, and since when",
+		Long: `slots lists the open handles on the store, this command's too, and the versions
+that each keeps from being reclaimed. A process that died is listed until it is
+adopted: by the next writer that needs what it held, or by shmctl check. Process
+ids are those of each process's own pid namespace.`,
+		Example: "  shmctl slots /dev/shm/cache",
+		Args:    arguments("STORE", 1, 1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			found, err := s.Processes()
+			if err != nil {
+				return err
+			}
+			a := attached{args[0], s.Version(), found}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), a)
+			}
+			return a.print(cmd.OutOrStdout(), time.Now())
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a attached) print(w io.Writer, now time.Time) error {
+	rows := [][]string{{"PID", "NAME", "MODE", "STATE", "ATTACHED", "WRITERS", "PINS"}}
+	for _, p := range a.Processes {
+		mode, state := "read-write", "alive"
+		if p.ReadOnly {
+			mode = "read-only"
+		}
+		switch {
+		case p.Self:
+			state = "this one"
+		case !p.Alive:
+			state = "dead"
+		}
+		row := []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), mode, state, ago(p.Started, now), count(p.Writers)}
+		if len(p.Pins) == 0 {
+			rows = append(rows, append(row, "none"))
+		}
+		for _, pin := range p.Pins { // one on a line, the others below the first
+			rows = append(rows, append(row, a.pin(pin, now)))
+			row = make([]string, len(row))
+		}
+	}
+	return table(w, "rllllrl", rows...)
+}
+
+func (a attached) pin(p shm.Pin, now time.Time) string {
+	what := fmt.Sprintf("version %s (%s behind)", count(p.Version), count(a.Version-min(p.Version, a.Version)))
+	if p.Writer {
+		return what + ", a transaction under way"
+	}
+	return what + ", a snapshot taken " + ago(p.Since, now)
+}
