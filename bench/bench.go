@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// A config is what the flags ask for.
+type config struct {
+	works      []string // of "get", "readers", "set", "size"
+	ns         []int    // entries, for speed
+	sizes      []int    // entries, for file sizes
+	overwrites int      // for file sizes
+	rounds     int
+	seconds    float64 // a timed read lasts this long
+	seed       uint64
+	peers      []string // beside the store
+	dir        string   // where the stores are made
+}
+
+// A bench is one run: its peers, the store first, and what they have shown so far.
+type bench struct {
+	config
+	peers  []peer
+	dir    string // holds everything the run makes, and goes with it
+	report report
+}
+
+// runBench makes all the measurements that a config asks for.
+func runBench(ctx context.Context, cfg config) (_ *report, err error) {
+	dir, err := os.MkdirTemp(cfg.dir, "shmkv-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+
+	b := &bench{config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)}}
+	if err := b.gather(ctx); err != nil {
+		return nil, err
+	}
+	if len(b.works) > 1 || !b.wants("size") {
+		for round := range cfg.rounds {
+			for _, n := range cfg.ns {
+				b.speed(ctx, n, round)
+			}
+		}
+	}
+	if b.wants("size") {
+		for _, n := range cfg.sizes {
+			b.sizes(ctx, n)
+		}
+	}
+	b.report.Machine.LoadAfter = loadAverage()
+	return &b.report, ctx.Err()
+}
+
+// gather builds the peers. One that cannot be built is left out, and the report says why.
+func (b *bench) gather(ctx context.Context) error {
+	store, err := newStore()
+	if err != nil {
+		return err
+	}
+	b.peers = []peer{store}
+	for _, builder := range peerBuilders {
+		if !slices.Contains(b.config.peers, builder.name) {
+			continue
+		}
+		p, err := builder.build(ctx, b.dir)
+		if err != nil {
+			b.report.Skipped = append(b.report.Skipped, fmt.Sprintf("%s: %v", builder.name, err))
+			continue
+		}
+		b.peers = append(b.peers, p)
+	}
+	for _, p := range b.peers {
+		b.report.Peers = append(b.report.Peers, p.name)
+	}
+	return nil
+}
+
+func (b *bench) wants(work string) bool { return slices.Contains(b.works, work) }
+
+// task returns a task on a peer's store of n entries, which lies in a directory of the peer's own.
+func (b *bench) task(p peer, work string, n int) task {
+	return task{
+		work:     work,
+		n:        n,
+		seed:     b.seed,
+		path:     filepath.Join(b.dir, p.name+"-store"),
+		capacity: max(4<<30, 8*payload(n)),
+	}
+}
+
+// progress tells whoever waits what is going on. An interrupted run goes through what is left in no time, silently.
+func progress(ctx context.Context, format string, args ...any) {
+	if ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
+	}
+}

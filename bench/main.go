@@ -1,0 +1,118 @@
+// Command bench measures the store of this repository side by side with its peers.
+//
+// See README.md for what is measured and what the figures mean.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	if err := command(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func command(args []string) error {
+	if len(args) > 0 && args[0] == storeName {
+		return storeChild(args[1:], os.Stdin, os.Stdout)
+	}
+	var cfg config
+	f := flag.NewFlagSet("bench", flag.ExitOnError)
+	works := f.String("work", "get,readers,set,size", "what to measure")
+	ns := f.String("n", "100000,1000000", "numbers of entries, for speed")
+	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
+	peers := f.String("peers", "lmdb", "what to compare the store with")
+	f.IntVar(&cfg.overwrites, "overwrites", 10_000_000, "sets before the file size is taken again")
+	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
+	f.Float64Var(&cfg.seconds, "seconds", 1, "duration of each timed read")
+	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
+	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs")
+	asJSON := f.Bool("json", false, "print the report as JSON")
+	cpuProfile := f.String("cpuprofile", "", "write a CPU profile of the store to this `file` instead; -work then names a task")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	var err error
+	cfg.works, cfg.peers = list(*works), list(*peers)
+	if cfg.ns, err = numbers(*ns); err != nil {
+		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.sizes, err = numbers(*sizes); err != nil {
+		return fmt.Errorf("-sizes: %w", err)
+	}
+	if *cpuProfile != "" {
+		return profile(cfg, *cpuProfile, os.Stdout)
+	}
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r, err := runBench(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	r.summarize()
+	write := r.writeTables
+	if *asJSON {
+		write = r.writeJSON
+	}
+	if err := write(os.Stdout); err != nil {
+		return err
+	}
+	if len(r.Failed) > 0 {
+		return errors.New("some tasks failed")
+	}
+	return nil
+}
+
+func (c config) validate() error {
+	known := []string{"size"}
+	for _, w := range speedWorks {
+		known = append(known, w.name)
+	}
+	for _, w := range c.works {
+		if !slices.Contains(known, w) {
+			return fmt.Errorf("-work: %q is none of %q", w, known)
+		}
+	}
+	known = nil
+	for _, b := range peerBuilders {
+		known = append(known, b.name)
+	}
+	for _, p := range c.peers {
+		if !slices.Contains(known, p) {
+			return fmt.Errorf("-peers: %q is none of %q", p, known)
+		}
+	}
+	return nil
+}
+
+// list splits at commas; an empty string is no item.
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+}
+
+func numbers(s string) ([]int, error) {
+	var all []int
+	for _, item := range list(s) {
+		n, err := strconv.Atoi(item)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("%q is not a number above zero", item)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+)
+
+// profile carries out one task on the store in this process and writes the CPU profile of what is timed to a file.
+// Here the config's work names a task.
+func profile(cfg config, file string, w io.Writer) (err error) {
+	if len(cfg.works) != 1 || len(cfg.ns) != 1 {
+		return errors.New("-cpuprofile takes one -work (a task: load, get, get-dependent, get-snapshot, set) and one -n")
+	}
+	dir, err := os.MkdirTemp(cfg.dir, "shmkv-profile-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+
+	open := func() error { return nil }
+	begin := func() error { return pprof.StartCPUProfile(out) }
+	load := task{work: "load", n: cfg.ns[0], seed: cfg.seed, path: filepath.Join(dir, "store"), ops: cfg.ns[0]}
+	var r result
+	if cfg.works[0] == "load" {
+		r, err = runStore(load, begin)
+	} else {
+		if _, err := runStore(load, open); err != nil {
+			return err
+		}
+		t := load
+		t.work, t.ops, t.seconds = cfg.works[0], 0, cfg.seconds
+		r, err = runStore(t, begin)
+	}
+	pprof.StopCPUProfile()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s, %d entries: %s ns/op over %d operations\n", cfg.works[0], cfg.ns[0], number(r.nanosPerOp()), r.Ops)
+	return err
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// writeJSON writes the report for programs.
+func (r *report) writeJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// writeTables writes the report for people.
+func (r *report) writeTables(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, r.Machine)
+	if len(r.Speed) > 0 {
+		r.writeSpeed(t)
+	}
+	if len(r.Space) > 0 {
+		r.writeSpace(t)
+	}
+	for _, s := range r.Skipped {
+		fmt.Fprintln(t, "skipped:", s)
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintln(t, "FAILED:", f)
+	}
+	return t.Flush()
+}
+
+func (r *report) writeSpeed(w io.Writer) {
+	fmt.Fprintf(w, "\nSpeed: median (min–max) of the rounds; ratios are medians of each round's ratio, above 1 the store is faster\n\n")
+	header := append([]string{"entries", "work", "unit"}, r.Peers...)
+	for _, p := range r.Peers[1:] {
+		header = append(header, p+" ÷ "+r.Peers[0])
+	}
+	writeCells(w, header)
+	for _, row := range r.Speed {
+		cells := []string{fmt.Sprint(row.Entries), row.Work, row.Unit}
+		for _, p := range r.Peers {
+			cells = append(cells, cell(row.Summary, p))
+		}
+		for _, p := range r.Peers[1:] {
+			cells = append(cells, cell(row.Ratios, p))
+		}
+		writeCells(w, cells)
+	}
+}
+
+func (r *report) writeSpace(w io.Writer) {
+	fmt.Fprintf(w, "\nSpace: bytes in the store's files per byte of keys and values (absolute in KiB)\n\n")
+	writeCells(w, []string{"entries", "state", "peer", "allocated", "at its peak", "KiB", "file length", "KiB", "overwrites"})
+	for _, s := range r.Space {
+		overwrites := fmt.Sprint(s.Overwrites)
+		if s.Full {
+			overwrites += ", then full"
+		}
+		writeCells(w, []string{
+			fmt.Sprint(s.Entries), s.State, s.Peer,
+			number(s.perByte(s.Allocated)), number(s.perByte(s.Peak)), fmt.Sprint(s.Allocated >> 10),
+			number(s.perByte(s.File)), fmt.Sprint(s.File >> 10), overwrites,
+		})
+	}
+}
+
+func writeCells(w io.Writer, cells []string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
+
+func cell(summaries map[string]summary, name string) string {
+	s, ok := summaries[name]
+	if !ok {
+		return "–"
+	}
+	return fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Min), number(s.Max))
+}
+
+// number writes a figure with as many digits as mean something.
+func number(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 20:
+		return fmt.Sprintf("%.1f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
+}
