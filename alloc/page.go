@@ -87,8 +87,9 @@ func (a *Arena) emptySlab(p uint64) bool {
 }
 
 // search calls try for pages that offer what the hint bit says, until it
-// returns true. It begins behind the last page that was found, and takes down
-// the hints of groups where nothing is.
+// returns true. It begins behind the last page that was found and then looks at
+// all, some for a second time, and takes down the hints of groups where nothing
+// is.
 func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
 	seq := a.ro.Load(offHintSeq) + 1
 	if a.pages.miss[bit].Load() == seq {
@@ -465,8 +466,7 @@ func (s *Slot) redoFree() {
 // put out by a few.
 func (a *Arena) countReserve() {
 	var n uint64
-	a.pages.miss[hintReserve].Store(0)
-	a.search(hintReserve, func(uint64, pageState) bool { n++; return false })
+	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { n++; return false })
 	a.mem.Store(offReserve, n)
 }
 
