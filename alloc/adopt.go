@@ -10,9 +10,12 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// An owner word is entry+1 | generation of the entry<<16.
+// An owner word is entry+1 | generation of the entry<<16, and for a slot that
+// its owner does not use just now ownerIdle: then others may take it.
 func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen<<16 }
-func ownerEntry(owner uint64) int            { return int(owner&0xffff) - 1 }
+func ownerEntry(owner uint64) int            { return int(owner&(ownerIdle-1)) - 1 }
+
+const ownerIdle = 1 << 15
 
 func entryAt(i int) uint64 { return offEntries + uint64(i)*entrySize }
 
@@ -495,6 +498,7 @@ func (a *Arena) Close() error {
 	if !a.CanPin() {
 		return a.b.close()
 	}
+	a.WakeAll()
 	a.dropPins()
 	return a.leave()
 }
@@ -507,11 +511,14 @@ func (a *Arena) leave() error {
 	defer p.mu.Unlock()
 	var failed error
 	for s := p.takeMore(); s != nil; s = p.takeMore() {
+		p.owned--
+		if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {
+			continue // others have taken it
+		}
 		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
 			failed = errors.Join(failed, err)
 		}
 		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
-		p.owned--
 	}
 	p.freed.Broadcast()
 	if p.owned == 0 && a.lock != nil {

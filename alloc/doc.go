@@ -44,7 +44,9 @@
 //	root      CAS by committers, from the version they pinned
 //	end       raised, once the tables below it have memory
 //	horizon   raised, before the scan of pins that precedes reuse
-//	owners    0 → owner by CAS; → 0 by the owner or its adopter
+//	owners    0 → owner by CAS; owner ⇄ owner|idle by the owner, between its
+//	          transactions; owner|idle → another by CAS, when space is short;
+//	          → 0 by the owner or its adopter
 //	dir       by the holder of the slot: 0 → page|1 → page
 //	hints     bits, by everybody; they only speed searches up
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
@@ -93,7 +95,8 @@
 //	B2  Give back: stamp, note, clear; see redoReturn.
 //	B3  What readers may still see keeps its birth.
 //	B4  A slot keeps at most one slab a class, a magazine, and the queue's lag;
-//	    full set-aside pages and exhausted slabs are for anybody to take.
+//	    full set-aside pages and exhausted slabs are for anybody to take, and so
+//	    is the slot itself while its owner does not use it.
 //	B5  Pages are claimed by CAS on words whose generation rises with every
 //	    change, so a late free or punch does nothing.
 //	B6  A reserve of pages serves deletes, adoption and setting aside only.
@@ -139,7 +142,7 @@
 //	0x01280  gate: a large batch that asks for room, or 0
 //	0x012c0  slots ever used
 //	0x01300  sequence of new hints
-//	0x02000  owners: a word a slot, entry+1 | generation<<16
+//	0x02000  owners: a word a slot, entry+1 | generation<<16 | 2^15 when idle
 //	0x03000  directory: a word a slot, the offset of its page (|1: being made)
 //	0x04000  a hole, up to
 //	0x10000  table of the first segment
@@ -161,6 +164,6 @@
 //	0x00140  snapshot pins ever used
 //	0x01000  256 entries of 64 bytes: state (generation<<8 | 1), pid, start,
 //	         name (2), flags; the lock is on the byte of the entry's number
-//	0x05000  512 pins of slots, then 512 of snapshots, of 64 bytes: version,
-//	         owner, start
+//	0x05000  256 pins of slots, of 64 bytes: version
+//	0x09000  512 pins of snapshots, of 32 bytes: version, owner, start
 package alloc

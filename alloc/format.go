@@ -12,7 +12,7 @@ const (
 	pageSize  = 1 << pageShift
 
 	maxEntries   = 256 // open handles at one time
-	maxSlots     = 512 // writers at one time
+	maxSlots     = 256 // writers at one time
 	maxSnapPins  = 512 // versions pinned by snapshots at one time
 	reservePages = 8   // pages that only deletes, adoption and compaction may take
 
@@ -112,9 +112,11 @@ const (
 	offPinHigh     = 0x0140 // snapshot pins ever used
 	offEntries     = 0x1000
 	entrySize      = 64
-	offPins        = offEntries + maxEntries*entrySize
-	pinSize        = 64
-	slotsSize      = offPins + (maxSlots+maxSnapPins)*pinSize
+	offSlotPins    = offEntries + maxEntries*entrySize
+	slotPinSize    = 64
+	offSnapPins    = offSlotPins + maxSlots*slotPinSize
+	snapPinSize    = 32
+	slotsSize      = offSnapPins + maxSnapPins*snapPinSize
 )
 
 // Words of a process entry and of a pin.

@@ -80,20 +80,26 @@ type audit struct {
 	end   uint64
 	seen  []uint64          // a bit for every 8 bytes: where blocks and pages of lists begin
 	wrong map[uint64]string // by offset
+	// What a slot in use may just be moving, so that it is in two places or in
+	// none. A writer that was stopped there stays so.
+	moving map[uint64]bool
 }
 
 func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64) error) error, progress func(done, total int64)) (*audit, error) {
-	before := a.activity()
+	end, err := a.Limit()
+	if err != nil {
+		return nil, err
+	}
+	before, _ := a.activity()
 	root, done, err := a.auditRoot()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	end, err := a.Limit()
-	if err != nil {
+	if end, err = a.Limit(); err != nil {
 		return nil, err
 	}
-	u := &audit{Ledger: Ledger{Problems: []string{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}}
+	u := &audit{Ledger: Ledger{Problems: []string{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}, moving: map[uint64]bool{}}
 	u.Version, u.File = root.Version, int64(end)
 	note := func(off, size uint64) error { return u.block(off, classOf(size), &u.Live, "live") }
 	if err := note(root.Off, rootSize); err != nil {
@@ -116,7 +122,11 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 	if err := u.allPages(ctx, progress); err != nil {
 		return nil, err
 	}
-	u.Quiet = a.activity() == before
+	after, idle := a.activity()
+	u.Quiet = idle && after == before
+	for off := range u.moving {
+		delete(u.wrong, off)
+	}
 	if sum := u.Live + u.Retired + u.InFlight + u.Free + u.Table + u.Rounding + u.Leaked; u.Quiet && len(u.wrong) == 0 && sum != u.File {
 		u.problem(offEnd, fmt.Sprintf("the sums add up to %d, expected %d", sum, u.File))
 	}
@@ -138,13 +148,17 @@ func (a *Arena) auditRoot() (Root, func(), error) {
 	return p.Root, func() { a.Unpin(p) }, nil
 }
 
-// activity sums up what changes whenever a slot does something.
-func (a *Arena) activity() uint64 {
+// activity sums up what changes whenever a slot does something, and reports
+// whether no slot is in use.
+func (a *Arena) activity() (sum uint64, idle bool) {
+	idle = true
 	h := a.ro.Load(offRoot) ^ a.ro.Load(offHorizon)<<20 ^ a.ro.Load(offEnd)<<1
 	mix := func(w uint64) { h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 23) ^ w }
 	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
 		page := a.ro.Load(offDir + uint64(i)*8)
-		mix(a.ro.Load(offOwners + uint64(i)*8))
+		owner := a.ro.Load(offOwners + uint64(i)*8)
+		idle = idle && (owner == 0 || owner&ownerIdle != 0)
+		mix(owner)
 		mix(page)
 		if page%pageSize != 0 || page == 0 || page > a.end.Load()-pageSize {
 			continue
@@ -153,7 +167,7 @@ func (a *Arena) activity() uint64 {
 			mix(a.ro.Load(page + off))
 		}
 	}
-	return h
+	return h, idle
 }
 
 func (u *audit) problem(off uint64, what string) { u.wrong[off] = what }
@@ -161,13 +175,18 @@ func (u *audit) problem(off uint64, what string) { u.wrong[off] = what }
 // mark notes that the place is accounted for, and reports whether it was
 // before.
 func (u *audit) mark(off uint64) (twice bool) {
+	if off >= u.end {
+		return false // allocated since the pass began
+	}
 	w, bit := &u.seen[off/512], uint64(1)<<(off/8%64)
 	twice = *w&bit != 0
 	*w |= bit
 	return twice
 }
 
-func (u *audit) marked(off uint64) bool { return u.seen[off/512]&(1<<(off/8%64)) != 0 }
+func (u *audit) marked(off uint64) bool {
+	return off >= u.end || u.seen[off/512]&(1<<(off/8%64)) != 0
+}
 
 // block accounts for a block that is not free, in one of the sums.
 func (u *audit) block(off uint64, c int, sum *int64, kind string) error {
@@ -236,6 +255,9 @@ func (u *audit) slot(i int) error {
 		return err
 	}
 	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
+	if owner := a.ro.Load(offOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
+		u.inUse(base)
+	}
 	committed := false
 	tail := w(slotQueueTail)
 	if node := w(slotIntent); node != 0 && node < u.end-rootSize {
@@ -315,6 +337,58 @@ func (u *audit) slot(i int) error {
 		}
 	}
 	return nil
+}
+
+// inUse notes what the slot with its page at base may just be moving: the ends
+// of its lists, and what its records name.
+func (u *audit) inUse(base uint64) {
+	a := u.a
+	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
+	move := func(block uint64) { u.moving[block&offMask] = true }
+	entry := func(page, i uint64) {
+		if page < u.end && i < chunkCap {
+			move(a.ro.Word(page + chunkEntries + i*chunkEntry))
+		}
+	}
+	for c := range numClasses {
+		move(w(slotMags + uint64(c)*8))
+	}
+	move(w(slotReturn))
+	entry(w(slotQueueHead)&^(pageSize-1), w(slotQueueHead)&(pageSize-1))
+	for _, off := range []uint64{slotLook, slotAside, slotAside + 8, slotAside + 16, slotAside + 24, slotAside + 32,
+		slotAside + 40, slotAside + 48, slotAside + 56} {
+		if p := w(off) &^ (pageSize - 1); p != 0 && p < u.end {
+			move(p)
+			entry(p, a.ro.Word(p+chunkCount)-1)
+		}
+	}
+	if rec, n := w(slotRec)&^(pageSize-1), w(slotRecPages); rec != 0 && rec < u.end && n <= u.end>>pageShift {
+		for i := range n {
+			move(rec + i*pageSize)
+		}
+	}
+	if at := w(slotRefillAt); at != 0 {
+		mask := w(slotRefillMask)
+		for c := range numClasses {
+			p := w(slotSlabs + uint64(c)*8)
+			if p == 0 || p >= u.end || at < desc(p)+descBitmap || at >= desc(p)+descInfo {
+				continue
+			}
+			for m := mask; m != 0; m &= m - 1 {
+				bit := (at-desc(p)-descBitmap)*8 + uint64(bits.TrailingZeros64(m))
+				move(p + bit*classes[c].size)
+			}
+		}
+	}
+	if top := w(slotLogTop); top&(pageSize-1) != 0 {
+		at := base + slotLog
+		if p := top &^ (pageSize - 1); p != base {
+			at = p + logEntries
+		}
+		if at += (top&(pageSize-1) - 1) * 8; at < u.end {
+			move(a.ro.Word(at))
+		}
+	}
 }
 
 // chunk accounts for a set-aside page and what it names.

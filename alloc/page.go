@@ -199,7 +199,7 @@ func (a *Arena) extend(k uint64) error {
 		}
 		from = g.stop
 	}
-	step := roundUp(min(max(end/16, 64<<10), 16<<20), pageSize)
+	step := roundUp(min(max(end/32, 32<<10), 16<<20), pageSize)
 	to := min(max(from+k*pageSize, end+step), a.super.maxSize)
 	if g := segmentOf(to - 1); to <= g.first {
 		to = g.start // not within a table
@@ -470,21 +470,24 @@ func (a *Arena) countReserve() {
 	a.mem.Store(offReserve, n)
 }
 
-// trimAbove is how many free pages may keep their memory.
-func (a *Arena) trimAbove() uint64 { return max(a.end.Load()>>(pageShift+4), 256) }
+// trimAbove is how many free pages may keep their memory: more where large
+// values come and go.
+func (s *Slot) trimAbove() int64 {
+	return int64(max(s.a.end.Load()>>(pageShift+4), 2*s.largestRun, 32))
+}
 
 // trim gives the memory behind free pages back to the file system when there
 // is much of it: at most a few runs a call, so that no commit takes long.
 func (s *Slot) trim() {
 	a := s.a
-	if int64(a.ro.Load(offFreePages)) <= int64(a.trimAbove()) {
+	if int64(a.ro.Load(offFreePages)) <= s.trimAbove() {
 		return
 	}
 	if a.ro.Load(offPunched) == 0 {
 		a.mem.Store(offPunched, 1)
 	}
 	runs := 0
-	for int64(a.ro.Load(offFreePages)) > int64(a.trimAbove()*3/4) && runs < 16 {
+	for int64(a.ro.Load(offFreePages)) > s.trimAbove()*3/4 && runs < 64 {
 		var from, n uint64
 		a.search(hintFree, func(p uint64, st pageState) bool {
 			if st.state() != pageFree {

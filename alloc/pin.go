@@ -22,8 +22,8 @@ func (a *Arena) pinVersionAt(off uint64) (word, version uint64) {
 	}
 }
 
-func snapPin(i int) uint64 { return offPins + uint64(maxSlots+i)*pinSize }
-func slotPin(i int) uint64 { return offPins + uint64(i)*pinSize }
+func snapPin(i int) uint64 { return offSnapPins + uint64(i)*snapPinSize }
+func slotPin(i int) uint64 { return offSlotPins + uint64(i)*slotPinSize }
 
 // Pin holds a version's nodes in place until Unpin. Snapshots of one handle
 // on one version share a pin.

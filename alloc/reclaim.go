@@ -20,7 +20,7 @@ const (
 	looksPerPass = 4
 )
 
-func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/16, 64<<10), 1<<20) }
+func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
 // Tidy reclaims what this slot has retired, now and then. It is called after
 // End, so that the slot's own pin holds nothing.
@@ -32,6 +32,9 @@ func (s *Slot) Tidy() error {
 	s.commits, s.retiredBytes = 0, 0
 	version := s.a.Version()
 	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
+		return err
+	}
+	if err := s.thinMags(); err != nil {
 		return err
 	}
 	s.trim()
@@ -46,6 +49,14 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	a := s.a
 	if _, err := a.Limit(); err != nil {
 		return err
+	}
+	// Setting blocks aside takes pages. When there are none, that must not
+	// begin another pass within this one; but it may use the reserve.
+	relieving, reserve := s.relieving, s.mayTakeReserve
+	s.relieving, s.mayTakeReserve = true, true
+	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
+	if p := s.m.Word(s.base + slotLook); p != 0 { // an earlier pass ran out of space
+		s.shareChunk(p, func() { s.setLook(0) })
 	}
 	a.mem.Max(offHorizon, h)
 	a.takeScan(&s.view)
@@ -290,9 +301,7 @@ func (s *Slot) relieve() bool {
 		return false
 	}
 	s.relieving = true
-	reserve := s.mayTakeReserve
-	s.mayTakeReserve = true // setting blocks aside takes pages, to free more
-	defer func() { s.relieving, s.mayTakeReserve = false, reserve }()
+	defer func() { s.relieving = false }()
 	a := s.a
 	before := int64(a.ro.Load(offFreePages))
 	s.freed = 0
@@ -309,39 +318,75 @@ func (s *Slot) relieve() bool {
 	if s.emptyMags() != nil {
 		return false
 	}
-	for {
-		o := a.slots.take()
-		if o == nil {
-			break
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		if a.emptyIdle(i) {
+			n++
 		}
-		defer a.slots.put(o)
-		o.relieving = true
-		err := o.reclaim(a.Version(), 0)
-		s.freed += o.freed
-		o.freed = 0
-		if err == nil {
-			_ = o.emptyMags()
-		}
-		o.relieving = false
 	}
 	return n > 0 || s.freed > 0 || int64(a.ro.Load(offFreePages)) > before
+}
+
+// emptyIdle takes a slot that its owner, alive or not, does not use just now,
+// gives back all that it holds, and releases it.
+func (a *Arena) emptyIdle(i int) bool {
+	word := offOwners + uint64(i)*8
+	owner := a.ro.Load(word)
+	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {
+		return false
+	}
+	page, err := a.slotPage(i)
+	if err == nil && page != 0 {
+		var s *Slot
+		if s, err = a.loadSlot(i, page); err == nil {
+			err = s.recover()
+		}
+	}
+	if err != nil {
+		a.debug("emptying an idle slot failed", "slot", i, "err", err)
+	}
+	a.mem.Store(word, 0)
+	return err == nil
+}
+
+// thinMags gives back free blocks that the slot is not going to need soon, going
+// by how many it took since the last pass: each of them keeps a page in use.
+func (s *Slot) thinMags() error {
+	for c := range numClasses {
+		keep := s.taken[c] + s.taken[c]/2 + 2
+		s.taken[c] = 0
+		for s.magLen[c] > keep && s.mags[c] != 0 {
+			if err := s.dropMag(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropMag gives the top block of a magazine back.
+func (s *Slot) dropMag(c int) error {
+	b := s.mags[c]
+	next := s.m.Word(b + 8)
+	if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+		return err
+	}
+	if next != 0 {
+		if err := s.checkBlock(b+8, next); err != nil {
+			return err
+		}
+	}
+	s.giveBack(c, b, next, func() { s.setMag(c, next) })
+	s.magLen[c]--
+	return nil
 }
 
 // emptyMags gives all of the slot's free blocks and slabs back.
 func (s *Slot) emptyMags() error {
 	for c := range numClasses {
 		for s.mags[c] != 0 {
-			b := s.mags[c]
-			next := s.m.Word(b + 8)
-			if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+			if err := s.dropMag(c); err != nil {
 				return err
 			}
-			if next != 0 {
-				if err := s.checkBlock(b+8, next); err != nil {
-					return err
-				}
-			}
-			s.giveBack(c, b, next, func() { s.setMag(c, next) })
 		}
 		s.magLen[c] = 0
 		if s.slabs[c] != 0 {
@@ -354,13 +399,7 @@ func (s *Slot) emptyMags() error {
 // flush gives back all that the slot holds privately, as far as it can be:
 // before the slot is released, and when it is adopted.
 func (s *Slot) flush() error {
-	s.relieving = true
-	defer func() { s.relieving = false }()
-	if p := s.m.Word(s.base + slotLook); p != 0 {
-		s.shareChunk(p, func() { s.setLook(0) })
-	}
-	version := s.a.Version()
-	if err := s.reclaim(version, looksPerPass); err != nil {
+	if err := s.reclaim(s.a.Version(), looksPerPass); err != nil {
 		return err
 	}
 	for i, p := range s.aside {

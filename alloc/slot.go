@@ -22,6 +22,7 @@ type Slot struct {
 
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
+	taken  [numClasses]int // blocks allocated since the last pass
 	slabs  [numClasses]uint64
 	logTop uint64   // page | entries in it
 	logs   []uint64 // further log pages, oldest first
@@ -42,7 +43,9 @@ type Slot struct {
 	asideNext    int    // page that makes room next
 	freed        uint64 // blocks, for relieve
 
+	long           bool   // the transaction runs foreign code
 	gate           uint64 // the gate that the slot has closed, or 0
+	largestRun     uint64 // pages
 	mayTakeReserve bool
 	relieving      bool
 
@@ -64,6 +67,7 @@ type slotPool struct {
 	freed sync.Cond // a slot became idle
 	more  []*Slot   // idle ones for which the array had no room
 	owned int
+	long  int // of these, used by transactions that run foreign code
 }
 
 // plentySlots is how many slots a handle takes without need: callers whose
@@ -112,8 +116,8 @@ func (p *slotPool) put(s *Slot) {
 }
 
 // Slot returns a slot for one transaction; Release gives it back. A caller
-// that runs no foreign code in between sets brief, and may then wait for
-// another goroutine's transaction to end.
+// that runs no foreign code in between says that it is brief, and may then wait
+// for another brief transaction to end.
 func (a *Arena) Slot(brief bool) (*Slot, error) {
 	if !a.Writable() || !a.CanPin() {
 		return nil, ErrReadOnly
@@ -122,8 +126,10 @@ func (a *Arena) Slot(brief bool) (*Slot, error) {
 		return nil, ErrClosed
 	}
 	p := &a.slots
-	if s := p.take(); s != nil {
-		return s, nil
+	for s := p.take(); s != nil; s = p.take() {
+		if a.resume(s, brief) {
+			return s, nil
+		}
 	}
 	p.mu.Lock()
 	for {
@@ -131,38 +137,68 @@ func (a *Arena) Slot(brief bool) (*Slot, error) {
 			p.mu.Unlock()
 			return nil, ErrClosed
 		}
-		if s := p.takeMore(); s != nil {
-			p.mu.Unlock()
-			return s, nil
+		p.waiters.Add(1) // before the look, so that no release is missed
+		s := p.takeMore()
+		if s == nil && brief && p.owned-p.long >= plentySlots {
+			p.freed.Wait()
+			p.waiters.Add(-1)
+			continue
 		}
-		if !brief || p.owned < plentySlots {
+		p.waiters.Add(-1)
+		if s == nil {
 			break
 		}
-		p.waiters.Add(1)
-		if s := p.takeMore(); s != nil {
-			p.waiters.Add(-1)
-			p.mu.Unlock()
+		p.mu.Unlock()
+		if a.resume(s, brief) {
 			return s, nil
 		}
-		p.freed.Wait()
-		p.waiters.Add(-1)
+		p.mu.Lock()
 	}
 	p.owned++
 	p.mu.Unlock()
 	s, err := a.claimSlot()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err != nil {
+		p.owned--
+		return nil, err
+	}
+	if s.long = !brief; s.long {
+		p.long++
+	}
+	return s, nil
+}
+
+// resume takes an idle slot of this handle into use, and reports whether it
+// still was the handle's: others take idle slots when space is short.
+func (a *Arena) resume(s *Slot, brief bool) bool {
+	p := &a.slots
+	if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {
 		p.mu.Lock()
 		p.owned--
 		p.mu.Unlock()
+		return false
 	}
-	return s, err
+	if s.long = !brief; s.long {
+		p.mu.Lock()
+		p.long++
+		p.mu.Unlock()
+	}
+	return true
 }
 
 // Release gives a slot back to its handle, which keeps it for the next
 // transaction.
 func (a *Arena) Release(s *Slot) {
 	s.mayTakeReserve = false
-	a.slots.put(s)
+	p := &a.slots
+	if s.long {
+		p.mu.Lock()
+		p.long--
+		p.mu.Unlock()
+	}
+	a.mem.Store(offOwners+uint64(s.idx)*8, a.owner|ownerIdle)
+	p.put(s)
 	if a.closed.Load() {
 		if err := a.leave(); err != nil {
 			a.debug("releasing a slot of a closed store failed", "err", err)
@@ -197,10 +233,13 @@ func (a *Arena) claimSlot() (*Slot, error) {
 			}
 		}
 		if adopted {
-			return nil, fmt.Errorf("%w: all %d writers' slots are taken", ErrTooManyProcesses, maxSlots)
+			return nil, fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, maxSlots)
 		}
 		if _, err := a.AdoptDead(); err != nil {
 			return nil, err
+		}
+		for i := range maxSlots {
+			a.emptyIdle(i)
 		}
 	}
 }
@@ -392,6 +431,7 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 	s.pushLog(b | uint64(c)<<48)
 	s.setMag(c, next)
 	s.magLen[c]--
+	s.taken[c]++
 	s.m.Store(b, s.mark|n)
 	s.delta += int64(classes[c].size)
 	return b, nil
@@ -422,6 +462,7 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	s.largestRun = max(s.largestRun, k)
 	s.become(p, k, pageRun, 0)
 	n := s.LogLen()
 	s.pushLog(p | classRun<<48)

@@ -8,11 +8,12 @@ import "time"
 
 // WaitChange sleeps until the version is not the given one, or for at most a
 // second, or until WakeAll; it may return early. The bound makes good for a
-// committer that died between its commit and its call.
-func (a *Arena) WaitChange(version uint64) {
+// committer that died between its commit and its call. WakeAll ends it for any
+// other reason if stop tells that before.
+func (a *Arena) WaitChange(version uint64, stop func() bool) {
 	seq := a.shared.Load(offWaitSeq)
 	a.shared.Store(offWaitFlag, 1)
-	if a.Version() == version && !a.closed.Load() {
+	if a.Version() == version && !a.closed.Load() && !stop() {
 		a.shared.FutexWait(offWaitSeq, uint32(seq), time.Second)
 	}
 }
@@ -35,14 +36,21 @@ func (a *Arena) WakeAll() {
 // is not overtaken for ever by small commits. Nobody depends on it: the wait
 // is bounded, and a gate that was waited for once is not waited for again.
 
-// gatePatience bounds what a writer waits for one gate.
-const gatePatience = 20 * time.Millisecond
+//
+// Its word is entry+1 | milliseconds that are asked for<<16 | version<<32.
 
-// CloseGate asks for the gate; if another has it, nothing happens.
-func (s *Slot) CloseGate() {
-	gate := uint64(s.a.entry+1) | s.root.Version<<16
-	if s.gate == 0 && s.m.CAS(offGate, 0, gate) {
+// gatePatience bounds what a writer waits for one gate.
+const gatePatience = 500 * time.Millisecond
+
+// CloseGate asks for the gate, for a transaction that takes d; if another has
+// it, nothing happens. Each attempt asks anew.
+func (s *Slot) CloseGate(d time.Duration) {
+	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
+	gate := uint64(s.a.entry+1) | ms<<16 | s.root.Version<<32
+	if s.m.CAS(offGate, s.gate, gate) {
 		s.gate = gate
+	} else {
+		s.gate = 0
 	}
 }
 
@@ -60,7 +68,8 @@ func (s *Slot) PassGate() {
 	if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
 		return
 	}
-	for end := time.Now().Add(gatePatience); time.Now().Before(end); {
+	patience := min(time.Duration(gate>>16&0xffff)*time.Millisecond, gatePatience)
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		time.Sleep(50 * time.Microsecond)
 		if s.m.Load(offGate) != gate {
 			return

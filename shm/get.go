@@ -16,7 +16,13 @@ const optimisticTries = 4
 const readOnlyTries = 10000
 
 // Get returns the value of key, copied, or ErrNotFound.
-func (s *Store) Get(key []byte) ([]byte, error) { return s.Append(nil, key) }
+func (s *Store) Get(key []byte) ([]byte, error) {
+	value, err := s.Append(nil, key)
+	if value == nil && err == nil {
+		value = []byte{} // empty is not absent
+	}
+	return value, err
+}
 
 // Append appends the value of key to dst, which costs no allocation if it
 // fits, and returns the extended slice. On an error, which may be ErrNotFound,

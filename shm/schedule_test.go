@@ -62,6 +62,7 @@ type actor struct {
 	dead   bool
 	done   bool
 	wake   chan struct{}
+	store  *Store
 	kill   func()
 	past   []past
 }
@@ -71,7 +72,8 @@ type stage struct {
 	heap   *alloc.Heap
 	actors []*actor
 	yield  chan struct{} // the running actor stops running
-	clock  int
+	clock  int           // stands still while the actors attach
+	ready  bool
 	failed any
 }
 
@@ -79,6 +81,9 @@ type stage struct {
 func (st *stage) hook(a *actor) {
 	if a.dead {
 		panic(death{})
+	}
+	if !st.ready {
+		return
 	}
 	st.clock++
 	for a.budget == 0 {
@@ -92,6 +97,14 @@ func (st *stage) hook(a *actor) {
 	a.budget--
 }
 
+// attach gives an actor its handle and a slot, by writing a key of its own.
+func (st *stage) attach(a *actor) {
+	arena, kill, err := st.heap.Attach(func(region.Op, uint64) { st.hook(a) })
+	require.NoError(st.t, err)
+	a.kill, a.store = kill, newStore(arena, "heap")
+	require.NoError(st.t, a.store.Set(fmt.Appendf(nil, "actor%d", a.index), nil))
+}
+
 // begin starts an actor's goroutine, which waits for its first turn.
 func (st *stage) begin(a *actor, ops []op) {
 	go func() {
@@ -99,23 +112,15 @@ func (st *stage) begin(a *actor, ops []op) {
 			if e := recover(); e != nil && !a.dead {
 				st.failed = e
 			}
-			if a.kill != nil {
-				a.kill()
-			}
+			a.kill()
 			a.done = true
 			st.yield <- struct{}{}
 		}()
 		<-a.wake
-		arena, kill, err := st.heap.Attach(func(region.Op, uint64) { st.hook(a) })
-		if err != nil {
-			panic(err)
-		}
-		a.kill = kill
-		s := newStore(arena, "heap")
 		for _, o := range ops {
 			st.clock++
 			a.past = append(a.past, past{op: o, call: st.clock, ret: -1})
-			result := o.do(s)
+			result := o.do(a.store)
 			st.clock++
 			p := &a.past[len(a.past)-1]
 			p.ret, p.result = st.clock, result
@@ -130,8 +135,10 @@ func (sc *scene) play(t testing.TB, base *alloc.Heap, turns []turn) *stage {
 	for i, ops := range sc.actors {
 		a := &actor{index: i, wake: make(chan struct{})}
 		st.actors = append(st.actors, a)
+		st.attach(a)
 		st.begin(a, ops)
 	}
+	st.ready = true
 	run := func(u turn) {
 		a := st.actors[u.actor]
 		if a.done {
@@ -215,6 +222,10 @@ func (sc *scene) judge(t testing.TB, st *stage, before contents, turns []turn) {
 	var hist []past
 	for _, a := range st.actors {
 		hist = append(hist, a.past...)
+	}
+	before = maps.Clone(before)
+	for i := range st.actors {
+		before[fmt.Sprintf("actor%d", i)] = ""
 	}
 	if end := read(t, s); !explain(before, hist, end) {
 		for _, p := range hist {
@@ -434,7 +445,7 @@ func TestSchedules(t *testing.T) {
 			n := len(sc.actors)
 			// One preemption, at points spread over every actor: it goes on
 			// after the others have finished, or dies.
-			const points = 150
+			const points = 300
 			for a := range n {
 				for at := 0; at < lengths[a]; at += 1 + lengths[a]/points {
 					for b := range n {

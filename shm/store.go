@@ -118,9 +118,6 @@ func (s *Store) Close() error {
 	if s.a.Closed() {
 		return nil
 	}
-	if s.a.CanPin() {
-		defer s.a.WakeAll()
-	}
 	if err := s.a.Close(); err != nil {
 		return fmt.Errorf("shm: closing %s: %w", s.path, err)
 	}

@@ -3,6 +3,7 @@ package shm
 import (
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/hamt"
 )
@@ -26,8 +27,8 @@ const gateAfter = 2
 // It is optimistic: if another commit came first, fn runs again upon the new
 // version, so it should do nothing but read and write tx. A large batch loses
 // against small commits more often, and each time costs all of it; after two
-// losses it asks other writers to let it pass, which they do for at most some
-// milliseconds. A thousand keys or so make a good batch. A transaction that
+// losses it asks other writers to let it pass, which they do for about twice
+// the time it takes, and at most half a second. A thousand keys or so make a good batch. A transaction that
 // wrote nothing commits nothing. In a full store a transaction that only deletes
 // may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
@@ -54,13 +55,15 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 
 // update reports whether it committed, and whether the error is fn's own.
 func (w *writer) update(fn func(tx *Tx) error) (committed, user bool, err error) {
+	var took time.Duration
 	for lost := 0; ; lost++ {
-		if lost == gateAfter {
-			w.CloseGate()
-		}
 		if err := w.begin(); err != nil {
 			return false, false, w.abandon(err)
 		}
+		if lost >= gateAfter {
+			w.CloseGate(2 * took)
+		}
+		began := time.Now()
 		w.tx.KeepLeaves = true
 		tx := &Tx{w: w}
 		err := func() error {
@@ -78,6 +81,7 @@ func (w *writer) update(fn func(tx *Tx) error) (committed, user bool, err error)
 			return true, false, nil
 		}
 		w.Abort(0)
+		took = time.Since(began)
 	}
 }
 

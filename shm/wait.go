@@ -26,6 +26,6 @@ func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err err
 		if err := ctx.Err(); err != nil {
 			return version, s.fail("waiting for", err)
 		}
-		s.a.WaitChange(version)
+		s.a.WaitChange(version, func() bool { return ctx.Err() != nil })
 	}
 }

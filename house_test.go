@@ -1,0 +1,172 @@
+// Package shmkv_test checks the rules of the house: which package may import
+// which, and where the fence around unsafe stands.
+package shmkv_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/seed-869cc763/shmkv"
+
+// mayImport says which packages of the module a package may import, tests not
+// counted. Imports run downwards.
+var mayImport = map[string][]string{
+	"shm":          {"hamt", "alloc", "alloc/region"},
+	"hamt":         {"alloc/region"},
+	"alloc":        {"alloc/region"},
+	"alloc/region": {},
+	"cmd/shmctl":   {"shm"},
+}
+
+// The only modules beside the standard library that users of the library get.
+var libraryMay = []string{"golang.org/x/sys"}
+
+// fence is the package that casts and that uses atomics on shared words.
+const fence = "alloc/region"
+
+type source struct {
+	dir  string // of the package, in the module
+	path string
+	test bool
+	file *ast.File
+}
+
+func (s source) imports() (all []string) {
+	for _, spec := range s.file.Imports {
+		p, _ := strconv.Unquote(spec.Path.Value)
+		all = append(all, p)
+	}
+	return all
+}
+
+// sources parses all Go files of the module; bench is a module of its own.
+func sources(t *testing.T) (all []source) {
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			name := d.Name()
+			if name == "testdata" || name == "vendor" || name == "bench" || len(name) > 1 && strings.HasPrefix(name, ".") {
+				return fs.SkipDir
+			}
+			return nil
+		case !strings.HasSuffix(p, ".go"):
+			return nil
+		}
+		f, err := parser.ParseFile(fset, p, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		all = append(all, source{
+			dir:  filepath.ToSlash(filepath.Dir(p)),
+			path: p,
+			test: strings.HasSuffix(p, "_test.go"),
+			file: f,
+		})
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, len(all), 20, "the tree is not where it should be")
+	return all
+}
+
+func TestImportsRunDownwards(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || s.dir == "." {
+			continue
+		}
+		allowed, known := mayImport[s.dir]
+		if !known && strings.HasPrefix(s.dir, "cmd/") {
+			allowed, known = mayImport["cmd/shmctl"], true
+		}
+		require.True(t, known, "%s: package %s has no rule: say in mayImport what it may import", s.path, s.dir)
+		for _, imp := range s.imports() {
+			if rest, own := strings.CutPrefix(imp, module+"/"); own {
+				require.Contains(t, allowed, rest, "%s imports upwards or across", s.path)
+			}
+		}
+	}
+}
+
+func TestUnsafeStaysInOnePackage(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.dir != fence {
+			require.NotContains(t, s.imports(), "unsafe", "%s", s.path)
+			for _, group := range s.file.Comments {
+				for _, c := range group.List {
+					require.False(t, strings.HasPrefix(c.Text, "//go:linkname"), "%s: linkname", s.path)
+				}
+			}
+		}
+	}
+}
+
+// Atomic functions work on words of any memory; the atomic types have their
+// own, which is Go's.
+func TestAtomicsOnSharedWordsStayInOnePackage(t *testing.T) {
+	types := []string{"Bool", "Int32", "Int64", "Pointer", "Uint32", "Uint64", "Uintptr", "Value"}
+	for _, s := range sources(t) {
+		if s.dir == fence || !slices.Contains(s.imports(), "sync/atomic") {
+			continue
+		}
+		name := "atomic"
+		for _, spec := range s.file.Imports {
+			if spec.Path.Value == `"sync/atomic"` && spec.Name != nil {
+				name = spec.Name.Name
+			}
+		}
+		require.NotContains(t, []string{".", "_"}, name, "%s", s.path)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == name {
+					require.Contains(t, types, sel.Sel.Name, "%s uses the function atomic.%s", s.path, sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestLibraryDependsOnLittle(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.dir, "cmd/") {
+			continue
+		}
+		for _, imp := range s.imports() {
+			require.NotEqual(t, "C", imp, "%s: no cgo", s.path)
+			first, _, _ := strings.Cut(imp, "/")
+			if !strings.Contains(first, ".") || strings.HasPrefix(imp, module+"/") {
+				continue
+			}
+			require.True(t, slices.ContainsFunc(libraryMay, func(m string) bool {
+				return imp == m || strings.HasPrefix(imp, m+"/")
+			}), "%s imports %s", s.path, imp)
+		}
+	}
+}
+
+// Every package says what it is for.
+func TestPackagesAreDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.test {
+			documented[s.dir] = documented[s.dir] || s.file.Doc != nil
+		}
+	}
+	for dir, ok := range documented {
+		require.True(t, ok, "package %s has no package comment", path.Join(module, dir))
+	}
+}

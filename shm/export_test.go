@@ -1,0 +1,17 @@
+package shm
+
+import "github.com/seed-869cc763/shmkv/alloc"
+
+// AttachHeap opens a handle on a store on the Go heap. die makes the handle
+// die as a process does, in the middle of whatever it is doing: it must not be
+// used any more then, nor what came from it.
+func AttachHeap(h *alloc.Heap, name string) (s *Store, die func(), err error) {
+	a, die, err := h.Attach(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newStore(a, name), die, nil
+}
+
+// SetHash replaces the hash of keys, to the same in all handles on a store.
+func (s *Store) SetHash(hash func(key []byte) uint64) { s.hostile = hash }

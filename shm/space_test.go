@@ -1,0 +1,210 @@
+package shm_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// memoryStore opens a new store in /dev/shm, where a test of many writes does
+// not wait for a disk, or where there is none, elsewhere.
+func memoryStore(t testing.TB) *shm.Store {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "shmkv-test-")
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	s, err := shm.Open(dir+"/store", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// spaceKey is a key of 16 bytes.
+func spaceKey(key []byte, i int) []byte { return fmt.Appendf(key[:0], "key%013d", i) }
+
+// measured logs the space of a store as bytes of file for each byte of keys
+// and values, which it returns.
+func measured(t testing.TB, s *shm.Store, when string) float64 {
+	t.Helper()
+	st := s.Stats()
+	per := func(n int64) float64 { return float64(n) / float64(max(st.DataBytes, 1)) }
+	t.Logf("%-32s file %.3f, allocated %.3f, live %.3f, free %.3f of %d bytes of keys and values",
+		when, per(st.FileBytes), per(st.AllocatedBytes), per(st.LiveBytes), per(st.FreeBytes), st.DataBytes)
+	return per(st.FileBytes)
+}
+
+// The life of a store, by the bytes that it takes. Sizes do not depend on the
+// machine's speed, but for how many commits reclaim lags.
+func TestSpace(t *testing.T) {
+	if raced || testing.Short() {
+		t.Skip("two million writes")
+	}
+	const n = 100_000
+	s := memoryStore(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	key, value := make([]byte, 16), make([]byte, 100)
+	overwrite := func(times int) {
+		for range times {
+			require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), value))
+		}
+	}
+	for i := range n {
+		require.NoError(t, s.Set(spaceKey(key, i), value))
+	}
+	require.LessOrEqual(t, measured(t, s, "loaded"), 1.6)
+	sound(t, s)
+
+	overwrite(10 * n)
+	require.LessOrEqual(t, measured(t, s, "overwritten"), 2.5)
+
+	other, err := shm.Open(s.Path(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	sn, err := other.Snapshot()
+	require.NoError(t, err)
+	st := other.Stats()
+	own := float64(st.LiveBytes) / float64(st.DataBytes)
+	overwrite(10 * n)
+	require.LessOrEqual(t, measured(t, s, "overwritten under a snapshot"), 2.5+own)
+	rep := sound(t, s)
+	t.Logf("%+v", *rep)
+	require.Equal(t, n, sn.Len())
+	require.NoError(t, sn.Close())
+
+	file := s.Stats().FileBytes
+	overwrite(5 * n)
+	measured(t, s, "overwritten after it")
+	require.Equal(t, file, s.Stats().FileBytes, "space is reused: the file does not grow")
+
+	peak := s.Stats().AllocatedBytes
+	for i := range n {
+		existed, err := s.Delete(spaceKey(key, i))
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+	st = s.Stats()
+	measured(t, s, "deleted")
+	t.Logf("allocated %d of %d at the peak", st.AllocatedBytes, peak)
+	rep = sound(t, s)
+	t.Logf("%+v", *rep)
+	const fixed = 512 << 10
+	require.LessOrEqual(t, st.AllocatedBytes, peak/10+fixed)
+}
+
+// The same with transactions of many keys, which free much at a time, and with
+// values of many sizes, large ones among them.
+func TestSpaceOfBatchesAndLargeValues(t *testing.T) {
+	if raced || testing.Short() {
+		t.Skip("many writes")
+	}
+	s := memoryStore(t)
+	rng := rand.New(rand.NewPCG(2, 2))
+	buf := make([]byte, 300<<10)
+	size := func() int {
+		switch rng.IntN(20) {
+		case 0:
+			return rng.IntN(len(buf))
+		case 1, 2, 3:
+			return rng.IntN(20 << 10)
+		}
+		return rng.IntN(500)
+	}
+	round := func() {
+		for range 10 {
+			require.NoError(t, s.Update(func(tx *shm.Tx) error {
+				for range 100 {
+					if err := tx.Set(numbered(rng.IntN(1000)), buf[:size()]); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+		}
+	}
+	for range 5 {
+		round()
+	}
+	measured(t, s, "filled")
+	for range 20 {
+		round()
+	}
+	require.LessOrEqual(t, measured(t, s, "overwritten in batches"), 4.0)
+	peak := s.Stats().AllocatedBytes
+	require.NoError(t, s.Update(func(tx *shm.Tx) error {
+		for key := range tx.All() {
+			if _, err := tx.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.Zero(t, s.Len())
+	for i := range 100 { // reclaim takes turns
+		require.NoError(t, s.Set([]byte("k"), []byte{byte(i)}))
+	}
+	st := s.Stats()
+	t.Logf("emptied in one transaction: allocated %d of %d at the peak", st.AllocatedBytes, peak)
+	sound(t, s)
+	require.LessOrEqual(t, st.AllocatedBytes, peak/10+512<<10)
+}
+
+// Small stores are small.
+func TestSpaceOfSmallStores(t *testing.T) {
+	s := memoryStore(t)
+	st := s.Stats()
+	t.Logf("empty: allocated %d, file %d", st.AllocatedBytes, st.FileBytes)
+	key := make([]byte, 16)
+	for i := range 1000 {
+		require.NoError(t, s.Set(spaceKey(key, i), make([]byte, 100)))
+	}
+	st = s.Stats()
+	t.Logf("1,000 entries: allocated %d, file %d, keys and values %d", st.AllocatedBytes, st.FileBytes, st.DataBytes)
+	require.LessOrEqual(t, st.AllocatedBytes, int64(512<<10))
+	sound(t, s)
+}
+
+// A handle that did much and idles, alive, keeps little.
+func TestIdleHandleStrandsNothing(t *testing.T) {
+	if raced || testing.Short() {
+		t.Skip("many writes")
+	}
+	const n = 50_000
+	s := memoryStore(t)
+	other, err := shm.Open(s.Path(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	batch := func(s *shm.Store) {
+		require.NoError(t, s.Update(func(tx *shm.Tx) error {
+			key := make([]byte, 16)
+			for i := range n {
+				if err := tx.Set(spaceKey(key, i), make([]byte, 100)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	batch(other)
+	sn, err := s.Snapshot() // holds what the next batch retires
+	require.NoError(t, err)
+	batch(other)
+	require.NoError(t, sn.Close())
+	measured(t, s, "overwritten under a snapshot")
+	// other idles from here on.
+	rng := rand.New(rand.NewPCG(3, 3))
+	key := make([]byte, 16)
+	for range 5 * n {
+		require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), make([]byte, 100)))
+	}
+	measured(t, s, "overwritten by another handle")
+	rep := sound(t, s)
+	t.Logf("%+v", *rep)
+	require.Less(t, rep.RetiredBytes, s.Stats().DataBytes/4, "what the idle handle has retired is not reclaimed")
+}
