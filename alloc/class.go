@@ -9,6 +9,11 @@ const (
 	numClasses = 79
 	maxBlock   = 32 << 10
 
+	// Slabs of smaller blocks are single pages. The largest branch is such a
+	// block, so a delete needs no two pages in a row, and the reserve, which
+	// is of single pages, serves it.
+	onePage = 576
+
 	classRun  = 0xff // in a list entry: a run of pages
 	classPage = 0xfe // in a log entry: a queue page
 	rootFlag  = 0x80 << 56
@@ -16,7 +21,7 @@ const (
 
 type sizeClass struct {
 	size   uint64
-	pages  uint64 // of a slab: the fewest that leave no more than a sixteenth over
+	pages  uint64 // of a slab: the fewest that leave no more than a sixteenth over, but see onePage
 	blocks uint64 // of a slab: at most 256
 	recip  uint64 // 2^32/size rounded up: division by size for offsets in a slab
 	keep   int    // blocks that a slot keeps in its magazine
@@ -30,7 +35,7 @@ var classes = func() (t [numClasses]sizeClass) {
 			size = 1<<m + uint64((c-15)%8+1)<<(m-3)
 		}
 		pages := uint64(1)
-		for pages*pageSize%size*16 > pages*pageSize || pages*pageSize < size {
+		for size > onePage && pages*pageSize%size*16 > pages*pageSize || pages*pageSize < size {
 			pages++
 		}
 		t[c] = sizeClass{size, pages, pages * pageSize / size, 1<<32/size + 1, int(min(max(64<<10/size, 2), 256))}

@@ -14,7 +14,7 @@ const (
 	maxEntries   = 256 // open handles at one time
 	maxSlots     = 256 // writers at one time
 	maxSnapPins  = 512 // versions pinned by snapshots at one time
-	reservePages = 8   // pages that only deletes, adoption and compaction may take
+	reservePages = 16  // pages that only deletes, adoption and compaction may take
 
 	// MaxEntries, MaxSlots and MaxPins are the same for other packages.
 	MaxEntries = maxEntries

@@ -473,7 +473,7 @@ func (a *Arena) countReserve() {
 // trimAbove is how many free pages may keep their memory: more where large
 // values come and go.
 func (s *Slot) trimAbove() int64 {
-	return int64(max(s.a.end.Load()>>(pageShift+4), 2*s.largestRun, 32))
+	return int64(max(s.a.end.Load()>>(pageShift+6), 2*s.largestRun, 32))
 }
 
 // trim gives the memory behind free pages back to the file system when there
@@ -487,7 +487,7 @@ func (s *Slot) trim() {
 		a.mem.Store(offPunched, 1)
 	}
 	runs := 0
-	for int64(a.ro.Load(offFreePages)) > s.trimAbove()*3/4 && runs < 64 {
+	for int64(a.ro.Load(offFreePages)) > s.trimAbove()*3/4 && runs < 512 {
 		var from, n uint64
 		a.search(hintFree, func(p uint64, st pageState) bool {
 			if st.state() != pageFree {

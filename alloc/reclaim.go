@@ -38,6 +38,7 @@ func (s *Slot) Tidy() error {
 		return err
 	}
 	s.trim()
+	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
 }
 
