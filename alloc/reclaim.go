@@ -349,12 +349,16 @@ func (a *Arena) emptyIdle(i int) bool {
 	return err == nil
 }
 
-// thinMags gives back free blocks that the slot is not going to need soon, going
-// by how many it took since the last pass: each of them keeps a page in use.
+// thinMags gives back free blocks and slabs that the slot is not going to need
+// soon, going by what it took since the last pass: a single free block can keep
+// a page in use.
 func (s *Slot) thinMags() error {
 	for c := range numClasses {
-		keep := s.taken[c] + s.taken[c]/2 + 2
+		keep := s.taken[c] + s.taken[c]/2
 		s.taken[c] = 0
+		if keep == 0 && s.slabs[c] != 0 {
+			s.disown(c)
+		}
 		for s.magLen[c] > keep && s.mags[c] != 0 {
 			if err := s.dropMag(c); err != nil {
 				return err
