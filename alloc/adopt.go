@@ -259,8 +259,13 @@ func (s *Slot) recover() error {
 
 	// A set-aside page that changed hands, or was closed to be looked through.
 	for i, p := range s.aside {
-		if p != 0 && (!s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook)) {
+		if p == 0 {
+			continue
+		}
+		if !s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook) {
 			s.setAside(i, 0, 0)
+		} else if s.m.Word(p+chunkCount) == chunkCap {
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
 		}
 	}
 	if p := s.m.Word(s.base + slotLook); p != 0 && !s.owns(p, pageChunk) {
@@ -478,12 +483,80 @@ func (s *Slot) checkLists() error {
 			return err
 		}
 	}
-	for c, b := range s.mags {
-		if b != 0 && s.m.Word(s.base+slotReturn) != b|uint64(c)<<48 {
-			if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+	if err := s.checkQueue(); err != nil {
+		return err
+	}
+	for i, p := range s.aside {
+		if p != 0 {
+			if err := s.checkChunk(s.base+slotAside+uint64(i)*8, p); err != nil {
 				return err
 			}
 		}
+	}
+	if p := s.m.Word(s.base + slotLook); p != 0 {
+		if err := s.checkChunk(s.base+slotLook, p); err != nil {
+			return err
+		}
+	}
+	for c := range numClasses {
+		if p := s.slabs[c]; p != 0 {
+			if err := s.a.checkPages(s.base+slotSlabs+uint64(c)*8, "slab of a slot", p, classes[c].pages); err != nil {
+				return err
+			}
+		}
+		if err := s.checkMag(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkQueue follows the queue from its head to its tail.
+func (s *Slot) checkQueue() error {
+	tail := s.tail &^ (pageSize - 1)
+	for n, p := uint64(0), s.head&^(pageSize-1); p != tail; n++ {
+		if err := s.a.checkPages(p+chunkNext, "page of a queue", p, 1); err != nil {
+			return err
+		}
+		if p = s.m.Word(p + chunkNext); n > s.a.end.Load()>>pageShift {
+			return region.Corrupt(s.base+slotQueueHead, "length of a queue", n, "an end")
+		}
+	}
+	if s.head&^(pageSize-1) == tail && s.head > s.tail {
+		return region.Corrupt(s.base+slotQueueHead, "head of a queue", s.head, fmt.Sprintf("at most the tail, %d", s.tail))
+	}
+	return nil
+}
+
+// checkChunk verifies a set-aside page and the number of its entries.
+func (s *Slot) checkChunk(at, p uint64) error {
+	if err := s.a.checkPages(at, "set-aside page", p, 1); err != nil {
+		return err
+	}
+	if !s.owns(p, pageChunk) {
+		return nil // given up already
+	}
+	if n := s.m.Word(p + chunkCount); n > chunkCap {
+		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+	}
+	return nil
+}
+
+// checkMag follows a magazine to its end. The block that is being given back,
+// if it is still on top, may be somebody else's by now.
+func (s *Slot) checkMag(c int) error {
+	at, b := s.base+slotMags+uint64(c)*8, s.mags[c]
+	if b != 0 && s.m.Word(s.base+slotReturn) == b|uint64(c)<<48 {
+		at, b = s.base+slotReturnNext, s.m.Word(s.base+slotReturnNext)
+	}
+	for n := uint64(0); b != 0; n++ {
+		if err := s.checkEntry(at, b, c); err != nil {
+			return err
+		}
+		if n > s.a.end.Load()/classes[c].size {
+			return region.Corrupt(s.base+slotMags+uint64(c)*8, "length of a magazine", n, "an end")
+		}
+		at, b = b+8, s.m.Word(b+8)
 	}
 	return nil
 }

@@ -716,7 +716,10 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 	p = off &^ (pageSize - 1)
 	if classes[c].pages > 1 {
 		if a.page(p).state() == pageCont {
-			p = a.ro.Load(desc(p) + descInfo)
+			// A wrong one is as good as none: the page is not a slab's first.
+			if q := a.ro.Load(desc(p) + descInfo); q%pageSize == 0 && q < p && p-q < classes[c].pages<<pageShift {
+				p = q
+			}
 		}
 	}
 	return p, (off - p) * classes[c].recip >> 32
