@@ -1,0 +1,927 @@
+package shm
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// What the store refuses, how it says so, and that nothing has changed then.
+
+// Of the files, as package alloc describes them.
+const (
+	superBytes = 512
+	slotsSuper = 48
+)
+
+var ecma = crc64.MakeTable(crc64.ECMA)
+
+// newStoreFiles makes a small closed store with one key, and returns its path.
+func newStoreFiles(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(memoryDir(t), "store")
+	s, err := Open(path, &Options{MaxSize: 1 << 20})
+	require.NoError(t, err)
+	require.NoError(t, s.Set([]byte("key"), []byte("value")))
+	require.NoError(t, s.Close())
+	return path
+}
+
+// contentsOf returns the names and contents of a directory's files.
+func contentsOf(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range namesIn(t, dir) {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		all[name] = string(b)
+	}
+	return all
+}
+
+// patch overwrites a part of a file.
+func patch(t testing.TB, path string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(b, off)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// patchSuper changes a word of a superblock and makes its checksum right.
+func patchSuper(t testing.TB, path string, size, word int, v uint64) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b = b[:size]
+	binary.LittleEndian.PutUint64(b[8*word:], v)
+	binary.LittleEndian.PutUint64(b[size-8:], crc64.Checksum(b[:size-8], ecma))
+	patch(t, path, 0, b)
+}
+
+// refused opens a store in every way that may not succeed, and proves that the
+// error is one of want, says what is to be said, and that nothing has changed.
+func refused(t *testing.T, path string, want []error, says ...string) {
+	t.Helper()
+	before := contentsOf(t, path)
+	for _, o := range []*Options{nil, {MustExist: true}, {ReadOnly: true}} {
+		s, err := Open(path, o)
+		if err == nil {
+			_ = s.Close()
+			t.Fatalf("Open with %+v succeeded", o)
+		}
+		require.True(t, slices.ContainsFunc(want, func(e error) bool { return errors.Is(err, e) }), "found %v, expected one of %v", err, want)
+		for _, part := range append(says, path) {
+			require.Contains(t, err.Error(), part)
+		}
+	}
+	require.True(t, maps.Equal(before, contentsOf(t, path)), "a refused store was changed")
+}
+
+func TestRefuseOtherThings(t *testing.T) {
+	t.Run("a directory of other files", func(t *testing.T) {
+		path := memoryDir(t)
+		require.NoError(t, os.WriteFile(filepath.Join(path, "letter.txt"), []byte("Dear all"), 0o600))
+		_, err := Open(path, nil)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, "not a store")
+		require.ErrorContains(t, err, `found "letter.txt"`)
+		require.ErrorContains(t, err, "expected")
+		require.Equal(t, []string{"letter.txt"}, namesIn(t, path))
+	})
+	t.Run("a regular file", func(t *testing.T) {
+		path := filepath.Join(memoryDir(t), "file")
+		require.NoError(t, os.WriteFile(path, []byte("Dear all"), 0o600))
+		for _, o := range []*Options{nil, {ReadOnly: true}, {MustExist: true}, {Exclusive: true}} {
+			_, err := Open(path, o)
+			require.Error(t, err)
+			require.ErrorContains(t, err, path)
+			require.False(t, errors.Is(err, ErrExist), "%v", err)
+		}
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, "Dear all", string(b))
+	})
+	t.Run("garbage", func(t *testing.T) {
+		path := newStoreFiles(t)
+		garbage := make([]byte, 200<<10)
+		for i := range garbage {
+			garbage[i] = byte(i * 31)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(path, "data"), garbage, 0o600))
+		refused(t, path, []error{ErrCorrupt}, "magic of data", "found", "expected")
+	})
+	t.Run("text conversion", func(t *testing.T) {
+		path := newStoreFiles(t)
+		b, err := os.ReadFile(filepath.Join(path, "data"))
+		require.NoError(t, err)
+		b = bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
+		require.NoError(t, os.WriteFile(filepath.Join(path, "data"), b, 0o600))
+		refused(t, path, []error{ErrCorrupt}, "magic of data")
+	})
+	for _, size := range []int64{0, 1, 511, 4096} {
+		t.Run(fmt.Sprintf("data of %d bytes", size), func(t *testing.T) {
+			path := newStoreFiles(t)
+			require.NoError(t, os.Truncate(filepath.Join(path, "data"), size))
+			refused(t, path, []error{ErrCorrupt}, "size of data", fmt.Sprintf("found %d", size), "expected at least")
+		})
+	}
+	t.Run("a directory in the place of data", func(t *testing.T) {
+		path := newStoreFiles(t)
+		require.NoError(t, os.Remove(filepath.Join(path, "data")))
+		require.NoError(t, os.Mkdir(filepath.Join(path, "data"), 0o700))
+		for _, o := range []*Options{nil, {ReadOnly: true}} {
+			_, err := Open(path, o)
+			require.Error(t, err)
+		}
+	})
+}
+
+func TestRefuseVersions(t *testing.T) {
+	t.Run("format", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "data"), superBytes, 1, 7)
+		refused(t, path, []error{ErrVersion}, "found 7", "reads 1")
+	})
+	t.Run("geometry", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "data"), superBytes, 2, 0x1234)
+		refused(t, path, []error{ErrVersion}, "found geometry 0x1234", "reads 0x")
+	})
+	t.Run("hash", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "data"), superBytes, 4, 9)
+		refused(t, path, []error{ErrVersion}, "found hash 9", "reads 1")
+	})
+	t.Run("maximum size", func(t *testing.T) {
+		for _, v := range []uint64{0, 1, 1<<20 - 4096, 1<<20 + 1, 1 << 47, 1<<64 - 4096} {
+			path := newStoreFiles(t)
+			patchSuper(t, filepath.Join(path, "data"), superBytes, 3, v)
+			refused(t, path, []error{ErrCorrupt}, "maximum size", fmt.Sprint("found ", v), "expected")
+		}
+	})
+	t.Run("format of slots", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "slots"), slotsSuper, 1, 3)
+		refused(t, path, []error{ErrVersion}, "found 3", "slots")
+	})
+	t.Run("geometry of slots", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "slots"), slotsSuper, 2, 0x77)
+		refused(t, path, []error{ErrVersion}, "geometry 0x77", "slots")
+	})
+}
+
+// Every byte of both superblocks is covered.
+func TestRefuseDamagedSuperblock(t *testing.T) {
+	for name, size := range map[string]int{"data": superBytes, "slots": slotsSuper} {
+		path := newStoreFiles(t)
+		whole, err := os.ReadFile(filepath.Join(path, name))
+		require.NoError(t, err)
+		for off := range size {
+			patch(t, filepath.Join(path, name), int64(off), []byte{whole[off] ^ byte(1<<(off%8))})
+			for _, o := range []*Options{nil, {ReadOnly: true}} {
+				s, err := Open(path, o)
+				if err == nil {
+					_ = s.Close()
+				}
+				require.True(t, errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion), "byte %d of %s flipped: %v", off, name, err)
+				require.ErrorContains(t, err, "found")
+			}
+			patch(t, filepath.Join(path, name), int64(off), whole[off:off+1])
+		}
+		openSound(t, path)
+	}
+}
+
+func TestRefuseSlots(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
+		path := newStoreFiles(t)
+		require.NoError(t, os.Remove(filepath.Join(path, "slots")))
+		refused(t, path, []error{ErrCorrupt}, "no slots")
+	})
+	t.Run("of another store", func(t *testing.T) {
+		path, other := newStoreFiles(t), newStoreFiles(t)
+		b, err := os.ReadFile(filepath.Join(other, "slots"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), b, 0o600))
+		refused(t, path, []error{ErrCorrupt}, "data belongs to store", "slots to store")
+	})
+	for _, size := range []int64{0, 40, 4096, 20000} {
+		t.Run(fmt.Sprintf("of %d bytes", size), func(t *testing.T) {
+			path := newStoreFiles(t)
+			require.NoError(t, os.Truncate(filepath.Join(path, "slots"), size))
+			refused(t, path, []error{ErrCorrupt}, "size of slots", fmt.Sprintf("found %d", size), "expected at least")
+		})
+	}
+	t.Run("garbage", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patch(t, filepath.Join(path, "slots"), 0, []byte("garbage!"))
+		refused(t, path, []error{ErrCorrupt}, "magic of slots", "found", "expected")
+	})
+}
+
+func TestRefuseTruncatedData(t *testing.T) {
+	path := newStoreFiles(t)
+	st, err := os.Stat(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	whole, err := os.ReadFile(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	for size := st.Size() - 1; size > 0; size -= 3001 {
+		require.NoError(t, os.WriteFile(filepath.Join(path, "data"), whole[:size], 0o600))
+		refused(t, path, []error{ErrCorrupt}, "found", "expected")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(path, "data"), whole, 0o600))
+	openSound(t, path)
+}
+
+func TestRefuseByOptions(t *testing.T) {
+	path := newStoreFiles(t)
+	_, err := Open(path, &Options{Exclusive: true})
+	require.ErrorIs(t, err, ErrExist)
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.ErrorContains(t, err, path)
+	_, err = Open(path, &Options{Exclusive: true, MustExist: true})
+	require.Error(t, err)
+
+	missing := filepath.Join(memoryDir(t), "missing")
+	empty := memoryDir(t)
+	for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
+		for _, p := range []string{missing, empty} {
+			_, err := Open(p, o)
+			require.ErrorIs(t, err, fs.ErrNotExist)
+			require.ErrorContains(t, err, p)
+		}
+		require.NoDirExists(t, missing)
+		require.Empty(t, namesIn(t, empty))
+	}
+	_, err = Open(filepath.Join(missing, "deeper"), nil)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	for _, o := range []Options{{MaxSize: -1}, {MaxSize: 1<<46 + 1}, {Mode: fs.ModeSetuid | 0o600}} {
+		_, err = Open(missing, &o)
+		require.Error(t, err)
+		require.NoDirExists(t, missing)
+	}
+
+	s, err := Open(empty, &Options{Exclusive: true})
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+// fill writes values until the store is full and returns what it has written.
+func fill(t *testing.T, s *Store, prefix string, size func(i int) int) (written map[string]uint64) {
+	t.Helper()
+	written = map[string]uint64{}
+	for i := 0; ; i++ {
+		key := fmt.Sprintf("%s/%d", prefix, i)
+		err := s.Set([]byte(key), testValue(uint64(i), size(i)))
+		if err != nil {
+			require.ErrorIs(t, err, ErrFull)
+			require.ErrorContains(t, err, s.Path())
+			has, e := s.Has([]byte(key))
+			require.NoError(t, e)
+			require.False(t, has, "the write that did not fit is there")
+			return written
+		}
+		written[key] = uint64(i)
+		require.Less(t, i, 10_000_000)
+	}
+}
+
+func requireAll(t *testing.T, s *Store, written map[string]uint64) {
+	t.Helper()
+	require.Equal(t, len(written), s.Len())
+	for key, want := range written {
+		v, err := s.Get([]byte(key))
+		require.NoError(t, err)
+		id, ok := valueID(v)
+		require.True(t, ok, key)
+		require.Equal(t, want, id)
+	}
+}
+
+// fullAndBack fills a store, deletes, and fills it again.
+func fullAndBack(t *testing.T, s *Store, rounds int, size func(i int) int) {
+	t.Helper()
+	first := 0
+	for round := range rounds {
+		written := fill(t, s, fmt.Sprint(round), size)
+		requireAll(t, s, written)
+		checkSound(t, s)
+		if round == 0 {
+			first = len(written)
+		}
+		require.GreaterOrEqual(t, len(written), first*8/10, "entries in round %d, %d in the first", round, first)
+		require.Greater(t, len(written), 0)
+
+		// A batch that does not fit leaves nothing.
+		version := s.Version()
+		err := s.Update(func(tx *Tx) error {
+			for i := 0; ; i++ {
+				if err := tx.Set(fmt.Appendf(nil, "batch/%d", i), testValue(1, 2000)); err != nil {
+					return err
+				}
+			}
+		})
+		require.ErrorIs(t, err, ErrFull)
+		require.Equal(t, version, s.Version())
+		requireAll(t, s, written)
+
+		keys := slices.Sorted(maps.Keys(written))
+		for i, key := range keys {
+			existed, err := s.Delete([]byte(key))
+			require.NoError(t, err, "delete %d of %d in a full store", i, len(keys))
+			require.True(t, existed)
+			delete(written, key)
+			if i == len(keys)/2 {
+				requireAll(t, s, written)
+				require.NoError(t, s.Set([]byte("again"), testValue(5, size(i))), "a write after half was deleted")
+				_, err = s.Delete([]byte("again"))
+				require.NoError(t, err)
+			}
+		}
+		require.Zero(t, s.Len())
+		checkSound(t, s)
+	}
+}
+
+var fillSizes = []struct {
+	name string
+	size func(i int) int
+}{
+	{"small values", func(i int) int { return 8 + i%100 }},
+	{"pages", func(i int) int { return 3000 + i%2000 }},
+	{"blocks", func(i int) int { return 100 + i*7919%30000 }},
+	{"runs", func(i int) int { return 40000 + i*7919%60000 }},
+}
+
+func TestFullByMaxSize(t *testing.T) {
+	for _, maxSize := range []int64{1 << 20, 8 << 20} {
+		for _, f := range fillSizes {
+			t.Run(fmt.Sprintf("%d MiB, %s", maxSize>>20, f.name), func(t *testing.T) {
+				s, err := Open(filepath.Join(memoryDir(t), "store"), &Options{MaxSize: maxSize})
+				require.NoError(t, err)
+				defer func() { _ = s.Close() }()
+				fullAndBack(t, s, 3, f.size)
+				require.LessOrEqual(t, s.Stats().FileBytes, maxSize)
+				err = s.Set([]byte("large"), make([]byte, maxSize))
+				require.ErrorIs(t, err, ErrFull)
+			})
+		}
+	}
+}
+
+// Several goroutines of several handles fill a store at once.
+func TestFullTogether(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "store")
+	stores := make([]*Store, 3)
+	for i := range stores {
+		s, err := Open(path, &Options{MaxSize: 4 << 20})
+		require.NoError(t, err)
+		defer func() { _ = s.Close() }()
+		stores[i] = s
+	}
+	for round := range 3 {
+		var written atomic.Int64
+		errs := make([]error, 6)
+		goAll(len(errs), func(g int) {
+			s := stores[g%len(stores)]
+			for i := 0; errs[g] == nil; i++ {
+				if errs[g] = s.Set(fmt.Appendf(nil, "%d/%d", g, i), testValue(uint64(i), 500+i%3000)); errs[g] == nil {
+					written.Add(1)
+				}
+			}
+		})
+		for _, err := range errs {
+			require.ErrorIs(t, err, ErrFull)
+		}
+		require.EqualValues(t, written.Load(), stores[0].Len(), "round %d", round)
+		checkSound(t, stores[0])
+		goAll(len(errs), func(g int) {
+			s := stores[(g+round)%len(stores)]
+			errs[g] = nil
+			for i := 0; errs[g] == nil; i++ {
+				existed, err := s.Delete(fmt.Appendf(nil, "%d/%d", g, i))
+				if errs[g] = err; !existed {
+					break
+				}
+			}
+		})
+		for _, err := range errs {
+			require.NoError(t, err, "deleting in a full store")
+		}
+		require.Zero(t, stores[1].Len())
+		checkSound(t, stores[2])
+	}
+}
+
+// A file system without room is as a store that may not grow.
+func TestFullTmpfs(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small tmpfs needs root")
+	}
+	for _, f := range fillSizes {
+		t.Run(f.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=3m"); err != nil {
+				t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			s, err := Open(filepath.Join(dir, "store"), nil)
+			require.NoError(t, err)
+			defer func() { _ = s.Close() }()
+			fullAndBack(t, s, 2, f.size)
+
+			// Another takes the room that is left: reading and deleting go on.
+			written := fill(t, s, "last", f.size)
+			hog, err := os.Create(filepath.Join(dir, "hog"))
+			require.NoError(t, err)
+			for b := make([]byte, 4096); err == nil; {
+				_, err = hog.Write(b)
+			}
+			require.ErrorIs(t, err, unix.ENOSPC)
+			require.NoError(t, hog.Close())
+			requireAll(t, s, written)
+			require.ErrorIs(t, s.Set([]byte("large"), make([]byte, 1<<20)), ErrFull)
+			for key := range written {
+				_, err := s.Delete([]byte(key))
+				require.NoError(t, err)
+			}
+			checkSound(t, s)
+			require.NoError(t, os.Remove(filepath.Join(dir, "hog")))
+			fullAndBack(t, s, 2, f.size)
+		})
+	}
+	t.Run("no room to create", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=64k"); err != nil {
+			t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		_, err := Open(filepath.Join(dir, "store"), nil)
+		require.ErrorIs(t, err, ErrFull)
+		for _, name := range namesIn(t, filepath.Join(dir, "store")) {
+			require.False(t, strings.HasPrefix(name, tmpName), name)
+		}
+	})
+}
+
+func TestTooManyProcesses(t *testing.T) {
+	path := newStoreFiles(t)
+	var all []*Store
+	defer func() {
+		for _, s := range all {
+			_ = s.Close()
+		}
+	}()
+	for range MaxProcesses {
+		s, err := Open(path, nil)
+		require.NoError(t, err, "handle %d", len(all))
+		all = append(all, s)
+	}
+	for _, o := range []*Options{nil, {ReadOnly: true}} {
+		_, err := Open(path, o)
+		require.ErrorIs(t, err, ErrTooManyProcesses)
+		require.ErrorContains(t, err, "256")
+	}
+	require.NoError(t, all[0].Set([]byte("key"), []byte("full house")))
+	require.NoError(t, all[100].Close())
+	s, err := Open(path, nil)
+	require.NoError(t, err)
+	v, err := s.Get([]byte("key"))
+	require.NoError(t, err)
+	require.Equal(t, "full house", string(v))
+	require.NoError(t, s.Close())
+	checkSound(t, all[0])
+}
+
+func TestKeyAndValueSizes(t *testing.T) {
+	s, err := Open(filepath.Join(memoryDir(t), "store"), &Options{MaxSize: 64 << 20})
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	for _, n := range []int{0, 1, 7, 8, 9, MaxKey - 1, MaxKey} {
+		key := bytes.Repeat([]byte{byte(n)}, n)
+		for _, m := range []int{0, 1, 100, 1 << 20} {
+			value := bytes.Repeat([]byte{byte(m + 1)}, m)
+			require.NoError(t, s.Set(key, value), "key of %d bytes, value of %d", n, m)
+			got, err := s.Get(key)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(value, got), "key of %d bytes, value of %d", n, m)
+		}
+	}
+	require.NoError(t, s.Set(nil, nil))
+	v, err := s.Get([]byte{})
+	require.NoError(t, err)
+	require.Empty(t, v)
+	version := s.Version()
+	long := make([]byte, MaxKey+1)
+	tooLarge := func(err error) {
+		t.Helper()
+		require.ErrorIs(t, err, ErrTooLarge)
+		require.ErrorContains(t, err, "65537")
+		require.ErrorContains(t, err, "65536")
+	}
+	tooLarge(s.Set(long, nil))
+	_, _, err = s.Swap(long, []byte{})
+	tooLarge(err)
+	_, err = s.CompareAndSwap(long, nil, []byte{})
+	tooLarge(err)
+	tooLarge(s.Modify(long, func([]byte, bool) ([]byte, bool) { return nil, true }))
+	tooLarge(s.Update(func(tx *Tx) error { return tx.Set(long, nil) }))
+	_, err = s.Get(long)
+	require.ErrorIs(t, err, ErrNotFound)
+	existed, err := s.Delete(long)
+	require.NoError(t, err)
+	require.False(t, existed)
+	require.Equal(t, version, s.Version())
+	checkSound(t, s)
+}
+
+// calls is every method of a store, for those states in which all are refused.
+func calls(s *Store) map[string]func() error {
+	key, ctx := []byte("key"), context.Background()
+	return map[string]func() error{
+		"Get":            func() error { _, err := s.Get(key); return err },
+		"Append":         func() error { _, err := s.Append(nil, key); return err },
+		"Has":            func() error { _, err := s.Has(key); return err },
+		"GetMany":        func() error { return s.GetMany([][]byte{key}, func(int, []byte, bool) {}) },
+		"View":           func() error { return s.View(func(*Snapshot) error { return nil }) },
+		"Snapshot":       func() error { _, err := s.Snapshot(); return err },
+		"Wait":           func() error { _, err := s.Wait(ctx, 0); return err },
+		"Check":          func() error { _, err := s.Check(ctx, nil); return err },
+		"Adopt":          func() error { _, err := s.Adopt(); return err },
+		"Processes":      func() error { _, err := s.Processes(); return err },
+		"Set":            func() error { return s.Set(key, key) },
+		"Delete":         func() error { _, err := s.Delete(key); return err },
+		"Swap":           func() error { _, _, err := s.Swap(key, key); return err },
+		"Swap nil":       func() error { _, _, err := s.Swap(key, nil); return err },
+		"CompareAndSwap": func() error { _, err := s.CompareAndSwap(key, nil, key); return err },
+		"Modify":         func() error { return s.Modify(key, func([]byte, bool) ([]byte, bool) { return key, true }) },
+		"Update":         func() error { return s.Update(func(tx *Tx) error { return tx.Set(key, key) }) },
+	}
+}
+
+var writeCalls = []string{"Set", "Delete", "Swap", "Swap nil", "CompareAndSwap", "Modify", "Update"}
+
+func TestUseAfterClose(t *testing.T) {
+	path := newStoreFiles(t)
+	for _, o := range []*Options{nil, {ReadOnly: true}} {
+		s, err := Open(path, o)
+		require.NoError(t, err)
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		closed, err := s.Snapshot()
+		require.NoError(t, err)
+		require.NoError(t, closed.Close())
+		require.NoError(t, closed.Close())
+		_, err = closed.Get([]byte("key"))
+		require.ErrorIs(t, err, ErrClosed)
+
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Close())
+		for name, call := range calls(s) {
+			err := call()
+			require.ErrorIs(t, err, ErrClosed, name)
+			require.ErrorContains(t, err, path, name)
+		}
+		require.Equal(t, path, s.Path())
+		require.Zero(t, s.Len())
+		require.Zero(t, s.Stats())
+		_ = s.Version()
+		_ = s.Info()
+
+		for _, sn := range []*Snapshot{sn, closed} {
+			_, err = sn.Get([]byte("key"))
+			require.ErrorIs(t, err, ErrClosed)
+			_, err = sn.Has([]byte("key"))
+			require.ErrorIs(t, err, ErrClosed)
+			require.Zero(t, sn.Len())
+			for range sn.All() {
+				t.Fatal("a closed snapshot has entries")
+			}
+			for range sn.Diff(sn) {
+				t.Fatal("closed snapshots differ")
+			}
+			require.NoError(t, sn.Close())
+		}
+	}
+	openSound(t, path)
+}
+
+func TestTxAfterUpdate(t *testing.T) {
+	s, err := Open(newStoreFiles(t), nil)
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	var kept *Tx
+	require.NoError(t, s.Update(func(tx *Tx) error { kept = tx; return tx.Set([]byte("a"), nil) }))
+	_, err = kept.Get([]byte("a"))
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = kept.Has([]byte("a"))
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, kept.Set([]byte("a"), nil), ErrClosed)
+	_, err = kept.Delete([]byte("a"))
+	require.ErrorIs(t, err, ErrClosed)
+	require.Zero(t, kept.Len())
+	for range kept.All() {
+		t.Fatal("a transaction that ended has entries")
+	}
+}
+
+func TestReadOnlyRefusesWrites(t *testing.T) {
+	path := newStoreFiles(t)
+	w, err := Open(path, nil)
+	require.NoError(t, err)
+	s, err := Open(path, &Options{ReadOnly: true})
+	require.NoError(t, err)
+	version := s.Version()
+	all := calls(s)
+	for _, name := range writeCalls {
+		require.ErrorIs(t, all[name](), ErrReadOnly, name)
+		require.ErrorContains(t, all[name](), path, name)
+		delete(all, name)
+	}
+	for name, call := range all {
+		require.NoError(t, call(), name)
+	}
+	require.Equal(t, version, s.Version())
+	require.NoError(t, w.Set([]byte("other"), []byte("value")))
+	v, err := s.Get([]byte("other"))
+	require.NoError(t, err)
+	require.Equal(t, "value", string(v))
+	require.NoError(t, w.Close())
+	require.NoError(t, s.Close())
+	openSound(t, path)
+}
+
+// Close comes while others read and write: each of their calls succeeds or says
+// ErrClosed.
+func TestCloseDuringUse(t *testing.T) {
+	rnd := newRand(t)
+	path := newStoreFiles(t)
+	rounds := 200
+	if testing.Short() {
+		rounds = 50
+	}
+	for range rounds {
+		s, err := Open(path, nil)
+		require.NoError(t, err)
+		errs := make([]error, 6)
+		done := make(chan struct{})
+		seed := rnd.Uint64()
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		go func() {
+			defer close(done)
+			goAll(len(errs), func(g int) {
+				r := rand.New(rand.NewPCG(seed, uint64(g)))
+				for errs[g] == nil {
+					errs[g] = useStore(s, sn, r)
+				}
+			})
+		}()
+		time.Sleep(time.Duration(rnd.IntN(1500)) * time.Microsecond)
+		require.NoError(t, s.Close())
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("calls did not end after Close")
+		}
+		for _, err := range errs {
+			require.ErrorIs(t, err, ErrClosed)
+		}
+	}
+	openSound(t, path)
+}
+
+// useStore does something at random with a store that may be closed.
+func useStore(s *Store, held *Snapshot, r *rand.Rand) error {
+	key := fmt.Appendf(nil, "key %d", r.IntN(20))
+	valid := func(v []byte, err error) error {
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			if _, ok := valueID(v); !ok {
+				return fmt.Errorf("found a value of %d bytes that nobody wrote", len(v))
+			}
+		}
+		return err
+	}
+	switch r.IntN(9) {
+	case 0:
+		return valid(s.Get(key))
+	case 1:
+		_, err := s.Has(key)
+		return err
+	case 2:
+		return s.Set(key, testValue(r.Uint64(), r.IntN(3000)))
+	case 3:
+		_, err := s.Delete(key)
+		return err
+	case 4:
+		return s.Update(func(tx *Tx) error {
+			for i := range 10 {
+				if err := tx.Set(fmt.Appendf(nil, "key %d", i), testValue(7, 100)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	case 5:
+		return s.View(func(sn *Snapshot) error {
+			for range sn.All() {
+				_ = sn.Len()
+			}
+			_, err := sn.Get(key) // what it points at is not used: Close may come
+			if errors.Is(err, ErrNotFound) {
+				err = nil
+			}
+			return err
+		})
+	case 6:
+		_, err := held.Get(key)
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return err
+	case 7:
+		_ = s.Stats()
+		_ = s.Len()
+		_ = s.Version()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		_, err := s.Wait(ctx, s.Version())
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = nil
+		}
+		return err
+	}
+	_, _, err := s.Swap(key, testValue(r.Uint64(), 50))
+	return err
+}
+
+// A store's directory is renamed while it is open.
+func TestRenameWhileOpen(t *testing.T) {
+	path := newStoreFiles(t)
+	s, err := Open(path, nil)
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	moved := path + "-moved"
+	require.NoError(t, os.Rename(path, moved))
+	for i := range 300 {
+		require.NoError(t, s.Set(fmt.Appendf(nil, "%d", i), testValue(uint64(i), 1000)))
+	}
+	other, err := Open(moved, &Options{MustExist: true})
+	require.NoError(t, err)
+	require.Equal(t, s.Info(), other.Info())
+	require.NoError(t, other.Set([]byte("key"), []byte("other")))
+	v, err := s.Get([]byte("key"))
+	require.NoError(t, err)
+	require.Equal(t, "other", string(v))
+	_ = s.Stats()
+	checkSound(t, s)
+	require.NoError(t, other.Close())
+	_, err = Open(path, &Options{MustExist: true})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+
+	// Even removed, it works for those who have it.
+	require.NoError(t, os.RemoveAll(moved))
+	require.NoError(t, s.Set([]byte("key"), []byte("removed")))
+	v, err = s.Get([]byte("key"))
+	require.NoError(t, err)
+	require.Equal(t, "removed", string(v))
+}
+
+// Without write permission on slots, values can be read, and nothing be pinned.
+func TestNoPermission(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	dir := memoryDir(t)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	// The test binary lies where only its owner may go.
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	b, err := os.ReadFile(exe)
+	require.NoError(t, err)
+	copied := filepath.Join(dir, "test-binary")
+	require.NoError(t, os.WriteFile(copied, b, 0o755))
+
+	path := filepath.Join(dir, "store")
+	s, err := Open(path, &Options{Mode: 0o644})
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	require.NoError(t, s.Set([]byte("key"), []byte("value")))
+	require.NoError(t, os.Chmod(path, 0o755))
+	require.NoError(t, os.Chmod(filepath.Join(path, "data"), 0o644))
+	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o644))
+	before, err := os.ReadFile(filepath.Join(path, "data"))
+	require.NoError(t, err)
+
+	c := &child{cmd: exec.Command(copied), done: make(chan struct{})}
+	c.cmd.Dir = dir
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c.start(t, "stranger", settings{"PATH": path, "DIR": dir})
+	c.wait(t)
+	after, err := os.ReadFile(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(before, after))
+
+	// With write permission on slots, but not on data, it can pin.
+	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o666))
+	c = &child{cmd: exec.Command(copied), done: make(chan struct{})}
+	c.cmd.Dir = dir
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c.start(t, "reader", settings{"PATH": path})
+	c.wait(t)
+	checkSound(t, s)
+}
+
+func init() {
+	isReadOnly := func(name string, err error) {
+		if !errors.Is(err, ErrReadOnly) {
+			failChild("%s: found %v, expected ErrReadOnly", name, err)
+		}
+	}
+	refusesWriting := func(path string) {
+		if _, err := Open(path, nil); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) {
+			failChild("opening for writing: %v", err)
+		}
+	}
+	children["stranger"] = func() {
+		path := setting("PATH")
+		refusesWriting(path)
+		refusesWriting(filepath.Join(setting("DIR"), "new"))
+		s := mustOpen(path, &Options{ReadOnly: true})
+		v, err := s.Get([]byte("key"))
+		must(err)
+		if string(v) != "value" {
+			failChild("read %q", v)
+		}
+		v, err = s.Append([]byte("a "), []byte("key"))
+		must(err)
+		if string(v) != "a value" {
+			failChild("appended %q", v)
+		}
+		if has, err := s.Has([]byte("key")); !has || err != nil {
+			failChild("Has: %v, %v", has, err)
+		}
+		if _, err := s.Get([]byte("none")); !errors.Is(err, ErrNotFound) {
+			failChild("a missing key: %v", err)
+		}
+		if s.Len() != 1 || s.Stats().Entries != 1 {
+			failChild("Len %d, Stats %+v", s.Len(), s.Stats())
+		}
+		for _, name := range append(writeCalls, "Snapshot", "View", "GetMany", "Wait", "Processes") {
+			isReadOnly(name, calls(s)[name]())
+		}
+		rep, err := s.Check(context.Background(), nil)
+		must(err)
+		if rep.Entries != 1 {
+			failChild("Check found %d entries", rep.Entries)
+		}
+		must(s.Close())
+		must(s.Close())
+		if _, err := s.Get([]byte("key")); !errors.Is(err, ErrClosed) {
+			failChild("after Close: %v", err)
+		}
+	}
+	children["reader"] = func() {
+		path := setting("PATH")
+		refusesWriting(path)
+		s := mustOpen(path, &Options{ReadOnly: true})
+		must(s.View(func(sn *Snapshot) error {
+			v, err := sn.Get([]byte("key"))
+			if err == nil && string(v) != "value" {
+				failChild("read %q", v)
+			}
+			return err
+		}))
+		all := calls(s)
+		for _, name := range writeCalls {
+			isReadOnly(name, all[name]())
+		}
+		_, err := s.Wait(context.Background(), 0)
+		must(err)
+		must(s.Close())
+	}
+}
