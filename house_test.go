@@ -66,7 +66,7 @@ func sources(t *testing.T) (all []source) {
 		case !strings.HasSuffix(p, ".go"):
 			return nil
 		}
-		f, err := parser.ParseFile(fset, p, nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(fset, p, nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}

@@ -86,8 +86,7 @@ type audit struct {
 }
 
 func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64) error) error, progress func(done, total int64)) (*audit, error) {
-	end, err := a.Limit()
-	if err != nil {
+	if _, err := a.Limit(); err != nil { // so that activity sees as far as it will
 		return nil, err
 	}
 	before, _ := a.activity()
@@ -96,7 +95,8 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 		return nil, err
 	}
 	defer done()
-	if end, err = a.Limit(); err != nil {
+	end, err := a.Limit()
+	if err != nil {
 		return nil, err
 	}
 	u := &audit{Ledger: Ledger{Problems: []string{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}, moving: map[uint64]bool{}}

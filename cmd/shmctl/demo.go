@@ -116,7 +116,6 @@ type demo struct {
 	events    chan event
 	processes []*process
 	begin     time.Time // when the processes were released; zero before
-	holding   uint64    // the version when the victim began to hold
 	report    demoReport
 }
 
