@@ -139,8 +139,14 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 	a, err := mapFiles(dir, data, o)
 	if err != nil {
 		_ = data.Close()
+		return nil, err
 	}
-	return a, err
+	if !o.ReadOnly { // a creator may have died after it had named the last file
+		if names, err := readNames(dir); err == nil {
+			sweepTemps(dir, names)
+		}
+	}
+	return a, nil
 }
 
 func openFlag(o Options) int {
@@ -391,9 +397,12 @@ func create(dir *os.Root, o Options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	sweepTemps(dir, names)
 	return made, nil
 }
+
+// makerLock is the byte that the maker of a file holds while it lives. It is
+// none of the entries' bytes: slots keeps its inode when it gets its name.
+const makerLock = 1 << 30
 
 // build makes a file under a temporary name and gives it its own, unless there
 // is one already. The temporary file is locked while its maker lives.
@@ -409,7 +418,7 @@ func build(dir *os.Root, name string, mode fs.FileMode, fill func(*os.File) erro
 		if err != nil {
 			return false, err
 		}
-		err = ofdLock(f, unix.F_WRLCK, 0, 0)
+		err = ofdLock(f, unix.F_WRLCK, makerLock, 1)
 		if err == nil {
 			err = fill(f)
 		}
@@ -423,8 +432,8 @@ func build(dir *os.Root, name string, mode fs.FileMode, fill func(*os.File) erro
 			return true, nil
 		case errors.Is(err, fs.ErrExist):
 			return false, nil
-		case errors.Is(err, fs.ErrNotExist):
-			continue // swept between its creation and its lock
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
+			continue // swept, or being swept, between its creation and its lock
 		}
 		return false, err
 	}
@@ -440,7 +449,7 @@ func sweepTemps(dir *os.Root, names []string) {
 		if err != nil {
 			continue
 		}
-		if ofdLock(f, unix.F_WRLCK, 0, 0) == nil {
+		if ofdLock(f, unix.F_WRLCK, makerLock, 1) == nil {
 			_ = dir.Remove(name)
 		}
 		_ = f.Close()

@@ -56,7 +56,7 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
 	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
-	if p := s.m.Word(s.base + slotLook); p != 0 { // an earlier pass ran out of space
+	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space
 		s.shareChunk(p, func() { s.setLook(0) })
 	}
 	a.mem.Max(offHorizon, h)
@@ -210,6 +210,9 @@ func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) 
 	}
 	p := s.aside[i]
 	n := s.m.Word(p + chunkCount)
+	if n >= chunkCap {
+		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("less than %d", chunkCap))
+	}
 	e := p + chunkEntries + n*chunkEntry
 	s.m.SetWord(e, block)
 	s.m.SetWord(e+8, retired)
@@ -379,6 +382,9 @@ func (s *Slot) dropMag(c int) error {
 		if err := s.checkBlock(b+8, next); err != nil {
 			return err
 		}
+	}
+	if p, bit := s.a.slabOf(b, c); s.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
+		return region.Corrupt(b, "bit of a block in a magazine", "free", "not free") // or a ring would never end
 	}
 	s.giveBack(c, b, next, func() { s.setMag(c, next) })
 	s.magLen[c]--

@@ -36,7 +36,6 @@ type mortal struct {
 	dieAt   int // -1: never
 	dead    bool
 	stray   string
-	last    string
 }
 
 func (m *mortal) hook(op region.Op, off uint64) {
