@@ -713,7 +713,9 @@ func (w *world) finish() {
 	}
 	if w.kind.fills {
 		// Space that was freed can be used again, down to the last.
-		require.Positive(w.t, w.fulls, "the store was never full: a weak test")
+		if !testing.Short() {
+			require.Positive(w.t, w.fulls, "the store was never full: a weak test")
+		}
 		s := w.handles[0].s
 		for key := range maps.Clone(w.model) {
 			existed, err := s.Delete([]byte(key))
