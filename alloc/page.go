@@ -487,9 +487,9 @@ func (a *Arena) countReserve() {
 	a.mem.Store(offReserve, n)
 }
 
-// trimAbove is how many free pages may keep their memory: more where large
-// values come and go.
-func (s *Slot) trimAbove() int64 {
+// trimTo is how many free pages may keep their memory: more where large values
+// come and go.
+func (s *Slot) trimTo() int64 {
 	return int64(max(s.a.end.Load()>>(pageShift+6), 2*s.largestRun, 32))
 }
 
@@ -497,14 +497,18 @@ func (s *Slot) trimAbove() int64 {
 // is much of it: at most a few runs a call, so that no commit takes long.
 func (s *Slot) trim() {
 	a := s.a
-	if int64(a.ro.Load(offFreePages)) <= s.trimAbove() {
+	above := s.trimTo()
+	if s.thin == 0 { // it grows or stays: free pages are soon used again
+		above = max(above, int64(a.end.Load()>>(pageShift+3)))
+	}
+	if int64(a.ro.Load(offFreePages)) <= above {
 		return
 	}
 	if a.ro.Load(offPunched) == 0 {
 		a.mem.Store(offPunched, 1)
 	}
 	runs := 0
-	for int64(a.ro.Load(offFreePages)) > s.trimAbove()*3/4 && runs < 512 {
+	for int64(a.ro.Load(offFreePages)) > s.trimTo()*3/4 && runs < 512 {
 		var from, n uint64
 		a.search(hintFree, func(p uint64, st pageState) bool {
 			if st.state() != pageFree {

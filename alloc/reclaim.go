@@ -16,6 +16,8 @@ const (
 	// hold more than lagBytes: garbage should come back while it is in the
 	// processor's cache.
 	lagCommits = 128
+	// So many passes after the store has shrunk free blocks are given back.
+	thinPasses = 32
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
 )
@@ -34,9 +36,15 @@ func (s *Slot) Tidy() error {
 	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
 		return err
 	}
-	if err := s.thinMags(); err != nil {
+	// While the store does not shrink, free blocks are soon used again.
+	if s.grown < 0 {
+		s.thin = thinPasses
+	}
+	s.grown = 0
+	if err := s.thinMags(s.thin > 0); err != nil {
 		return err
 	}
+	s.thin = max(s.thin-1, 0)
 	s.trim()
 	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
@@ -353,12 +361,16 @@ func (a *Arena) emptyIdle(i int) bool {
 }
 
 // thinMags gives back free blocks and slabs that the slot is not going to need
-// soon, going by what it took since the last pass: a single free block can keep
-// a page in use.
-func (s *Slot) thinMags() error {
+// soon, going by what it took between passes lately: a single free block can
+// keep a page in use. If it is not to thin, it only notes the need.
+func (s *Slot) thinMags(thin bool) error {
 	for c := range numClasses {
-		keep := s.taken[c] + s.taken[c]/2
+		s.need[c] = max(s.taken[c], s.need[c]/2)
 		s.taken[c] = 0
+		if !thin {
+			continue
+		}
+		keep := 2 * s.need[c]
 		if keep == 0 && s.slabs[c] != 0 {
 			s.disown(c)
 		}

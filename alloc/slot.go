@@ -23,6 +23,7 @@ type Slot struct {
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
 	taken  [numClasses]int // blocks allocated since the last pass
+	need   [numClasses]int // see thinMags
 	slabs  [numClasses]uint64
 	logTop uint64   // page | entries in it
 	logs   []uint64 // further log pages, oldest first
@@ -38,6 +39,8 @@ type Slot struct {
 	// Reclaiming.
 	retiredBytes uint64 // since the last pass
 	commits      uint64 // since the last pass
+	grown        int64  // bytes, since the last pass
+	thin         int    // passes that still give free blocks back
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
