@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -338,13 +339,14 @@ func (s *Slot) loadLog() error {
 }
 
 // makeSlotPage gives slot i, which the caller holds, its page. The directory
-// names the page, marked as not finished, before it is claimed.
+// names the page, marked as not finished, before it is claimed. When there is no
+// other it takes one of the reserve: a delete needs a slot, too.
 func (a *Arena) makeSlotPage(i int) (uint64, error) {
 	dir := offDir + uint64(i)*8
-	for {
+	for kind := hintFree; ; {
 		err := errNoneFree
 		var page uint64
-		a.search(hintFree, func(p uint64, st pageState) bool {
+		a.search(kind, func(p uint64, st pageState) bool {
 			a.mem.Store(dir, p|1)
 			next := makeState(pageSlot, 0, i, st.gen()+1)
 			if !a.casPage(p, st, next) {
@@ -353,6 +355,8 @@ func (a *Arena) makeSlotPage(i int) (uint64, error) {
 			}
 			if st.state() == pageFree {
 				a.mem.Add(offFreePages, ^uint64(0))
+			} else if st.state() == pageReserve {
+				a.mem.Add(offReserve, ^uint64(0))
 			} else if e := a.b.back(p, pageSize); e != nil {
 				a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, next.gen()+1)))
 				a.hint(p, hintFree)
@@ -369,10 +373,15 @@ func (a *Arena) makeSlotPage(i int) (uint64, error) {
 			a.mem.Store(dir, page) // publishes the page to scans
 			return page, nil
 		}
+		if kind == hintReserve {
+			return 0, ErrFull
+		}
 		if err == errNoneFree {
 			err = a.extend(1)
 		}
-		if err != nil {
+		if errors.Is(err, ErrFull) {
+			kind = hintReserve
+		} else if err != nil {
 			return 0, err
 		}
 	}

@@ -62,18 +62,27 @@ func (s *Slot) OpenGate() {
 	}
 }
 
-// PassGate waits while another's gate is closed.
+// PassGate waits while another's gate is closed: for as long as it asks, and no
+// longer than gatePatience for all that follow each other.
 func (s *Slot) PassGate() {
-	gate := s.m.Load(offGate)
-	if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
-		return
-	}
-	patience := min(time.Duration(gate>>16&0xffff)*time.Millisecond, gatePatience)
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		time.Sleep(50 * time.Microsecond)
-		if s.m.Load(offGate) != gate {
+	var begun time.Time
+	for {
+		gate := s.m.Load(offGate)
+		if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
 			return
 		}
+		now := time.Now()
+		if begun.IsZero() {
+			begun = now
+		}
+		until := now.Add(time.Duration(gate>>16&0xffff) * time.Millisecond)
+		for s.m.Load(offGate) == gate {
+			now = time.Now()
+			if now.After(until) || now.Sub(begun) > gatePatience {
+				s.a.lastGate.Store(gate)
+				return
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
 	}
-	s.a.lastGate.Store(gate)
 }
