@@ -155,18 +155,22 @@ type Glance struct {
 }
 
 // Glance begins an optimistic read: the horizon, then the root, then the end
-// (rules R2 and R1).
-func (a *Arena) Glance() (Glance, error) {
-	g := Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot)}
-	g.end = a.ro.Load(offEnd)
-	if g.end != a.end.Load() {
-		end, err := a.checkEnd(g.end)
-		if err != nil {
-			return g, err
-		}
-		g.end = end
+// (rules R2 and R1). Without ok the handle is closed or the end is wrong: a pin
+// is refused with the reason.
+func (a *Arena) Glance() (g Glance, ok bool) {
+	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}
+	if g.end != a.end.Load() || a.closed.Load() {
+		return a.glanceGrown(g)
 	}
-	return g, nil
+	return g, true
+}
+
+// glanceGrown ends a Glance of a handle that does not know the end yet, or is
+// closed.
+func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
+	end, err := a.checkEnd(g.end)
+	g.end = end
+	return g, err == nil && !a.closed.Load()
 }
 
 // Root is the offset of the root node that was glanced at, confined to what

@@ -70,7 +70,7 @@ func (c *checker) node(ref Ref, at place) error {
 
 // enter reads what all kinds of node have.
 func (c *checker) enter(ref Ref, at place) (Node, error) {
-	if ref.Off() > c.r.last {
+	if ref.Off() > c.r.last() {
 		return Node{}, c.r.outside(ref)
 	}
 	birth := c.r.mem.Word(ref.Off())

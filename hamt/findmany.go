@@ -42,7 +42,7 @@ func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result
 	shift := uint(0)
 	for ; n > 0 && shift < maxDepth*levelBits; shift += levelBits {
 		for _, i := range active[:n] {
-			words[i%group] = r.mem.Word(min(refs[i%group].Off(), r.last) + headOff)
+			words[i%group] = r.mem.Word(min(refs[i%group].Off(), r.last()) + headOff)
 		}
 		left := 0
 		for _, i := range active[:n] {
@@ -52,7 +52,7 @@ func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result
 				refs[i] = 0
 				continue
 			}
-			at := min(refs[i].Off(), r.last) + headOff + wordSize*uint64(bits.OnesCount64(x))
+			at := min(refs[i].Off(), r.last()) + headOff + wordSize*uint64(bits.OnesCount64(x))
 			refs[i] = Ref(r.mem.Word(min(at, r.end-wordSize)))
 			// Storing first and counting after takes no branch.
 			active[left] = i
@@ -63,18 +63,19 @@ func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result
 		n = left
 	}
 	// A branch that is left over below the last level is damage, and ends in
-	// miss.
+	// findCarefully.
 	for i := range keys {
-		words[i] = r.mem.Word(min(refs[i].Off(), r.last) + headOff)
+		words[i] = r.mem.Word(min(refs[i].Off(), r.last()) + headOff)
+		r.prefetchLeaf(min(refs[i].Off(), r.room()))
 	}
 	for i, key := range keys {
 		ref, h := refs[i], hashes[i]
 		if ref.tag() == h>>tagShift && ref.kind() == kindLeaf {
-			if l, ok := r.match(min(ref.Off(), r.last), words[i], key); ok {
+			if l, ok := r.match(min(ref.Off(), r.last()), words[i], key); ok {
 				out[i] = Result{l, Present}
 				continue
 			}
 		}
-		out[i].Leaf, out[i].Status = r.miss(ref, h, key)
+		out[i].Leaf, out[i].Status = r.findCarefully(ref, h, key, maxDepth)
 	}
 }

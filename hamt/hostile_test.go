@@ -125,7 +125,7 @@ func FuzzHostile(f *testing.F) {
 	}
 	f.Add(toBytes(self), uint64(kindBranch))
 	f.Fuzz(func(t *testing.T, p []byte, root uint64) {
-		words := make([]uint64, max(4, min(len(p)/8, 4096)))
+		words := make([]uint64, max(minEnd/wordSize, min(len(p)/8, 4096)))
 		for i := range min(len(words), len(p)/8) {
 			words[i] = binary.LittleEndian.Uint64(p[8*i:])
 		}

@@ -30,6 +30,8 @@ const (
 	levelMask = fanout - 1
 	maxDepth  = (64 + levelBits - 1) / levelBits // 11; the last level has 4 bits
 
+	maxBranch = headerSize + fanout*wordSize // the size of a full branch
+
 	keyLenShift = 32 // in a leaf's head
 	flagsShift  = 52
 	keyLenMask  = 1<<(flagsShift-keyLenShift) - 1

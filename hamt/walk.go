@@ -14,7 +14,7 @@ func (r Reader) Walk(root Ref, visit func(Leaf) bool) error {
 	if root == 0 {
 		return nil
 	}
-	if root.Off() > r.last {
+	if root.Off() > r.last() {
 		return r.outside(root)
 	}
 	return w.node(root, r.mem.Word(root.Off()+headOff), 0)
@@ -58,13 +58,13 @@ func (w *walker) children(at, n uint64, depth int) error {
 	var heads [fanout]uint64
 	for i := range n {
 		refs[i] = Ref(w.r.mem.Word(at + wordSize*i))
-		heads[i] = w.r.mem.Word(min(refs[i].Off(), w.r.last) + headOff)
+		heads[i] = w.r.mem.Word(min(refs[i].Off(), w.r.last()) + headOff)
 	}
 	for i, ref := range refs[:n] {
 		if ref == 0 {
 			return corruptNil(at)
 		}
-		if ref.Off() > w.r.last {
+		if ref.Off() > w.r.last() {
 			return w.r.outside(ref)
 		}
 		if err := w.node(ref, heads[i], depth); err != nil || w.stopped {

@@ -1,9 +1,9 @@
 package shm
 
 import (
+	"fmt"
 	"runtime/debug"
 
-	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -34,21 +34,15 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	h := s.hashOf(key)
 	for range optimisticTries {
-		if s.a.Closed() {
-			break
-		}
-		g, err := s.a.Glance()
-		if err != nil {
-			return dst, s.fail("reading", err)
-		}
 		var got []byte
 		var status hamt.Status
+		var held bool
 		if s.a.Punched() {
-			got, status = s.lookGuarded(g, h, dst, key)
+			got, status, held = s.tryGuarded(h, dst, key)
 		} else {
-			got, status = s.look(g, h, dst, key)
+			got, status, held = s.try(h, dst, key)
 		}
-		if s.a.Held(g) {
+		if held {
 			switch status {
 			case hamt.Present:
 				return got, nil
@@ -61,36 +55,48 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	return s.appendSlow(dst, key, h)
 }
 
-// look finds and copies what may be reused meanwhile: the result means nothing
-// until Held says so.
-func (s *Store) look(g alloc.Glance, h uint64, dst, key []byte) ([]byte, hamt.Status) {
-	r := hamt.NewReader(s.a.Mem(), g.End())
-	trie := hamt.Ref(s.rootWord(g.Root(), rootTrie))
-	l, status := r.Find(trie, h, key)
+// try looks for a value and copies it while it may be reused: unless held, what
+// it returns means nothing.
+func (s *Store) try(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+	g, ok := s.a.Glance()
+	if !ok {
+		return dst, hamt.Damaged, true
+	}
+	m := s.a.Mem()
+	l, status := hamt.NewReader(m, g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
 	if status != hamt.Present {
-		return dst, status
+		return dst, status, s.a.Held(g)
 	}
 	n := uint64(l.ValueLen)
 	if n > uint64(cap(dst)-len(dst)) && !s.a.Held(g) {
-		return dst, status // a length that is garbage must not allocate (rule R2)
+		return dst, status, false // a length that is garbage must not allocate (rule R2)
 	}
-	return s.a.Mem().AppendTo(dst, l.ValueOff(), n), status
+	got = m.AppendTo(dst, l.ValueOff(), n)
+	return got, status, s.a.Held(g)
 }
 
-// lookGuarded is look where a stray reference may lead to a hole in the file:
-// when there is no memory left to put behind it, touching it faults.
-func (s *Store) lookGuarded(g alloc.Glance, h uint64, dst, key []byte) (got []byte, status hamt.Status) {
+// tryGuarded is try where a stray reference may lead to a hole in the file.
+func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+	if guarded(func() { got, status, held = s.try(h, dst, key) }) {
+		return dst, hamt.Damaged, true
+	}
+	return got, status, held
+}
+
+// guarded calls read and reports whether it touched what has no memory behind
+// it: a hole in the file when the file system is full, or a file cut short.
+func guarded(read func()) (faulted bool) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if e := recover(); e != nil {
-			if _, fault := e.(interface{ Addr() uintptr }); !fault {
+			if _, faulted = e.(interface{ Addr() uintptr }); !faulted {
 				panic(e)
 			}
-			got, status = dst, hamt.Damaged
 		}
 	}()
-	return s.look(g, h, dst, key)
+	read()
+	return false
 }
 
 // appendSlow reads under a pin, where what is read does not change.
@@ -119,24 +125,39 @@ func (s *Store) appendSlow(dst, key []byte, h uint64) ([]byte, error) {
 
 func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
 	for range readOnlyTries {
-		g, err := s.a.Glance()
-		if err != nil {
-			return dst, s.fail("reading", err)
-		}
-		got, status := s.lookGuarded(g, h, dst, key)
-		if !s.a.Held(g) {
+		got, status, held := s.tryGuarded(h, dst, key)
+		switch {
+		case !held:
 			continue
-		}
-		switch status {
-		case hamt.Present:
+		case status == hamt.Present:
 			return got, nil
-		case hamt.Absent:
+		case status == hamt.Absent:
 			return dst, ErrNotFound
 		}
-		r := hamt.NewReader(s.a.Mem(), g.End())
-		return dst, s.fail("reading", damage(r.Explain(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)))
+		if err := s.explain(h, key); err != nil {
+			return dst, s.fail("reading", err)
+		}
 	}
 	return dst, s.fail("reading without write permission on slots: writers were too fast, and pinning is not possible", ErrReadOnly)
+}
+
+// explain is the damage on the way to key, or nil if there is none or what was
+// read may have been reused.
+func (s *Store) explain(h uint64, key []byte) error {
+	g, ok := s.a.Glance()
+	if !ok {
+		_, err := s.a.Limit()
+		return damage(err)
+	}
+	var err error
+	r := hamt.NewReader(s.a.Mem(), g.End())
+	if guarded(func() { err = r.Explain(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key) }) {
+		err = fmt.Errorf("%w: data has no memory behind it where it is used", ErrCorrupt)
+	}
+	if !s.a.Held(g) {
+		return nil
+	}
+	return err
 }
 
 // damage is the error of a lookup that found damage, explained or not.
@@ -151,12 +172,9 @@ func damage(explained error) error {
 func (s *Store) Has(key []byte) (bool, error) {
 	h := s.hashOf(key)
 	for range optimisticTries {
-		if s.a.Closed() || s.a.Punched() {
+		g, ok := s.a.Glance()
+		if !ok || s.a.Punched() {
 			break
-		}
-		g, err := s.a.Glance()
-		if err != nil {
-			return false, s.fail("reading", err)
 		}
 		r := hamt.NewReader(s.a.Mem(), g.End())
 		_, status := r.Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)

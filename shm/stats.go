@@ -22,8 +22,8 @@ type Stats struct {
 // after Close.
 func (s *Store) Stats() Stats {
 	for {
-		g, err := s.a.Glance()
-		if err != nil || s.a.Closed() {
+		g, ok := s.a.Glance()
+		if !ok {
 			return Stats{}
 		}
 		st := Stats{

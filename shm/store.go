@@ -151,8 +151,8 @@ func (s *Store) Len() int { return int(min(s.glanceAt(rootEntries), math.MaxInt)
 // glanceAt reads one word of the current root node.
 func (s *Store) glanceAt(i int) uint64 {
 	for {
-		g, err := s.a.Glance()
-		if err != nil || s.a.Closed() {
+		g, ok := s.a.Glance()
+		if !ok {
 			return 0
 		}
 		v := s.rootWord(g.Root(), i)
