@@ -22,6 +22,9 @@ func (s *Slot) Abort(keep uint64) {
 	s.delta = 0
 	for i := range keep {
 		entry := s.m.Word(s.logEntry(i))
+		if s.checkLogged(s.logEntry(i), entry) != nil {
+			continue // Commit says so
+		}
 		s.m.Store(entry&offMask, s.mark|i)
 		if c := int(entry >> 48); c == classRun {
 			s.delta += int64(s.a.runPages(entry&offMask)) << pageShift
@@ -84,17 +87,28 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 
 	for i := range s.LogLen() { // 3
-		if entry := s.m.Word(s.logEntry(i)); entry != 0 && entry>>48 != classPage {
-			s.m.SetWord(entry&offMask, version)
+		at := s.logEntry(i)
+		entry := s.m.Word(at)
+		if entry == 0 || entry>>48 == classPage {
+			continue
 		}
+		if err := s.checkBlock(at, entry&offMask); err != nil {
+			return false, err // the log is somebody else's block as well
+		}
+		s.m.SetWord(entry&offMask, version)
 	}
 
 	s.m.SetWord(s.base+slotIntentTail, tail) // 4
 	s.m.Store(s.base+slotIntent, node)
 
-	s.m.Store(old.Off+rootSuperseded, 1) // 5
-
-	won := a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6
+	// A root that is not the current one is left alone: the pin that keeps it may
+	// have been erased by a reader, who can write to slots, and then it is somebody
+	// else's block by now.
+	won := a.ro.Load(offRoot) == old.Off|old.Version<<48
+	if won {
+		s.m.Store(old.Off+rootSuperseded, 1)                                // 5
+		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6
+	}
 	if !won {
 		s.m.Store(s.base+slotIntent, 0)
 		return false, nil

@@ -149,11 +149,13 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 	return a, nil
 }
 
+// openFlag never waits: not for the other end of a pipe in the place of data,
+// nor for the holder of a lease.
 func openFlag(o Options) int {
 	if o.ReadOnly {
-		return os.O_RDONLY
+		return os.O_RDONLY | unix.O_NONBLOCK
 	}
-	return os.O_RDWR
+	return os.O_RDWR | unix.O_NONBLOCK
 }
 
 // mappedBytes is the address space that handles of this process take.
@@ -205,7 +207,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 			}
 		}
 	}
-	slots, err := dir.OpenFile(nameSlots, os.O_RDWR, 0)
+	slots, err := dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
 	switch {
 	case o.ReadOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)):
 		// Get works without.
@@ -270,10 +272,19 @@ func fallocate(f *os.File, mode uint32, off, n uint64) error {
 	}
 }
 
+// sparsest is how many times its memory a file may be long: tables, which are
+// always backed, are a sixty-fourth of it, less where the file system compresses.
+// A longer one is a hole that says that it is a store, and would take memory that
+// it does not have from whoever walks through its tables.
+const sparsest = 512
+
 func (f *files) size() (uint64, error) {
 	st, err := f.data.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && st.Size()/sparsest > sys.Blocks*512 {
+		return 0, region.Corrupt(0, "memory behind data", sys.Blocks*512, fmt.Sprintf("at least 1/%d of its %d bytes", sparsest, st.Size()))
 	}
 	return uint64(st.Size()), nil
 }
@@ -306,7 +317,7 @@ func (f *files) close() error {
 // locks opens slots for its locks alone: a lock of an opening that is also
 // mapped would outlive its closing.
 func (f *files) locks() (locker, error) {
-	l, err := f.dir.OpenFile(nameSlots, os.O_RDWR, 0)
+	l, err := f.dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -445,7 +456,7 @@ func sweepTemps(dir *os.Root, names []string) {
 		if !strings.HasPrefix(name, tmpPrefix) {
 			continue
 		}
-		f, err := dir.OpenFile(name, os.O_RDWR, 0)
+		f, err := dir.OpenFile(name, os.O_RDWR|unix.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
@@ -466,7 +477,7 @@ func readNames(dir *os.Root) ([]string, error) {
 }
 
 func readID(dir *os.Root) (storeID, error) {
-	f, err := dir.Open(nameSlots)
+	f, err := dir.OpenFile(nameSlots, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return storeID{}, err
 	}

@@ -388,7 +388,10 @@ func (a *Arena) makeSlotPage(i int) (uint64, error) {
 }
 
 // Mine reports whether the block was allocated by this transaction (rule C6).
-func (s *Slot) Mine(off uint64) bool { return s.m.Word(off)&^offMask == s.mark }
+func (s *Slot) Mine(off uint64) bool {
+	w := s.m.Word(off)
+	return w&^offMask == s.mark && w&offMask < s.LogLen()
+}
 
 // Age is the place of an own block in the transaction's log; it grows with
 // every allocation.
@@ -487,8 +490,11 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 // Discard gives an own block back that the transaction does not need after
 // all: to the magazine first, then out of the log.
 func (s *Slot) Discard(off, size uint64) {
-	entry := s.logEntry(s.Age(off))
-	if c := classOf(size); c == classRun {
+	entry, c := s.logEntry(s.Age(off)), classOf(size)
+	if s.m.Word(entry) != off|uint64(c)<<48 {
+		return // a damaged block that says that it is this transaction's
+	}
+	if c == classRun {
 		k := roundUp(size, pageSize) >> pageShift
 		s.freePages(off, k, func() { s.m.SetWord(entry, 0) })
 		s.delta -= int64(k) << pageShift
@@ -586,12 +592,21 @@ func (s *Slot) rollback(n uint64) {
 	}
 }
 
+// checkLogged verifies a log entry that is not 0.
+func (s *Slot) checkLogged(at, entry uint64) error {
+	off, c := entry&offMask, int(entry>>48)
+	if c == classPage {
+		return s.a.checkPages(at, "page in a log", off, 1)
+	}
+	return s.checkPlace(at, off, c)
+}
+
 // undo frees the newest log entry's block and takes the entry off the log.
 func (s *Slot) undo(entry uint64) {
 	off, c := entry&offMask, int(entry>>48)
 	switch {
-	case entry == 0:
-		s.setLogTop(s.logTop - 1)
+	case entry == 0 || s.checkLogged(s.base+slotLogTop, entry) != nil:
+		s.setLogTop(s.logTop - 1) // what a damaged one names stays as it is
 	case c == classRun || c == classPage:
 		k := uint64(1)
 		if c == classRun {

@@ -16,9 +16,11 @@ import (
 // hash must be the function that the tries were built with: to find an entry's
 // place in a trie that is deeper than the other, Diff needs its hash.
 func (r Reader) Diff(older, newer Ref, hash func(key []byte) uint64, visit func(old, new Leaf) bool) error {
-	// As with Walk, damage can make one node appear in many places. In two sound
-	// tries each step below has a node to itself, or half of one.
-	d := differ{r: r, hash: hash, visit: visit, left: 4 * (r.end / minEntrySize)}
+	// As with Walk, damage can make one node appear in many places, and leaves
+	// overlap. In two sound tries each step below has a node to itself, or half of
+	// one, each byte of a leaf is compared once with the other trie's, and a key is
+	// hashed once a level at most.
+	d := differ{r: r, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.end}
 	return d.diff(older, newer, 0)
 }
 
@@ -26,15 +28,16 @@ type differ struct {
 	r       Reader
 	hash    func(key []byte) uint64
 	visit   func(old, new Leaf) bool
-	left    uint64 // steps that may still be taken
+	left    uint64 // bytes that may still be looked at
 	stopped bool
 }
 
-func (d *differ) step(at Ref) error {
-	if d.left == 0 {
-		return corrupt(at.Off(), "trie", "no more nodes than the region has room for", "one more")
+// step pays for looking at something.
+func (d *differ) step(off, bytes uint64) error {
+	if d.left < bytes {
+		return corrupt(off, "trie", "no more nodes than the region has room for", "one more")
 	}
-	d.left--
+	d.left -= bytes
 	return nil
 }
 
@@ -43,7 +46,7 @@ func (d *differ) diff(a, b Ref, depth int) error {
 	if a == b || d.stopped {
 		return nil
 	}
-	if err := d.step(b); err != nil {
+	if err := d.step(b.Off(), minEntrySize); err != nil {
 		return err
 	}
 	if a.kind() != kindBranch && b.kind() != kindBranch {
@@ -102,6 +105,9 @@ func (d *differ) side(ref Ref, depth int) (side, error) {
 	if err != nil {
 		return side{}, err
 	}
+	if err := d.step(l.Off, uint64(l.KeyLen)); err != nil {
+		return side{}, err
+	}
 	h := d.hash(d.r.Key(l))
 	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil
 }
@@ -133,7 +139,7 @@ func (d *differ) merge(a, b Ref) error {
 		return err
 	}
 	for !d.stopped {
-		if err := d.step(b); err != nil {
+		if err := d.step(b.Off(), minEntrySize); err != nil {
 			return err
 		}
 		old, err := p.leaf(d.r)
@@ -153,6 +159,9 @@ func (d *differ) merge(a, b Ref) error {
 		case new == Leaf{}:
 			order = -1
 		case old.Off != new.Off:
+			if err := d.step(new.Off, uint64(min(old.KeyLen, new.KeyLen))); err != nil {
+				return err
+			}
 			order = bytes.Compare(d.r.Key(old), d.r.Key(new))
 		}
 		switch {
@@ -165,7 +174,13 @@ func (d *differ) merge(a, b Ref) error {
 		default:
 			p.i++
 			q.i++
-			if old.Off != new.Off && !bytes.Equal(d.r.Value(old), d.r.Value(new)) {
+			if old.Off == new.Off {
+				continue
+			}
+			if err := d.step(new.Off, uint64(min(old.ValueLen, new.ValueLen))); err != nil {
+				return err
+			}
+			if !bytes.Equal(d.r.Value(old), d.r.Value(new)) {
 				d.stopped = !d.visit(old, new)
 			}
 		}

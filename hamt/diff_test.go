@@ -25,7 +25,7 @@ func TestDiffTakesTimeOfTheChange(t *testing.T) {
 
 	var got []string
 	r := s.tx.Reader()
-	d := differ{r: r, hash: sip, left: 40, visit: func(old, new Leaf) bool {
+	d := differ{r: r, hash: sip, left: 40 * minEntrySize, visit: func(old, new Leaf) bool {
 		switch {
 		case old == Leaf{}:
 			got = append(got, "+"+string(r.Key(new)))

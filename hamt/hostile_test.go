@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -293,4 +294,36 @@ func FuzzOps(f *testing.F) {
 		}
 		s.commit()
 	})
+}
+
+// TestDiffOfOneLeafManyTimes: two collisions that name one large leaf each, again
+// and again. The leaves are equal and overlap; to compare them each time would
+// take the square of the region's size.
+func TestDiffOfOneLeafManyTimes(t *testing.T) {
+	const count = 1 << 16
+	words := make([]uint64, 1<<19)
+	for i := 2 << 20; i < 4<<20; i += 64 {
+		words[i/8+1] = 1 << 20 // a leaf with an empty key, and a value of so many bytes
+	}
+	collide := func(at, leaf uint64) Ref {
+		words[at/8+1] = count
+		for i := range uint64(count) {
+			words[at/8+2+i] = uint64(makeRef(kindLeaf, leaf, 0))
+		}
+		return makeRef(kindCollision, at, 0)
+	}
+	older, newer := collide(64, 2<<20), collide(1<<20, 2<<20+64)
+	mem, end := hostileRegion(words)
+	r := NewReader(&mem, end)
+	for _, ref := range []Ref{older, newer} {
+		c, err := r.collision(ref)
+		require.NoError(t, err)
+		_, err = r.leaf(c.ref(r, 0))
+		require.NoError(t, err)
+	}
+	began := time.Now()
+	err := r.Diff(older, newer, sip, func(_, _ Leaf) bool { return true })
+	require.Error(t, err)
+	requireCorruptOrNil(t, err)
+	require.Less(t, time.Since(began), 2*time.Second)
 }

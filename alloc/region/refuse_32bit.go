@@ -1,0 +1,7 @@
+//go:build 386 || arm || mips || mipsle
+
+package region
+
+// A store is mapped as a whole, which takes more address space than 32 bits
+// have, and its words have 64 bits.
+var _ = shmkv_needs_a_64_bit_processor
