@@ -210,26 +210,33 @@ func (s *Slot) recover() error {
 	if s.head != 0 && s.tail == 0 {
 		s.setTail(s.head)
 	}
-	if err := s.checkLists(); err != nil {
-		return err
-	}
-
 	// The intent (rule C2): was it committed? The root word first, then the
-	// mark. Committed: tail, log, then the intent. Not: the intent first.
-	if node := a.ro.Load(s.base + slotIntent); node != 0 {
+	// mark. What a committed log names may be anybody's by now, so it is not
+	// looked at.
+	node := a.ro.Load(s.base + slotIntent)
+	committed := false
+	if node != 0 {
 		if err := s.checkEntry(s.base+slotIntent, node, classOf(rootSize)); err != nil {
 			return err
 		}
 		current := a.ro.Load(offRoot)&offMask == node
-		if current || a.ro.Load(node+rootSuperseded) != 0 {
-			tail := s.m.Word(s.base + slotIntentTail)
-			if err := s.checkTail(s.base+slotIntentTail, tail); err != nil {
-				return err
-			}
-			s.setTail(tail)
-			s.recoverRecord()
-			s.dropLog()
+		committed = current || a.ro.Load(node+rootSuperseded) != 0
+	}
+	if err := s.checkLists(committed); err != nil {
+		return err
+	}
+
+	// Committed: tail, log, then the intent. Not: the intent first.
+	if committed {
+		tail := s.m.Word(s.base + slotIntentTail)
+		if err := s.checkTail(s.base+slotIntentTail, tail); err != nil {
+			return err
 		}
+		s.setTail(tail)
+		s.recoverRecord()
+		s.dropLog()
+	}
+	if node != 0 {
 		s.m.Store(s.base+slotIntent, 0)
 	}
 	s.unpin()
@@ -458,7 +465,7 @@ func (s *Slot) checkTail(at, pos uint64) error {
 }
 
 // checkLists verifies what the slot's page says before anything is done by it.
-func (s *Slot) checkLists() error {
+func (s *Slot) checkLists(committed bool) error {
 	if err := s.checkTail(s.base+slotQueueHead, s.head); err != nil {
 		return err
 	}
@@ -468,18 +475,8 @@ func (s *Slot) checkLists() error {
 	if n := s.logTop & (pageSize - 1); n > slotLogCap && n > logCap || len(s.logs) == 0 && n > slotLogCap {
 		return region.Corrupt(s.base+slotLogTop, "entries of a log", n, "fewer")
 	}
-	for i := range s.LogLen() {
-		at := s.logEntry(i)
-		e := s.m.Word(at)
-		if e == 0 {
-			continue
-		}
-		off, c := e&offMask, int(e>>48)
-		if c == classPage {
-			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
-				return err
-			}
-		} else if err := s.checkEntry(at, off, c); err != nil {
+	if !committed {
+		if err := s.checkLog(); err != nil {
 			return err
 		}
 	}
@@ -505,6 +502,26 @@ func (s *Slot) checkLists() error {
 			}
 		}
 		if err := s.checkMag(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLog verifies that the log's entries are the slot's to free.
+func (s *Slot) checkLog() error {
+	for i := range s.LogLen() {
+		at := s.logEntry(i)
+		e := s.m.Word(at)
+		if e == 0 {
+			continue
+		}
+		off, c := e&offMask, int(e>>48)
+		if c == classPage {
+			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
+				return err
+			}
+		} else if err := s.checkEntry(at, off, c); err != nil {
 			return err
 		}
 	}

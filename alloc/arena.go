@@ -33,6 +33,7 @@ type Arena struct {
 
 	lastGate atomic.Uint64 // gate that was waited for long enough
 
+	pace   pace
 	held   atomic.Uint64 // bytes set aside since dead pins were looked for
 	testAt atomic.Uint64 // how many before they are looked for again
 }
@@ -42,6 +43,7 @@ func (a *Arena) attach() error {
 	a.entry = -1
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
+	a.pace = pace{passCommits, lagCommits}
 	size, err := a.b.size()
 	if err != nil {
 		return err
@@ -184,7 +186,7 @@ func (g Glance) End() uint64 { return g.end }
 // reused since the Glance (rule R2). What was read in between is true then, and
 // worthless otherwise.
 func (a *Arena) Held(g Glance) bool {
-	region.LoadFence()
+	a.ro.LoadFence()
 	h := a.ro.Load(offHorizon)
 	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff
 }

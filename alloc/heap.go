@@ -20,6 +20,7 @@ type Heap struct {
 	backed []bool              // by page
 	pages  int                 // of which backed
 	limit  int                 // pages that may be backed, 0 = any number
+	eager  bool
 }
 
 // NewHeap creates an empty store of the given size. The seed is fixed, so that
@@ -42,13 +43,20 @@ func NewHeap(maxSize uint64) (*Heap, error) {
 func (h *Heap) Clone() *Heap {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	data := make([]uint64, len(h.data))
+	for p, backed := range h.backed {
+		if from := p << pageShift / 8; backed {
+			copy(data[from:from+pageSize/8], h.data[from:])
+		}
+	}
 	return &Heap{
-		data:   slices.Clone(h.data),
+		data:   data,
 		slots:  slices.Clone(h.slots),
 		locked: map[int]*heapLocker{},
 		backed: slices.Clone(h.backed),
 		pages:  h.pages,
 		limit:  h.limit,
+		eager:  h.eager,
 	}
 }
 
@@ -68,6 +76,14 @@ func (h *Heap) SetLimit(bytes uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.limit = int(bytes >> pageShift)
+}
+
+// SetEager makes handles that attach later reclaim after every commit, and
+// without a lag: what can go wrong then does so soon.
+func (h *Heap) SetEager() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.eager = true
 }
 
 // BackedBytes returns how much memory is behind the store.
@@ -96,6 +112,9 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	}()
 	if err := a.attach(); err != nil {
 		return nil, nil, err
+	}
+	if h.eager {
+		a.pace = pace{1, 0}
 	}
 	attached = true
 	return a, b.die, nil
@@ -215,4 +234,14 @@ func (l *heapLocker) drop() {
 			delete(h.locked, e)
 		}
 	}
+}
+
+// HorizonOff is where the horizon is, for a test that models how loads of it
+// may be reordered.
+const HorizonOff = offHorizon
+
+// Mem is the store's data, past all hooks.
+func (h *Heap) Mem() *region.Mem {
+	m := region.FromWords(h.data)
+	return &m
 }

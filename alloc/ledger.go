@@ -116,7 +116,10 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 			u.problem(offDir+uint64(i)*8, err.Error())
 		}
 	}
-	if err := u.sharedChunks(); err != nil {
+	if err := u.sharedChunks(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
 		u.problem(offSegHints, err.Error())
 	}
 	if err := u.allPages(ctx, progress); err != nil {
@@ -260,7 +263,7 @@ func (u *audit) slot(i int) error {
 	}
 	committed := false
 	tail := w(slotQueueTail)
-	if node := w(slotIntent); node != 0 && node < u.end-rootSize {
+	if node := w(slotIntent); node != 0 && node%8 == 0 && node < u.end-rootSize {
 		if current := a.ro.Load(offRoot)&offMask == node; current || a.ro.Load(node+rootSuperseded) != 0 {
 			committed, tail = true, w(slotIntentTail)
 		}
@@ -327,7 +330,11 @@ func (u *audit) slot(i int) error {
 	}
 	for c := range numClasses {
 		n := uint64(0)
-		for b := w(slotMags + uint64(c)*8); b != 0; b = a.ro.Word(b + 8) {
+		top := w(slotMags + uint64(c)*8)
+		if top != 0 && w(slotReturn) == top|uint64(c)<<48 {
+			top = w(slotReturnNext) // what is given back may be another's already
+		}
+		for b := top; b != 0; b = a.ro.Word(b + 8) {
 			if err := u.block(b, c, &u.Free, "in a magazine"); err != nil {
 				return err
 			}
@@ -407,10 +414,13 @@ func (u *audit) chunk(p uint64) error {
 	return nil
 }
 
-func (u *audit) eachPage(visit func(p uint64, st pageState) error) error {
+func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st pageState) error) error {
 	for k := range segments {
 		g := &segments[k]
 		for p := g.first; p < min(g.stop, u.end); p += pageSize {
+			if p%(4<<20) == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err := visit(p, u.a.page(p)); err != nil {
 				return err
 			}
@@ -419,8 +429,8 @@ func (u *audit) eachPage(visit func(p uint64, st pageState) error) error {
 	return nil
 }
 
-func (u *audit) sharedChunks() error {
-	return u.eachPage(func(p uint64, st pageState) error {
+func (u *audit) sharedChunks(ctx context.Context) error {
+	return u.eachPage(ctx, func(p uint64, st pageState) error {
 		if st.state() == pageChunkShared {
 			return u.chunk(p)
 		}
@@ -438,14 +448,9 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 		}
 	}
 	inRun := uint64(0) // further pages that must follow
-	err := u.eachPage(func(p uint64, st pageState) error {
-		if p%(4<<20) == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if progress != nil {
-				progress(int64(p), int64(u.end))
-			}
+	err := u.eachPage(ctx, func(p uint64, st pageState) error {
+		if p%(4<<20) == 0 && progress != nil {
+			progress(int64(p), int64(u.end))
 		}
 		if st.state() == pageCont {
 			if inRun == 0 {

@@ -22,15 +22,18 @@ const (
 	looksPerPass = 4
 )
 
+// pace is after how many commits a pass is due and how many it lags, at most.
+type pace struct{ commits, lag uint64 }
+
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
 // Tidy reclaims what this slot has retired, now and then. It is called after
 // End, so that the slot's own pin holds nothing.
 func (s *Slot) Tidy() error {
-	if s.commits < passCommits && s.retiredBytes < s.a.lagBytes()/4 {
+	if s.commits < s.a.pace.commits && s.retiredBytes < s.a.lagBytes()/4 {
 		return nil
 	}
-	lag := min(s.a.lagBytes()*s.commits/max(s.retiredBytes, 1), lagCommits)
+	lag := min(s.a.lagBytes()*s.commits/max(s.retiredBytes, 1), s.a.pace.lag)
 	s.commits, s.retiredBytes = 0, 0
 	version := s.a.Version()
 	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
@@ -106,7 +109,7 @@ func (s *Slot) lookAtShared(h uint64, looks int) error {
 	for looks > 0 {
 		found := a.search(hintChunk, func(p uint64, st pageState) bool {
 			looks--
-			if s.view.still(heldKey(a.ro.Load(p + chunkKey))) {
+			if s.view.still(heldKey(a.ro.Load(p+chunkKey))) || a.laterThan(p, h) {
 				return looks == 0
 			}
 			return s.takeShared(p, st, pageChunk, func() { s.setLook(p) })
@@ -119,6 +122,14 @@ func (s *Slot) lookAtShared(h uint64, looks int) error {
 		}
 	}
 	return nil
+}
+
+// laterThan reports whether drain could settle nothing of a set-aside page, since
+// what comes first was retired after h: it would give the page back, and the
+// search would find it again for ever.
+func (a *Arena) laterThan(p, h uint64) bool {
+	n := a.ro.Load(p + chunkCount)
+	return n > 0 && n <= chunkCap && a.ro.Load(p+chunkEntries+(n-1)*chunkEntry+8) > h
 }
 
 func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+slotLook, p) }

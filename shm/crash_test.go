@@ -98,15 +98,23 @@ func (c contents) without(key string) contents {
 }
 
 func read(t testing.TB, s *Store) contents {
+	c, err := readAll(s)
+	require.NoError(t, err)
+	return c
+}
+
+func readAll(s *Store) (contents, error) {
 	c := contents{}
-	require.NoError(t, s.View(func(sn *Snapshot) error {
+	err := s.View(func(sn *Snapshot) error {
 		for k, v := range sn.All() {
 			c[string(k)] = string(v)
 		}
-		require.Equal(t, len(c), sn.Len())
+		if len(c) != sn.Len() {
+			return fmt.Errorf("%d entries were found and %d are counted", len(c), sn.Len())
+		}
 		return nil
-	}))
-	return c
+	})
+	return c, err
 }
 
 // A story is a sequence of operations upon a prepared store.

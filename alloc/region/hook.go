@@ -14,8 +14,9 @@ const (
 	OpRead  // plain read of a word or of bytes
 	OpWrite // plain write of a word or of bytes
 	OpCall  // a system call on the file: fallocate, punch, lock, futex
+	OpFence // see LoadFence
 )
 
 func (o Op) String() string {
-	return [...]string{"load", "store", "cas", "or", "and", "add", "read", "write", "call"}[o]
+	return [...]string{"load", "store", "cas", "or", "and", "add", "read", "write", "call", "fence"}[o]
 }

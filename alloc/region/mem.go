@@ -104,7 +104,8 @@ func FromWords(w []uint64) Mem {
 // LoadFence orders the plain loads before it with the atomic loads after it,
 // on processors that may reorder them: an atomic add on a private word acts as
 // a barrier there (rule R3). On amd64 loads keep their order.
-func LoadFence() {
+func (m *Mem) LoadFence() {
+	m.touch(OpFence, 0)
 	if weakOrder {
 		var private uint64
 		atomic.AddUint64(&private, 1)
