@@ -29,13 +29,13 @@ import (
 // one actor of a schedule at most.
 
 var (
-	flagSchedules   = flag.Int("schedules", 1500, "most schedules of a scene to try for each number of preemptions")
+	flagSchedules   = flag.Int("schedules", 400, "most schedules of a scene to try for each number of preemptions")
 	flagPreemptions = flag.Int("preemptions", 3, "most preemptions of the schedules that are enumerated")
 	flagTurns       = flag.String("turns", "", "the schedule to run, as a failure prints it")
 	flagSeed        = flag.Uint64("seed", 1, "seed of the random choices")
 )
 
-// quit ends the other scenes once one has failed.
+// quit ends the other scenes and stories once one has failed.
 var quit atomic.Bool
 
 type search struct {
@@ -223,6 +223,7 @@ func (x *search) shrink(turns []turn, err error) ([]turn, error) {
 }
 
 func TestSchedules(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	total := search{most: map[string]int{}}
 	t.Cleanup(func() {
@@ -248,7 +249,7 @@ func TestSchedules(t *testing.T) {
 				quit.Store(true)
 				n := x.runs
 				failing, err = x.shrink(failing, err)
-				t.Fatalf("after %d schedules; again: -run 'TestSchedules/^%s$' -turns '%s'\n%v", n, strings.ReplaceAll(sc.name, " ", "_"), formatTurns(failing), err)
+				t.Fatalf("found after %d schedules; again: -run 'TestSchedules/^%s$' -turns '%s'\n%v", n, strings.ReplaceAll(sc.name, " ", "_"), formatTurns(failing), err)
 			}
 			t.Log(report)
 			mu.Lock()
