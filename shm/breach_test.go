@@ -294,7 +294,7 @@ func (b *breach) try(t *testing.T, root, source string) (by, after string) {
 	}
 	args = append(args, pkg)
 	if !b.plain {
-		args = append(args, "-schedules=1500")
+		args = append(args, "-schedules=600")
 	}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root

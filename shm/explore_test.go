@@ -24,7 +24,8 @@ import (
 // An actor is preempted, stopped or dies only before an access to a word that
 // several actors use and one of them writes: elsewhere nobody can tell. Which
 // words these are is learnt from the schedules themselves, so the random ones
-// come first. A death before a read leaves what a death before the next change
+// come first. Of schedules that differ only in the order of accesses that do not
+// conflict one is enough: see pending. A death before a read leaves what a death before the next change
 // leaves, so the dying and the stopping are before changes only, and happen to
 // one actor of a schedule at most.
 
@@ -118,8 +119,25 @@ func (x *search) random(cuts int, of int) *stage {
 	}
 }
 
-// otherWays are the schedules that go another way at one point of st's end.
-func otherWays(st *stage, may int) (all [][]turn) {
+// A sample keeps some of the schedules that it is given, each as likely as
+// another.
+type sample struct {
+	most, found int
+	kept        [][]turn
+}
+
+func (s *sample) add(rng *rand.Rand, turns ...[]turn) {
+	s.found++
+	if len(s.kept) < s.most {
+		s.kept = append(s.kept, slices.Concat(turns...))
+	} else if i := rng.IntN(s.found); i < s.most {
+		s.kept[i] = slices.Concat(turns...)
+	}
+}
+
+// branch adds the schedules that go another way at one point of st's end, to
+// those in which all actors live or to the others.
+func (x *search) branch(st *stage, living, others *sample) {
 	for _, p := range st.points {
 		ran := st.ran[:p.ran]
 		gone, fated := make([]bool, len(st.actors)), false
@@ -127,40 +145,46 @@ func otherWays(st *stage, may int) (all [][]turn) {
 			gone[u.actor] = gone[u.actor] || u.steps < 0 || u.then != goOn
 			fated = fated || u.then != goOn
 		}
-		branch := func(u ...turn) {
-			others := 0
+		then := func(to *sample, u ...turn) {
+			left := false
 			for b := range st.actors {
 				if gone[b] || len(u) > 0 && b == u[0].actor {
 					continue
 				}
+				left = true
 				if p.other && p.ran < len(st.ran) && st.ran[p.ran].actor == b {
 					continue // as it was
 				}
-				others++
-				all = append(all, slices.Concat(ran, u, []turn{{b, -1, goOn}}))
+				to.add(x.rng, ran, u, []turn{{b, -1, goOn}})
 			}
-			if others == 0 && len(u) > 0 && u[0].then != goOn {
-				all = append(all, slices.Concat(ran, u))
+			if !left && len(u) > 0 && u[0].then != goOn {
+				to.add(x.rng, ran, u)
 			}
 		}
-		if p.other {
-			branch()
+		same := living
+		if fated {
+			same = others
+		}
+		switch {
+		case p.other:
+			then(same)
 			continue
+		case p.met:
+			then(same, p.turn)
 		}
-		branch(p.turn)
-		if p.write && !fated {
+		if p.write && !fated && (p.met || p.lock) {
 			for _, f := range []fate{die, stop} {
-				branch(turn{p.turn.actor, p.turn.steps, f})
+				then(others, turn{p.turn.actor, p.turn.steps, f})
 			}
 		}
 	}
-	return all
 }
 
 // explore returns the first schedule that fails, and how.
 func (x *search) explore() (report string, failing []turn, err error) {
+	most := *flagSchedules
 	contended := 0
-	for i := range *flagSchedules {
+	for i := range most {
 		st := x.random(1+i%5, max(contended, 100))
 		contended = max(contended, st.seen)
 		if err := x.try(st); err != nil {
@@ -170,15 +194,17 @@ func (x *search) explore() (report string, failing []turn, err error) {
 			return "", nil, nil
 		}
 	}
-	report = fmt.Sprintf("%d random", *flagSchedules)
+	report = fmt.Sprintf("%d random", most)
 
 	var level [][]turn
 	for i := range x.sc.actors {
 		level = append(level, []turn{{i, -1, goOn}})
 	}
-	for preemptions := 0; len(level) > 0; preemptions++ {
-		found := 0
-		var next [][]turn
+	for preemptions := 1; len(level) > 0; preemptions++ {
+		living, others := sample{most: most}, sample{most: most / 2}
+		if x.sc.deep {
+			living.most *= 10
+		}
 		for _, turns := range level {
 			st := x.sc.play(x.t, x.base, turns)
 			if err := x.try(st); err != nil {
@@ -187,22 +213,15 @@ func (x *search) explore() (report string, failing []turn, err error) {
 			if quit.Load() {
 				return "", nil, nil
 			}
-			if preemptions == *flagPreemptions {
-				continue
-			}
-			for _, c := range otherWays(st, preemptions) {
-				found++
-				if len(next) < *flagSchedules {
-					next = append(next, c)
-				} else if i := x.rng.IntN(found); i < len(next) {
-					next[i] = c // each is as likely to be tried as another
-				}
+			if preemptions <= *flagPreemptions {
+				x.branch(st, &living, &others)
 			}
 		}
-		if preemptions < *flagPreemptions {
-			report += fmt.Sprintf(", %d of %d with %d preemptions", len(next), found, preemptions+1)
+		level = slices.Concat(living.kept, others.kept)
+		if preemptions <= *flagPreemptions {
+			report += fmt.Sprintf("; %d preemptions: %d of %d, with a fate %d of %d",
+				preemptions, len(living.kept), living.found, len(others.kept), others.found)
 		}
-		level = next
 	}
 	return report, nil, nil
 }

@@ -112,6 +112,25 @@ func actView() op {
 		func(c contents, _ string) string { return fmt.Sprint(c) + "<nil>" }}
 }
 
+// actPeek reads one key of a snapshot.
+func actPeek(key string) op {
+	o := actGet(key)
+	o.name = "peek at " + key
+	o.do = func(a *actor) string {
+		sn, err := a.store.Snapshot()
+		if err != nil {
+			return err.Error()
+		}
+		defer func() { _ = sn.Close() }()
+		v, err := sn.Get([]byte(key))
+		if err == ErrNotFound {
+			return "absent"
+		}
+		return fmt.Sprintf("%s %v", v, err)
+	}
+	return o
+}
+
 // churn overwrites one key until reclaim has come round.
 func churn(n int, then ...op) (all []op) {
 	for i := range n {
@@ -153,8 +172,8 @@ func usual(t testing.TB, h *alloc.Heap, s *Store) {
 	}
 }
 
-// atItsEnd prepares a store in which one of the sets of growing puts the root
-// node beyond the end that was.
+// atItsEnd prepares a store in which the first set that follows growth puts the
+// root node beyond the end that was.
 func atItsEnd(t testing.TB, h *alloc.Heap, s *Store) {
 	require.NoError(t, s.Close())
 	for i := range 500 {
@@ -163,9 +182,9 @@ func atItsEnd(t testing.TB, h *alloc.Heap, s *Store) {
 		b, _ := attachPlain(t, trial)
 		require.NoError(t, a.Set([]byte("actor0"), nil))
 		require.NoError(t, b.Set([]byte("actor1"), nil))
-		for j := range growing {
+		for grown = range 100 {
 			end := a.a.FileBytes()
-			require.NoError(t, a.Set(fmt.Appendf(nil, "grow%d", j), make([]byte, 3000)))
+			require.NoError(t, a.Set(fmt.Appendf(nil, "grow%d", grown), make([]byte, 3000)))
 			if g, _ := a.a.Glance(); g.Root() >= end {
 				return
 			}
@@ -177,10 +196,11 @@ func atItsEnd(t testing.TB, h *alloc.Heap, s *Store) {
 	t.Fatal("no commit puts the root node beyond the end")
 }
 
-const growing = 70
+// grown is how many sets it takes until then.
+var grown int
 
-func grow() (all []op) {
-	for i := range growing {
+func growth() (all []op) {
+	for i := range grown {
 		all = append(all, actSet(fmt.Sprintf("grow%d", i), string(make([]byte, 3000))))
 	}
 	return all
@@ -196,6 +216,8 @@ func equalHash([]byte) uint64 { return 42 }
 
 var scenes = []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
+	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
+	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},
 	{name: "two writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
 	{name: "three writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a")}, {actAppend("a")}, {actSet("a", "x")}}},
 	{name: "two writers of two keys", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},
@@ -203,7 +225,8 @@ var scenes = []scene{
 	{name: "collisions", hash: equalHash, prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actDelete("key001")}, {actSet("key001", "z"), actGet("a")}}},
 	{name: "writer and reader", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key001", "2")}, {actGet("key001"), actGet("absent")}}},
 	{name: "writer and reader, loads out of order", weak: true, prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key002", "2")}, {actGet("key001")}}},
-	{name: "growth and reader", prepare: atItsEnd, lazy: true, actors: [][]op{grow(), {actGet("key1"), actGet("grow1")}}},
+	{name: "growth and reader", lazy: true, prepare: atItsEnd, warm: growth, actors: [][]op{
+		{actSet("more", string(make([]byte, 3000))), actSet("actor1", "x")}, {actGet("actor0"), actGet("grow1")}}},
 	{name: "writer and viewer", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key001", "2"), actSet("key002", "3")}, {actView()}}},
 	{name: "mover and viewers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView()}, {actView()}}},
 	{name: "two movers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},

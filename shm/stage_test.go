@@ -52,11 +52,13 @@ type op struct {
 type scene struct {
 	name    string
 	size    uint64 // 0: 1 MiB
+	deep    bool   // a small one, of which ten times as many schedules are tried
 	lazy    bool   // reclaim at its usual pace, not after every commit
 	weak    bool   // loads are ordered as loosely as arm64 may, see stage.reorder
 	hash    func([]byte) uint64
 	prepare func(t testing.TB, h *alloc.Heap, s *Store)
 	actors  [][]op
+	warm    func() []op // what the first actor has done before, unobserved
 
 	words map[uint64]*use // what the actors were seen to do to a word
 }
@@ -91,12 +93,28 @@ type actor struct {
 	repair uint64 // the horizon that reorder has put out of sight; 0 for none
 }
 
+// An access that an actor was kept from by the end of its turn. If nothing in
+// the turn that follows conflicts with it, it could as well have been made
+// before: then that turn need not be cut, another schedule is the same.
+type pending struct {
+	off   uint64
+	write bool
+	lock  bool // of an entry, which the death of the other lets go
+	ok    bool
+}
+
+func (p pending) conflicts(off uint64, write bool) bool {
+	return p.ok && p.off == off && (p.write || write)
+}
+
 // A point is where the last turns of a schedule could have gone another way.
 type point struct {
 	ran   int // turns that had been run
 	turn  turn
 	other bool // the actor had ended: another may be next
 	write bool // the access that follows is a change
+	met   bool // the turn has met what its predecessor was kept from
+	lock  bool // which was a lock
 }
 
 type stage struct {
@@ -111,6 +129,9 @@ type stage struct {
 	trace  func(*actor, region.Op, uint64)
 
 	ran    []turn
+	kept   pending // what the turn before was kept from
+	next   pending // what this one is kept from
+	met    bool
 	from   int // turns whose points do not count
 	points []point
 	cuts   map[int]fate // at which contended accesses to end the turn, if not nil
@@ -142,18 +163,20 @@ func (st *stage) touch(a *actor, op region.Op, off uint64) {
 				a.budget, a.then = 0, f
 			}
 		} else if a.steps > 0 && len(st.ran) >= st.from {
-			st.points = append(st.points, point{len(st.ran), turn{a.index, a.steps, goOn}, false, write})
+			st.points = append(st.points, point{len(st.ran), turn{a.index, a.steps, goOn}, false, write, st.met, st.kept.lock})
 		}
 	}
 	for a.budget == 0 {
 		a.unhide()
 		a.state = a.then
+		st.next = pending{off, write, op == region.OpCall, a.then == goOn}
 		st.yield <- struct{}{}
 		<-a.wake
 		if a.state == die {
 			panic(death{})
 		}
 	}
+	st.met = st.met || st.kept.conflicts(off, write)
 	a.budget--
 	a.steps++
 	if a.total++; a.total > bound {
@@ -272,6 +295,11 @@ func (sc *scene) open(t testing.TB, base *alloc.Heap) *stage {
 		require.NoError(t, a.store.Set(fmt.Appendf(nil, "actor%d", i), nil))
 		st.begin(a, ops)
 	}
+	if sc.warm != nil {
+		for _, o := range sc.warm() {
+			o.do(st.actors[0])
+		}
+	}
 	st.ready = true
 	return st
 }
@@ -283,6 +311,8 @@ func (st *stage) run(u turn) bool {
 		return false
 	}
 	a.budget, a.then, a.steps = u.steps, u.then, 0
+	st.kept, st.next = st.next, pending{}
+	st.met = !st.kept.ok
 	a.wake <- struct{}{}
 	<-st.yield
 	u.steps = a.steps
@@ -387,6 +417,11 @@ func (st *stage) explain(c, end contents) error {
 	for i, a := range st.actors {
 		c[fmt.Sprintf("actor%d", i)] = ""
 		lines[i] = a.past
+	}
+	if st.scene.warm != nil {
+		for _, o := range st.scene.warm() {
+			o.model(c, "")
+		}
 	}
 	failed := map[string]bool{}
 	at := make([]int, len(lines)) // operations of each actor that are explained
