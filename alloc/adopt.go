@@ -320,12 +320,14 @@ func (s *Slot) recover() error {
 }
 
 // owns reports whether a page is in a state that makes it this slot's.
-func (s *Slot) owns(p uint64, state int) bool {
-	if s.a.checkPages(s.base, "", p, 1) != nil {
+func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, state) }
+
+func (a *Arena) ownedBy(slot int, p uint64, state int) bool {
+	if a.checkPages(p, "", p, 1) != nil {
 		return false
 	}
-	st := s.a.page(p)
-	return st.state() == state && st.owner() == s.idx
+	st := a.page(p)
+	return st.state() == state && st.owner() == slot
 }
 
 // unlinkRetired takes the block at the queue's head, and the last one of the

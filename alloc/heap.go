@@ -99,9 +99,7 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	b := &heapBacking{heap: h}
 	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b}
 	if hook != nil {
-		a.mem.SetHook(hook)
-		a.ro.SetHook(hook)
-		a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit) })
+		a.SetHook(hook)
 		b.hook = hook
 	}
 	attached := false
@@ -118,6 +116,14 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	}
 	attached = true
 	return a, b.die, nil
+}
+
+// SetHook makes every later access of the handle to shared memory call hook
+// first, which needs the build tag shmhook.
+func (a *Arena) SetHook(hook func(region.Op, uint64)) {
+	a.mem.SetHook(hook)
+	a.ro.SetHook(hook)
+	a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit) })
 }
 
 type heapBacking struct {

@@ -263,6 +263,9 @@ func (u *audit) slot(i int) error {
 	}
 	committed := false
 	tail := w(slotQueueTail)
+	if tail == 0 {
+		tail = w(slotQueueHead) // the queue is just being made
+	}
 	if node := w(slotIntent); node != 0 && node%8 == 0 && node < u.end-rootSize {
 		if current := a.ro.Load(offRoot)&offMask == node; current || a.ro.Load(node+rootSuperseded) != 0 {
 			committed, tail = true, w(slotIntentTail)
@@ -316,16 +319,18 @@ func (u *audit) slot(i int) error {
 		}
 		pos = a.ro.Word(p + chunkNext)
 	}
+	// A set-aside page that is not the slot's any more was just given up.
+	look := w(slotLook)
+	if look != 0 && a.ownedBy(i, look, pageChunk) {
+		if err := u.chunk(look); err != nil {
+			return err
+		}
+	}
 	for j := range asideCount {
-		if p := w(slotAside + uint64(j)*8); p != 0 && p != w(slotLook) {
+		if p := w(slotAside + uint64(j)*8); p != 0 && p != look && a.ownedBy(i, p, pageChunk) {
 			if err := u.chunk(p); err != nil {
 				return err
 			}
-		}
-	}
-	if p := w(slotLook); p != 0 {
-		if err := u.chunk(p); err != nil {
-			return err
 		}
 	}
 	for c := range numClasses {

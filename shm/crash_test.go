@@ -98,15 +98,23 @@ func (c contents) without(key string) contents {
 }
 
 func read(t testing.TB, s *Store) contents {
+	c, err := readAll(s)
+	require.NoError(t, err)
+	return c
+}
+
+func readAll(s *Store) (contents, error) {
 	c := contents{}
-	require.NoError(t, s.View(func(sn *Snapshot) error {
+	err := s.View(func(sn *Snapshot) error {
 		for k, v := range sn.All() {
 			c[string(k)] = string(v)
 		}
-		require.Equal(t, len(c), sn.Len())
+		if len(c) != sn.Len() {
+			return fmt.Errorf("%d entries were found and %d are counted", len(c), sn.Len())
+		}
 		return nil
-	}))
-	return c
+	})
+	return c, err
 }
 
 // A story is a sequence of operations upon a prepared store.
@@ -356,12 +364,18 @@ func (st *story) verify(t testing.TB, h *alloc.Heap, before contents, done int, 
 }
 
 func TestCrashPoints(t *testing.T) {
+	t.Parallel()
 	var points, pairs atomic.Int64
 	t.Cleanup(func() { t.Logf("%d deaths, %d deaths of adopters", points.Load(), pairs.Load()) })
 	for i := range stories {
 		st := &stories[i]
 		t.Run(st.name, func(t *testing.T) {
 			t.Parallel()
+			defer func() {
+				if t.Failed() && !quit.Swap(true) {
+					t.Logf("found after %d deaths", points.Load()+pairs.Load())
+				}
+			}()
 			base, before := st.base(t)
 			whole := &mortal{heap: base.Clone(), dieAt: -1}
 			st.run(t, whole, before)
@@ -373,6 +387,9 @@ func TestCrashPoints(t *testing.T) {
 				stride = 1 + whole.changes/200
 			}
 			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
+				if quit.Load() {
+					return
+				}
 				m := &mortal{heap: base.Clone(), dieAt: at}
 				done, died := st.run(t, m, before)
 				require.True(t, died, "change %d of %d", at, whole.changes)

@@ -1,0 +1,323 @@
+//go:build !shmhook && !race
+
+package shm
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The proof that the tests can fail. Each breach leaves out or turns round one
+// rule of the protocol in a copy of one source file, which replaces the file in
+// a build of the tests (go test -overlay), so that the code itself has no
+// switches. A breach that no test catches fails this one.
+
+var flagBreaches = flag.String("breaches", "", "which breaches to try: a pattern, or all; a few that are quick by default")
+
+// A breach is a fault seeded in one file.
+type breach struct {
+	rule string
+	what string
+	file string // in the module
+	old  string // stands in it once
+	new  string
+	// tests is what should catch it: a pattern of tests in pkg, run with the
+	// hook unless plain. By default the crash points and the schedules.
+	tests string
+	pkg   string
+	plain bool
+	quick bool // tried by default
+}
+
+const (
+	fileAdopt   = "alloc/adopt.go"
+	fileArena   = "alloc/arena.go"
+	fileCommit  = "alloc/commit.go"
+	filePage    = "alloc/page.go"
+	filePin     = "alloc/pin.go"
+	fileReclaim = "alloc/reclaim.go"
+	fileSlot    = "alloc/slot.go"
+)
+
+var breaches = []breach{
+	// Pins.
+	{rule: "P1", what: "the horizon is raised after the scan", file: fileReclaim,
+		old: "	a.mem.Max(offHorizon, h)\n	a.takeScan(&s.view)\n", new: "	a.takeScan(&s.view)\n	a.mem.Max(offHorizon, h)\n"},
+	{rule: "P1", what: "the horizon is never raised before freeing, only at the end", file: fileReclaim,
+		old: "	a.mem.Max(offHorizon, h)\n	a.takeScan(&s.view)\n", new: "	defer a.mem.Max(offHorizon, h)\n	a.takeScan(&s.view)\n"},
+	{rule: "P1", what: "a pin is not checked against the horizon", file: filePin, quick: true,
+		old: "if a.ro.Load(offHorizon) <= version || h > maxVersion {", new: "if true {"},
+	{rule: "P1", what: "a pin is checked before it is published", file: filePin,
+		old: "		a.shared.Store(off+pinVersion, version)\n		if a.ro.Load(offHorizon) <= version || h > maxVersion {",
+		new: "		ok := a.ro.Load(offHorizon) <= version || h > maxVersion\n		a.shared.Store(off+pinVersion, version)\n		if ok {"},
+	{rule: "P2", what: "the scan of the pass before is used", file: fileReclaim,
+		old: "	a.mem.Max(offHorizon, h)\n	a.takeScan(&s.view)\n", new: "	a.mem.Max(offHorizon, h)\n	defer a.takeScan(&s.view)\n"},
+	{rule: "P2", what: "pins are not looked at", file: filePin,
+		old: "	if lo < len(s.pins) && s.pins[lo] < retired {", new: "	if false {"},
+	{rule: "P2", what: "a pin at the very birth of a block is missed", file: filePin,
+		old: "s.pins[mid] < birth {", new: "s.pins[mid] <= birth {"},
+	{rule: "P4", what: "the pins of the dead are kept", file: fileAdopt,
+		old: "	a.releaseDeadPins(i)\n	if g", new: "	if g"},
+
+	// Commit.
+	{rule: "C1", what: "the queue's tail moves before the compare-and-swap", file: fileCommit, quick: true,
+		old: "	won := a.mem.CAS(", new: "	s.setTail(tail)\n	won := a.mem.CAS("},
+	{rule: "C1", what: "the old root is marked after the compare-and-swap", file: fileCommit, quick: true,
+		old: "	s.m.Store(old.Off+rootSuperseded, 1) // 5\n\n	won := a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n",
+		new: "	won := a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n	s.m.Store(old.Off+rootSuperseded, 1) // 5\n"},
+	{rule: "C1", what: "the intent is kept after a lost compare-and-swap", file: fileCommit, quick: true,
+		old: "		s.m.Store(s.base+slotIntent, 0)\n		return false, nil\n", new: "		return false, nil\n"},
+	{rule: "C1", what: "the new root is named before the tail to be", file: fileCommit,
+		old: "	s.m.SetWord(s.base+slotIntentTail, tail) // 4\n	s.m.Store(s.base+slotIntent, node)\n",
+		new: "	s.m.Store(s.base+slotIntent, node)\n	s.m.SetWord(s.base+slotIntentTail, tail) // 4\n"},
+	{rule: "C1", what: "the log is emptied before the queue's tail moves, without an intent", file: fileCommit,
+		old: "	s.setTail(tail) // 7\n	s.dropLog()\n	s.m.Store(s.base+slotIntent, 0)\n", new: "	s.m.Store(s.base+slotIntent, 0)\n	s.dropLog()\n	s.setTail(tail) // 7\n"},
+	{rule: "C1", what: "no intent", file: fileCommit,
+		old: "	s.m.Store(s.base+slotIntent, node)\n", new: ""},
+	{rule: "C2", what: "the mark is read before the root word", file: fileAdopt,
+		old: "		current := a.ro.Load(offRoot)&offMask == node\n		committed = current || a.ro.Load(node+rootSuperseded) != 0\n",
+		new: "		committed = a.ro.Load(node+rootSuperseded) != 0\n		committed = committed || a.ro.Load(offRoot)&offMask == node\n"},
+	{rule: "C2", what: "only the root word is looked at", file: fileAdopt,
+		old: " || a.ro.Load(node+rootSuperseded) != 0\n	}\n	if err := s.checkLists", new: "\n	}\n	if err := s.checkLists"},
+	{rule: "C2", what: "committed: the intent is dropped first", file: fileAdopt,
+		old: "	if committed {\n		tail :=", new: "	s.m.Store(s.base+slotIntent, 0)\n	if committed {\n		tail :="},
+	{rule: "C2", what: "not committed: the log goes first, then the intent", file: fileAdopt,
+		old: "	if node != 0 {\n		s.m.Store(s.base+slotIntent, 0)\n	}\n", new: "	if node != 0 {\n		s.rollback(0)\n		s.m.Store(s.base+slotIntent, 0)\n	}\n"},
+	{rule: "C2", what: "the log of what was not committed is forgotten", file: fileAdopt,
+		old: "	s.rollback(0)\n	if err := s.flush()", new: "	s.dropLog()\n	if err := s.flush()"},
+	{rule: "C2", what: "the adopter of a commit does not move the tail", file: fileAdopt,
+		old: "		s.setTail(tail)\n		s.recoverRecord()\n", new: "		s.recoverRecord()\n"},
+	{rule: "C2", what: "a committed log is believed to be the slot's", file: fileAdopt,
+		old: "	if err := s.checkLists(committed); err != nil {", new: "	if err := s.checkLists(false); err != nil {"},
+	{rule: "C2", what: "reclaimers do not spare the roots that intents name", file: filePin,
+		old: "			if r == off {", new: "			if false {"},
+	{rule: "C3", what: "a lost commit keeps a block too many in its log", file: fileCommit,
+		old: "	s.rollback(keep)\n", new: "	s.rollback(keep + 1)\n"},
+	{rule: "C5", what: "Modify decides once, whatever came in between", file: "shm/write.go",
+		old: "		value, c, err := decide(old, status == hamt.Present)\n", new: "		if w.kept == nil {\n			v, k, e := decide(old, status == hamt.Present)\n			w.kept = &kept{v, k, e}\n		}\n		value, c, err := w.kept.v, w.kept.c, w.kept.err\n"},
+	{rule: "C6", what: "births are not stamped", file: fileCommit,
+		old: "			s.m.SetWord(entry&offMask, version)\n", new: "			s.m.SetWord(entry&offMask, s.m.Word(entry&offMask))\n"},
+	{rule: "C6", what: "a kept leaf is not marked again", file: fileCommit,
+		old: "		s.m.Store(entry&offMask, s.mark|i)\n", new: ""},
+	{rule: "C6", what: "published nodes are changed in place", file: fileSlot,
+		old: "func (s *Slot) Mine(off uint64) bool { return s.m.Word(off)&^offMask == s.mark }", new: "func (s *Slot) Mine(off uint64) bool { w := s.m.Word(off); return w&^offMask == s.mark || w == s.root.Version }"},
+
+	// Blocks.
+	{rule: "B1", what: "a refill leaves no record", file: fileSlot,
+		old: "				s.m.Store(s.base+slotRefillAt, at)\n", new: ""},
+	{rule: "B1", what: "the refill's mask is written after the word's offset", file: fileSlot,
+		old: "				s.m.SetWord(s.base+slotRefillMask, mask)\n				s.m.Store(s.base+slotRefillAt, at)\n", new: "				s.m.Store(s.base+slotRefillAt, at)\n				s.m.SetWord(s.base+slotRefillMask, mask)\n"},
+	{rule: "B1", what: "bits are set by storing the word", file: fileSlot,
+		old: "				s.m.Or(at, mask)\n", new: "				s.m.Store(at, s.a.ro.Load(at)|mask)\n"},
+	{rule: "B1", what: "bits are set before the record", file: fileSlot,
+		old: "				s.m.SetWord(s.base+slotRefillMask, mask)\n", new: "				s.m.Or(at, mask)\n				s.m.SetWord(s.base+slotRefillMask, mask)\n"},
+	{rule: "B1", what: "the adopter does not finish a refill", file: fileAdopt,
+		old: "			s.finishRefill(p, c, i, mask)\n", new: ""},
+	{rule: "B2", what: "a block is given back without a stamp", file: fileSlot,
+		old: "	s.m.Store(off, returnOf(s.idx))\n", new: ""},
+	{rule: "B2", what: "a block is given back without a note", file: fileSlot,
+		old: "	s.m.SetWord(s.base+slotReturn, off|uint64(c)<<48)\n", new: ""},
+	{rule: "B2", what: "the adopter does not look at the stamp", file: fileSlot,
+		old: "	if set && a.ro.Load(off) == returnOf(s.idx) {", new: "	if set {"},
+	{rule: "B2", what: "the adopter clears no bit", file: fileSlot,
+		old: "	if set && a.ro.Load(off) == returnOf(s.idx) {", new: "	if false {"},
+	{rule: "B2", what: "the adopter does not look at what the slab's owner is refilling", file: fileSlot,
+		old: "a.ro.Word(o+slotRefillMask)&mask != 0 {", new: "false {"},
+	{rule: "B2", what: "a block leaves its magazine before it is given back", file: fileSlot,
+		old: "	s.m.Store(off, returnOf(s.idx))\n	s.m.SetWord(s.base+slotReturnNext, next)\n", new: "	unlink()\n	s.m.Store(off, returnOf(s.idx))\n	s.m.SetWord(s.base+slotReturnNext, next)\n"},
+	{rule: "B2", what: "a block is taken from its magazine before it is logged", file: fileSlot,
+		old: "	s.pushLog(b | uint64(c)<<48)\n	s.setMag(c, next)\n", new: "	s.setMag(c, next)\n	s.pushLog(b | uint64(c)<<48)\n"},
+	{rule: "B3", what: "what is set aside is stamped as given back", file: fileReclaim,
+		old: "	s.m.SetWord(e, block)\n	s.m.SetWord(e+8, retired)\n	s.m.SetWord(p+chunkCount, n+1)\n",
+		new: "	s.m.Store(block&offMask, returnOf(s.idx))\n	s.m.SetWord(e, block)\n	s.m.SetWord(e+8, retired)\n	s.m.SetWord(p+chunkCount, n+1)\n"},
+	{rule: "B3", what: "a reclaimed block leaves the queue before it is anywhere else", file: fileReclaim,
+		old: "		s.pushMag(c, off)\n		unlink()\n	default:", new: "		unlink()\n		s.pushMag(c, off)\n	default:"},
+	{rule: "B3", what: "a block is set aside after it left the queue", file: fileReclaim,
+		old: "	s.m.SetWord(p+chunkCount, n+1)\n	unlink()\n", new: "	unlink()\n	s.m.SetWord(p+chunkCount, n+1)\n"},
+	{rule: "B4", what: "a shared slab is taken without a compare-and-swap", file: fileSlot,
+		old: "	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))\n", new: "	ok := true\n	s.a.mem.Store(desc(p)+descState, uint64(makeState(state, st.class(), s.idx, st.gen()+1)))\n"},
+	{rule: "B4", what: "a slab that is given up stays linked when its slot dies", file: fileAdopt,
+		old: "		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {", new: "		if false {"},
+	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", file: fileReclaim,
+		old: "	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {\n		return false\n	}\n", new: "	if owner&ownerIdle == 0 {\n		return false\n	}\n	a.mem.Store(word, a.owner)\n"},
+	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", file: fileSlot,
+		old: "	if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {\n		p.mu.Lock()", new: "	if a.mem.Store(offOwners+uint64(s.idx)*8, a.owner); false {\n		p.mu.Lock()"},
+	{rule: "B5", what: "pages are claimed before they are written down", file: filePage,
+		old: "		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {\n			break\n		}\n		if st.state() == pageHole {\n			holes++",
+		new: "		s.endRecord()\n		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {\n			break\n		}\n		s.record(recClaim, p, n, gen, gen)\n		if st.state() == pageHole {\n			holes++"},
+	{rule: "B5", what: "pages are claimed without a compare-and-swap", file: filePage,
+		old: "		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {\n			break\n		}\n		if st.state() == pageHole {\n			holes++",
+		new: "		if !st.free() || st.gen() >= gen {\n			break\n		}\n		a.mem.Store(desc(q)+descState, uint64(makeState(pageClaimed, 0, s.idx, gen)))\n		if st.state() == pageHole {\n			holes++"},
+	{rule: "B5", what: "pages are unlinked before their free is written down", file: filePage,
+		old: "	s.record(recFree, first, k, gen, head.gen())\n	unlink()\n", new: "	unlink()\n	s.record(recFree, first, k, gen, head.gen())\n"},
+	{rule: "B5", what: "a free that is done again does not look at generations", file: filePage,
+		old: "		if st.free() || st.state() == pageReserve || st.gen() != want {\n			continue\n		}\n		a.mem.Store(desc(p)+descInfo, 0)", new: "		if st.free() || st.state() == pageReserve {\n			continue\n		}\n		a.mem.Store(desc(p)+descInfo, 0)"},
+	{rule: "B5", what: "the adopter drops what a record says", file: fileAdopt,
+		old: "	s.recoverRecord()\n\n	// A set-aside page", new: "	s.endRecord()\n\n	// A set-aside page"},
+	{rule: "B6", what: "a delete may not take the reserve", file: "shm/write.go", tests: "Full|Space|Refus", plain: true,
+		old: "	w.AllowReserve(true)\n	existed, err = w.delete(", new: "	existed, err = w.delete("},
+	{rule: "B6", what: "nothing is freed before ErrFull", file: filePage, tests: "Full|Space|Refus|Model", plain: true,
+		old: "		if tries == 3 || !s.relieve() {", new: "		if true {"},
+
+	// Readers.
+	{rule: "R1", what: "the end is read before the root", file: fileArena,
+		old: "	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}\n",
+		new: "	g = Glance{end: a.ro.Load(offEnd), horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot)}\n"},
+	{rule: "R2", what: "the horizon is read after the root", file: fileArena,
+		old: "	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}\n",
+		new: "	g = Glance{word: a.ro.Load(offRoot), horizon: a.ro.Load(offHorizon), end: a.ro.Load(offEnd)}\n"},
+	{rule: "R2", what: "an optimistic result is always believed", file: fileArena, quick: true,
+		old: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff\n", new: "	return h != 0\n"},
+	{rule: "R2", what: "an optimistic result is believed one version too long", file: fileArena,
+		old: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff\n", new: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff+1\n"},
+	{rule: "R2", what: "what a failed try has appended stays", file: "shm/get.go", tests: "Schedules",
+		old: "		if held {\n			switch status {", new: "		if !held {\n			dst = got\n		} else {\n			switch status {"},
+	{rule: "R3", what: "no fence before the horizon is read again", file: fileArena,
+		old: "	a.ro.LoadFence()\n", new: ""},
+
+	// The dead.
+	{rule: "D1", what: "locks are tested through the opening that holds one's own", file: fileAdopt,
+		old: "		if i == a.entry || !a.taken(i) {\n			continue\n		}\n		if l == nil {\n			var err error\n			if l, err = a.b.locks(); err != nil {\n				return dead, err\n			}\n		}\n",
+		new: "		if !a.taken(i) {\n			continue\n		}\n		l := a.lock\n"},
+	{rule: "D1", what: "nobody asks whether the other is dead", file: fileAdopt,
+		old: "		if !ok {\n			continue\n		}\n		was, err", new: "		_ = ok\n		was, err"},
+	{rule: "D2", what: "a dead entry is taken with its slots as they are", file: fileAdopt,
+		old: "		if _, err := a.adoptEntry(i); err != nil {\n			return false, err\n		}\n", new: "		_ = i\n"},
+	{rule: "D2", what: "an adopted slot is not released", file: fileAdopt,
+		old: "		a.mem.Store(word, 0)\n	}\n	if failed", new: "	}\n	if failed"},
+	{rule: "D2", what: "an adopted slot is released before it is in order", file: fileAdopt,
+		old: "		dead = true\n		page, err := a.slotPage(j)\n", new: "		dead = true\n		a.mem.Store(word, 0)\n		page, err := a.slotPage(j)\n"},
+
+	// The trie.
+	{rule: "I3", what: "a delete does not contract", file: "hamt/tx.go", tests: ".", pkg: "./hamt", plain: true, quick: true,
+		old: "		case kindLeaf, kindCollision:\n			d := depth - 1", new: "		case kindLeaf + 99:\n			d := depth - 1"},
+	{rule: "L2", what: "a difference is judged by births", file: "hamt/diff.go", tests: ".", pkg: "./hamt", plain: true,
+		old: "	if a == b || d.stopped {", new: "	if a.Off() == b.Off() || a.kind() == kindLeaf && b.kind() == kindLeaf && d.r.mem.Word(a.Off()) == d.r.mem.Word(b.Off()) || d.stopped {"},
+}
+
+// extra is what a breach needs beside its own text.
+var extra = map[string][2]string{
+	"shm/write.go": {"	live int64\n}\n", "	live int64\n	kept *kept\n}\n\ntype kept struct {\n	v   []byte\n	c   change\n	err error\n}\n"},
+}
+
+func TestBreaches(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds the tests again for each breach")
+	}
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	wanted := func(b *breach) bool { return b.quick }
+	if *flagBreaches != "" {
+		pattern := *flagBreaches
+		if pattern == "all" {
+			pattern = ""
+		}
+		re, err := regexp.Compile(pattern)
+		require.NoError(t, err)
+		wanted = func(b *breach) bool { return re.MatchString(b.rule + " " + b.what) }
+	}
+	var mu sync.Mutex
+	var table []string
+	t.Cleanup(func() {
+		for _, row := range table {
+			t.Log(row)
+		}
+		t.Logf("%d breaches of the %d were tried", len(table), len(breaches))
+	})
+	for i := range breaches {
+		b := &breaches[i]
+		source, err := os.ReadFile(filepath.Join(root, b.file))
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(source), b.old), "%s: %s: what the breach replaces in %s", b.rule, b.what, b.file)
+		if !wanted(b) {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s %s", b.rule, b.what), func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			by, after := b.try(t, root, string(source))
+			if by == "" {
+				t.Errorf("nothing caught it in %.0f s", time.Since(began).Seconds())
+				by = "NOTHING"
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			table = append(table, fmt.Sprintf("%-3s %-70s %s %s, %.1f s", b.rule, b.what, by, after, time.Since(began).Seconds()))
+		})
+	}
+}
+
+var (
+	failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (Test[^/ ]+/\S+)`)
+	failedAny  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	afterMany  = regexp.MustCompile(`found after (\d+ \w+)`)
+)
+
+// try runs the tests upon the breach, and returns which test caught it and
+// after how much.
+func (b *breach) try(t *testing.T, root, source string) (by, after string) {
+	mutant := strings.Replace(source, b.old, b.new, 1)
+	if x, ok := extra[b.file]; ok && strings.Contains(b.new, "w.kept") {
+		require.Equal(t, 1, strings.Count(mutant, x[0]))
+		mutant = strings.Replace(mutant, x[0], x[1], 1)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mutant.go")
+	require.NoError(t, os.WriteFile(file, []byte(mutant), 0o600))
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, b.file): file}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
+
+	pkg, tests := b.pkg, b.tests
+	if pkg == "" {
+		pkg = "./shm"
+	}
+	if tests == "" {
+		tests = "^(TestCrashPoints|TestSchedules)$"
+	}
+	args := []string{"test", "-vet=off", "-count=1", "-failfast", "-timeout=300s", "-overlay=" + filepath.Join(dir, "overlay.json"), "-run", tests}
+	if !b.plain {
+		args = append(args, "-tags=shmhook")
+	}
+	args = append(args, pkg)
+	if !b.plain {
+		args = append(args, "-schedules=600")
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	raw, err := cmd.CombinedOutput()
+	out := string(raw)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]") {
+		t.Fatalf("the breach does not build:\n%s", out)
+	}
+	if err == nil {
+		return "", ""
+	}
+	if m := afterMany.FindStringSubmatch(out); m != nil {
+		after = "after " + m[1]
+	}
+	for _, re := range []*regexp.Regexp{failedTest, failedAny} {
+		if m := re.FindStringSubmatch(out); m != nil {
+			return m[1], after
+		}
+	}
+	return "a crash of the tests", after
+}

@@ -1,0 +1,246 @@
+//go:build shmhook
+
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+)
+
+func actSet(key, value string) op {
+	return op{"set " + key + "=" + value[:min(len(value), 10)],
+		func(a *actor) string {
+			err := a.store.Set([]byte(key), []byte(value))
+			if errors.Is(err, ErrFull) {
+				return "full"
+			}
+			return fmt.Sprint(err)
+		},
+		func(c contents, got string) string {
+			if got == "full" {
+				return got
+			}
+			c[key] = value
+			return "<nil>"
+		}}
+}
+
+func actGet(key string) op {
+	return op{"get " + key,
+		func(a *actor) string {
+			v, err := a.store.Get([]byte(key))
+			if err == ErrNotFound {
+				return "absent"
+			}
+			return fmt.Sprintf("%s %v", v, err)
+		},
+		func(c contents, _ string) string {
+			if v, ok := c[key]; ok {
+				return v + " <nil>"
+			}
+			return "absent"
+		}}
+}
+
+func actDelete(key string) op {
+	return op{"delete " + key,
+		func(a *actor) string { existed, err := a.store.Delete([]byte(key)); return fmt.Sprint(existed, err) },
+		func(c contents, _ string) string { _, ok := c[key]; delete(c, key); return fmt.Sprint(ok, " <nil>") }}
+}
+
+func actAppend(key string) op {
+	return op{"append to " + key,
+		func(a *actor) string {
+			return fmt.Sprint(a.store.Modify([]byte(key), func(old []byte, _ bool) ([]byte, bool) {
+				return append(append([]byte{}, old...), '+'), true
+			}))
+		},
+		func(c contents, _ string) string { c[key] += "+"; return "<nil>" }}
+}
+
+// actMove moves what one key has to another, in a transaction.
+func actMove(from, to string) op {
+	return op{"move " + from + " to " + to,
+		func(a *actor) string {
+			return fmt.Sprint(a.store.Update(func(tx *Tx) error {
+				v, err := tx.Get([]byte(from))
+				if err != nil {
+					return nil
+				}
+				if _, err := tx.Delete([]byte(from)); err != nil {
+					return err
+				}
+				return tx.Set([]byte(to), v)
+			}))
+		},
+		func(c contents, _ string) string {
+			if v, ok := c[from]; ok {
+				delete(c, from)
+				c[to] = v
+			}
+			return "<nil>"
+		}}
+}
+
+// actView reads all of a snapshot, twice.
+func actView() op {
+	return op{"view",
+		func(a *actor) (text string) {
+			err := a.store.View(func(sn *Snapshot) error {
+				a, b := contents{}, contents{}
+				for k, v := range sn.All() {
+					a[string(k)] = string(v)
+				}
+				for k, v := range sn.All() {
+					b[string(k)] = string(v)
+				}
+				if !maps.Equal(a, b) {
+					return fmt.Errorf("a snapshot changed from %v to %v", a, b)
+				}
+				text = fmt.Sprint(a)
+				return nil
+			})
+			return text + fmt.Sprint(err)
+		},
+		func(c contents, _ string) string { return fmt.Sprint(c) + "<nil>" }}
+}
+
+// actPeek reads one key of a snapshot.
+func actPeek(key string) op {
+	o := actGet(key)
+	o.name = "peek at " + key
+	o.do = func(a *actor) string {
+		sn, err := a.store.Snapshot()
+		if err != nil {
+			return err.Error()
+		}
+		defer func() { _ = sn.Close() }()
+		v, err := sn.Get([]byte(key))
+		if err == ErrNotFound {
+			return "absent"
+		}
+		return fmt.Sprintf("%s %v", v, err)
+	}
+	return o
+}
+
+// churn overwrites one key until reclaim has come round.
+func churn(n int, then ...op) (all []op) {
+	for i := range n {
+		all = append(all, actSet("churn", fmt.Sprintf("value %d", i)))
+	}
+	return append(all, then...)
+}
+
+// actAdopt adopts whoever is dead by now.
+func actAdopt() op {
+	return op{"adopt",
+		func(a *actor) string { _, err := a.store.Adopt(); return fmt.Sprint(err) },
+		func(contents, string) string { return "<nil>" }}
+}
+
+func actClose() op {
+	return op{"close",
+		func(a *actor) string { return fmt.Sprint(a.store.Close()) },
+		func(contents, string) string { return "<nil>" }}
+}
+
+// actOpen opens a second handle, as a process that comes later does, writes
+// with it, and closes it.
+func actOpen(key, value string) op {
+	return op{"open, set " + key + "=" + value,
+		func(a *actor) string {
+			s := a.attach(a.st.t)
+			return fmt.Sprint(s.Set([]byte(key), []byte(value)), s.Close())
+		},
+		func(c contents, _ string) string { c[key] = value; return "<nil> <nil>" }}
+}
+
+// usual prepares a store whose queue holds much, so that the next commits
+// reclaim at the usual pace.
+func usual(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(20, 30)(t, h, s)
+	for i := range 100 {
+		require.NoError(t, s.Set([]byte("churn"), fmt.Appendf(nil, "%d", i)))
+	}
+}
+
+// atItsEnd prepares a store in which the first set that follows growth puts the
+// root node beyond the end that was.
+func atItsEnd(t testing.TB, h *alloc.Heap, s *Store) {
+	require.NoError(t, s.Close())
+	for i := range 500 {
+		trial := h.Clone()
+		a, _ := attachPlain(t, trial)
+		b, _ := attachPlain(t, trial)
+		require.NoError(t, a.Set([]byte("actor0"), nil))
+		require.NoError(t, b.Set([]byte("actor1"), nil))
+		for grown = range 100 {
+			end := a.a.FileBytes()
+			require.NoError(t, a.Set(fmt.Appendf(nil, "grow%d", grown), make([]byte, 3000)))
+			if g, _ := a.a.Glance(); g.Root() >= end {
+				return
+			}
+		}
+		other, _ := attachPlain(t, h)
+		require.NoError(t, other.Set(fmt.Appendf(nil, "key%d", i), make([]byte, 3000*(i%2))))
+		require.NoError(t, other.Close())
+	}
+	t.Fatal("no commit puts the root node beyond the end")
+}
+
+// grown is how many sets it takes until then.
+var grown int
+
+func growth() (all []op) {
+	for i := range grown {
+		all = append(all, actSet(fmt.Sprintf("grow%d", i), string(make([]byte, 3000))))
+	}
+	return all
+}
+
+// full prepares a store whose memory is nearly used up.
+func full(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(12, 3000)(t, h, s)
+	h.SetLimit(h.BackedBytes() + 24<<10)
+}
+
+func equalHash([]byte) uint64 { return 42 }
+
+var scenes = []scene{
+	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
+	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
+	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},
+	{name: "two writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
+	{name: "three writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a")}, {actAppend("a")}, {actSet("a", "x")}}},
+	{name: "two writers of two keys", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},
+	{name: "insert and delete", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actDelete("key001")}, {actDelete("a"), actSet("key001", "z")}}},
+	{name: "collisions", hash: equalHash, prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actDelete("key001")}, {actSet("key001", "z"), actGet("a")}}},
+	{name: "writer and reader", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key001", "2")}, {actGet("key001"), actGet("absent")}}},
+	{name: "writer and reader, loads out of order", weak: true, prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key002", "2")}, {actGet("key001")}}},
+	{name: "growth and reader", lazy: true, prepare: atItsEnd, warm: growth, actors: [][]op{
+		{actSet("more", string(make([]byte, 3000))), actSet("actor1", "x")}, {actGet("actor0"), actGet("grow1")}}},
+	{name: "writer and viewer", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key001", "2"), actSet("key002", "3")}, {actView()}}},
+	{name: "mover and viewers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView()}, {actView()}}},
+	{name: "two movers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},
+	{name: "two writers and a viewer", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1")}, {actSet("key001", "2")}, {actView()}}},
+	{name: "writer and adopter", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actSet("a", "2")}, {actAdopt(), actSet("b", "1"), actAdopt()}}},
+	{name: "writer and two adopters", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actDelete("key001")}, {actAdopt()}, {actAdopt(), actSet("a", "3")}}},
+	{name: "two writers and an adopter", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt(), actAdopt()}}},
+	{name: "viewer and adopter", prepare: filled(3, 8), actors: [][]op{{actView()}, {actSet("key001", "1"), actAdopt(), actSet("key001", "2")}}},
+	{name: "closer", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actClose()}, {actSet("a", "2"), actView()}}},
+	{name: "opener", prepare: filled(3, 8), actors: [][]op{{actOpen("a", "1")}, {actSet("a", "2"), actAdopt()}}},
+	{name: "large values", size: 4 << 20, prepare: filled(3, 8), actors: [][]op{
+		{actSet("large", strings.Repeat("L", 40_000)), actDelete("large")}, {actSet("large", strings.Repeat("M", 70_000)), actGet("large")}}},
+	{name: "full", prepare: full, actors: [][]op{
+		{actSet("a", strings.Repeat("A", 9000)), actDelete("key001")}, {actSet("b", strings.Repeat("B", 9000)), actSet("key002", "x")}}},
+	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
+	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
+}
