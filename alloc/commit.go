@@ -15,17 +15,18 @@ func (s *Slot) Begin() (Root, error) {
 
 // Abort frees what the transaction has allocated, but for the first keep
 // blocks of its log, and forgets what it has retired. The blocks that are kept
-// are marked as the transaction's own again.
+// can be published by another attempt, but not be changed: they may carry a
+// birth already.
 func (s *Slot) Abort(keep uint64) {
 	s.rollback(keep)
 	s.retired = s.retired[:0]
 	s.delta = 0
 	for i := range keep {
-		entry := s.m.Word(s.logEntry(i))
-		if s.checkLogged(s.logEntry(i), entry) != nil {
+		at := s.logEntry(i)
+		entry := s.m.Word(at)
+		if s.checkLogged(at, entry) != nil {
 			continue // Commit says so
 		}
-		s.m.Store(entry&offMask, s.mark|i)
 		if c := int(entry >> 48); c == classRun {
 			s.delta += int64(s.a.runPages(entry&offMask)) << pageShift
 		} else {

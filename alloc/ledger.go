@@ -116,6 +116,7 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 			u.problem(offDir+uint64(i)*8, err.Error())
 		}
 	}
+	u.pins()
 	if err := u.sharedChunks(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -260,6 +261,12 @@ func (u *audit) slot(i int) error {
 	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
 	if owner := a.ro.Load(offOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
 		u.inUse(base)
+	} else {
+		for c := range numClasses {
+			if p := w(slotSlabs + uint64(c)*8); p != 0 && !(a.ownedBy(i, p, pageSlabOwned) && a.page(p).class() == c) {
+				u.problem(p, fmt.Sprintf("slot %d has the slab at offset %d, which is not its own", i, p))
+			}
+		}
 	}
 	committed := false
 	tail := w(slotQueueTail)
@@ -349,6 +356,21 @@ func (u *audit) slot(i int) error {
 		}
 	}
 	return nil
+}
+
+// pins finds snapshots that nobody holds, and that would hold their space for
+// ever.
+func (u *audit) pins() {
+	a := u.a
+	if !a.CanPin() {
+		return
+	}
+	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
+		v, owner := a.shared.Load(snapPin(i)+pinVersion), a.shared.Load(snapPin(i)+pinOwner)
+		if e := ownerEntry(owner); v != 0 && (e < 0 || e >= maxEntries || makeOwner(e, a.shared.Load(entryAt(e)+entryState)>>8) != owner || !a.taken(e)) {
+			u.problem(offSlotPins+uint64(i), fmt.Sprintf("pin %d holds version %d for nobody", i, v))
+		}
+	}
 }
 
 // inUse notes what the slot with its page at base may just be moving: the ends

@@ -35,7 +35,6 @@ func (a *Arena) WakeAll() {
 // A gate asks other writers to hold back for a moment, so that a large batch
 // is not overtaken for ever by small commits. Nobody depends on it: the wait
 // is bounded, and a gate that was waited for once is not waited for again.
-
 //
 // Its word is entry+1 | milliseconds that are asked for<<16 | version<<32.
 

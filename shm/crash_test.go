@@ -403,7 +403,7 @@ func TestCrashPoints(t *testing.T) {
 				adopter.adopt(t)
 				every := 1
 				if !*crashAll {
-					every = 1 + adopter.changes
+					every += whole.changes / stride * adopter.changes / 1500
 				}
 				for j := rng.IntN(every); j < adopter.changes; j += every {
 					b := &mortal{heap: after.Clone(), dieAt: j}

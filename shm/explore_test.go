@@ -204,6 +204,7 @@ func (x *search) explore() (report string, failing []turn, err error) {
 		living, others := sample{most: most}, sample{most: most / 2}
 		if x.sc.deep {
 			living.most *= 10
+			others.most *= 10
 		}
 		for _, turns := range level {
 			st := x.sc.play(x.t, x.base, turns)

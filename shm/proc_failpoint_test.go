@@ -39,14 +39,14 @@ func init() {
 	// A failer works until one of its accesses in the named function, and then
 	// kills or stops itself.
 	children["failpoint"] = func() {
-		name, sig := "."+setting("POINT"), syscall.Signal(settingInt("SIGNAL"))
+		name, sig := setting("POINT"), syscall.Signal(settingInt("SIGNAL"))
 		b, err := openBoard(setting("BOARD"))
 		must(err)
 		var left atomic.Int64
 		left.Store(settingInt("AT"))
 		s := mustOpen(setting("PATH"), nil)
 		s.a.SetHook(func(region.Op, uint64) {
-			if name == "." || !calledBy(name) || left.Add(-1) != 0 {
+			if !calledBy(name) || left.Add(-1) != 0 {
 				return
 			}
 			b.set(0, 1)
@@ -60,13 +60,13 @@ func init() {
 	}
 }
 
-// calledBy reports whether a function is being called.
+// calledBy reports whether a hook runs inside a function of package alloc.
 func calledBy(name string) bool {
 	var pcs [24]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs[:])])
 	for {
 		f, more := frames.Next()
-		if strings.HasSuffix(f.Function, name) && strings.Contains(f.Function, "/alloc.") {
+		if strings.HasSuffix(f.Function, "."+name) && strings.Contains(f.Function, "/alloc.") {
 			return true
 		}
 		if !more {

@@ -214,6 +214,25 @@ func full(t testing.TB, h *alloc.Heap, s *Store) {
 
 func equalHash([]byte) uint64 { return 42 }
 
+// The words that some scenes are about, by where they are: package alloc has
+// them in its table of bytes.
+
+func owners(off uint64) bool { return off >= 0x2000 && off < 0x3000 }
+
+// intents is the root word, the intents, and the marks of root nodes.
+func intents(off uint64) bool { return off == 0x1000 || off < alloc.SlotsBit && off%64 == 8 }
+
+// bitmaps is the first word of every slab's bitmap, and the records of refills
+// and returns.
+func bitmaps(off uint64) bool {
+	switch in := off % 4096; {
+	case off >= 0x10000 && off < 0x11000:
+		return off%64 == 8
+	default:
+		return off < alloc.SlotsBit && (in == 0x50 || in == 0x58 || in == 0x68)
+	}
+}
+
 var scenes = []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
 	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
@@ -241,6 +260,16 @@ var scenes = []scene{
 		{actSet("large", strings.Repeat("L", 40_000)), actDelete("large")}, {actSet("large", strings.Repeat("M", 70_000)), actGet("large")}}},
 	{name: "full", prepare: full, actors: [][]op{
 		{actSet("a", strings.Repeat("A", 9000)), actDelete("key001")}, {actSet("b", strings.Repeat("B", 9000)), actSet("key002", "x")}}},
+	{name: "taker and owner of an idle slot", prepare: full, focus: owners, actors: [][]op{
+		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", "1"), actSet("c", "2")}}},
+	{name: "two takers of an idle slot", prepare: full, focus: owners, actors: [][]op{
+		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 60_000))}, {actSet("c", "2"), actSet("c", "3")}}},
+	{name: "giver, owner and adopter", deep: true, prepare: filled(3, 8), focus: bitmaps, actors: [][]op{
+		{actDelete("key001")}, {actSet("b", "1"), actSet("b", "2")}, {actAdopt(), actSet("c", "1")}}},
+	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
+		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
+	{name: "a large value replaced", deep: true, size: 4 << 20, prepare: filled(1, 8), focus: intents, actors: [][]op{
+		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
 }

@@ -52,13 +52,14 @@ type op struct {
 type scene struct {
 	name    string
 	size    uint64 // 0: 1 MiB
-	deep    bool   // a small one, of which ten times as many schedules are tried
+	deep    bool   // of which ten times as many schedules are tried
 	lazy    bool   // reclaim at its usual pace, not after every commit
 	weak    bool   // loads are ordered as loosely as arm64 may, see stage.reorder
 	hash    func([]byte) uint64
 	prepare func(t testing.TB, h *alloc.Heap, s *Store)
 	actors  [][]op
-	warm    func() []op // what the first actor has done before, unobserved
+	focus   func(off uint64) bool // if not nil, the words at which actors are interrupted
+	warm    func() []op           // what the first actor has done before, unobserved
 
 	words map[uint64]*use // what the actors were seen to do to a word
 }
@@ -126,7 +127,6 @@ type stage struct {
 	clock  int           // stands still while the actors attach
 	ready  bool
 	failed any
-	trace  func(*actor, region.Op, uint64)
 
 	ran    []turn
 	kept   pending // what the turn before was kept from
@@ -151,10 +151,10 @@ func (st *stage) touch(a *actor, op region.Op, off uint64) {
 		return
 	}
 	st.clock++
-	if st.trace != nil {
-		st.trace(a, op, off)
-	}
 	contended := st.scene.note(a, op, off)
+	if st.scene.focus != nil {
+		contended = contended && st.scene.focus(off)
+	}
 	write := changes(op)
 	if contended {
 		st.seen++
