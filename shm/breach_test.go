@@ -74,7 +74,7 @@ var breaches = []breach{
 	// Commit.
 	{rule: "C1", what: "the queue's tail moves before the compare-and-swap", file: fileCommit, quick: true,
 		old: "		won = a.mem.CAS(", new: "		s.setTail(tail)\n		won = a.mem.CAS("},
-	{rule: "C1", what: "the old root is marked after the compare-and-swap", file: fileCommit, quick: true,
+	{rule: "C1", what: "the old root is marked after the compare-and-swap", tests: "TestSchedules/judge", file: fileCommit, quick: true,
 		old: "		s.m.Store(old.Off+rootSuperseded, 1)                                // 5\n		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n",
 		new: "		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n		s.m.Store(old.Off+rootSuperseded, 1) // 5\n"},
 	{rule: "C1", what: "the intent is kept after a lost compare-and-swap", file: fileCommit, quick: true,
@@ -83,7 +83,7 @@ var breaches = []breach{
 		old: "	s.setTail(tail) // 7\n	s.dropLog()\n	s.m.Store(s.base+slotIntent, 0)\n", new: "	s.m.Store(s.base+slotIntent, 0)\n	s.dropLog()\n	s.setTail(tail) // 7\n"},
 	{rule: "C1", what: "no intent", file: fileCommit,
 		old: "	s.m.Store(s.base+slotIntent, node)\n", new: ""},
-	{rule: "C2", what: "the mark is read before the root word", file: fileAdopt,
+	{rule: "C2", what: "the mark is read before the root word", tests: "TestSchedules/judge", file: fileAdopt,
 		old: "		current := a.ro.Load(offRoot)&offMask == node\n		committed = current || a.ro.Load(node+rootSuperseded) != 0\n",
 		new: "		committed = a.ro.Load(node+rootSuperseded) != 0\n		committed = committed || a.ro.Load(offRoot)&offMask == node\n"},
 	{rule: "C2", what: "only the root word is looked at", file: fileAdopt,
@@ -96,13 +96,13 @@ var breaches = []breach{
 		old: "	s.rollback(0)\n	if err := s.flush()", new: "	s.dropLog()\n	if err := s.flush()"},
 	{rule: "C2", what: "the adopter of a commit does not move the tail", file: fileAdopt,
 		old: "		s.setTail(tail)\n		s.recoverRecord()\n", new: "		s.recoverRecord()\n"},
-	{rule: "C2", what: "a committed log is believed to be the slot's", file: fileAdopt,
+	{rule: "C2", what: "a committed log is believed to be the slot's", tests: "TestSchedules/replaced", file: fileAdopt,
 		old: "	if err := s.checkLists(committed); err != nil {", new: "	if err := s.checkLists(false); err != nil {"},
 	{rule: "C2", what: "reclaimers do not spare the roots that intents name", file: filePin,
 		old: "			if r == off {", new: "			if false {"},
 	{rule: "C3", what: "a lost commit keeps a block too many in its log", file: fileCommit,
 		old: "	s.rollback(keep)\n", new: "	s.rollback(keep + 1)\n"},
-	{rule: "C5", what: "Modify decides once, whatever came in between", file: "shm/write.go",
+	{rule: "C5", what: "Modify decides once, whatever came in between", tests: "TestSchedules/writers_of_one_key", file: "shm/write.go",
 		old: "		value, c, err := decide(old, status == hamt.Present)\n", new: "		if w.kept == nil {\n			v, k, e := decide(old, status == hamt.Present)\n			w.kept = &kept{v, k, e}\n		}\n		value, c, err := w.kept.v, w.kept.c, w.kept.err\n"},
 	{rule: "C6", what: "births are not stamped", file: fileCommit,
 		old: "		s.m.SetWord(entry&offMask, version)\n", new: ""},
@@ -128,8 +128,6 @@ var breaches = []breach{
 		old: "	if set && a.ro.Load(off) == returnOf(s.idx) {", new: "	if set {"},
 	{rule: "B2", what: "the adopter clears no bit", file: fileSlot,
 		old: "	if set && a.ro.Load(off) == returnOf(s.idx) {", new: "	if false {"},
-	{rule: "B2", what: "the adopter does not look at what the slab's owner is refilling", file: fileSlot,
-		old: "a.ro.Word(o+slotRefillMask)&mask != 0 {", new: "false {"},
 	{rule: "B2", what: "a block leaves its magazine before it is given back", file: fileSlot,
 		old: "	s.m.Store(off, returnOf(s.idx))\n	s.m.SetWord(s.base+slotReturnNext, next)\n", new: "	unlink()\n	s.m.Store(off, returnOf(s.idx))\n	s.m.SetWord(s.base+slotReturnNext, next)\n"},
 	{rule: "B2", what: "a block is taken from its magazine before it is logged", file: fileSlot,
@@ -143,11 +141,11 @@ var breaches = []breach{
 		old: "	s.m.SetWord(p+chunkCount, n+1)\n	unlink()\n", new: "	unlink()\n	s.m.SetWord(p+chunkCount, n+1)\n"},
 	{rule: "B4", what: "a shared slab is taken without a compare-and-swap", file: fileSlot,
 		old: "	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))\n", new: "	ok := true\n	s.a.mem.Store(desc(p)+descState, uint64(makeState(state, st.class(), s.idx, st.gen()+1)))\n"},
-	{rule: "B4", what: "a slab that is given up stays linked when its slot dies", file: fileAdopt,
+	{rule: "B4", what: "a slab that is given up stays linked when its slot dies", tests: "TestSchedules/given_up", file: fileAdopt,
 		old: "		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {", new: "		if false {"},
-	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", file: fileReclaim,
+	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", tests: "TestSchedules/idle_slot", file: fileReclaim,
 		old: "	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {\n		return false\n	}\n", new: "	if owner&ownerIdle == 0 {\n		return false\n	}\n	a.mem.Store(word, a.owner)\n"},
-	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", file: fileSlot,
+	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", tests: "TestSchedules/idle_slot", file: fileSlot,
 		old: "	if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {\n		p.mu.Lock()", new: "	if a.mem.Store(offOwners+uint64(s.idx)*8, a.owner); false {\n		p.mu.Lock()"},
 	{rule: "B5", what: "pages are claimed before they are written down", file: filePage,
 		old: "		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {\n			break\n		}\n		if st.state() == pageHole {\n			holes++",
@@ -167,23 +165,23 @@ var breaches = []breach{
 		old: "		if tries == 3 || !s.relieve() {", new: "		if true {"},
 
 	// Readers.
-	{rule: "R1", what: "the end is read before the root", file: fileArena,
+	{rule: "R1", what: "the end is read before the root", tests: "TestSchedules/growth", file: fileArena,
 		old: "	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}\n",
 		new: "	g = Glance{end: a.ro.Load(offEnd), horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot)}\n"},
-	{rule: "R2", what: "the horizon is read after the root", file: fileArena,
+	{rule: "R2", what: "the horizon is read after the root", tests: "TestSchedules/reader", file: fileArena,
 		old: "	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}\n",
 		new: "	g = Glance{word: a.ro.Load(offRoot), horizon: a.ro.Load(offHorizon), end: a.ro.Load(offEnd)}\n"},
-	{rule: "R2", what: "an optimistic result is always believed", file: fileArena, quick: true,
+	{rule: "R2", what: "an optimistic result is always believed", tests: "TestSchedules/reader", file: fileArena, quick: true,
 		old: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff\n", new: "	return h != 0\n"},
-	{rule: "R2", what: "an optimistic result is believed one version too long", file: fileArena,
+	{rule: "R2", what: "an optimistic result is believed one version too long", tests: "TestSchedules/reader", file: fileArena,
 		old: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff\n", new: "	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff+1\n"},
-	{rule: "R2", what: "what a failed try has appended stays", file: "shm/get.go", tests: "Schedules",
+	{rule: "R2", what: "what a failed try has appended stays", file: "shm/get.go", tests: "TestSchedules/reader",
 		old: "		if held {\n			switch status {", new: "		if !held {\n			dst = got\n		} else {\n			switch status {"},
-	{rule: "R3", what: "no fence before the horizon is read again", file: fileArena,
+	{rule: "R3", what: "no fence before the horizon is read again", tests: "TestSchedules/out_of_order", file: fileArena,
 		old: "	a.ro.LoadFence()\n", new: ""},
 
 	// The dead.
-	{rule: "D1", what: "locks are tested through the opening that holds one's own", file: fileAdopt,
+	{rule: "D1", what: "locks are tested through the opening that holds one's own", tests: "TestSchedules/(opener|adopter)", file: fileAdopt,
 		old: "		if i == a.entry || !a.taken(i) {\n			continue\n		}\n		if l == nil {\n			var err error\n			if l, err = a.b.locks(); err != nil {\n				return dead, err\n			}\n		}\n",
 		new: "		if !a.taken(i) {\n			continue\n		}\n		l := a.lock\n"},
 	{rule: "D1", what: "nobody asks whether the other is dead", file: fileAdopt,
@@ -252,7 +250,6 @@ func TestBreaches(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
 			by, after := b.try(t, root, string(source))
-			t.Log(by, after)
 			if by == "" {
 				t.Errorf("nothing caught it in %.0f s", time.Since(began).Seconds())
 				by = "NOTHING"

@@ -30,7 +30,7 @@ import (
 // one actor of a schedule at most.
 
 var (
-	flagSchedules   = flag.Int("schedules", 400, "most schedules of a scene to try for each number of preemptions")
+	flagSchedules   = flag.Int("schedules", 120, "most schedules of a scene to try for each number of preemptions")
 	flagPreemptions = flag.Int("preemptions", 3, "most preemptions of the schedules that are enumerated")
 	flagTurns       = flag.String("turns", "", "the schedule to run, as a failure prints it")
 	flagSeed        = flag.Uint64("seed", 1, "seed of the random choices")

@@ -10,11 +10,11 @@ import (
 )
 
 // TestHooked runs the tests that need the hook at every access to shared
-// memory (crash points, schedules), in a build that has it. Flags for them:
-// go test -tags shmhook ./shm -run 'CrashPoints|Schedules' -crash-all …
+// memory, in a build that has it. Flags for them:
+// go test -tags shmhook ./shm -run 'CrashPoints|Schedules|Failpoints' -schedules …
 func TestHooked(t *testing.T) {
 	t.Parallel()
-	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules)$", "."}
+	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules|TestFailpoints)$", "."}
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
@@ -23,7 +23,7 @@ func TestHooked(t *testing.T) {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-60):], "\n"))
 	}
 	for _, l := range lines {
-		if strings.Contains(l, " deaths") || strings.Contains(l, " schedules, ") {
+		if strings.Contains(l, " deaths") || strings.Contains(l, " schedules, ") || strings.Contains(l, " killed and ") || strings.Contains(l, "most accesses") {
 			t.Log(strings.TrimSpace(l))
 		}
 	}

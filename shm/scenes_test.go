@@ -217,20 +217,47 @@ func equalHash([]byte) uint64 { return 42 }
 // The words that some scenes are about, by where they are: package alloc has
 // them in its table of bytes.
 
-func owners(off uint64) bool { return off >= 0x2000 && off < 0x3000 }
+func owners(_ int, off uint64) bool { return off >= 0x2000 && off < 0x3000 }
 
-// intents is the root word, the intents, and the marks of root nodes.
-func intents(off uint64) bool { return off == 0x1000 || off < alloc.SlotsBit && off%64 == 8 }
+// places prepares entries, and tells what follows where their leaves and the
+// root nodes are.
+func places(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(3, 8)(t, h, s)
+	sn, err := s.Snapshot()
+	require.NoError(t, err)
+	key := []byte("key001")
+	l, _ := sn.r.Find(sn.trie, s.hashOf(key), key)
+	leafPage, rootPage = l.Off&^4095, sn.pin.Off&^4095
+	require.NoError(t, sn.Close())
+}
 
-// bitmaps is the first word of every slab's bitmap, and the records of refills
-// and returns.
-func bitmaps(off uint64) bool {
+var leafPage, rootPage uint64
+
+// intents is the root word, the marks of root nodes, and the intents, tails and
+// logs of slots.
+func intents(_ int, off uint64) bool {
 	switch in := off % 4096; {
-	case off >= 0x10000 && off < 0x11000:
+	case off-in == rootPage:
 		return off%64 == 8
+	case off < 0x11000 || off >= alloc.SlotsBit:
+		return off == 0x1000
 	default:
-		return off < alloc.SlotsBit && (in == 0x50 || in == 0x58 || in == 0x68)
+		return in == 0x08 || in == 0x20 || in == 0x28
 	}
+}
+
+// returning is the first actor's record of a return, and the leaves that the
+// second one brings into use.
+func returning(actor int, off uint64) bool {
+	if actor == 0 {
+		return off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x68
+	}
+	return actor == 1 && off&^4095 == leafPage && off%32 == 0
+}
+
+// slabLinks is which slabs slots have.
+func slabLinks(_ int, off uint64) bool {
+	return off >= 0x11000 && off < alloc.SlotsBit && off%4096 >= 0x100 && off%4096 < 0x380
 }
 
 var scenes = []scene{
@@ -264,12 +291,14 @@ var scenes = []scene{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", "1"), actSet("c", "2")}}},
 	{name: "two takers of an idle slot", prepare: full, focus: owners, actors: [][]op{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 60_000))}, {actSet("c", "2"), actSet("c", "3")}}},
-	{name: "giver, owner and adopter", deep: true, prepare: filled(3, 8), focus: bitmaps, actors: [][]op{
-		{actDelete("key001")}, {actSet("b", "1"), actSet("b", "2")}, {actAdopt(), actSet("c", "1")}}},
-	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
+	{name: "giver, owner and adopter", deep: true, prepare: places, focus: returning, actors: [][]op{
+		{actDelete("key001")}, {actSet("key009", "12345678")}, {actAdopt()}}},
+	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
+		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
+	{name: "two writers and a judge", deep: true, prepare: places, focus: intents, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
-	{name: "a large value replaced", deep: true, size: 4 << 20, prepare: filled(1, 8), focus: intents, actors: [][]op{
-		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}}},
+	{name: "a large value replaced", size: 4 << 20, prepare: places, focus: intents, actors: [][]op{
+		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
 }
