@@ -81,15 +81,20 @@
 //	P2  A look at pins and intents judges only what was retired before it.
 //	P3  Pins of slots and snapshots are looked at before anything durable.
 //	P4  Dead pins are looked for when pins hold much, at doubling amounts.
-//	C1  Commit: build; queue beyond the tail; births; intent's tail, intent's
-//	    root; mark the old root superseded; CAS; tail, log, intent.
+//	C1  Commit: build; queue beyond the tail; births; intent (its tail is read
+//	    only once it is committed, so the order of its two words is no matter);
+//	    if the root is still the old one, mark that superseded; CAS; tail, log,
+//	    intent.
 //	C2  Judge an intent by the root word first, then by the mark. Committed:
-//	    tail, log, intent. Not: intent first, then the log's blocks.
+//	    tail, log, intent. Not: intent first, then the log's blocks. What a
+//	    committed log names may be anybody's by now: it is not looked at.
 //	C3  While an intent is set, the log names what it publishes and the queue's
 //	    new pages, and nothing else.
 //	C5  What was read is worth nothing after a lost CAS; only the leaf of a blind
 //	    Set is kept.
-//	C6  A block is changed in place if it carries the slot's mark, and only then.
+//	C6  A block is changed in place if it carries the slot's mark and is in its
+//	    log, and only then. The leaf that a lost commit keeps is published later,
+//	    not changed, so it keeps the birth that it has been given.
 //	C7  A queue's link is believed only once the tail is beyond it.
 //	B1  Refill by one Or of bits that the slot has noted.
 //	B2  Give back: stamp, note, clear; see redoReturn.
