@@ -57,7 +57,8 @@ func (a *Arena) attach() error {
 	if a.super.maxSize != a.ro.Size() {
 		return region.Corrupt(24, "maximum size", a.super.maxSize, fmt.Sprint(a.ro.Size()))
 	}
-	if _, err := a.Limit(); err != nil {
+	// Whatever stands there, even what is known before anything is known.
+	if _, err := a.checkEnd(a.ro.Load(offEnd)); err != nil {
 		return err
 	}
 	if h := a.ro.Load(offHorizon); h == 0 || h > maxVersion {
