@@ -98,6 +98,8 @@ var breaches = []breach{
 		old: "		s.setTail(tail)\n		s.recoverRecord()\n", new: "		s.recoverRecord()\n"},
 	{rule: "C2", what: "a committed log is believed to be the slot's", tests: "TestSchedules/replaced", file: fileAdopt,
 		old: "	if err := s.checkLists(committed); err != nil {", new: "	if err := s.checkLists(false); err != nil {"},
+	{rule: "C2", what: "reclaimers do not spare the roots that intents name", file: filePin, tests: "TestSchedules/comes_back",
+		old: "			if r == off {", new: "			if r == off && false {"},
 	{rule: "C3", what: "a lost commit keeps a block too many in its log", file: fileCommit,
 		old: "	s.rollback(keep)\n", new: "	s.rollback(keep + 1)\n"},
 	{rule: "C5", what: "Modify decides once, whatever came in between", tests: "TestSchedules/writers_of_one_key", file: "shm/write.go",

@@ -246,6 +246,13 @@ func intents(_ int, off uint64) bool {
 	}
 }
 
+// judging is the first actor's commit up to where its tail is set, and the second
+// one's use of the root word.
+func judging(actor int, off uint64) bool {
+	tail := off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x20
+	return actor < 2 && off == 0x1000 || actor == 0 && tail
+}
+
 // returning is the first actor's record of a return, and the leaves that the
 // second one brings into use.
 func returning(actor int, off uint64) bool {
@@ -297,6 +304,8 @@ var scenes = []scene{
 		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
 	{name: "two writers and a judge", deep: true, prepare: places, focus: intents, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
+	{name: "a judge and a root that comes back", deep: true, prepare: places, focus: judging, actors: [][]op{
+		{actSet("a", "1")}, {actSet("b", "2"), actSet("b", "3"), actSet("b", "4")}, {actAdopt()}}},
 	{name: "a large value replaced", size: 4 << 20, prepare: places, focus: intents, actors: [][]op{
 		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
