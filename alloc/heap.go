@@ -118,6 +118,13 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	return a, b.die, nil
 }
 
+// AttachReadOnly opens a handle that has write permission on nothing.
+func (h *Heap) AttachReadOnly(hook func(region.Op, uint64)) (*Arena, error) {
+	a := &Arena{ro: region.FromWords(h.data), b: &heapBacking{heap: h}}
+	a.ro.SetHook(hook)
+	return a, a.attach()
+}
+
 // SetHook makes every later access of the handle to shared memory call hook
 // first, which needs the build tag shmhook.
 func (a *Arena) SetHook(hook func(region.Op, uint64)) {

@@ -60,6 +60,10 @@ func (sc *scene) start(t testing.TB) *search {
 	require.NoError(t, s.Close())
 	reader, _ := attachPlain(t, h.Clone())
 	before := read(t, reader)
+	sn, err := reader.Snapshot()
+	require.NoError(t, err)
+	l, _ := sn.r.Find(sn.trie, reader.hashOf([]byte("key001")), []byte("key001"))
+	sc.rootPage, sc.leafPage = sn.pin.Off&^4095, l.Off&^4095
 	if !sc.lazy {
 		h.SetEager()
 	}

@@ -14,7 +14,7 @@ import (
 // go test -tags shmhook ./shm -run 'CrashPoints|Schedules|Failpoints' -schedules …
 func TestHooked(t *testing.T) {
 	t.Parallel()
-	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules|TestFailpoints)$", "."}
+	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules|TestFailpoints|TestOvertakenReader|TestCostOfHeldBlocks)$", "."}
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
@@ -23,7 +23,7 @@ func TestHooked(t *testing.T) {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-60):], "\n"))
 	}
 	for _, l := range lines {
-		if strings.Contains(l, " deaths") || strings.Contains(l, " schedules, ") || strings.Contains(l, " killed and ") || strings.Contains(l, "most accesses") {
+		if strings.Contains(l, " deaths") || strings.Contains(l, " schedules, ") || strings.Contains(l, " killed and ") || strings.Contains(l, "accesses of ") {
 			t.Log(strings.TrimSpace(l))
 		}
 	}

@@ -39,6 +39,7 @@ type image struct {
 const (
 	imgRoot      = 0x1000
 	imgEnd       = 0x1008
+	imgHorizon   = 0x1040
 	imgDir       = 0x3000
 	imgOwners    = 0x2000
 	imgIntent    = 8 * 1 // in a slot's page

@@ -217,6 +217,22 @@ func TestRefuseDamagedSuperblock(t *testing.T) {
 	}
 }
 
+func TestRefuseDamagedHotWords(t *testing.T) {
+	for name, c := range map[string]struct {
+		off    int64
+		values []uint64
+	}{
+		"end of the used file": {imgEnd, []uint64{0, 4096, 1<<20 + 1, 1 << 60, ^uint64(0)}},
+		"horizon":              {imgHorizon, []uint64{0, 1 << 48, ^uint64(0)}},
+	} {
+		for _, v := range c.values {
+			path := newStoreFiles(t)
+			patch(t, filepath.Join(path, "data"), c.off, binary.LittleEndian.AppendUint64(nil, v))
+			refused(t, path, []error{ErrCorrupt}, name, "found", "expected")
+		}
+	}
+}
+
 func TestRefuseSlots(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		path := newStoreFiles(t)

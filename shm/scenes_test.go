@@ -206,6 +206,17 @@ func growth() (all []op) {
 	return all
 }
 
+// atItsQueuesEnd prepares a store in which the first slot's page of retired blocks
+// is nearly full.
+func atItsQueuesEnd(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(3, 8)(t, h, s)
+	m := h.Mem()
+	const entries = 4096/16 - 2
+	for i := 0; m.Load(m.Load(0x3000)+0x20)%4096 < entries-5; i++ {
+		require.NoError(t, s.Set([]byte("churn"), fmt.Append(nil, i)))
+	}
+}
+
 // full prepares a store whose memory is nearly used up.
 func full(t testing.TB, h *alloc.Heap, s *Store) {
 	filled(12, 3000)(t, h, s)
@@ -217,27 +228,13 @@ func equalHash([]byte) uint64 { return 42 }
 // The words that some scenes are about, by where they are: package alloc has
 // them in its table of bytes.
 
-func owners(_ int, off uint64) bool { return off >= 0x2000 && off < 0x3000 }
-
-// places prepares entries, and tells what follows where their leaves and the
-// root nodes are.
-func places(t testing.TB, h *alloc.Heap, s *Store) {
-	filled(3, 8)(t, h, s)
-	sn, err := s.Snapshot()
-	require.NoError(t, err)
-	key := []byte("key001")
-	l, _ := sn.r.Find(sn.trie, s.hashOf(key), key)
-	leafPage, rootPage = l.Off&^4095, sn.pin.Off&^4095
-	require.NoError(t, sn.Close())
-}
-
-var leafPage, rootPage uint64
+func owners(_ *scene, _ int, off uint64) bool { return off >= 0x2000 && off < 0x3000 }
 
 // intents is the root word, the marks of root nodes, and the intents, tails and
 // logs of slots.
-func intents(_ int, off uint64) bool {
+func intents(sc *scene, _ int, off uint64) bool {
 	switch in := off % 4096; {
-	case off-in == rootPage:
+	case off-in == sc.rootPage:
 		return off%64 == 8
 	case off < 0x11000 || off >= alloc.SlotsBit:
 		return off == 0x1000
@@ -248,22 +245,22 @@ func intents(_ int, off uint64) bool {
 
 // judging is the first actor's commit up to where its tail is set, and the second
 // one's use of the root word.
-func judging(actor int, off uint64) bool {
+func judging(_ *scene, actor int, off uint64) bool {
 	tail := off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x20
 	return actor < 2 && off == 0x1000 || actor == 0 && tail
 }
 
 // returning is the first actor's record of a return, and the leaves that the
 // second one brings into use.
-func returning(actor int, off uint64) bool {
+func returning(sc *scene, actor int, off uint64) bool {
 	if actor == 0 {
 		return off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x68
 	}
-	return actor == 1 && off&^4095 == leafPage && off%32 == 0
+	return actor == 1 && off&^4095 == sc.leafPage && off%32 == 0
 }
 
 // slabLinks is which slabs slots have.
-func slabLinks(_ int, off uint64) bool {
+func slabLinks(_ *scene, _ int, off uint64) bool {
 	return off >= 0x11000 && off < alloc.SlotsBit && off%4096 >= 0x100 && off%4096 < 0x380
 }
 
@@ -298,15 +295,17 @@ var scenes = []scene{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", "1"), actSet("c", "2")}}},
 	{name: "two takers of an idle slot", prepare: full, focus: owners, actors: [][]op{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 60_000))}, {actSet("c", "2"), actSet("c", "3")}}},
-	{name: "giver, owner and adopter", deep: true, prepare: places, focus: returning, actors: [][]op{
+	{name: "giver, owner and adopter", deep: true, prepare: filled(3, 8), focus: returning, actors: [][]op{
 		{actDelete("key001")}, {actSet("key009", "12345678")}, {actAdopt()}}},
+	{name: "two writers at the end of a queue's page", prepare: atItsQueuesEnd, focus: intents, actors: [][]op{
+		{actSet("a", "1"), actSet("a", "2")}, {actSet("b", "1"), actSet("b", "2")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
 		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
-	{name: "two writers and a judge", deep: true, prepare: places, focus: intents, actors: [][]op{
+	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
-	{name: "a judge and a root that comes back", deep: true, prepare: places, focus: judging, actors: [][]op{
+	{name: "a judge and a root that comes back", deep: true, prepare: filled(3, 8), focus: judging, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2"), actSet("b", "3"), actSet("b", "4")}, {actAdopt()}}},
-	{name: "a large value replaced", size: 4 << 20, prepare: places, focus: intents, actors: [][]op{
+	{name: "a large value replaced", size: 4 << 20, prepare: filled(3, 8), focus: intents, actors: [][]op{
 		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},

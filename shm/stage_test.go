@@ -58,8 +58,10 @@ type scene struct {
 	hash    func([]byte) uint64
 	prepare func(t testing.TB, h *alloc.Heap, s *Store)
 	actors  [][]op
-	focus   func(actor int, off uint64) bool // if not nil, where actors are interrupted
-	warm    func() []op                      // what the first actor has done before, unobserved
+	focus   func(sc *scene, actor int, off uint64) bool // if not nil, where actors are interrupted
+	warm    func() []op                                 // what the first actor has done before, unobserved
+
+	rootPage, leafPage uint64 // where the prepared store has its root node and the leaf of key001
 
 	words map[uint64]*use // what the actors were seen to do to a word
 }
@@ -153,7 +155,7 @@ func (st *stage) touch(a *actor, op region.Op, off uint64) {
 	st.clock++
 	contended := st.scene.note(a, op, off)
 	if st.scene.focus != nil {
-		contended = contended && st.scene.focus(a.index, off)
+		contended = contended && st.scene.focus(st.scene, a.index, off)
 	}
 	write := changes(op)
 	if contended {
