@@ -115,9 +115,10 @@ func (a *Arena) Created() int64 { return a.super.created }
 // FileBytes is the present length of data.
 func (a *Arena) FileBytes() uint64 { return a.ro.Load(offEnd) }
 
-// Punched reports whether holes have been punched into data. Reading one makes
-// memory appear behind it, which can fault when there is none left; an
-// optimistic reader, who may be led to one, guards itself then.
+// Punched reports whether there may be holes below the end: punched ones, and
+// gaps that extend left. Reading one makes memory appear behind it, which can
+// fault when there is none left; an optimistic reader, who may be led to one,
+// guards itself then.
 func (a *Arena) Punched() bool { return a.ro.Load(offPunched) != 0 }
 
 // Limit returns how much of data may be touched: the end that was published,

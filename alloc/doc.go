@@ -139,7 +139,7 @@
 //	         the CRC-64/ECMA of the others
 //	0x01000  root: offset of the root node | version<<48
 //	0x01008  end of what may be touched
-//	0x01010  1 once a hole was punched
+//	0x01010  1 once there may be holes below the end
 //	0x01040  horizon
 //	0x01080  hints, a word a segment
 //	0x01200  free pages with memory, about
@@ -149,8 +149,7 @@
 //	0x01300  sequence of new hints
 //	0x02000  owners: a word a slot, entry+1 | generation<<16 | 2^15 when idle
 //	0x03000  directory: a word a slot, the offset of its page (|1: being made)
-//	0x04000  a hole, up to
-//	0x10000  table of the first segment
+//	0x04000  table of the first segment
 //	         others start with theirs, at 1 MiB, 2 MiB, 4 MiB, …
 //
 // A table is a hint word for every 256 pages, rounded up to 64 bytes, then a

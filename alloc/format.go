@@ -6,7 +6,7 @@ import (
 
 // Geometry. All of it is part of the format: see the package comment.
 const (
-	FormatVersion = 1
+	FormatVersion = 2
 
 	pageShift = 12
 	pageSize  = 1 << pageShift
@@ -32,7 +32,7 @@ const (
 	superSize    = 512
 	offRoot      = 0x1000 // offset | version<<48
 	offEnd       = 0x1008 // bytes of the file that may be touched
-	offPunched   = 0x1010 // not 0 once a hole has been punched
+	offPunched   = 0x1010 // not 0 once there may be holes below the end
 	offHorizon   = 0x1040 // newest version whose garbage may have been reused
 	offSegHints  = 0x1080 // a word a segment
 	offFreePages = 0x1200 // backed free pages, about
@@ -42,8 +42,7 @@ const (
 	offHintSeq   = 0x1300 // raised whenever a hint bit is newly set
 	offOwners    = 0x2000 // a word a slot: owner or 0
 	offDir       = 0x3000 // a word a slot: offset of its page or 0
-	headerEnd    = 0x4000 // what is backed of the header
-	offTable     = 0x10000
+	offTable     = 0x4000 // of the first segment; ends the header
 )
 
 // Words of a root node. The payload belongs to the layer above.

@@ -124,7 +124,7 @@ func nameOfData(off uint64) string {
 		return fmt.Sprintf("hints of segment %d", (off-offSegHints)/8)
 	case off >= offOwners && off < offDir:
 		return fmt.Sprintf("owner of slot %d", (off-offOwners)/8)
-	case off >= offDir && off < headerEnd:
+	case off >= offDir && off < offTable:
 		return fmt.Sprintf("page of slot %d", (off-offDir)/8)
 	case off >= segments[0].descs && off < segments[0].first:
 		i := (off - segments[0].descs) / descSize

@@ -181,8 +181,9 @@ func (a *Arena) searchGroup(bit int, from, limit uint64, visit func(uint64, page
 }
 
 // extend raises the end so that k pages in a row are there beyond the present
-// one. Their tables are backed before the end is raised; the pages themselves
-// are holes, backed when they are claimed.
+// one. There is memory behind all of it before the end is raised, for a reader
+// that is overtaken may be led anywhere below; but for a large gap that a long
+// run leaves at the end of a segment, which counts as punched.
 func (a *Arena) extend(k uint64) error {
 	end, err := a.Limit()
 	if err != nil {
@@ -200,30 +201,16 @@ func (a *Arena) extend(k uint64) error {
 		}
 		from = g.stop
 	}
-	step := roundUp(min(max(end/32, 32<<10), 16<<20), pageSize)
-	to := min(max(from+k*pageSize, end+step), a.super.maxSize)
+	least := from + k*pageSize
+	to := min(max(least, end+roundUp(min(max(end/128, 16<<10), maxStep), pageSize)), a.super.maxSize)
 	if g := segmentOf(to - 1); to <= g.first {
 		to = g.start // not within a table
 	}
-	for i := range segments {
-		g := &segments[i]
-		if g.stop <= end || g.start >= to {
-			continue
-		}
-		if g.start >= end {
-			if err := a.b.back(g.hints, roundUp(g.descs-g.hints, pageSize)); err != nil {
-				return err
-			}
-		}
-		lo := max(end, g.start)
-		hi := min(to, g.stop)
-		dlo := (g.descAt + lo>>pageShift*descSize) &^ (pageSize - 1)
-		dhi := roundUp(g.descAt+hi>>pageShift*descSize, pageSize)
-		if err := a.b.back(dlo, dhi-dlo); err != nil {
-			return err
-		}
+	if err = a.backTo(end, from, to); errors.Is(err, ErrFull) && to > least {
+		to = least
+		err = a.backTo(end, from, to)
 	}
-	if err := a.b.back(to-pageSize, pageSize); err != nil {
+	if err != nil {
 		return err
 	}
 	a.mem.Max(offEnd, to)
@@ -236,6 +223,35 @@ func (a *Arena) extend(k uint64) error {
 		}
 	}
 	a.debug("store grew", "from", end, "to", to)
+	return nil
+}
+
+// maxStep is the most that the end is raised by at once, without need: memory
+// that may never be used.
+const maxStep = 1 << 20
+
+// backTo puts memory behind what lies between the end and the end to be, and
+// behind the tables of segments that begin there; from is where it is needed.
+func (a *Arena) backTo(end, from, to uint64) error {
+	for i := range segments {
+		g := &segments[i]
+		if g.stop <= end || g.start >= to {
+			continue
+		}
+		if g.start >= end {
+			if err := a.b.back(g.start, g.first-g.start); err != nil {
+				return err
+			}
+		}
+		lo, hi := max(end, g.first), min(to, g.stop)
+		if hi <= from && hi > lo+maxStep {
+			a.setPunched()
+		} else if hi > lo {
+			if err := a.b.back(lo, hi-lo); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -504,9 +520,7 @@ func (s *Slot) trim() {
 	if int64(a.ro.Load(offFreePages)) <= above {
 		return
 	}
-	if a.ro.Load(offPunched) == 0 {
-		a.mem.Store(offPunched, 1)
-	}
+	a.setPunched()
 	runs := 0
 	for int64(a.ro.Load(offFreePages)) > s.trimTo()*3/4 && runs < 512 {
 		var from, n uint64
@@ -528,6 +542,13 @@ func (s *Slot) trim() {
 		}
 		s.punch(from, n)
 		runs++
+	}
+}
+
+// setPunched tells readers that there may be holes.
+func (a *Arena) setPunched() {
+	if !a.Punched() {
+		a.mem.Store(offPunched, 1)
 	}
 }
 

@@ -104,10 +104,7 @@ func formatSlots(m region.Mem, id storeID) { m.Write(offSlotsSuper, encodeSlotsS
 func format(m region.Mem, b backing, s superblock) error {
 	seg := &segments[0]
 	end := seg.first + reservePages*pageSize + pageSize
-	if err := b.back(0, headerEnd); err != nil {
-		return err
-	}
-	if err := b.back(offTable, end-offTable); err != nil {
+	if err := b.back(0, end); err != nil {
 		return err
 	}
 	m.Write(offSuper, s.encode())

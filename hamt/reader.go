@@ -80,7 +80,7 @@ func (r Reader) Find(root Ref, h uint64, key []byte) (Leaf, Status) {
 		if off > room || depth == maxDepth {
 			break
 		}
-		r.mem.Prefetch(off + headerSize + wordSize*(path&levelMask))
+		r.mem.Prefetch(off, headerSize+wordSize*(path&levelMask))
 		// The bit of the key's index becomes the sign, so one shift gives both
 		// its presence and, by counting, its place.
 		x := r.mem.Word(off+headOff) << (^path & levelMask)
@@ -108,8 +108,8 @@ func (r Reader) Find(root Ref, h uint64, key []byte) (Leaf, Status) {
 // caller is about to read: most keys and values lie in them. off is at most
 // room.
 func (r Reader) prefetchLeaf(off uint64) {
-	r.mem.Prefetch(off + 64)
-	r.mem.Prefetch(off + 128)
+	r.mem.Prefetch(off, 64)
+	r.mem.Prefetch(off, 128)
 }
 
 // match reports whether the leaf at off, which the caller has confined, has

@@ -58,8 +58,8 @@ const (
 	imgSlabs     = 8 * 32
 	imgMags      = 8 * 112
 	imgClasses   = 79
-	imgDescs     = 0x10040 // of the first segment's pages
-	imgCont      = 6       // state of a further page of a slab or run
+	imgDescs     = 0x4040 // of the first segment's pages
+	imgCont      = 6      // state of a further page of a slab or run
 	imgOffset    = 1<<48 - 1
 	imgBranch    = 1  // kind of a reference
 	imgTrie      = 40 // in a root node: the reference to the trie

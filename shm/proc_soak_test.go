@@ -21,6 +21,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // The soak test: processes of several goroutines, some with two handles, work on
@@ -29,7 +30,8 @@ import (
 // each key's history is linearizable. Operations on several keys are one entry
 // in each key's history; that they are whole is seen by invariants: the sum of
 // the accounts is constant, the two halves of a pair agree, a snapshot does not
-// change.
+// change. For a third of the time the file system is full: what is refused then
+// must not have happened.
 //
 // To keep histories short, keys are of an epoch, a fraction of a second; so a
 // stopped process comes back to keys that everybody else has left.
@@ -45,7 +47,7 @@ const (
 
 // A record of a log is one operation on one key.
 const (
-	recState = iota // recNone, recBegun, recDone
+	recState = iota // recNone, recBegun, recDone, recRefused
 	recOp
 	recKey // epoch*soakKeys + key
 	recCall
@@ -63,6 +65,7 @@ const (
 	recNone = iota
 	recBegun
 	recDone
+	recRefused
 )
 
 // The operations, as a history has them.
@@ -108,6 +111,18 @@ func (l *soakLog) done(r int, seen uint64, flag bool) {
 		l.set(r+recFlag, 1)
 	}
 	l.set(r+recState, recDone)
+}
+
+// refused writes that there was no space for the operations.
+func (l *soakLog) refused(err error, recs ...int) bool {
+	if !errors.Is(err, ErrFull) {
+		must(err)
+		return false
+	}
+	for _, r := range recs {
+		l.set(r+recState, recRefused)
+	}
+	return true
 }
 
 // soaker is one goroutine of a child.
@@ -215,13 +230,14 @@ func (w *soaker) loggedStep() {
 	case 4, 5, 6:
 		id := w.newID()
 		r := w.log.begin(opSet, k, id, 0)
-		must(w.s.Set(name, soakValue(id)))
-		w.log.done(r, 0, false)
+		if !w.log.refused(w.s.Set(name, soakValue(id)), r) {
+			w.log.done(r, 0, false)
+		}
 	case 7:
 		r := w.log.begin(opDelete, k, 0, 0)
-		existed, err := w.s.Delete(name)
-		must(err)
-		w.log.done(r, 0, existed)
+		if existed, err := w.s.Delete(name); !w.log.refused(err, r) {
+			w.log.done(r, 0, existed)
+		}
 	case 8:
 		id := w.newID()
 		if w.rnd.IntN(5) == 0 {
@@ -229,7 +245,10 @@ func (w *soaker) loggedStep() {
 		}
 		r := w.log.begin(opSwap, k, id, 0)
 		old, existed, err := w.s.Swap(name, valueOrNil(id))
-		if !existed && err == nil {
+		if w.log.refused(err, r) {
+			return
+		}
+		if !existed {
 			err = ErrNotFound
 		}
 		seen := w.id(old, err)
@@ -241,7 +260,9 @@ func (w *soaker) loggedStep() {
 		}
 		r := w.log.begin(opCAS, k, id, old)
 		swapped, err := w.s.CompareAndSwap(name, valueOrNil(old), valueOrNil(id))
-		must(err)
+		if w.log.refused(err, r) {
+			return
+		}
 		w.log.done(r, 0, swapped)
 		if swapped {
 			w.last[k] = id
@@ -285,14 +306,16 @@ func (w *soaker) modify(k int, name []byte) {
 	id := w.newID()
 	r := w.log.begin(opSwap, k, id, 0)
 	var seen uint64
-	must(w.s.Modify(name, func(old []byte, exists bool) ([]byte, bool) {
+	err := w.s.Modify(name, func(old []byte, exists bool) ([]byte, bool) {
 		seen = 0
 		if exists {
 			seen = w.id(old, nil)
 		}
 		return soakValue(id), true
-	}))
-	w.log.done(r, seen, false)
+	})
+	if !w.log.refused(err, r) {
+		w.log.done(r, seen, false)
+	}
 }
 
 // update swaps several keys of an epoch in one transaction.
@@ -308,7 +331,7 @@ func (w *soaker) update(k int) {
 		recs = append(recs, w.log.begin(opSwap, key, ids[i], 0))
 	}
 	seen := make([]uint64, len(keys))
-	must(w.s.Update(func(tx *Tx) error {
+	err := w.s.Update(func(tx *Tx) error {
 		for i, key := range keys {
 			seen[i] = w.id(tx.Get(w.name(key)))
 			if err := tx.Set(w.name(key), soakValue(ids[i])); err != nil {
@@ -316,7 +339,10 @@ func (w *soaker) update(k int) {
 			}
 		}
 		return nil
-	}))
+	})
+	if w.log.refused(err, recs...) {
+		return
+	}
 	for i, r := range recs {
 		w.log.done(r, seen[i], false)
 	}
@@ -347,7 +373,7 @@ func (w *soaker) transfer() {
 	n := 2 + w.rnd.IntN(3)
 	order := w.rnd.Perm(soakAccounts)[:n]
 	sum := w.rnd.Int64N(100)
-	must(w.s.Update(func(tx *Tx) error {
+	w.log.refused(w.s.Update(func(tx *Tx) error {
 		for i, a := range order {
 			v, err := tx.Get(account(a))
 			if err != nil {
@@ -370,7 +396,7 @@ func (w *soaker) transfer() {
 
 func (w *soaker) writePair() {
 	i, id := w.rnd.IntN(soakPairs), w.newID()
-	must(w.s.Update(func(tx *Tx) error {
+	w.log.refused(w.s.Update(func(tx *Tx) error {
 		if id%7 == 0 {
 			_, err := tx.Delete(half("a", i))
 			if err == nil {
@@ -531,7 +557,7 @@ var keyModel = porcupine.Model{
 }
 
 // readLog adds a log's records to the histories, by key.
-func readLog(t *testing.T, path string, client int, histories map[int][]porcupine.Operation) (records, unknown int) {
+func readLog(t *testing.T, path string, client int, histories map[int][]porcupine.Operation) (records, unknown, refused int) {
 	b, err := openBoard(path)
 	require.NoError(t, err)
 	defer func() { _ = syscall.Munmap(b.raw) }()
@@ -541,6 +567,10 @@ func readLog(t *testing.T, path string, client int, histories map[int][]porcupin
 		if state == recNone {
 			// Several may have been begun together, so nothing follows.
 			break
+		}
+		if state == recRefused {
+			refused++
+			continue
 		}
 		r := &record{op: int(w(recOp)), new: w(recNew), old: w(recOld), seen: w(recSeen), flag: w(recFlag) != 0,
 			call: int64(w(recCall)), ret: int64(w(recReturn)), unknown: state != recDone}
@@ -556,7 +586,7 @@ func readLog(t *testing.T, path string, client int, histories map[int][]porcupin
 		key := int(w(recKey))
 		histories[key] = append(histories[key], porcupine.Operation{ClientId: client, Input: r, Call: r.call, Return: r.ret})
 	}
-	return records, unknown
+	return records, unknown, refused
 }
 
 // soakRound is one stretch of the soak test.
@@ -564,6 +594,7 @@ type soakRound struct {
 	t     *testing.T
 	rnd   *rand.Rand
 	dir   string
+	disk  string // a small file system of the test's own, if not empty
 	path  string
 	name  string
 	start int64
@@ -596,7 +627,15 @@ func (r *soakRound) chaos() {
 	watch, err := Open(r.path, nil)
 	require.NoError(r.t, err)
 	defer func() { require.NoError(r.t, watch.Close()) }()
+	var letGo func()
 	for clock() < r.until {
+		switch third := 3 * (clock() - r.start) / (r.until - r.start); {
+		case third == 1 && letGo == nil:
+			letGo = r.hog(watch)
+		case third == 2 && letGo != nil:
+			letGo()
+			letGo = nil
+		}
 		r.alive = slices.DeleteFunc(r.alive, func(c *child) bool {
 			select {
 			case <-c.done:
@@ -634,6 +673,37 @@ func (r *soakRound) chaos() {
 	for _, c := range r.alive {
 		c.wait(r.t)
 	}
+	if letGo != nil {
+		letGo()
+	}
+}
+
+// hog takes all the space that is left, until it is let go: of the file system, if
+// that is the test's own, else of the store.
+func (r *soakRound) hog(watch *Store) (letGo func()) {
+	if r.disk != "" {
+		f, err := os.Create(filepath.Join(r.disk, "hog"))
+		require.NoError(r.t, err)
+		for b := make([]byte, 4096); err == nil; {
+			_, err = f.Write(b)
+		}
+		require.ErrorIs(r.t, err, syscall.ENOSPC)
+		return func() {
+			require.NoError(r.t, f.Close())
+			require.NoError(r.t, os.Remove(f.Name()))
+		}
+	}
+	n, err := uint64(0), error(nil)
+	for ; err == nil; n++ {
+		err = watch.Set(fmt.Appendf(nil, "hog/%d", n), soakValue(61*n))
+	}
+	require.ErrorIs(r.t, err, ErrFull)
+	return func() {
+		for i := range n {
+			_, err := watch.Delete(fmt.Appendf(nil, "hog/%d", i))
+			require.NoError(r.t, err)
+		}
+	}
 }
 
 // check checks the store while others write or are stopped in the middle of it.
@@ -648,10 +718,10 @@ func (r *soakRound) check(watch *Store) {
 // judge proves that every key's history is linearizable.
 func (r *soakRound) judge() {
 	histories := map[int][]porcupine.Operation{}
-	records, unknown := 0, 0
+	records, unknown, refused := 0, 0, 0
 	for i, log := range r.logs {
-		n, u := readLog(r.t, log, i, histories)
-		records, unknown = records+n, unknown+u
+		n, u, f := readLog(r.t, log, i, histories)
+		records, unknown, refused = records+n, unknown+u, refused+f
 		require.NoError(r.t, os.Remove(log))
 	}
 	undecided, longest := 0, 0
@@ -667,8 +737,8 @@ func (r *soakRound) judge() {
 			undecided++
 		}
 	}
-	r.t.Logf("%s: %d children, %d killed, %d stopped, %d checks; %d operations, %d without response, on %d keys, at most %d on one; judged in %v",
-		r.name, r.count.started, r.count.killed, r.count.stopped, r.count.checks, records, unknown, len(histories), longest, time.Since(begin).Round(time.Millisecond))
+	r.t.Logf("%s: %d children, %d killed, %d stopped, %d checks; %d operations, %d without response, %d refused for want of space, on %d keys, at most %d on one; judged in %v",
+		r.name, r.count.started, r.count.killed, r.count.stopped, r.count.checks, records, unknown, refused, len(histories), longest, time.Since(begin).Round(time.Millisecond))
 	if undecided > 0 {
 		r.t.Logf("%d histories were too long to judge", undecided)
 	}
@@ -724,9 +794,15 @@ func cut(h []porcupine.Operation, n int) []porcupine.Operation {
 
 func TestSoak(t *testing.T) {
 	rnd := newRand(t)
-	dir := memoryDir(t)
-	path := filepath.Join(dir, "store")
-	s, err := Open(path, nil)
+	dir, disk, path := memoryDir(t), t.TempDir(), ""
+	const space = 16 << 20
+	if err := unix.Mount("shmkv-test", disk, "tmpfs", 0, fmt.Sprint("size=", space)); err == nil {
+		t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+		path = filepath.Join(disk, "store")
+	} else {
+		disk, path = "", filepath.Join(dir, "store")
+	}
+	s, err := Open(path, &Options{MaxSize: space})
 	require.NoError(t, err)
 	for i := range soakAccounts {
 		require.NoError(t, s.Set(account(i), binary.LittleEndian.AppendUint64(nil, soakMoney)))
@@ -734,7 +810,7 @@ func TestSoak(t *testing.T) {
 	require.NoError(t, s.Close())
 	for left, n := *soakFlag, 0; left > 0 && !t.Failed(); left, n = left-defaultSoak, n+1 {
 		start := clock()
-		r := &soakRound{t: t, rnd: rnd, dir: dir, path: path, name: fmt.Sprintf("round %d", n),
+		r := &soakRound{t: t, rnd: rnd, dir: dir, disk: disk, path: path, name: fmt.Sprintf("round %d", n),
 			start: start, until: start + int64(min(left, defaultSoak))}
 		r.chaos()
 		r.judge()

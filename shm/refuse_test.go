@@ -164,7 +164,7 @@ func TestRefuseVersions(t *testing.T) {
 	t.Run("format", func(t *testing.T) {
 		path := newStoreFiles(t)
 		patchSuper(t, filepath.Join(path, "data"), superBytes, 1, 7)
-		refused(t, path, []error{ErrVersion}, "found 7", "reads 1")
+		refused(t, path, []error{ErrVersion}, "found 7", "reads 2")
 	})
 	t.Run("geometry", func(t *testing.T) {
 		path := newStoreFiles(t)

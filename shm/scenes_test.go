@@ -236,7 +236,7 @@ func intents(sc *scene, _ int, off uint64) bool {
 	switch in := off % 4096; {
 	case off-in == sc.rootPage:
 		return off%64 == 8
-	case off < 0x11000 || off >= alloc.SlotsBit:
+	case off < 0x9000 || off >= alloc.SlotsBit:
 		return off == 0x1000
 	default:
 		return in == 0x08 || in == 0x20 || in == 0x28
@@ -246,7 +246,7 @@ func intents(sc *scene, _ int, off uint64) bool {
 // judging is the first actor's commit up to where its tail is set, and the second
 // one's use of the root word.
 func judging(_ *scene, actor int, off uint64) bool {
-	tail := off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x20
+	tail := off >= 0x9000 && off < alloc.SlotsBit && off%4096 == 0x20
 	return actor < 2 && off == 0x1000 || actor == 0 && tail
 }
 
@@ -254,14 +254,14 @@ func judging(_ *scene, actor int, off uint64) bool {
 // second one brings into use.
 func returning(sc *scene, actor int, off uint64) bool {
 	if actor == 0 {
-		return off >= 0x11000 && off < alloc.SlotsBit && off%4096 == 0x68
+		return off >= 0x9000 && off < alloc.SlotsBit && off%4096 == 0x68
 	}
 	return actor == 1 && off&^4095 == sc.leafPage && off%32 == 0
 }
 
 // slabLinks is which slabs slots have.
 func slabLinks(_ *scene, _ int, off uint64) bool {
-	return off >= 0x11000 && off < alloc.SlotsBit && off%4096 >= 0x100 && off%4096 < 0x380
+	return off >= 0x9000 && off < alloc.SlotsBit && off%4096 >= 0x100 && off%4096 < 0x380
 }
 
 var scenes = []scene{

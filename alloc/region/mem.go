@@ -70,10 +70,18 @@ func (m *Mem) Max(off, v uint64) {
 	}
 }
 
-// Prefetch asks for the cache line at off, which can be touched, without
-// waiting for it. A load whose result nobody uses does that; it is atomic since
-// the compiler drops such a load otherwise.
-func (m *Mem) Prefetch(off uint64) { atomic.LoadUint64(m.at(off &^ 7)) }
+// Prefetch asks for the cache line delta bytes beyond off, which can be touched,
+// without waiting for it: or for the last line of off's page, since there may be
+// no memory behind the next. A load whose result nobody uses does that; it is
+// atomic since the compiler drops such a load otherwise.
+func (m *Mem) Prefetch(off, delta uint64) {
+	at := min(off+delta, off|(pageSize-1)) &^ 7
+	m.touch(OpRead, at)
+	atomic.LoadUint64(m.at(at))
+}
+
+// pageSize is the least unit in which memory comes and goes.
+const pageSize = 4096
 
 // Bytes returns the n bytes at off, without copying. The slice is as long
 // lived as the mapping, its contents as the block they are part of; through a
