@@ -10,9 +10,11 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// An owner word is entry+1 | generation of the entry<<16, and for a slot that
-// its owner does not use just now ownerIdle: then others may take it.
-func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen<<16 }
+// An owner word is entry+1 | generation of the entry<<16. That of a slot also
+// tells its owner's claims apart, by their number<<48, and says ownerIdle while the
+// owner does not use it: then others may take it.
+func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen&(1<<32-1)<<16 }
+func claimOf(owner, claim uint64) uint64     { return owner | claim<<48 }
 func ownerEntry(owner uint64) int            { return int(owner&(ownerIdle-1)) - 1 }
 
 const ownerIdle = 1 << 15
@@ -222,10 +224,6 @@ func (s *Slot) recover() error {
 		current := a.ro.Load(offRoot)&offMask == node
 		committed = current || a.ro.Load(node+rootSuperseded) != 0
 	}
-	if err := s.checkLists(committed); err != nil {
-		return err
-	}
-
 	// Committed: tail, log, then the intent. Not: the intent first.
 	if committed {
 		tail := s.m.Word(s.base + slotIntentTail)
@@ -233,6 +231,11 @@ func (s *Slot) recover() error {
 			return err
 		}
 		s.setTail(tail)
+	}
+	if err := s.checkLists(committed); err != nil {
+		return err
+	}
+	if committed {
 		s.recoverRecord()
 		s.dropLog()
 	}
@@ -271,8 +274,6 @@ func (s *Slot) recover() error {
 		}
 		if !s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook) {
 			s.setAside(i, 0, 0)
-		} else if s.m.Word(p+chunkCount) == chunkCap {
-			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
 		}
 	}
 	if p := s.m.Word(s.base + slotLook); p != 0 && !s.owns(p, pageChunk) {
@@ -311,6 +312,11 @@ func (s *Slot) recover() error {
 		}
 		return false
 	})
+	for i, p := range s.aside {
+		if p != 0 && s.m.Word(p+chunkCount) == chunkCap {
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+		}
+	}
 
 	s.rollback(0)
 	if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
@@ -604,8 +610,8 @@ func (a *Arena) leave() error {
 	var failed error
 	for s := p.takeMore(); s != nil; s = p.takeMore() {
 		p.owned--
-		if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {
-			continue // others have taken it
+		if !s.retake() {
+			continue
 		}
 		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
 			failed = errors.Join(failed, err)

@@ -93,7 +93,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 		if entry == 0 || entry>>48 == classPage {
 			continue
 		}
-		if err := s.checkBlock(at, entry&offMask); err != nil {
+		if err := s.checkLogged(at, entry); err != nil {
 			return false, err // the log is somebody else's block as well
 		}
 		s.m.SetWord(entry&offMask, version)

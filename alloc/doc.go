@@ -64,8 +64,8 @@
 //	record    pages being claimed, freed or taken over: what decides is whether
 //	          they are linked into the slot yet, or still
 //	refill    bits being set in a slab: all of them or none are
-//	return    a block being given back: the bit, then what the slab's owner is
-//	          refilling, then the stamp, tell whether it was (rule B2)
+//	return    a block being given back: the bit, then the stamp, tell whether
+//	          it was (rule B2)
 //	intent    a commit: the root word, then the mark of being superseded, tell
 //	          whether it happened (rule C2)
 //
@@ -96,7 +96,8 @@
 //	    log, and only then. The leaf that a lost commit keeps is published later,
 //	    not changed, so it keeps the birth that it has been given.
 //	C7  A queue's link is believed only once the tail is beyond it.
-//	B1  Refill by one Or of bits that the slot has noted.
+//	B1  Refill by one Or of bits that the slot has noted, and of blocks that it
+//	    has linked: what they carried is written over before.
 //	B2  Give back: stamp, note, clear; see redoReturn.
 //	B3  What readers may still see keeps its birth.
 //	B4  A slot keeps at most one slab a class, a magazine, and the queue's lag;
@@ -119,7 +120,9 @@
 // the clear that it announces, not before, since a searcher that takes the hint
 // down in between would lose it (the adopter sets it again if its slot died in
 // between); a block that is given back is stamped before it is noted (see
-// giveBack); and free blocks in a magazine are linked through the blocks, so
+// giveBack); the adopter of one who was giving a block back need not look at what
+// the slab's owner is refilling, since stamps are written over before bits are
+// set; and free blocks in a magazine are linked through the blocks, so
 // that a magazine is one word, which a death cannot tear.
 //
 // # What a pin costs
@@ -147,7 +150,8 @@
 //	0x01280  gate: a large batch that asks for room, or 0
 //	0x012c0  slots ever used
 //	0x01300  sequence of new hints
-//	0x02000  owners: a word a slot, entry+1 | generation<<16 | 2^15 when idle
+//	0x02000  owners: a word a slot, entry+1 | 2^15 when idle | generation<<16 |
+//	         claim<<48
 //	0x03000  directory: a word a slot, the offset of its page (|1: being made)
 //	0x04000  table of the first segment
 //	         others start with theirs, at 1 MiB, 2 MiB, 4 MiB, …

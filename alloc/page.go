@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/bits"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -258,23 +257,7 @@ func (a *Arena) backTo(end, from, to uint64) error {
 // claimPages takes k free pages in a row for the slot and backs them. The
 // slot's record names them (kind recClaim) until the caller has linked them
 // into one of the slot's structures and called endRecord.
-//
-// A delete that finds all taken waits for a moment: other transactions may hold
-// the last pages, and give them back when they end.
 func (s *Slot) claimPages(k uint64) (first uint64, err error) {
-	for range patience {
-		if first, err = s.claimOnce(k); !errors.Is(err, ErrFull) || !s.mayTakeReserve || s.relieving {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return first, err
-}
-
-// patience is how many milliseconds a delete waits in a full store.
-const patience = 20
-
-func (s *Slot) claimOnce(k uint64) (first uint64, err error) {
 	for tries := 0; ; tries++ {
 		first, err = s.tryClaim(k)
 		if errors.Is(err, errNoneFree) {

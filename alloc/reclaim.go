@@ -166,7 +166,11 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	}
 	// A stamp in the place of the birth is of somebody who had found that
 	// nothing holds the block, and died before giving it back.
-	if birth := s.m.Word(off); birth&^offMask != returnBit {
+	if birth := s.m.Word(off); birth&^offMask == returnBit {
+		if err := s.checkUsed(off, c); err != nil {
+			return err
+		}
+	} else {
 		if birth >= retired {
 			return region.Corrupt(off, "birth of a retired block", birth, fmt.Sprintf("less than %d", retired))
 		}
@@ -406,11 +410,23 @@ func (s *Slot) dropMag(c int) error {
 			return err
 		}
 	}
-	if p, bit := s.a.slabOf(b, c); s.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
-		return region.Corrupt(b, "bit of a block in a magazine", "free", "not free") // or a ring would never end
+	if err := s.checkUsed(b, c); err != nil {
+		return err
 	}
 	s.giveBack(c, b, next, func() { s.setMag(c, next) })
 	s.magLen[c]--
+	return nil
+}
+
+// checkUsed verifies that the bit of a block in a list is set. If lists could
+// name free blocks, one that names a block twice would never end.
+func (s *Slot) checkUsed(off uint64, c int) error {
+	if c == classRun {
+		return nil
+	}
+	if p, bit := s.a.slabOf(off, c); s.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
+		return region.Corrupt(off, "bit of a block in a list", "free", "not free")
+	}
 	return nil
 }
 

@@ -21,6 +21,8 @@ type Slot struct {
 	base uint64 // the slot's page
 	mark uint64
 
+	owner uint64 // what the slot's word says while it is in use
+
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
 	taken  [numClasses]int // blocks allocated since the last pass
@@ -66,6 +68,8 @@ type retiredBlock struct {
 type slotPool struct {
 	idle    [16]atomic.Pointer[Slot]
 	waiters atomic.Int32
+
+	claims atomic.Uint64 // of slots, by this handle
 
 	mu    sync.Mutex
 	freed sync.Cond // a slot became idle
@@ -121,8 +125,9 @@ func (p *slotPool) put(s *Slot) {
 
 // Slot returns a slot for one transaction; Release gives it back. A caller
 // that runs no foreign code in between says that it is brief, and may then wait
-// for another brief transaction to end.
-func (a *Arena) Slot(brief bool) (*Slot, error) {
+// for another brief transaction to end. One that may come to free more than it
+// takes says so: then a new slot may take its page from the reserve.
+func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
 	if !a.Writable() || !a.CanPin() {
 		return nil, ErrReadOnly
 	}
@@ -160,7 +165,7 @@ func (a *Arena) Slot(brief bool) (*Slot, error) {
 	}
 	p.owned++
 	p.mu.Unlock()
-	s, err := a.claimSlot()
+	s, err := a.claimSlot(frees)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -174,10 +179,10 @@ func (a *Arena) Slot(brief bool) (*Slot, error) {
 }
 
 // resume takes an idle slot of this handle into use, and reports whether it
-// still was the handle's: others take idle slots when space is short.
+// still was the handle's.
 func (a *Arena) resume(s *Slot, brief bool) bool {
 	p := &a.slots
-	if !a.mem.CAS(offOwners+uint64(s.idx)*8, a.owner|ownerIdle, a.owner) {
+	if !s.retake() {
 		p.mu.Lock()
 		p.owned--
 		p.mu.Unlock()
@@ -191,6 +196,13 @@ func (a *Arena) resume(s *Slot, brief bool) bool {
 	return true
 }
 
+// retake makes an idle slot one that is in use, unless others have taken it, as
+// they may when space is short; even if the handle has got it again since, for
+// then the claim is another.
+func (s *Slot) retake() bool {
+	return s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner)
+}
+
 // Release gives a slot back to its handle, which keeps it for the next
 // transaction.
 func (a *Arena) Release(s *Slot) {
@@ -201,7 +213,7 @@ func (a *Arena) Release(s *Slot) {
 		p.long--
 		p.mu.Unlock()
 	}
-	a.mem.Store(offOwners+uint64(s.idx)*8, a.owner|ownerIdle)
+	a.mem.Store(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
 	p.put(s)
 	if a.closed.Load() {
 		if err := a.leave(); err != nil {
@@ -214,45 +226,57 @@ func (a *Arena) Release(s *Slot) {
 // released: for transactions that free more than they take.
 func (s *Slot) AllowReserve(may bool) { s.mayTakeReserve = may }
 
-// claimSlot takes a slot that nobody owns, first one that was used before.
-func (a *Arena) claimSlot() (*Slot, error) {
-	for adopted := false; ; adopted = true {
-		for _, used := range [...]bool{true, false} {
-			for i := range maxSlots {
-				if (a.ro.Load(offDir+uint64(i)*8) != 0) != used || a.ro.Load(offOwners+uint64(i)*8) != 0 {
-					continue
-				}
-				if !a.mem.CAS(offOwners+uint64(i)*8, 0, a.owner) {
-					continue
-				}
-				// Raised before the slot pins or intends anything: see
-				// takeScan.
-				a.mem.Max(offSlotHigh, uint64(i)+1)
-				s, err := a.openSlot(i)
-				if err != nil {
-					a.mem.Store(offOwners+uint64(i)*8, 0)
-					return nil, err
-				}
-				return s, nil
-			}
-		}
-		if adopted {
-			return nil, fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, maxSlots)
-		}
-		if _, err := a.AdoptDead(); err != nil {
-			return nil, err
-		}
+// claimSlot takes a slot that nobody owns. If there is none, or no page for a new
+// one, the dead and those who do not use theirs just now make room.
+func (a *Arena) claimSlot(frees bool) (*Slot, error) {
+	s, err := a.claimFreeSlot(frees)
+	if s != nil || err != nil && !errors.Is(err, ErrFull) {
+		return s, err
+	}
+	if _, err := a.AdoptDead(); err != nil {
+		return nil, err
+	}
+	for i := range maxSlots {
+		a.emptyIdle(i)
+	}
+	s, err = a.claimFreeSlot(frees)
+	if s == nil && err == nil {
+		err = fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, maxSlots)
+	}
+	return s, err
+}
+
+// claimFreeSlot takes a slot that nobody owns, first one that was used before, or
+// returns nil.
+func (a *Arena) claimFreeSlot(frees bool) (*Slot, error) {
+	for _, used := range [...]bool{true, false} {
 		for i := range maxSlots {
-			a.emptyIdle(i)
+			if (a.ro.Load(offDir+uint64(i)*8) != 0) != used || a.ro.Load(offOwners+uint64(i)*8) != 0 {
+				continue
+			}
+			owner := claimOf(a.owner, a.slots.claims.Add(1))
+			if !a.mem.CAS(offOwners+uint64(i)*8, 0, owner) {
+				continue
+			}
+			// Raised before the slot pins or intends anything: see takeScan.
+			a.mem.Max(offSlotHigh, uint64(i)+1)
+			s, err := a.openSlot(i, frees)
+			if err != nil {
+				a.mem.Store(offOwners+uint64(i)*8, 0)
+				return nil, err
+			}
+			s.owner = owner
+			return s, nil
 		}
 	}
+	return nil, nil
 }
 
 // openSlot readies slot i, which the caller has claimed, for use.
-func (a *Arena) openSlot(i int) (*Slot, error) {
+func (a *Arena) openSlot(i int, frees bool) (*Slot, error) {
 	page, err := a.slotPage(i)
 	if err == nil && page == 0 {
-		page, err = a.makeSlotPage(i)
+		page, err = a.makeSlotPage(i, frees)
 	}
 	if err != nil {
 		return nil, err
@@ -340,8 +364,9 @@ func (s *Slot) loadLog() error {
 
 // makeSlotPage gives slot i, which the caller holds, its page. The directory
 // names the page, marked as not finished, before it is claimed. When there is no
-// other it takes one of the reserve: a delete needs a slot, too.
-func (a *Arena) makeSlotPage(i int) (uint64, error) {
+// other it may take one of the reserve, for one who is going to free: a delete
+// needs a slot, too.
+func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 	dir := offDir + uint64(i)*8
 	for kind := hintFree; ; {
 		err := errNoneFree
@@ -379,7 +404,7 @@ func (a *Arena) makeSlotPage(i int) (uint64, error) {
 		if err == errNoneFree {
 			err = a.extend(1)
 		}
-		if errors.Is(err, ErrFull) {
+		if errors.Is(err, ErrFull) && frees {
 			kind = hintReserve
 		} else if err != nil {
 			return 0, err
@@ -632,7 +657,8 @@ func (s *Slot) pushMag(c int, b uint64) {
 }
 
 // refill brings free blocks of a slab into the empty magazine (rule B1): note
-// which, set exactly their bits at once, stamp and link them, put them on top.
+// which, link them, set exactly their bits at once, put them on top. While its
+// bit is clear nobody else touches a block.
 func (s *Slot) refill(c int) error {
 	for {
 		p := s.slabs[c]
@@ -648,6 +674,7 @@ func (s *Slot) refill(c int) error {
 			if mask := slabMask(c, i) &^ s.a.ro.Load(at); mask != 0 {
 				s.m.SetWord(s.base+slotRefillMask, mask)
 				s.m.Store(s.base+slotRefillAt, at)
+				s.linkRefill(p, c, i, mask)
 				s.m.Or(at, mask)
 				s.finishRefill(p, c, i, mask)
 				return nil
@@ -657,21 +684,26 @@ func (s *Slot) refill(c int) error {
 	}
 }
 
+// linkRefill links the blocks of a refill to each other and to the magazine. It
+// writes over the stamps of those who gave them back: once a bit is set, a stamp
+// tells that its block was never given back (rule B2).
+func (s *Slot) linkRefill(p uint64, c, word int, mask uint64) {
+	below := s.mags[c]
+	for mask != 0 {
+		top := 63 - bits.LeadingZeros64(mask)
+		mask &^= 1 << top
+		b := p + uint64(word*64+top)*classes[c].size
+		s.m.SetWord(b+8, below)
+		s.m.Store(b, 0)
+		below = b
+	}
+}
+
 // finishRefill does what follows once the bits are set. Doing it twice is
 // harmless.
 func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
-	size := classes[c].size
-	first := p + uint64(word*64+bits.TrailingZeros64(mask))*size
+	first := p + uint64(word*64+bits.TrailingZeros64(mask))*classes[c].size
 	if s.mags[c] != first {
-		below := s.mags[c]
-		for m := mask; m != 0; {
-			top := 63 - bits.LeadingZeros64(m)
-			m &^= 1 << top
-			b := p + uint64(word*64+top)*size
-			s.m.Store(b, 0) // over the stamp of whoever gave it back (rule B2)
-			s.m.SetWord(b+8, below)
-			below = b
-		}
 		s.setMag(c, first)
 		s.magLen[c] += bits.OnesCount64(mask)
 	}
@@ -777,10 +809,9 @@ func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	}
 }
 
-// redoReturn finishes what giveBack had begun when its slot died. It looks at
-// the bit, then at what the slab's owner is bringing into use, then at the
-// stamp: only a block whose bit is set, which nobody is bringing into use, and
-// that still carries the stamp has not been given back yet.
+// redoReturn finishes what giveBack had begun when its slot died. A block whose
+// bit is set and that still carries the stamp has not been given back: the
+// slab's owner writes over the stamp before it sets the bit again.
 func (s *Slot) redoReturn(c int, off uint64) {
 	a := s.a
 	p, bit := a.slabOf(off, c)
@@ -789,14 +820,7 @@ func (s *Slot) redoReturn(c int, off uint64) {
 		return // the slab has been freed since
 	}
 	at, mask := desc(p)+descBitmap+bit>>6*8, uint64(1)<<(bit&63)
-	set := a.ro.Load(at)&mask != 0
-	if st := a.page(p); set && st.state() == pageSlabOwned && st.owner() < maxSlots {
-		if o := a.ro.Load(offDir + uint64(st.owner())*8); o != 0 && o%pageSize == 0 && o < a.end.Load() &&
-			a.ro.Load(o+slotRefillAt) == at && a.ro.Word(o+slotRefillMask)&mask != 0 {
-			return
-		}
-	}
-	if set && a.ro.Load(off) == returnOf(s.idx) {
+	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == returnOf(s.idx) {
 		s.m.And(at, ^mask)
 	}
 	a.hint(p, hintOf(c))

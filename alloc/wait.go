@@ -75,13 +75,15 @@ func (s *Slot) PassGate() {
 			begun = now
 		}
 		until := now.Add(time.Duration(gate>>16&0xffff) * time.Millisecond)
-		for s.m.Load(offGate) == gate {
-			now = time.Now()
-			if now.After(until) || now.Sub(begun) > gatePatience {
-				s.a.lastGate.Store(gate)
-				return
-			}
+		if limit := begun.Add(gatePatience); until.After(limit) {
+			until = limit
+		}
+		for s.m.Load(offGate) == gate && time.Now().Before(until) {
 			time.Sleep(50 * time.Microsecond)
+		}
+		if !time.Now().Before(until) {
+			s.a.lastGate.Store(gate)
+			return
 		}
 	}
 }

@@ -243,20 +243,29 @@ func intents(sc *scene, _ int, off uint64) bool {
 	}
 }
 
-// judging is the first actor's commit up to where its tail is set, and the second
-// one's use of the root word.
+// judging is the root word, and the first actor's tail, which it sets after its
+// commit.
 func judging(_ *scene, actor int, off uint64) bool {
 	tail := off >= 0x9000 && off < alloc.SlotsBit && off%4096 == 0x20
-	return actor < 2 && off == 0x1000 || actor == 0 && tail
+	return off == 0x1000 || actor == 0 && tail
 }
 
-// returning is the first actor's record of a return, and the leaves that the
-// second one brings into use.
-func returning(sc *scene, actor int, off uint64) bool {
-	if actor == 0 {
-		return off >= 0x9000 && off < alloc.SlotsBit && off%4096 == 0x68
+// ownSlab is what the owner has done before: its leaves fill a slab, and its
+// magazine of their class is empty.
+func ownSlab() (all []op) {
+	for i := range 4 {
+		all = append(all, actSet(fmt.Sprintf("own%d", i), strings.Repeat("o", 1000)))
 	}
-	return actor == 1 && off&^4095 == sc.leafPage && off%32 == 0
+	return all
+}
+
+// returning is the owner's blocks of 1024 bytes as it brings them into use, and the
+// giver's magazine of them.
+func returning(_ *scene, actor int, off uint64) bool {
+	if off < 0x9000 || off >= alloc.SlotsBit {
+		return false
+	}
+	return actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == 0x4b0
 }
 
 // slabLinks is which slabs slots have.
@@ -295,8 +304,8 @@ var scenes = []scene{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", "1"), actSet("c", "2")}}},
 	{name: "two takers of an idle slot", prepare: full, focus: owners, actors: [][]op{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 60_000))}, {actSet("c", "2"), actSet("c", "3")}}},
-	{name: "giver, owner and adopter", deep: true, prepare: filled(3, 8), focus: returning, actors: [][]op{
-		{actDelete("key001")}, {actSet("key009", "12345678")}, {actAdopt()}}},
+	{name: "owner, giver and adopter", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: returning, actors: [][]op{
+		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0")}, {actAdopt()}}},
 	{name: "two writers at the end of a queue's page", prepare: atItsQueuesEnd, focus: intents, actors: [][]op{
 		{actSet("a", "1"), actSet("a", "2")}, {actSet("b", "1"), actSet("b", "2")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{

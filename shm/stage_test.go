@@ -61,7 +61,7 @@ type scene struct {
 	focus   func(sc *scene, actor int, off uint64) bool // if not nil, where actors are interrupted
 	warm    func() []op                                 // what the first actor has done before, unobserved
 
-	rootPage, leafPage uint64 // where the prepared store has its root node and the leaf of key001
+	rootPage uint64 // where the prepared store has its root node
 
 	words map[uint64]*use // what the actors were seen to do to a word
 }
@@ -138,6 +138,7 @@ type stage struct {
 	points []point
 	cuts   map[int]fate // at which contended accesses to end the turn, if not nil
 	seen   int          // contended accesses
+	wide   bool         // actors are interrupted also where the scene's focus is not
 }
 
 // bound is more accesses than an actor can need: it does not wait for others,
@@ -154,7 +155,7 @@ func (st *stage) touch(a *actor, op region.Op, off uint64) {
 	}
 	st.clock++
 	contended := st.scene.note(a, op, off)
-	if st.scene.focus != nil {
+	if st.scene.focus != nil && !st.wide {
 		contended = contended && st.scene.focus(st.scene, a.index, off)
 	}
 	write := changes(op)

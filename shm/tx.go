@@ -11,10 +11,12 @@ import (
 // Tx is a transaction: the store as it was when fn was called, with the
 // transaction's own writes. It is used by one goroutine, in fn only.
 type Tx struct {
-	w     *writer
-	done  bool
-	wrote bool
-	sets  bool // not only deletes
+	w       *writer
+	done    bool
+	failed  bool // fn has returned an error
+	wrote   bool // something is to be committed
+	sets    bool // was asked to
+	deletes bool // was asked to
 }
 
 // gateAfter is how many lost commits an Update takes before it asks the
@@ -32,9 +34,20 @@ const gateAfter = 2
 // wrote nothing commits nothing. In a full store a transaction that only deletes
 // may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
-	w, err := s.writer(false)
+	for tries := 0; ; tries++ {
+		deletes, err := s.updateOnce(fn)
+		if !deletes || !again(err, tries) {
+			return err
+		}
+	}
+}
+
+// updateOnce also reports whether all that the transaction tried to write was
+// deletes.
+func (s *Store) updateOnce(fn func(tx *Tx) error) (deletes bool, err error) {
+	w, err := s.writer(false, true)
 	if err != nil {
-		return s.fail("updating", err)
+		return false, s.fail("updating", err)
 	}
 	committed, done := false, false
 	defer func() {
@@ -44,41 +57,41 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 		w.OpenGate()
 		w.finish(committed)
 	}()
-	var user bool
-	committed, user, err = w.update(fn)
+	var tx *Tx
+	committed, tx, err = w.update(fn)
 	done = true
-	if err != nil && !user {
-		return s.fail("updating", err)
+	if err != nil && !tx.failed {
+		err = s.fail("updating", err)
 	}
-	return err
+	return tx.deletes && !tx.sets, err
 }
 
-// update reports whether it committed, and whether the error is fn's own.
-func (w *writer) update(fn func(tx *Tx) error) (committed, user bool, err error) {
+// update returns the last transaction, and whether it was committed.
+func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err error) {
 	var took time.Duration
 	for lost := 0; ; lost++ {
+		tx = &Tx{w: w}
 		if err := w.begin(); err != nil {
-			return false, false, w.abandon(err)
+			return false, tx, w.abandon(err)
 		}
 		if lost >= gateAfter {
 			w.CloseGate(2 * took)
 		}
 		began := time.Now()
 		w.tx.KeepLeaves = true
-		tx := &Tx{w: w}
 		err := func() error {
 			defer func() { tx.done = true }()
 			return fn(tx)
 		}()
-		if err != nil || !tx.wrote {
-			return false, true, w.abandon(err)
+		if tx.failed = err != nil; tx.failed || !tx.wrote {
+			return false, tx, w.abandon(err)
 		}
 		won, err := w.commit()
 		if err != nil {
-			return false, false, w.abandon(err)
+			return false, tx, w.abandon(err)
 		}
 		if won {
-			return true, false, nil
+			return true, tx, nil
 		}
 		w.Abort(0)
 		took = time.Since(began)
@@ -138,6 +151,7 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if tx.done {
 		return false, errTxDone
 	}
+	tx.deletes = true
 	tx.w.AllowReserve(!tx.sets)
 	_, existed, err = tx.w.tx.Delete(tx.w.s.hashOf(key), key)
 	if err != nil {

@@ -2,7 +2,9 @@ package shm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
@@ -17,9 +19,9 @@ type writer struct {
 }
 
 // writer takes a slot. brief promises not to run the user's code before it is
-// released.
-func (s *Store) writer(brief bool) (*writer, error) {
-	slot, err := s.a.Slot(brief)
+// released; frees says that the transaction may free more than it takes.
+func (s *Store) writer(brief, frees bool) (*writer, error) {
+	slot, err := s.a.Slot(brief, frees)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +90,7 @@ func (s *Store) Set(key, value []byte) error {
 	if err := checkSizes(key, value); err != nil {
 		return s.fail("writing to", err)
 	}
-	w, err := s.writer(true)
+	w, err := s.writer(true, false)
 	if err != nil {
 		return s.fail("writing to", err)
 	}
@@ -132,9 +134,32 @@ func (w *writer) abandon(err error) error {
 	return err
 }
 
+// patience is how often an operation that frees space is tried again when there is
+// none for it, a millisecond later each time.
+const patience = 20
+
+// again reports whether an operation that frees space is to be tried again:
+// transactions that are under way may have the last pages, and give them back
+// when they end. While it waits, the operation has none itself.
+func again(err error, tries int) bool {
+	if !errors.Is(err, ErrFull) || tries == patience {
+		return false
+	}
+	time.Sleep(time.Millisecond)
+	return true
+}
+
 // Delete removes key and reports whether it was there.
 func (s *Store) Delete(key []byte) (existed bool, err error) {
-	w, err := s.writer(true)
+	for tries := 0; ; tries++ {
+		if existed, err = s.delete(key); !again(err, tries) {
+			return existed, err
+		}
+	}
+}
+
+func (s *Store) delete(key []byte) (existed bool, err error) {
+	w, err := s.writer(true, true)
 	if err != nil {
 		return false, s.fail("deleting from", err)
 	}
@@ -175,13 +200,25 @@ const (
 	remove
 )
 
+// A decision is what a conditional write makes of its key's present value. It may
+// be asked for again, when another commit came first; old is valid in it only.
+type decision func(old []byte, exists bool) (value []byte, c change, err error)
+
 // modify commits what decide makes of the key's present value, or nothing.
-// decide may be called again, when another commit came first; old is valid in
-// it only.
-func (s *Store) modify(key []byte, brief bool, decide func(old []byte, exists bool) (value []byte, c change, err error)) (err error) {
-	w, err := s.writer(brief)
+func (s *Store) modify(key []byte, brief bool, decide decision) error {
+	for tries := 0; ; tries++ {
+		last, err := s.modifyOnce(key, brief, decide)
+		if last != remove || !again(err, tries) {
+			return err
+		}
+	}
+}
+
+// modifyOnce also returns what was decided last.
+func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change, err error) {
+	w, err := s.writer(brief, true)
 	if err != nil {
-		return s.fail("writing to", err)
+		return leave, s.fail("writing to", err)
 	}
 	committed := false
 	done := false
@@ -191,23 +228,23 @@ func (s *Store) modify(key []byte, brief bool, decide func(old []byte, exists bo
 		}
 		w.finish(committed)
 	}()
-	committed, err = w.modify(s.hashOf(key), key, decide)
+	committed, last, err = w.modify(s.hashOf(key), key, decide)
 	done = true
 	if err != nil {
-		return s.fail("writing to", err)
+		return last, s.fail("writing to", err)
 	}
-	return nil
+	return last, nil
 }
 
-func (w *writer) modify(h uint64, key []byte, decide func([]byte, bool) ([]byte, change, error)) (bool, error) {
+func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, c change, err error) {
 	for {
 		if err := w.begin(); err != nil {
-			return false, w.abandon(err)
+			return false, leave, w.abandon(err)
 		}
 		r := w.reader()
 		l, status := r.Find(w.tx.Root, h, key)
 		if status == hamt.Damaged {
-			return false, w.abandon(damage(r.Explain(w.tx.Root, h, key)))
+			return false, leave, w.abandon(damage(r.Explain(w.tx.Root, h, key)))
 		}
 		var old []byte
 		if status == hamt.Present {
@@ -218,23 +255,23 @@ func (w *writer) modify(h uint64, key []byte, decide func([]byte, bool) ([]byte,
 			err = checkSizes(key, value)
 		}
 		if err != nil || c == leave || c == remove && status == hamt.Absent {
-			return false, w.abandon(err)
+			return false, c, w.abandon(err)
 		}
+		w.AllowReserve(c == remove)
 		if c == put {
 			_, _, err = w.tx.Set(h, key, value)
 		} else {
-			w.AllowReserve(true)
 			_, _, err = w.tx.Delete(h, key)
 		}
 		if err != nil {
-			return false, w.abandon(err)
+			return false, c, w.abandon(err)
 		}
 		won, err := w.commit()
 		if err != nil {
-			return false, w.abandon(err)
+			return false, c, w.abandon(err)
 		}
 		if won {
-			return true, nil
+			return true, c, nil
 		}
 		w.Abort(0)
 	}
