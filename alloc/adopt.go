@@ -312,11 +312,6 @@ func (s *Slot) recover() error {
 		}
 		return false
 	})
-	for i, p := range s.aside {
-		if p != 0 && s.m.Word(p+chunkCount) == chunkCap {
-			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
-		}
-	}
 
 	s.rollback(0)
 	if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {

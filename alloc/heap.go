@@ -249,9 +249,31 @@ func (l *heapLocker) drop() {
 	}
 }
 
-// HorizonOff is where the horizon is, for a test that models how loads of it
-// may be reordered.
-const HorizonOff = offHorizon
+// Where words are, for tests that watch them: in data, from OwnersOff and DirOff on
+// a word for each slot; in a slot's page; in a root node; in a page of a list.
+const (
+	RootOff    = offRoot
+	HorizonOff = offHorizon
+	OwnersOff  = offOwners
+	DirOff     = offDir
+
+	SlotIntentOff = slotIntent
+	SlotTailOff   = slotQueueTail
+	SlotLogOff    = slotLogTop
+	SlotAsideOff  = slotAside
+	SlotSlabsOff  = slotSlabs
+	SlotMagsOff   = slotMags
+
+	RootSupersededOff = rootSuperseded
+	ChunkCountOff     = chunkCount
+	ChunkCap          = chunkCap
+)
+
+// FirstPageOff is where the first page that can hold blocks is.
+func FirstPageOff() uint64 { return segments[0].first }
+
+// ClassOf is the size class of blocks for that many bytes.
+func ClassOf(size uint64) int { return classOf(size) }
 
 // Mem is the store's data, past all hooks.
 func (h *Heap) Mem() *region.Mem {

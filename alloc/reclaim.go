@@ -227,24 +227,17 @@ func (s *Slot) checkEntry(at, off uint64, c int) error {
 
 // setAsideBlock moves a block to the slot's set-aside page for what holds it.
 func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) error {
-	i, err := s.asidePage(key)
+	p, err := s.asidePage(key)
 	if err != nil {
 		return err
 	}
-	p := s.aside[i]
 	n := s.m.Word(p + chunkCount)
-	if n >= chunkCap {
-		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("less than %d", chunkCap))
-	}
 	e := p + chunkEntries + n*chunkEntry
 	s.m.SetWord(e, block)
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+chunkCount, n+1)
 	unlink()
 	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
-	if n+1 == chunkCap {
-		s.shareChunk(p, func() { s.setAside(i, 0, 0) })
-	}
 	return nil
 }
 
@@ -255,15 +248,22 @@ func classBytes(c int) uint64 {
 	return classes[c].size
 }
 
-// asidePage returns the index of the slot's page for a key, with room in it.
-// It may hand another one over to make room.
-func (s *Slot) asidePage(key heldKey) (int, error) {
+// asidePage returns the slot's page for a key, with room in it. A full one, and
+// another where there is no place for one more, it gives up.
+func (s *Slot) asidePage(key heldKey) (uint64, error) {
 	free := -1
 	for i, p := range s.aside {
-		if p == 0 {
+		if p != 0 && s.asideKeys[i] == key {
+			n := s.m.Word(p + chunkCount)
+			if n < chunkCap {
+				return p, nil
+			} else if n > chunkCap {
+				return 0, region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+			}
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+		}
+		if s.aside[i] == 0 {
 			free = i
-		} else if s.asideKeys[i] == key {
-			return i, nil
 		}
 	}
 	p, err := s.claimPages(1)
@@ -282,7 +282,7 @@ func (s *Slot) asidePage(key heldKey) (int, error) {
 	}
 	s.setAside(free, p, key)
 	s.endRecord()
-	return free, nil
+	return p, nil
 }
 
 func (s *Slot) setAside(i int, p uint64, key heldKey) {

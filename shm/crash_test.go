@@ -32,6 +32,7 @@ type death struct{}
 // mortal is an actor that dies before its dieAt-th change, if it gets there.
 type mortal struct {
 	heap    *alloc.Heap
+	warm    bool // what it does does not count yet
 	changes int
 	dieAt   int // -1: never
 	dead    bool
@@ -45,7 +46,7 @@ func (m *mortal) hook(op region.Op, off uint64) {
 	if off&alloc.SlotsBit == 0 && !m.heap.Backed(off) && m.stray == "" {
 		m.stray = fmt.Sprintf("%v of a hole at %#x", op, off)
 	}
-	if op == region.OpLoad || op == region.OpRead {
+	if op == region.OpLoad || op == region.OpRead || m.warm {
 		return
 	}
 	if m.changes == m.dieAt {
@@ -123,6 +124,11 @@ type story struct {
 	size    uint64
 	limit   uint64 // bytes of memory behind the store, 0 = any
 	prepare func(t testing.TB, h *alloc.Heap, s *Store)
+	// beside are others who are attached, alive, and do nothing.
+	beside func(t testing.TB, h *alloc.Heap)
+	// warm is what the actor does before, without dying.
+	warm  func(t testing.TB, h *alloc.Heap, s *Store)
+	holds bool // a snapshot holds something in the end
 	// steps perform one operation each and say what the contents are
 	// afterwards.
 	steps func(before contents) []step
@@ -156,6 +162,31 @@ func sets(before contents, n, size int) (all []step) {
 		before = st.after
 	}
 	return all
+}
+
+// holder holds a snapshot.
+func holder(t testing.TB, h *alloc.Heap) {
+	s, _ := attachPlain(t, h)
+	_, err := s.Snapshot()
+	require.NoError(t, err)
+}
+
+// nearlyFullAside overwrites what a snapshot holds until the slot's page of
+// set-aside blocks has room for a few more.
+func nearlyFullAside(t testing.TB, h *alloc.Heap, s *Store) {
+	m := h.Mem()
+	for i := range 298 {
+		require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), []byte("other")))
+		for slot := range uint64(4) {
+			page := m.Load(alloc.DirOff + slot*8)
+			for j := uint64(0); page != 0 && j < 8; j++ {
+				if aside := m.Load(page + alloc.SlotAsideOff + j*8); aside != 0 && m.Load(aside+alloc.ChunkCountOff) >= alloc.ChunkCap-2 {
+					return
+				}
+			}
+		}
+	}
+	t.Fatal("no set-aside page becomes full")
 }
 
 var stories = []story{
@@ -233,12 +264,49 @@ var stories = []story{
 	}},
 	{name: "slabs and reclaim", size: 1 << 20, prepare: filled(20, 300), steps: func(b contents) []step { return sets(b, 60, 300) }},
 	{name: "reclaim of runs", size: 4 << 20, prepare: filled(20, 300), steps: func(b contents) []step { return sets(b, 10, 40_000) }},
-	{name: "snapshot held", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
-		filled(20, 300)(t, h, s)
-		holder, _ := attachPlain(t, h)
-		_, err := holder.Snapshot()
-		require.NoError(t, err)
-	}, steps: func(b contents) []step { return sets(b, 70, 300) }},
+	{name: "snapshot held", size: 2 << 20, prepare: filled(20, 300), beside: holder, holds: true,
+		steps: func(b contents) []step { return sets(b, 70, 300) }},
+	{name: "a set-aside page that becomes full", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
+		h.SetEager()
+		filled(300, 20)(t, h, s)
+	}, beside: holder, warm: nearlyFullAside, holds: true, steps: func(b contents) []step {
+		x := setStep(b, "key298", "other")
+		return []step{x, setStep(x.after, "key299", "other")}
+	}},
+	{name: "conditional writes", size: 1 << 20, prepare: filled(40, 20), steps: func(b contents) []step {
+		var all []step
+		then := func(after contents, do func(s *Store) error) { all, b = append(all, step{do, after}), after }
+		then(b.with("key003", "swapped"), func(s *Store) error { _, _, err := s.Swap([]byte("key003"), []byte("swapped")); return err })
+		then(b.without("key004"), func(s *Store) error { _, _, err := s.Swap([]byte("key004"), nil); return err })
+		then(b.with("key003", "again"), func(s *Store) error {
+			_, err := s.CompareAndSwap([]byte("key003"), []byte("swapped"), []byte("again"))
+			return err
+		})
+		then(b.without("key003"), func(s *Store) error {
+			_, err := s.CompareAndSwap([]byte("key003"), []byte("again"), nil)
+			return err
+		})
+		then(b.with("new", "modified"), func(s *Store) error {
+			return s.Modify([]byte("new"), func([]byte, bool) ([]byte, bool) { return []byte("modified"), true })
+		})
+		then(b.without("new"), func(s *Store) error {
+			return s.Modify([]byte("new"), func([]byte, bool) ([]byte, bool) { return nil, false })
+		})
+		return all
+	}},
+	{name: "idle slots of others", size: 1 << 20, prepare: filled(20, 300), beside: func(t testing.TB, h *alloc.Heap) {
+		for range 3 {
+			other, _ := attachPlain(t, h)
+			require.NoError(t, other.Set([]byte("key000"), bytes.Repeat([]byte{0}, 300))) // as it was
+		}
+	}, steps: func(b contents) []step {
+		var all []step
+		for i := range 5 {
+			key, value := fmt.Sprintf("big%d", i), strings.Repeat("x", 200_000)
+			all = append(all, step{func(s *Store) error { _ = s.Set([]byte(key), []byte(value)); return nil }, nil})
+		}
+		return all
+	}},
 	{name: "snapshot let go", size: 2 << 20, steps: func(b contents) []step {
 		var sn *Snapshot
 		all := []step{{func(s *Store) (err error) { sn, err = s.Snapshot(); return err }, b}}
@@ -292,8 +360,16 @@ func (st *story) base(t testing.TB) (*alloc.Heap, contents) {
 		st.prepare(t, h, s)
 	}
 	h.SetLimit(st.limit)
-	c := read(t, s)
-	return h, c
+	if st.warm == nil {
+		return h, read(t, s)
+	}
+	trial := h.Clone()
+	if st.beside != nil {
+		st.beside(t, trial)
+	}
+	s, _ = attachPlain(t, trial)
+	st.warm(t, trial, s)
+	return h, read(t, s)
 }
 
 // run performs the steps as an actor that dies at the given change, and
@@ -301,10 +377,18 @@ func (st *story) base(t testing.TB) (*alloc.Heap, contents) {
 func (st *story) run(t testing.TB, m *mortal, before contents) (done int, died bool) {
 	var die func()
 	steps := st.steps(before)
+	if st.beside != nil {
+		st.beside(t, m.heap)
+	}
 	died = m.live(func() {
 		var s *Store
+		m.warm = st.warm != nil
 		s, die = m.attach(t)
 		s.hostile = st.hash
+		if st.warm != nil {
+			st.warm(t, m.heap, s)
+			m.warm = false
+		}
 		for _, x := range steps {
 			if err := x.do(s); err != nil {
 				t.Fatalf("%s: step %d: %v", st.name, done, err)
@@ -379,6 +463,13 @@ func TestCrashPoints(t *testing.T) {
 			base, before := st.base(t)
 			whole := &mortal{heap: base.Clone(), dieAt: -1}
 			st.run(t, whole, before)
+			if st.holds {
+				s, _ := attachPlain(t, whole.heap)
+				rep, err := s.Check(t.Context(), nil)
+				require.NoError(t, err)
+				require.NotZero(t, rep.HeldBytes)
+				require.NoError(t, s.Close())
+			}
 			st.verify(t, whole.heap, before, len(st.steps(before)), "without a death")
 
 			rng := rand.New(rand.NewPCG(1, uint64(i)))
@@ -407,15 +498,34 @@ func TestCrashPoints(t *testing.T) {
 				} else if !*crashAll {
 					every += whole.changes / stride * adopter.changes / 1500
 				}
-				for j := rng.IntN(every); j < adopter.changes; j += every {
+				dense := 0 // of an adopter that has to judge an intent, each of the first
+				if intends(after) && !testing.Short() {
+					dense = 40
+				}
+				for j := min(rng.IntN(every), dense); j < adopter.changes; {
 					b := &mortal{heap: after.Clone(), dieAt: j}
 					require.True(t, b.adopt(t))
 					st.verify(t, b.heap, before, done, fmt.Sprintf("death at change %d, of the adopter at %d", at, j))
 					pairs.Add(1)
+					if j++; j > dense {
+						j += every - 1
+					}
 				}
 			}
 		})
 	}
+}
+
+// intends reports whether a slot has an intent.
+func intends(h *alloc.Heap) bool {
+	m := h.Mem()
+	for off := uint64(alloc.OwnersOff); off < alloc.DirOff; off += 8 {
+		page := m.Load(off - alloc.OwnersOff + alloc.DirOff)
+		if page != 0 && page%4096 == 0 && m.Load(page+alloc.SlotIntentOff) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // adopt attaches, which adopts the dead, and leaves the handle behind as a dead

@@ -71,6 +71,14 @@ func (sc *scene) start(t testing.TB) *search {
 	return &search{t: t, sc: sc, base: h, before: before, most: map[string]int{}}
 }
 
+// bounds is how many accesses to shared memory an operation may take, whatever
+// the others do: readers few, since nobody makes them try again for ever; writers
+// as many as it takes to adopt all the dead and to look for space everywhere, and
+// to try once more for every commit of another.
+var bounds = map[string]int{"get": 200, "peek": 100, "view": 300, "append": 3000, "move": 3000}
+
+const otherBound = 50_000
+
 // try judges a schedule that was played.
 func (x *search) try(st *stage) error {
 	err := st.judge(x.before)
@@ -88,6 +96,13 @@ func (x *search) try(st *stage) error {
 		for _, p := range a.past {
 			kind, _, _ := strings.Cut(p.op.name, " ")
 			x.most[kind] = max(x.most[kind], p.steps)
+			bound, ok := bounds[kind]
+			if !ok {
+				bound = otherBound
+			}
+			if err == nil && p.steps > bound {
+				err = fmt.Errorf("%s took %d accesses, expected at most %d", p.op.name, p.steps, bound)
+			}
 		}
 	}
 	return err

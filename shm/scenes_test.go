@@ -211,8 +211,7 @@ func growth() (all []op) {
 func atItsQueuesEnd(t testing.TB, h *alloc.Heap, s *Store) {
 	filled(3, 8)(t, h, s)
 	m := h.Mem()
-	const entries = 4096/16 - 2
-	for i := 0; m.Load(m.Load(0x3000)+0x20)%4096 < entries-5; i++ {
+	for i := 0; m.Load(m.Load(alloc.DirOff)+alloc.SlotTailOff)%4096 < alloc.ChunkCap-5; i++ {
 		require.NoError(t, s.Set([]byte("churn"), fmt.Append(nil, i)))
 	}
 }
@@ -225,29 +224,29 @@ func full(t testing.TB, h *alloc.Heap, s *Store) {
 
 func equalHash([]byte) uint64 { return 42 }
 
-// The words that some scenes are about, by where they are: package alloc has
-// them in its table of bytes.
+// The words that some scenes are about.
 
-func owners(_ *scene, _ int, off uint64) bool { return off >= 0x2000 && off < 0x3000 }
+func owners(_ *scene, _ int, off uint64) bool { return off >= alloc.OwnersOff && off < alloc.DirOff }
+
+// inPages reports whether off is in a page that can hold blocks, or be a slot's.
+func inPages(off uint64) bool { return off >= alloc.FirstPageOff() && off < alloc.SlotsBit }
 
 // intents is the root word, the marks of root nodes, and the intents, tails and
 // logs of slots.
 func intents(sc *scene, _ int, off uint64) bool {
 	switch in := off % 4096; {
 	case off-in == sc.rootPage:
-		return off%64 == 8
-	case off < 0x9000 || off >= alloc.SlotsBit:
-		return off == 0x1000
-	default:
-		return in == 0x08 || in == 0x20 || in == 0x28
+		return off%64 == alloc.RootSupersededOff
+	case inPages(off):
+		return in == alloc.SlotIntentOff || in == alloc.SlotTailOff || in == alloc.SlotLogOff
 	}
+	return off == alloc.RootOff
 }
 
 // judging is the root word, and the first actor's tail, which it sets after its
 // commit.
 func judging(_ *scene, actor int, off uint64) bool {
-	tail := off >= 0x9000 && off < alloc.SlotsBit && off%4096 == 0x20
-	return off == 0x1000 || actor == 0 && tail
+	return off == alloc.RootOff || actor == 0 && inPages(off) && off%4096 == alloc.SlotTailOff
 }
 
 // ownSlab is what the owner has done before: its leaves fill a slab, and its
@@ -262,15 +261,13 @@ func ownSlab() (all []op) {
 // returning is the owner's blocks of 1024 bytes as it brings them into use, and the
 // giver's magazine of them.
 func returning(_ *scene, actor int, off uint64) bool {
-	if off < 0x9000 || off >= alloc.SlotsBit {
-		return false
-	}
-	return actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == 0x4b0
+	magazine := alloc.SlotMagsOff + 8*uint64(alloc.ClassOf(1024))
+	return inPages(off) && (actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == magazine)
 }
 
 // slabLinks is which slabs slots have.
 func slabLinks(_ *scene, _ int, off uint64) bool {
-	return off >= 0x9000 && off < alloc.SlotsBit && off%4096 >= 0x100 && off%4096 < 0x380
+	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
 }
 
 var scenes = []scene{
