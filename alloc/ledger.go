@@ -326,18 +326,27 @@ func (u *audit) slot(i int) error {
 		}
 		pos = a.ro.Word(p + chunkNext)
 	}
-	// A set-aside page that is not the slot's any more was just given up.
-	look := w(slotLook)
-	if look != 0 && a.ownedBy(i, look, pageChunk) {
-		if err := u.chunk(look); err != nil {
+	// A set-aside page that is not the slot's any more was just given up; one that
+	// it was taking it may have taken.
+	var chunks []uint64
+	chunk := func(p uint64) error {
+		if p == 0 || slices.Contains(chunks, p) || !a.ownedBy(i, p, pageChunk) {
+			return nil
+		}
+		chunks = append(chunks, p)
+		return u.chunk(p)
+	}
+	if err := chunk(w(slotLook)); err != nil {
+		return err
+	}
+	for j := range asideCount {
+		if err := chunk(w(slotAside + uint64(j)*8)); err != nil {
 			return err
 		}
 	}
-	for j := range asideCount {
-		if p := w(slotAside + uint64(j)*8); p != 0 && p != look && a.ownedBy(i, p, pageChunk) {
-			if err := u.chunk(p); err != nil {
-				return err
-			}
+	if rec := w(slotRec); rec&(pageSize-1) == recTake {
+		if err := chunk(rec &^ (pageSize - 1)); err != nil {
+			return err
 		}
 	}
 	for c := range numClasses {
