@@ -24,15 +24,16 @@ func main() {
 }
 
 func command(args []string) error {
-	if len(args) > 0 && args[0] == storeName {
-		return storeChild(args[1:], os.Stdin, os.Stdout)
+	if len(args) > 0 && goPeers[args[0]].open != nil {
+		return goChild(args[0], args[1:], os.Stdin, os.Stdout)
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", "get,readers,set,size", "what to measure")
+	works := f.String("work", defaultWorks, "what to measure; all, or of "+strings.Join(allWorks(), ","))
 	ns := f.String("n", "100000,1000000", "numbers of entries, for speed")
+	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
-	peers := f.String("peers", "lmdb", "what to compare the store with")
+	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
 	f.IntVar(&cfg.overwrites, "overwrites", 10_000_000, "sets before the file size is taken again")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
 	f.Float64Var(&cfg.seconds, "seconds", 1, "duration of each timed read")
@@ -45,8 +46,17 @@ func command(args []string) error {
 	}
 	var err error
 	cfg.works, cfg.peers = list(*works), list(*peers)
+	if *works == "all" {
+		cfg.works = allWorks()
+	}
+	if *peers == "all" {
+		cfg.peers = allPeers()
+	}
 	if cfg.ns, err = numbers(*ns); err != nil {
 		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.values, err = numbers(*values); err != nil {
+		return fmt.Errorf("-values: %w", err)
 	}
 	if cfg.sizes, err = numbers(*sizes); err != nil {
 		return fmt.Errorf("-sizes: %w", err)
@@ -78,23 +88,35 @@ func command(args []string) error {
 	return nil
 }
 
-func (c config) validate() error {
-	known := []string{"size"}
-	for _, w := range speedWorks {
-		known = append(known, w.name)
+// What a run does unless told otherwise: what takes some minutes.
+const (
+	defaultWorks = "get,many,readers,set,batch,writers,latency,size"
+	defaultPeers = "lmdb,tdb,xsync,flat"
+)
+
+func allWorks() []string { return append(speedWorks(), "values", "size") }
+
+func allPeers() (names []string) {
+	for _, b := range peerBuilders {
+		names = append(names, b.name)
 	}
+	return names
+}
+
+func (c config) validate() error {
 	for _, w := range c.works {
-		if !slices.Contains(known, w) {
-			return fmt.Errorf("-work: %q is none of %q", w, known)
+		if !slices.Contains(allWorks(), w) {
+			return fmt.Errorf("-work: %q is none of %q", w, allWorks())
 		}
 	}
-	known = nil
-	for _, b := range peerBuilders {
-		known = append(known, b.name)
-	}
 	for _, p := range c.peers {
-		if !slices.Contains(known, p) {
-			return fmt.Errorf("-peers: %q is none of %q", p, known)
+		if !slices.Contains(allPeers(), p) {
+			return fmt.Errorf("-peers: %q is none of %q", p, allPeers())
+		}
+	}
+	for _, bytes := range c.values {
+		if bytes < minValueBytes {
+			return fmt.Errorf("-values: %d bytes are fewer than %d", bytes, minValueBytes)
 		}
 	}
 	return nil

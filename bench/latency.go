@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A latencyRow is the distribution of how long a peer's gets took, in all rounds together.
+type latencyRow struct {
+	Work    string `json:"work"`
+	Entries int    `json:"entries"`
+	Peer    string `json:"peer"`
+	// Nanos are pairs: so many nanoseconds, seen so many times.
+	Nanos [][2]int64 `json:"nanos"`
+}
+
+// percentiles are those that the table shows.
+var percentiles = []float64{50, 99, 99.9}
+
+// settle is how long a writer has been at work when the reader beside it begins.
+const settle = 100 * time.Millisecond
+
+// measureLatency notes how long each get of a reader takes, alone and beside a writer that overwrites flat out.
+func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
+	t.work, t.seconds = "latency", b.seconds
+	r, err := runWhole(ctx, p, t)
+	if err != nil {
+		return err
+	}
+	if err := b.report.addLatencies("get alone", t.n, p, r.Latencies); err != nil {
+		return err
+	}
+	if r, err = besideWriter(ctx, b, p, t); err != nil {
+		return err
+	}
+	return b.report.addLatencies("get beside a writer", t.n, p, r.Latencies)
+}
+
+// besideWriter carries out a task while another process, or of a peer that has but one a goroutine, overwrites.
+func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error) {
+	if p.alone {
+		t.writers = 1
+		return runWhole(ctx, p, t)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	sets := t
+	sets.work, sets.seed = "set", splitmix64(t.seed)
+	sets.seconds = 2*t.seconds + 10*settle.Seconds()
+	writer, err := start(ctx, p, sets)
+	if err != nil {
+		return result{}, err
+	}
+	reader, err := start(ctx, p, t)
+	if err != nil {
+		return result{}, err
+	}
+	writer.release()
+	began := time.Now()
+	time.Sleep(settle)
+	reader.release()
+	r, err := reader.waitWhole()
+	if err != nil {
+		return r, err
+	}
+	if took := time.Since(began).Seconds(); took > sets.seconds {
+		return r, fmt.Errorf("the reader took %.1f s, longer than the writer beside it", took)
+	}
+	w, err := writer.waitWhole()
+	if err == nil {
+		b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, w.nanosPerOp())
+	}
+	return r, err
+}
+
+// addLatencies adds a round's percentiles to the table, and all of it to the distribution.
+func (r *report) addLatencies(work string, entries int, p peer, nanos [][2]int64) error {
+	h, err := histogramOf(nanos)
+	if err != nil {
+		return err
+	}
+	for _, q := range percentiles {
+		r.add(fmt.Sprintf("%s, p%g", work, q), entries, nanosPerOp, p, float64(h.ValueAtQuantile(q)))
+	}
+	r.add(work+", longest", entries, nanosPerOp, p, float64(h.Max()))
+	for _, row := range r.Latencies {
+		if row.Work == work && row.Entries == entries && row.Peer == p.name {
+			both, err := histogramOf(append(row.Nanos, nanos...))
+			row.Nanos = pairsOf(both)
+			return err
+		}
+	}
+	r.Latencies = append(r.Latencies, &latencyRow{work, entries, p.name, nanos})
+	return nil
+}
