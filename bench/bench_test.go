@@ -36,13 +36,15 @@ func everyPeer(t *testing.T) *bench {
 
 // cannot lists the works that peers cannot do. Whatever else they say they cannot is a mistake.
 var cannot = map[string][]string{
-	"lmdb":    {},
-	"tdb":     {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
-	"flat":    {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers", "open", "latency writers"},
-	"xsync":   {"load batch", "set batch", "open"},
-	"syncmap": {"load batch", "set batch", "open"},
-	"otter":   {"load batch", "set batch", "open"},
-	"bbolt":   {},
+	"lmdb":      {},
+	"tdb":       {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
+	"sharedmem": {"load batch", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
+	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "hold"},
+	"flat":      {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers", "open", "latency writers"},
+	"xsync":     {"load batch", "set batch", "open"},
+	"syncmap":   {"load batch", "set batch", "open"},
+	"otter":     {"load batch", "set batch", "open"},
+	"bbolt":     {},
 	"memory": {
 		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency",
 		"latency writers", "hold", "open", "delete",

@@ -28,12 +28,13 @@ const storeName = "shm"
 
 // goPeers are the peers that this binary is itself, as a child.
 var goPeers = map[string]goPeer{
-	storeName: {open: openShm},
-	"memory":  {open: openMemory},
-	"xsync":   {open: openXsync, volatile: true},
-	"syncmap": {open: openSyncMap, volatile: true},
-	"otter":   {open: openOtter, volatile: true},
-	"bbolt":   {open: openBolt},
+	storeName:   {open: openShm},
+	"memory":    {open: openMemory},
+	"xsync":     {open: openXsync, volatile: true},
+	"syncmap":   {open: openSyncMap, volatile: true},
+	"otter":     {open: openOtter, volatile: true},
+	"bbolt":     {open: openBolt},
+	"memcached": {open: openMemcached, serve: serveMemcached},
 }
 
 // peerBuilders make the peers that the store is compared with, in the order of the report. Each may leave files in
@@ -45,6 +46,8 @@ var peerBuilders = []struct {
 }{
 	{"lmdb", "LMDB from C", buildC("lmdb", peer{}, "gcc liblmdb-dev", "-llmdb", "-lpthread")},
 	{"tdb", "tdb from C, with mutexes", buildC("tdb", peer{serves: true}, "gcc libtdb-dev", "-ltdb")},
+	{"sharedmem", "Hash::SharedMem from Perl, less the loop in Perl", buildSharedMem},
+	{"memcached", "memcached over a unix socket", buildMemcached},
 	{"flat", "a hash table in C, in one process: a lower bound", buildC("flat", peer{alone: true}, "gcc")},
 	{"xsync", "xsync.Map, in one process", buildGo("xsync", peer{alone: true})},
 	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true})},
@@ -60,6 +63,21 @@ func buildGo(name string, p peer) func(context.Context, string) (peer, error) {
 		p.name, p.command = name, []string{exe, name}
 		return p, err
 	}
+}
+
+func buildMemcached(ctx context.Context, dir string) (peer, error) {
+	if _, err := exec.LookPath("memcached"); err != nil {
+		return peer{}, fmt.Errorf("%w (on Debian: apt-get install memcached)", err)
+	}
+	return buildGo("memcached", peer{serves: true})(ctx, dir)
+}
+
+func buildSharedMem(ctx context.Context, dir string) (peer, error) {
+	if err := exec.CommandContext(ctx, "perl", "-MHash::SharedMem", "-e", "1").Run(); err != nil {
+		return peer{}, fmt.Errorf("perl with Hash::SharedMem: %w (on Debian: apt-get install libhash-sharedmem-perl)", err)
+	}
+	err := writeSources(dir)
+	return peer{name: "sharedmem", command: []string{"perl", filepath.Join(dir, "peers", "sharedmem.pl")}}, err
 }
 
 //go:embed peers
@@ -78,9 +96,18 @@ func buildC(name string, p peer, packages string, libraries ...string) func(cont
 	}
 }
 
+// writeSources makes a folder peers in dir, unless it is there.
+func writeSources(dir string) error {
+	err := os.CopyFS(dir, peerSources)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // compile builds a C program in dir and returns its path.
 func compile(ctx context.Context, dir, name string, libraries []string) (string, error) {
-	if err := os.CopyFS(dir, peerSources); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := writeSources(dir); err != nil {
 		return "", err
 	}
 	program := filepath.Join(dir, name)
