@@ -3,10 +3,10 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +224,17 @@ func TestRun(t *testing.T) {
 		}
 	}
 
+	plots := t.TempDir()
+	if err := r.writePlots(plots); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"get.svg", "set.svg", "latency.svg"} {
+		drawn, err := os.ReadFile(filepath.Join(plots, name))
+		if err != nil || !bytes.Contains(drawn, []byte("lmdb")) {
+			t.Errorf("%s: %v, %d bytes without a line of a peer", name, err, len(drawn))
+		}
+	}
+
 	var table, encoded bytes.Buffer
 	if err := r.writeTables(&table); err != nil {
 		t.Fatal(err)
@@ -234,9 +245,17 @@ func TestRun(t *testing.T) {
 	if err := r.writeJSON(&encoded); err != nil {
 		t.Fatal(err)
 	}
-	var decoded report
-	if err := json.Unmarshal(encoded.Bytes(), &decoded); err != nil || len(decoded.Space) != len(r.Space) {
-		t.Errorf("JSON does not come back: %v", err)
+	file := filepath.Join(plots, "report.json")
+	if err := os.WriteFile(file, encoded.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	decoded, err := readReport(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := decoded.writeJSON(&again); err != nil || !bytes.Equal(again.Bytes(), encoded.Bytes()) {
+		t.Errorf("JSON does not come back as it was: %v", err)
 	}
 	if left, _ := os.ReadDir(cfg.dir); len(left) > 0 {
 		t.Errorf("files left behind: %v", left)

@@ -28,13 +28,13 @@ func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
 	if err != nil {
 		return err
 	}
-	if err := b.report.addLatencies("get alone", t.n, p, r.Latencies); err != nil {
+	if err := b.report.addLatencies(titleAlone, t.n, p, r.Latencies); err != nil {
 		return err
 	}
 	if r, err = besideWriter(ctx, b, p, t); err != nil {
 		return err
 	}
-	return b.report.addLatencies("get beside a writer", t.n, p, r.Latencies)
+	return b.report.addLatencies(titleRace, t.n, p, r.Latencies)
 }
 
 // besideWriter carries out a task while another process, or of a peer that has but one a goroutine, overwrites.

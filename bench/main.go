@@ -39,6 +39,8 @@ func command(args []string) error {
 	f.Float64Var(&cfg.seconds, "seconds", 1, "duration of each timed read")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
 	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs")
+	from := f.String("from", "", "measure nothing, and take the report from this `file` that -json wrote")
+	plots := f.String("plots", "", "draw plots into this `directory`")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	cpuProfile := f.String("cpuprofile", "", "write a CPU profile of the store to this `file` instead; -work then names a task")
 	if err := f.Parse(args); err != nil {
@@ -68,13 +70,15 @@ func command(args []string) error {
 		return err
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	r, err := runBench(ctx, cfg)
+	r, err := find(cfg, *from)
 	if err != nil {
 		return err
 	}
-	r.summarize()
+	if *plots != "" {
+		if err := r.writePlots(*plots); err != nil {
+			return err
+		}
+	}
 	write := r.writeTables
 	if *asJSON {
 		write = r.writeJSON
@@ -86,6 +90,20 @@ func command(args []string) error {
 		return errors.New("some tasks failed")
 	}
 	return nil
+}
+
+// find returns the summarized report of a new run, or of one whose report is in a file.
+func find(cfg config, file string) (*report, error) {
+	if file != "" {
+		return readReport(file)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r, err := runBench(ctx, cfg)
+	if err == nil {
+		r.summarize()
+	}
+	return r, err
 }
 
 // What a run does unless told otherwise: what takes some minutes.

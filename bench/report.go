@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 )
 
@@ -27,6 +29,19 @@ const (
 var aboveOne = map[string]string{
 	nanosPerOp:  "the store is faster",
 	timesAsFast: "several do more than one",
+}
+
+// readReport reads a report that was written as JSON.
+func readReport(file string) (*report, error) {
+	encoded, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r report
+	if err := json.Unmarshal(encoded, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &r, nil
 }
 
 // A row is one measurement at one size, with a sample from each round for every peer.

@@ -16,11 +16,11 @@ type measurement struct {
 
 // The measurements of speed, in the order in which they are made. The later ones change the store.
 var measurements = []measurement{
-	{"get", reads("get, copied", task{work: "get"})},
+	{"get", reads(titleGet, task{work: "get"})},
 	{"get", reads("get, dependent chain", task{work: "get-dependent"})},
 	{"get", reads("get, in one snapshot, copied", task{work: "get-snapshot"})},
 	{"get", reads("get, in one snapshot, in place", task{work: "get-in-place"})},
-	{"get", reads("memory latency: a chase of pointers", task{work: "chase"})},
+	{"get", reads(titleChase, task{work: "chase"})},
 	{"absent", reads("get, absent key", task{work: "get-absent"})},
 	{"zipf", measureZipf},
 	{"many", reads("get, 32 at a time", task{work: "get-many", batch: 32})},
@@ -158,7 +158,7 @@ func measureSets(ctx context.Context, b *bench, p peer, t task) error {
 	t.warm, t.seconds = t.ops/4, 4*b.seconds
 	r, err := runWhole(ctx, p, t)
 	if err == nil {
-		b.report.add("overwrite, one a commit", t.n, nanosPerOp, p, r.nanosPerOp())
+		b.report.add(titleSet, t.n, nanosPerOp, p, r.nanosPerOp())
 	}
 	return err
 }
