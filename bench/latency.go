@@ -84,13 +84,21 @@ func (r *report) addLatencies(work string, entries int, p peer, nanos [][2]int64
 		r.add(fmt.Sprintf("%s, p%g", work, q), entries, nanosPerOp, p, float64(h.ValueAtQuantile(q)))
 	}
 	r.add(work+", longest", entries, nanosPerOp, p, float64(h.Max()))
-	for _, row := range r.Latencies {
-		if row.Work == work && row.Entries == entries && row.Peer == p.name {
-			both, err := histogramOf(append(row.Nanos, nanos...))
-			row.Nanos = pairsOf(both)
-			return err
-		}
+	if row := r.latencies(work, entries, p.name); row != nil {
+		both, err := histogramOf(append(row.Nanos, nanos...))
+		row.Nanos = pairsOf(both)
+		return err
 	}
 	r.Latencies = append(r.Latencies, &latencyRow{work, entries, p.name, nanos})
+	return nil
+}
+
+// latencies returns a distribution that was added, or nil.
+func (r *report) latencies(work string, entries int, peer string) *latencyRow {
+	for _, row := range r.Latencies {
+		if row.Work == work && row.Entries == entries && row.Peer == peer {
+			return row
+		}
+	}
 	return nil
 }

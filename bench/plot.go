@@ -87,21 +87,24 @@ func (r *report) plotLatencies(file string) error {
 		{Value: 4, Label: "99.99"}, {Value: 5, Label: "99.999"},
 	}
 	for i, name := range r.Peers {
-		for _, row := range r.Latencies {
-			if row.Peer != name || row.Entries != most {
+		legend := name
+		for _, work := range []string{titleRace, titleAlone} {
+			row := r.latencies(work, most, name)
+			if row == nil {
 				continue
 			}
 			points, err := row.points()
 			if err != nil {
 				return err
 			}
-			legend, style := name, []vg.Length(nil)
-			if row.Work == titleAlone {
-				legend, style = "", dashes
+			style := dashes
+			if work == titleRace {
+				style = nil
 			}
 			if err := addLine(p, legend, i, points, style); err != nil {
 				return err
 			}
+			legend = ""
 		}
 	}
 	return save(p, file)
@@ -128,7 +131,7 @@ func newPlot(title string, m machine) *plot.Plot {
 	p.Title.Text = fmt.Sprintf("%s\n%s, %d cores, Linux %s, commit %s", title, m.CPU, m.Cores, m.Kernel, m.Commit)
 	p.Title.Padding = 6
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	p.Legend.Left, p.Legend.Top = true, true
+	p.Legend.Left, p.Legend.Top, p.Legend.Padding = true, true, 2
 	p.BackgroundColor = color.White
 	p.Add(plotter.NewGrid())
 	return p
@@ -159,9 +162,18 @@ func addLine(p *plot.Plot, legend string, i int, points plotter.XYs, style []vg.
 	return nil
 }
 
+// save writes a plot with its legend to the right of it.
 func save(p *plot.Plot, file string) error {
-	canvas := vgsvg.New(18*vg.Centimeter, 12*vg.Centimeter)
-	p.Draw(draw.New(canvas))
+	const width, height, right = 20 * vg.Centimeter, 12 * vg.Centimeter, 4 * vg.Centimeter
+	canvas := vgsvg.New(width, height)
+	whole := draw.New(canvas)
+	whole.SetColor(p.BackgroundColor)
+	whole.Fill(whole.Rectangle.Path())
+	legend := p.Legend
+	p.Legend = plot.NewLegend()
+	p.Draw(draw.Crop(whole, 0, -right, 0, 0))
+	legend.Draw(draw.Crop(whole, width-right+vg.Centimeter/2, 0, 0, -1.5*vg.Centimeter))
+
 	f, err := os.Create(file)
 	if err != nil {
 		return err

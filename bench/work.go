@@ -295,17 +295,20 @@ func (w *worker) prepare(fill bool) error {
 			return err
 		}
 	}
-	for i := range uint64(min(w.n, 100_000)) {
-		if err := w.get(^i); err != nil {
-			return err
-		}
+	if err := w.untimed(min(w.n, 100_000), func(i uint64) error { return w.get(^i) }); err != nil {
+		return err
 	}
-	sets := w.task
-	sets.ops = w.warm
-	if sets.ops == 0 {
+	return w.untimed(w.warm, func(i uint64) error { return w.put(w.keys.draw(^i), i) })
+}
+
+// untimed calls op so many times, in no more than the task's seconds.
+func (w *worker) untimed(ops int, op func(i uint64) error) error {
+	if ops == 0 {
 		return nil
 	}
-	_, err := sets.loop(1, func(i uint64) error { return w.put(w.keys.draw(^i), i) })
+	t := w.task
+	t.ops = ops
+	_, err := t.loop(1, op)
 	return err
 }
 

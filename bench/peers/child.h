@@ -318,6 +318,11 @@ static void printResult(const struct run *runs, uint64_t count) {
 	puts("}");
 }
 
+/* late tells, now and then, that the task's seconds are over. */
+static int late(uint64_t i, uint64_t start) {
+	return i % 256 == 255 && seconds > 0 && nanosNow() - start > seconds * 1e9;
+}
+
 /* prepare brings the store into this process, by a scan and then reads, and makes the first sets; none of it timed. */
 static void prepare(void) {
 	if (store.fleeting)
@@ -326,11 +331,12 @@ static void prepare(void) {
 				die(work, "cannot be filled");
 	if (store.scan && store.scan())
 		die(work, "cannot be scanned");
-	for (uint64_t i = 0; i < n && i < 100000; i++)
+	uint64_t start = nanosNow();
+	for (uint64_t i = 0; i < n && i < 100000 && !late(i, start); i++)
 		if (opGet(~i))
 			die(work, "key not found");
-	uint64_t start = nanosNow();
-	for (uint64_t i = 0; i < warm && (i % 256 || seconds <= 0 || nanosNow() - start < seconds * 1e9); i++)
+	start = nanosNow();
+	for (uint64_t i = 0; i < warm && !late(i, start); i++)
 		if (store.set(draw(~i), i))
 			die(work, "cannot be written to");
 }

@@ -202,7 +202,7 @@ if ($work eq "hold") {
 
 if ($work ne "load") {
 	scan_op(0, \&shash_get);
-	for my $i (0 .. ($n < 100_000 ? $n : 100_000) - 1) { get_op(~$i, \&shash_get) }
+	run_loop(sub { get_op(~$_[0], \&shash_get) }, undef, undef, 1, $n < 100_000 ? $n : 100_000, $seconds);
 	run_loop(sub { my $k = draw(~$_[0]); shash_set($hash, key_of($k), value_of($k, $_[0])) }, undef, undef, 1, $warm, $seconds)
 		if $warm;
 }
