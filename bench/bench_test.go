@@ -37,6 +37,7 @@ func everyPeer(t *testing.T) *bench {
 // cannot lists the works that peers cannot do. Whatever else they say they cannot is a mistake.
 var cannot = map[string][]string{
 	"lmdb":      {},
+	"lmdb-go":   {"get workers"},
 	"tdb":       {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
 	"sharedmem": {"load batch", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
 	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "hold"},

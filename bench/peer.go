@@ -26,7 +26,7 @@ type peer struct {
 // storeName is the name of the store itself among the peers.
 const storeName = "shm"
 
-// goPeers are the peers that this binary is itself, as a child.
+// goPeers are the peers that this binary is itself, as a child. With the build tag lmdb there is one more.
 var goPeers = map[string]goPeer{
 	storeName:   {open: openShm},
 	"memory":    {open: openMemory},
@@ -45,6 +45,7 @@ var peerBuilders = []struct {
 	build func(ctx context.Context, dir string) (peer, error)
 }{
 	{"lmdb", "LMDB from C", buildC("lmdb", peer{}, "gcc liblmdb-dev", "-llmdb", "-lpthread")},
+	{"lmdb-go", "LMDB from Go, through cgo", buildLMDBGo},
 	{"tdb", "tdb from C, with mutexes", buildC("tdb", peer{serves: true}, "gcc libtdb-dev", "-ltdb")},
 	{"sharedmem", "Hash::SharedMem from Perl, less the loop in Perl", buildSharedMem},
 	{"memcached", "memcached over a unix socket", buildMemcached},
@@ -63,6 +64,13 @@ func buildGo(name string, p peer) func(context.Context, string) (peer, error) {
 		p.name, p.command = name, []string{exe, name}
 		return p, err
 	}
+}
+
+func buildLMDBGo(ctx context.Context, dir string) (peer, error) {
+	if goPeers["lmdb-go"].open == nil {
+		return peer{}, errors.New("left out of this binary (go run -tags lmdb . ; on Debian: apt-get install gcc liblmdb-dev)")
+	}
+	return buildGo("lmdb-go", peer{})(ctx, dir)
 }
 
 func buildMemcached(ctx context.Context, dir string) (peer, error) {
