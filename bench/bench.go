@@ -21,6 +21,7 @@ type config struct {
 	seed       uint64
 	peers      []string // beside the store
 	dir        string   // where the stores are made
+	batch      int      // keys in a call of get-many and set, for a profile
 }
 
 // A bench is one run: its peers, the store first, and what they have shown so far.

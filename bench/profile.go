@@ -40,9 +40,7 @@ func profile(cfg config, file string, w io.Writer) (err error) {
 		}
 		t := load
 		t.work, t.ops, t.seconds = cfg.works[0], 0, cfg.seconds
-		if t.work == "get-many" {
-			t.batch = 32
-		}
+		t.batch = cfg.batch
 		r, err = runGo(storeName, t, begin)
 	}
 	pprof.StopCPUProfile()

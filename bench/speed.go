@@ -28,8 +28,8 @@ var measurements = []measurement{
 	{"open", measureOpen},
 	{"readers", inParallel("get", "get", 2)},
 	{"latency", measureLatency},
-	{"set", measureSets},
-	{"batch", reads("overwrite, 1000 a commit", task{work: "set", batch: 1000})},
+	{"set", sets(titleSet, 1)},
+	{"batch", sets("overwrite, 1000 a commit", 1000)},
 	{"mixed", inParallel("95 % get and 5 % set", "mixed", 2)},
 	{"writers", inParallel("overwrite", "set", 2)},
 	{"goroutines", measureGoroutines},
@@ -151,16 +151,18 @@ func measureOpen(ctx context.Context, b *bench, p peer, t task) error {
 	return nil
 }
 
-// measureSets overwrites after a quarter as many sets that are not timed, by which the store has settled into
-// reusing what it replaces. Slow peers get no more than so much time.
-func measureSets(ctx context.Context, b *bench, p peer, t task) error {
-	t.work, t.ops = "set", min(max(t.n, 500_000), 2_000_000)
-	t.warm, t.seconds = t.ops/4, 4*b.seconds
-	r, err := runWhole(ctx, p, t)
-	if err == nil {
-		b.report.add(titleSet, t.n, nanosPerOp, p, r.nanosPerOp())
+// sets returns a measurement of overwriting with so many keys a commit, after a quarter as many that are not timed, by
+// which the store has settled into reusing what it replaces. Slow peers get no more than so much time.
+func sets(title string, batch int) func(ctx context.Context, b *bench, p peer, t task) error {
+	return func(ctx context.Context, b *bench, p peer, t task) error {
+		t.work, t.batch, t.ops = "set", batch, min(max(t.n, 500_000), 2_000_000)
+		t.warm, t.seconds = t.ops/4, 4*b.seconds
+		r, err := runWhole(ctx, p, t)
+		if err == nil {
+			b.report.add(title, t.n, nanosPerOp, p, r.nanosPerOp())
+		}
+		return err
 	}
-	return err
 }
 
 // measureDeletes deletes all keys, or of many a part. It is the last measurement of a store.

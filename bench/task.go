@@ -39,7 +39,7 @@ type task struct {
 	writers int     // that overwrite flat out meanwhile in this process, and are not measured
 	ops     int     // stop each worker after so many operations; 0 is no limit
 	seconds float64 // stop after so long; 0 is no limit
-	warm    int     // sets that are made before the clock starts, in no more than -seconds
+	warm    int     // sets that are made before the clock starts, -batch a commit, in no more than -seconds
 
 	// capacity is the largest size in bytes of the store's files, for peers that cannot do without one.
 	capacity int64

@@ -298,6 +298,9 @@ func (w *worker) prepare(fill bool) error {
 	if err := w.untimed(min(w.n, 100_000), func(i uint64) error { return w.get(^i) }); err != nil {
 		return err
 	}
+	if w.batch > 1 {
+		return w.untimed(w.warm/w.batch, func(i uint64) error { return w.setMany(^i) })
+	}
 	return w.untimed(w.warm, func(i uint64) error { return w.put(w.keys.draw(^i), i) })
 }
 

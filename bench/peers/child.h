@@ -336,8 +336,8 @@ static void prepare(void) {
 		if (opGet(~i))
 			die(work, "key not found");
 	start = nanosNow();
-	for (uint64_t i = 0; i < warm && !late(i, start); i++)
-		if (store.set(draw(~i), i))
+	for (uint64_t i = 0; i * batch < warm && !late(batch > 1 ? 255 : i, start); i++)
+		if (batch > 1 ? opSetMany(~i) : store.set(draw(~i), i))
 			die(work, "cannot be written to");
 }
 
