@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -43,35 +44,46 @@ func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error)
 		t.writers = 1
 		return runWhole(ctx, p, t)
 	}
-	ctx, stop := context.WithCancel(ctx)
+	for writing := 2*t.seconds + 4*settle.Seconds(); ; writing *= 2 {
+		r, nanosPerSet, err := race(ctx, p, t, writing)
+		if err == nil {
+			b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, nanosPerSet)
+		}
+		if !errors.Is(err, errOutlasted) || writing > 60 {
+			return r, err
+		}
+	}
+}
+
+var errOutlasted = errors.New("the reader took longer than the writer beside it")
+
+// race carries out a task beside a writer that goes on for so many seconds, which must be longer.
+func race(ctx context.Context, p peer, t task, seconds float64) (r result, nanosPerSet float64, err error) {
+	ctx, stop := context.WithCancel(ctx) // after an error, the other one ends too
 	defer stop()
 	sets := t
-	sets.work, sets.seed = "set", splitmix64(t.seed)
-	sets.seconds = 2*t.seconds + 10*settle.Seconds()
+	sets.work, sets.seed, sets.seconds = "set", splitmix64(t.seed), seconds
 	writer, err := start(ctx, p, sets)
 	if err != nil {
-		return result{}, err
+		return r, 0, err
 	}
 	reader, err := start(ctx, p, t)
 	if err != nil {
-		return result{}, err
+		return r, 0, err
 	}
-	writer.release()
 	began := time.Now()
+	writer.release()
 	time.Sleep(settle)
 	reader.release()
-	r, err := reader.waitWhole()
-	if err != nil {
-		return r, err
+	if r, err = reader.waitWhole(); err != nil {
+		return r, 0, err
 	}
-	if took := time.Since(began).Seconds(); took > sets.seconds {
-		return r, fmt.Errorf("the reader took %.1f s, longer than the writer beside it", took)
-	}
+	outlasted := time.Since(began).Seconds() > seconds
 	w, err := writer.waitWhole()
-	if err == nil {
-		b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, w.nanosPerOp())
+	if err == nil && outlasted {
+		err = errOutlasted
 	}
-	return r, err
+	return r, w.nanosPerOp(), err
 }
 
 // addLatencies adds a round's percentiles to the table, and all of it to the distribution.

@@ -99,6 +99,9 @@ func runGo(name string, t task, gate func() error) (r result, err error) {
 	}
 	defer func() { err = errors.Join(err, tab.close()) }()
 
+	if _, ok := tab.(batcher); !ok && t.batch > 1 && (t.work == "load" || t.work == "set") {
+		return r, errUnsupported
+	}
 	w := newWorker(tab, t, 0)
 	switch t.work {
 	case "hold":
@@ -220,7 +223,6 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 		op = w.load
 		if w.batch > 1 {
 			opsPerCall, op = w.batch, w.loadMany
-			_, err = as[batcher](w.table)
 		}
 	case "get":
 		op = w.get
@@ -246,7 +248,6 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 		op = w.set
 		if w.batch > 1 {
 			opsPerCall, op = w.batch, w.setMany
-			_, err = as[batcher](w.table)
 		}
 	case "mixed":
 		op = w.mixed
