@@ -22,7 +22,7 @@ func serveMemcached(t task, gate func() error) error {
 	}
 	args := []string{
 		"-s", memcachedSocket(t), "-m", strconv.FormatInt(t.capacity>>20, 10),
-		"-I", strconv.Itoa(max(1<<20, t.value+4096)),
+		"-I", fmt.Sprintf("%dm", 1+(t.value+4096)>>20), // it wants whole halves
 	}
 	if os.Getuid() == 0 {
 		args = append(args, "-u", "root") // it refuses to be run by root without being told
