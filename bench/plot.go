@@ -54,7 +54,7 @@ func (r *report) plotRow(file, title, work string) error {
 		return nil
 	}
 	if line := r.medians(titleChase, "memory"); len(line) > 0 {
-		if err := addLine(p, "one dependent load", len(r.Peers), line, dashes); err != nil {
+		if err := addLine(p, "dependent load", len(r.Peers), line, dashes); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func newPlot(title string, m machine) *plot.Plot {
 var colors = []color.RGBA{
 	{0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x72, 0xb2, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
 	{0x56, 0xb4, 0xe9, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x66, 0x66, 0x66, 0xff}, {0x8c, 0x56, 0x4b, 0xff},
-	{0x94, 0x67, 0xbd, 0xff}, {0xb5, 0xbd, 0x22, 0xff}, {0x17, 0xbe, 0xcf, 0xff}, {0x00, 0x00, 0x00, 0xff},
+	{0x94, 0x67, 0xbd, 0xff}, {0xb5, 0xbd, 0x22, 0xff}, {0x17, 0xbe, 0xcf, 0xff}, {0x00, 0x00, 0x00, 0xff}, {0x99, 0x99, 0x33, 0xff},
 }
 
 // addLine adds a line of the i-th color, with dots where it is not dashed.
@@ -164,7 +164,7 @@ func addLine(p *plot.Plot, legend string, i int, points plotter.XYs, style []vg.
 
 // save writes a plot with its legend to the right of it.
 func save(p *plot.Plot, file string) error {
-	const width, height, right = 20 * vg.Centimeter, 12 * vg.Centimeter, 4 * vg.Centimeter
+	const width, height, right = 21 * vg.Centimeter, 12 * vg.Centimeter, 5 * vg.Centimeter
 	canvas := vgsvg.New(width, height)
 	whole := draw.New(canvas)
 	whole.SetColor(p.BackgroundColor)
