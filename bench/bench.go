@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,8 +11,9 @@ import (
 
 // A config is what the flags ask for.
 type config struct {
-	works      []string // of "get", "readers", "set", "size"
+	works      []string // names of measurements, "values" and "size"
 	ns         []int    // entries, for speed
+	values     []int    // bytes of values, for "values"
 	sizes      []int    // entries, for file sizes
 	overwrites int      // for file sizes
 	rounds     int
@@ -19,6 +21,7 @@ type config struct {
 	seed       uint64
 	peers      []string // beside the store
 	dir        string   // where the stores are made
+	batch      int      // keys in a call of get-many and set, for a profile
 }
 
 // A bench is one run: its peers, the store first, and what they have shown so far.
@@ -41,10 +44,15 @@ func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
-	if len(b.works) > 1 || !b.wants("size") {
-		for round := range cfg.rounds {
+	for round := range cfg.rounds {
+		if slices.ContainsFunc(speedWorks(), b.wants) {
 			for _, n := range cfg.ns {
 				b.speed(ctx, n, round)
+			}
+		}
+		if b.wants("values") {
+			for _, bytes := range cfg.values {
+				b.values(ctx, bytes, round)
 			}
 		}
 	}
@@ -59,7 +67,7 @@ func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 
 // gather builds the peers. One that cannot be built is left out, and the report says why.
 func (b *bench) gather(ctx context.Context) error {
-	store, err := newStore()
+	store, err := buildGo(storeName, peer{})(ctx, b.dir)
 	if err != nil {
 		return err
 	}
@@ -88,10 +96,36 @@ func (b *bench) task(p peer, work string, n int) task {
 	return task{
 		work:     work,
 		n:        n,
+		value:    valueBytes,
 		seed:     b.seed,
 		path:     filepath.Join(b.dir, p.name+"-store"),
-		capacity: max(4<<30, 8*payload(n)),
+		capacity: capacity(n, valueBytes),
 	}
+}
+
+// capacity is room for what a store of n entries may grow to.
+func capacity(n, valueBytes int) int64 { return max(4<<30, 8*payload(n, valueBytes)) }
+
+// makeStore starts what a peer's store needs before it is loaded. The function that it returns ends that, and
+// removes the store; it must be called also after an error.
+func (b *bench) makeStore(ctx context.Context, p peer, t task) (drop func(), err error) {
+	drop = func() { os.RemoveAll(t.path) }
+	if !p.serves {
+		return drop, nil
+	}
+	t.work = "serve"
+	server, err := start(ctx, p, t)
+	if err != nil {
+		return drop, err
+	}
+	return func() {
+		server.release()
+		_, err := server.wait()
+		if err != nil && ctx.Err() == nil {
+			b.report.fail(p, t, errors.Join(errors.New("while it served"), err))
+		}
+		os.RemoveAll(t.path)
+	}, nil
 }
 
 // progress tells whoever waits what is going on. An interrupted run goes through what is left in no time, silently.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,62 +12,185 @@ import (
 	"testing"
 )
 
-// TestMain lets the test's binary be the store's child, as the bench's binary is.
+// TestMain lets the test's binary be a child, as the bench's binary is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == storeName {
+	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil {
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// everyPeer returns the peers that can take part here.
-func everyPeer(t *testing.T) []peer {
+// everyPeer returns a bench with the peers that can take part here.
+func everyPeer(t *testing.T) *bench {
 	t.Helper()
-	b := bench{dir: t.TempDir()}
-	for _, builder := range peerBuilders {
-		b.config.peers = append(b.config.peers, builder.name)
-	}
+	b := &bench{dir: t.TempDir(), config: config{peers: allPeers()}}
 	if err := b.gather(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, skipped := range b.report.Skipped {
 		t.Log("skipped:", skipped)
 	}
-	return b.peers
+	return b
 }
 
-// Every peer does each task to the end, and on the same keys as the others.
+// cannot lists the works that peers cannot do. Whatever else they say they cannot is a mistake.
+var cannot = map[string][]string{
+	"lmdb":      {},
+	"lmdb-go":   {"get workers"},
+	"tdb":       {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
+	"sharedmem": {"load batch", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
+	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "hold"},
+	"flat":      {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers", "open", "latency writers"},
+	"xsync":     {"load batch", "set batch", "open"},
+	"syncmap":   {"load batch", "set batch", "open"},
+	"otter":     {"load batch", "set batch", "open"},
+	"bbolt":     {},
+	"memory": {
+		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency",
+		"latency writers", "hold", "open", "delete",
+	},
+}
+
+// Every peer does each work to the end, and on the same keys as the others.
 func TestPeersDoTheSameWork(t *testing.T) {
-	const n = 1000
+	const n = 1024
+	top := zipfTop(n)
+	works := []struct {
+		name string
+		task
+		sameAs string // another, which uses the same keys
+	}{
+		{name: "load", task: task{work: "load"}},
+		{name: "get", task: task{work: "get"}},
+		{name: "get workers", task: task{work: "get", workers: 2}},
+		{name: "get-dependent", task: task{work: "get-dependent"}, sameAs: "get"},
+		{name: "get zipf", task: task{work: "get", zipf: top}},
+		{name: "get-absent", task: task{work: "get-absent"}, sameAs: "get"},
+		{name: "get-many", task: task{work: "get-many", batch: 32}, sameAs: "get"},
+		{name: "get-snapshot", task: task{work: "get-snapshot"}, sameAs: "get"},
+		{name: "get-in-place", task: task{work: "get-in-place"}, sameAs: "get"},
+		{name: "scan", task: task{work: "scan"}, sameAs: "load"},
+		{name: "latency", task: task{work: "latency"}, sameAs: "get"},
+		{name: "latency writers", task: task{work: "latency", writers: 1}, sameAs: "get"},
+		{name: "open", task: task{work: "open"}},
+		{name: "set", task: task{work: "set", warm: n / 4}, sameAs: "get"},
+		{name: "set zipf", task: task{work: "set", zipf: top}, sameAs: "get zipf"},
+		{name: "set batch", task: task{work: "set", batch: 64, warm: n / 4}, sameAs: "get"},
+		{name: "set workers", task: task{work: "set", workers: 2}, sameAs: "get workers"},
+		{name: "mixed", task: task{work: "mixed"}, sameAs: "get"},
+		{name: "hold", task: task{work: "hold"}},
+		{name: "get after", task: task{work: "get"}, sameAs: "get"},
+		{name: "delete", task: task{work: "delete"}, sameAs: "load"},
+		{name: "load batch", task: task{work: "load", batch: 100}, sameAs: "load"},
+	}
+	b := everyPeer(t)
 	sums := map[string]uint64{}
-	for _, p := range everyPeer(t) {
-		path := filepath.Join(t.TempDir(), "store")
-		for _, work := range []string{"load", "get", "get-dependent", "get-snapshot", "set", "get", "hold"} {
-			task := task{work: work, n: n, seed: 7, path: path, ops: n, warm: n / 4, capacity: 1 << 30}
-			r, err := run(t.Context(), p, task)
+	for _, p := range b.peers {
+		for _, value := range []int{minValueBytes, valueBytes, 10_000} {
+			task := b.task(p, "load", n)
+			task.seed, task.ops, task.value = 7, n, value
+			drop, err := b.makeStore(t.Context(), p, task)
 			if err != nil {
-				t.Fatalf("%s: %s: %v", p.name, work, err)
+				t.Fatal(p.name, err)
 			}
-			if work != "hold" && (r.Ops != n || r.Nanos <= 0 || r.Full) {
-				t.Errorf("%s: %s: odd result %+v", p.name, work, r)
+			for _, w := range works {
+				task.work, task.zipf, task.batch, task.workers, task.warm = w.work, w.zipf, w.batch, w.workers, w.warm
+				task.writers = w.writers
+				if w.name == "load batch" {
+					drop()
+					if drop, err = b.makeStore(t.Context(), p, task); err != nil {
+						t.Fatal(p.name, err)
+					}
+				}
+				if w.writers > 0 && !p.alone {
+					continue // there it is another process that writes
+				}
+				checkWork(t, p, w.name, task, cmp.Or(w.sameAs, w.name), sums)
 			}
-			if sum, ok := sums[work]; ok && sum != r.Sum {
-				t.Errorf("%s: %s: keys add up to %d, for the peers before to %d", p.name, work, r.Sum, sum)
-			}
-			sums[work] = r.Sum
+			drop()
 		}
 	}
-	if sums["get"] != sums["get-dependent"] || sums["get"] != sums["set"] {
-		t.Errorf("the works draw different keys: %v", sums)
+	if len(b.report.Failed) > 0 {
+		t.Error(b.report.Failed)
+	}
+	if sums["get"] == sums["get zipf"] || sums["get"] == sums["load"] {
+		t.Errorf("works that should not draw the same keys: %v", sums)
 	}
 }
 
-// A whole run reports every measurement for every peer.
+func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums map[string]uint64) {
+	t.Helper()
+	r, err := run(t.Context(), p, task)
+	switch unable := slices.Contains(cannot[p.name], name); {
+	case errors.Is(err, errUnsupported) != unable:
+		t.Errorf("%s: %s: %v, but it is listed as one that can or cannot", p.name, name, err)
+	case unable || name == "hold":
+	case err != nil:
+		t.Errorf("%s: %s: %v", p.name, name, err)
+	default:
+		ops := task.ops * max(task.workers, 1)
+		if task.work == "open" {
+			ops = 1
+		}
+		if r.Nanos <= 0 || r.Full || r.Ops != ops && name != "load batch" {
+			t.Errorf("%s: %s: odd result %+v", p.name, name, r)
+		}
+		if (len(r.Latencies) > 0) != (task.work == "latency") {
+			t.Errorf("%s: %s: %d latencies", p.name, name, len(r.Latencies))
+		}
+		if sum, ok := sums[sameAs]; ok && sum != r.Sum {
+			t.Errorf("%s: %s: keys add up to %d, should be %d as those of %s", p.name, name, r.Sum, sum, sameAs)
+		}
+		sums[sameAs] = r.Sum
+	}
+}
+
+// A draw by Zipf's law has the frequencies of that law, and a permutation leaves nothing out.
+func TestZipf(t *testing.T) {
+	const n, draws = 1000, 1 << 20
+	seen := make([]float64, n)
+	for i := range uint64(draws) {
+		seen[zipfRank(splitmix64(i), zipfTop(n), n)]++
+	}
+	var all float64
+	for r := range n {
+		all += math.Pow(float64(r+1), -0.99)
+	}
+	for _, r := range []int{0, 1, 2, 9, 99} {
+		want := math.Pow(float64(r+1), -0.99) / all
+		if got := seen[r] / draws; got < want*0.9 || got > want*1.12 {
+			t.Errorf("rank %d has the frequency %.5f, want about %.5f", r, got, want)
+		}
+	}
+	for _, n := range []uint64{1, 2, 7, 1000, 1 << 16} {
+		hit := map[uint64]bool{}
+		for i := range n {
+			hit[permute(i, n)] = true
+		}
+		if len(hit) != int(n) {
+			t.Errorf("permute reaches %d of %d", len(hit), n)
+		}
+	}
+}
+
+// What a histogram holds survives its way out of a child.
+func TestHistogramPairs(t *testing.T) {
+	h := newHistogram()
+	for i := range int64(10_000) {
+		h.RecordValue(i * i)
+	}
+	back, err := histogramOf(pairsOf(h))
+	if err != nil || !back.Equals(h) {
+		t.Errorf("histogram does not come back: %v", err)
+	}
+}
+
+// A whole run reports every measurement for every peer, but those that it cannot do.
 func TestRun(t *testing.T) {
 	cfg := config{
-		works: []string{"get", "readers", "set", "size"}, ns: []int{300, 100}, sizes: []int{200}, overwrites: 500,
-		rounds: 2, seconds: 0.01, seed: 1, peers: []string{"lmdb"}, dir: t.TempDir(),
+		works: allWorks(), ns: []int{2000}, values: []int{8, 1 << 16}, sizes: []int{200}, overwrites: 500,
+		rounds: 2, seconds: 0.01, seed: 1, peers: []string{"lmdb", "xsync"}, dir: t.TempDir(),
 	}
 	if err := cfg.validate(); err != nil {
 		t.Fatal(err)
@@ -78,25 +203,36 @@ func TestRun(t *testing.T) {
 		t.Fatal(r.Failed)
 	}
 	r.summarize()
-	if want := 2 * 8; len(r.Speed) != want {
+	if want := 35 + 2*2; len(r.Speed) != want {
 		t.Errorf("%d rows of speed, want %d", len(r.Speed), want)
 	}
 	if !slices.IsSortedFunc(r.Speed, func(a, b *row) int { return a.Entries - b.Entries }) {
 		t.Error("rows are not in order of entries")
 	}
 	for _, row := range r.Speed {
-		for _, p := range r.Peers {
+		for _, p := range []string{storeName, "lmdb"} { // xsync has gaps
 			if len(row.Samples[p]) != cfg.rounds || row.Summary[p].Median <= 0 {
 				t.Errorf("%s, %d entries: %s has samples %v", row.Work, row.Entries, p, row.Samples[p])
 			}
 		}
 	}
-	if want := 3 * len(r.Peers); len(r.Space) != want {
+	if want := 5 * 2; len(r.Space) != want {
 		t.Errorf("%d rows of space, want %d", len(r.Space), want)
 	}
 	for _, s := range r.Space {
-		if s.perByte(s.Allocated) < 1 || s.Peak < s.Allocated {
+		if s.perByte(s.Allocated) < 1 && s.State != "everything deleted" || s.Peak < s.Allocated {
 			t.Errorf("impossible space %+v", s)
+		}
+	}
+
+	plots := t.TempDir()
+	if err := r.writePlots(plots); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"get.svg", "set.svg", "latency.svg"} {
+		drawn, err := os.ReadFile(filepath.Join(plots, name))
+		if err != nil || !bytes.Contains(drawn, []byte("lmdb")) {
+			t.Errorf("%s: %v, %d bytes without a line of a peer", name, err, len(drawn))
 		}
 	}
 
@@ -110,9 +246,17 @@ func TestRun(t *testing.T) {
 	if err := r.writeJSON(&encoded); err != nil {
 		t.Fatal(err)
 	}
-	var decoded report
-	if err := json.Unmarshal(encoded.Bytes(), &decoded); err != nil || len(decoded.Space) != len(r.Space) {
-		t.Errorf("JSON does not come back: %v", err)
+	file := filepath.Join(plots, "report.json")
+	if err := os.WriteFile(file, encoded.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	decoded, err := readReport(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := decoded.writeJSON(&again); err != nil || !bytes.Equal(again.Bytes(), encoded.Bytes()) {
+		t.Errorf("JSON does not come back as it was: %v", err)
 	}
 	if left, _ := os.ReadDir(cfg.dir); len(left) > 0 {
 		t.Errorf("files left behind: %v", left)
@@ -120,7 +264,10 @@ func TestRun(t *testing.T) {
 }
 
 func TestTaskArgs(t *testing.T) {
-	want := task{work: "set", n: 3, seed: 1 << 63, path: "p", ops: 4, seconds: 0.25, warm: 5, capacity: 6}
+	want := task{
+		work: "set", n: 3, value: 7, seed: 1 << 63, zipf: zipfTop(3), path: "p", batch: 8, workers: 9, writers: 1, ops: 4,
+		seconds: 0.25, warm: 5, capacity: 6,
+	}
 	if got, err := parseTask(want.args()); err != nil || got != want {
 		t.Errorf("parseTask(args of %+v) = %+v, %v", want, got, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,8 @@ type child struct {
 	lines *json.Decoder
 }
 
-// start starts a child and returns when it is ready: everything that is not timed is done.
+// start starts a child and returns when it is ready: everything that is not timed is done. The error is
+// errUnsupported if the peer cannot do the work.
 func start(ctx context.Context, p peer, t task) (*child, error) {
 	cmd := exec.CommandContext(ctx, p.command[0], append(p.command[1:len(p.command):len(p.command)], t.args()...)...)
 	cmd.Stderr = os.Stderr
@@ -36,6 +38,10 @@ func start(ctx context.Context, p peer, t task) (*child, error) {
 	if err := c.lines.Decode(&r); err != nil {
 		return nil, c.failed(err)
 	}
+	if r.Unsupported {
+		c.in.Close()
+		return nil, errors.Join(errUnsupported, c.cmd.Wait())
+	}
 	if !r.Ready {
 		return nil, c.failed(fmt.Errorf("a result before it was asked to start"))
 	}
@@ -51,7 +57,11 @@ func (c *child) wait() (result, error) {
 	if err := c.lines.Decode(&r); err != nil {
 		return r, c.failed(err)
 	}
-	return r, c.cmd.Wait()
+	err := c.cmd.Wait()
+	if r.Unsupported {
+		err = errors.Join(errUnsupported, err)
+	}
+	return r, err
 }
 
 // failed ends a child that did not say what it should have, and tells why.

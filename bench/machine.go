@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ type machine struct {
 	Cores      int    `json:"cores"`
 	Kernel     string `json:"kernel"`
 	Go         string `json:"go"`
+	Commit     string `json:"commit"`     // of this repository; with a + if files have changed since
 	Tmpfs      bool   `json:"tmpfs"`      // whether the stores lay on one
 	LoadBefore string `json:"loadBefore"` // load averages: others at work make the figures worse
 	LoadAfter  string `json:"loadAfter"`
@@ -26,6 +28,7 @@ func describeMachine(dir string) machine {
 		Cores:      runtime.NumCPU(),
 		Kernel:     firstLine("/proc/sys/kernel/osrelease"),
 		Go:         runtime.Version(),
+		Commit:     commit(),
 		Tmpfs:      onTmpfs(dir),
 		LoadBefore: loadAverage(),
 	}
@@ -36,8 +39,8 @@ func (m machine) String() string {
 	if !m.Tmpfs {
 		files = "stores NOT ON TMPFS"
 	}
-	return fmt.Sprintf("%s, %d cores, Linux %s, %s, %s; load average %s before, %s after",
-		m.CPU, m.Cores, m.Kernel, m.Go, files, m.LoadBefore, m.LoadAfter)
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s, commit %s, %s; load average %s before, %s after",
+		m.CPU, m.Cores, m.Kernel, m.Go, m.Commit, files, m.LoadBefore, m.LoadAfter)
 }
 
 func cpuModel() string {
@@ -48,6 +51,15 @@ func cpuModel() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// commit returns what is checked out in the directory that this runs in, if git can tell.
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty=+").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // loadAverage returns the number of processes that wanted to run, on average over the last minute.

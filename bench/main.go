@@ -24,29 +24,42 @@ func main() {
 }
 
 func command(args []string) error {
-	if len(args) > 0 && args[0] == storeName {
-		return storeChild(args[1:], os.Stdin, os.Stdout)
+	if len(args) > 0 && goPeers[args[0]].open != nil {
+		return goChild(args[0], args[1:], os.Stdin, os.Stdout)
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", "get,readers,set,size", "what to measure")
+	works := f.String("work", defaultWorks, "what to measure; all, or of "+strings.Join(allWorks(), ","))
 	ns := f.String("n", "100000,1000000", "numbers of entries, for speed")
+	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
-	peers := f.String("peers", "lmdb", "what to compare the store with")
+	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
 	f.IntVar(&cfg.overwrites, "overwrites", 10_000_000, "sets before the file size is taken again")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
-	f.Float64Var(&cfg.seconds, "seconds", 1, "duration of each timed read")
+	f.Float64Var(&cfg.seconds, "seconds", 0.5, "duration of each timed read; sets may take four times that")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
 	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs")
+	from := f.String("from", "", "measure nothing, and take the report from this `file` that -json wrote")
+	plots := f.String("plots", "", "draw plots into this `directory`")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	cpuProfile := f.String("cpuprofile", "", "write a CPU profile of the store to this `file` instead; -work then names a task")
+	f.IntVar(&cfg.batch, "batch", 1, "with -cpuprofile: keys in one get-many, or in one commit of set")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	var err error
 	cfg.works, cfg.peers = list(*works), list(*peers)
+	if *works == "all" {
+		cfg.works = allWorks()
+	}
+	if *peers == "all" {
+		cfg.peers = allPeers()
+	}
 	if cfg.ns, err = numbers(*ns); err != nil {
 		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.values, err = numbers(*values); err != nil {
+		return fmt.Errorf("-values: %w", err)
 	}
 	if cfg.sizes, err = numbers(*sizes); err != nil {
 		return fmt.Errorf("-sizes: %w", err)
@@ -58,13 +71,15 @@ func command(args []string) error {
 		return err
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	r, err := runBench(ctx, cfg)
+	r, err := find(cfg, *from)
 	if err != nil {
 		return err
 	}
-	r.summarize()
+	if *plots != "" {
+		if err := r.writePlots(*plots); err != nil {
+			return err
+		}
+	}
 	write := r.writeTables
 	if *asJSON {
 		write = r.writeJSON
@@ -78,23 +93,49 @@ func command(args []string) error {
 	return nil
 }
 
-func (c config) validate() error {
-	known := []string{"size"}
-	for _, w := range speedWorks {
-		known = append(known, w.name)
+// find returns the summarized report of a new run, or of one whose report is in a file.
+func find(cfg config, file string) (*report, error) {
+	if file != "" {
+		return readReport(file)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r, err := runBench(ctx, cfg)
+	if err == nil {
+		r.summarize()
+	}
+	return r, err
+}
+
+// What a run does unless told otherwise: what takes some minutes.
+const (
+	defaultWorks = "get,many,readers,latency,set,batch,writers"
+	defaultPeers = "lmdb,tdb,xsync,flat"
+)
+
+func allWorks() []string { return append(speedWorks(), "values", "size") }
+
+func allPeers() (names []string) {
+	for _, b := range peerBuilders {
+		names = append(names, b.name)
+	}
+	return names
+}
+
+func (c config) validate() error {
 	for _, w := range c.works {
-		if !slices.Contains(known, w) {
-			return fmt.Errorf("-work: %q is none of %q", w, known)
+		if !slices.Contains(allWorks(), w) {
+			return fmt.Errorf("-work: %q is none of %q", w, allWorks())
 		}
 	}
-	known = nil
-	for _, b := range peerBuilders {
-		known = append(known, b.name)
-	}
 	for _, p := range c.peers {
-		if !slices.Contains(known, p) {
-			return fmt.Errorf("-peers: %q is none of %q", p, known)
+		if !slices.Contains(allPeers(), p) {
+			return fmt.Errorf("-peers: %q is none of %q", p, allPeers())
+		}
+	}
+	for _, bytes := range c.values {
+		if bytes < minValueBytes {
+			return fmt.Errorf("-values: %d bytes are fewer than %d", bytes, minValueBytes)
 		}
 	}
 	return nil

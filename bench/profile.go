@@ -13,7 +13,7 @@ import (
 // Here the config's work names a task.
 func profile(cfg config, file string, w io.Writer) (err error) {
 	if len(cfg.works) != 1 || len(cfg.ns) != 1 {
-		return errors.New("-cpuprofile takes one -work (a task: load, get, get-dependent, get-snapshot, set) and one -n")
+		return errors.New("-cpuprofile takes one -work (a task, as in task.go) and one -n")
 	}
 	dir, err := os.MkdirTemp(cfg.dir, "shmkv-profile-")
 	if err != nil {
@@ -29,17 +29,19 @@ func profile(cfg config, file string, w io.Writer) (err error) {
 
 	open := func() error { return nil }
 	begin := func() error { return pprof.StartCPUProfile(out) }
-	load := task{work: "load", n: cfg.ns[0], seed: cfg.seed, path: filepath.Join(dir, "store"), ops: cfg.ns[0]}
+	load := task{work: "load", n: cfg.ns[0], value: valueBytes, batch: 1, workers: 1, seed: cfg.seed, ops: cfg.ns[0],
+		path: filepath.Join(dir, "store")}
 	var r result
 	if cfg.works[0] == "load" {
-		r, err = runStore(load, begin)
+		r, err = runGo(storeName, load, begin)
 	} else {
-		if _, err := runStore(load, open); err != nil {
+		if _, err := runGo(storeName, load, open); err != nil {
 			return err
 		}
 		t := load
 		t.work, t.ops, t.seconds = cfg.works[0], 0, cfg.seconds
-		r, err = runStore(t, begin)
+		t.batch = cfg.batch
+		r, err = runGo(storeName, t, begin)
 	}
 	pprof.StopCPUProfile()
 	if err != nil {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 )
 
@@ -11,8 +13,10 @@ type report struct {
 	Peers   []string   `json:"peers"` // the store first
 	Speed   []*row     `json:"speed,omitempty"`
 	Space   []spaceRow `json:"space,omitempty"`
-	Skipped []string   `json:"skipped,omitempty"` // peers that could not take part, and why
-	Failed  []string   `json:"failed,omitempty"`  // tasks that went wrong, and how
+	// Latencies are the whole distributions behind the rows of percentiles.
+	Latencies []*latencyRow `json:"latencies,omitempty"`
+	Skipped   []string      `json:"skipped,omitempty"` // peers that could not take part, and why
+	Failed    []string      `json:"failed,omitempty"`  // tasks that went wrong, and how
 }
 
 // Units of the rows of speed.
@@ -20,6 +24,25 @@ const (
 	nanosPerOp  = "ns/op" // less is better
 	timesAsFast = "×"     // more is better
 )
+
+// aboveOne says what the ratios, or the figures themselves, mean when they are above 1.
+var aboveOne = map[string]string{
+	nanosPerOp:  "the store is faster",
+	timesAsFast: "several do more than one",
+}
+
+// readReport reads a report that was written as JSON.
+func readReport(file string) (*report, error) {
+	encoded, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r report
+	if err := json.Unmarshal(encoded, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &r, nil
+}
 
 // A row is one measurement at one size, with a sample from each round for every peer.
 type row struct {
@@ -44,7 +67,9 @@ type spaceRow struct {
 }
 
 // perByte returns a number of bytes in the store's files for each byte of keys and values.
-func (r spaceRow) perByte(bytes int64) float64 { return float64(bytes) / float64(payload(r.Entries)) }
+func (r spaceRow) perByte(bytes int64) float64 {
+	return float64(bytes) / float64(payload(r.Entries, valueBytes))
+}
 
 // add adds a sample to the row of its work and size.
 func (r *report) add(work string, entries int, unit string, p peer, sample float64) {

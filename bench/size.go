@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -19,7 +18,7 @@ type space struct {
 	Allocated int64 `json:"allocatedBytes"`
 }
 
-// spaceOf adds up the files of the store in a directory.
+// spaceOf adds up the files of the store in a directory. A peer that keeps nothing in files has not even made that.
 func spaceOf(dir string) (s space, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -33,70 +32,103 @@ func spaceOf(dir string) (s space, err error) {
 		s.Allocated += info.Sys().(*syscall.Stat_t).Blocks * 512
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
 	return s, err
 }
 
-// sizes measures the space that each peer takes with n entries: loaded, overwritten, and overwritten while
-// another process holds one snapshot of the loaded store. Space hardly varies between runs, so it does so once.
+// sizes measures the space that each peer takes with n entries, in two lives of a store. In the first it is loaded,
+// overwritten, and emptied; in the second another process holds a snapshot of what was loaded while it is
+// overwritten, and lets go of it before it is overwritten again. Space hardly varies between runs, so it does so once.
+// Peers without files have no space to look at.
 func (b *bench) sizes(ctx context.Context, n int) {
 	for _, p := range b.peers {
-		for _, held := range []bool{false, true} {
+		for _, life := range []func(context.Context, *bench, *spaceWatch) error{plainLife, heldLife} {
 			t := b.task(p, "load", n)
-			if err := b.sizesOf(ctx, p, t, held); err != nil {
+			drop, err := b.makeStore(ctx, p, t)
+			if err == nil {
+				err = life(ctx, b, &spaceWatch{p, t, spaceRow{Entries: n, Peer: p.name}})
+			}
+			drop()
+			if err != nil && !errors.Is(err, errUnsupported) {
 				t.work = "size"
 				b.report.fail(p, t, err)
 			}
-			os.RemoveAll(t.path)
 		}
 	}
 }
 
-func (b *bench) sizesOf(ctx context.Context, p peer, load task, held bool) error {
-	progress(ctx, "space, %d entries: %s: load", load.n, p.name)
-	load.ops = load.n
-	if _, err := runWhole(ctx, p, load); err != nil {
+func plainLife(ctx context.Context, b *bench, w *spaceWatch) error {
+	if err := w.change(ctx, "loaded", "load", w.task.n); err != nil {
 		return err
 	}
-	row := spaceRow{State: "loaded", Entries: load.n, Peer: p.name}
-	var err error
-	if row.space, err = spaceOf(load.path); err != nil {
+	if w.row.Allocated == 0 {
+		return errUnsupported
+	}
+	b.report.Space = append(b.report.Space, w.row)
+	if err := w.change(ctx, "overwritten", "set", b.overwrites); err != nil {
 		return err
 	}
-	row.Peak = row.Allocated
-
-	if held {
-		row.State = "overwritten, snapshot held"
-		hold := load
-		hold.work = "hold"
-		holder, err := start(ctx, p, hold)
-		if err != nil {
-			return err
-		}
-		defer func() {
-			holder.release()
-			holder.wait()
-		}()
-	} else {
-		b.report.Space = append(b.report.Space, row)
-		row.State = "overwritten"
+	b.report.Space = append(b.report.Space, w.row)
+	if err := w.change(ctx, "everything deleted", "delete", w.task.n); err != nil {
+		return err
 	}
+	b.report.Space = append(b.report.Space, w.row)
+	return nil
+}
 
-	progress(ctx, "space, %d entries: %s: %s", load.n, p.name, row.State)
-	set := load
-	set.work, set.ops = "set", b.overwrites
-	peak := watchPeak(set.path)
-	r, err := run(ctx, p, set)
-	row.Peak = max(row.Peak, peak())
+func heldLife(ctx context.Context, b *bench, w *spaceWatch) error {
+	if w.peer.alone {
+		return errUnsupported // nobody else can hold a snapshot
+	}
+	if err := w.change(ctx, "loaded", "load", w.task.n); err != nil {
+		return err
+	}
+	hold := w.task
+	hold.work = "hold"
+	holder, err := start(ctx, w.peer, hold)
 	if err != nil {
 		return err
 	}
-	row.Overwrites, row.Full = r.Ops, r.Full
-	if row.space, err = spaceOf(set.path); err != nil {
+	err = w.change(ctx, "overwritten, snapshot held", "set", b.overwrites)
+	holder.release()
+	if _, failed := holder.wait(); err != nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	b.report.Space = append(b.report.Space, w.row)
+	if err := w.change(ctx, "snapshot closed, overwritten again", "set", b.overwrites); err != nil {
 		return err
 	}
-	row.Peak = max(row.Peak, row.Allocated)
-	b.report.Space = append(b.report.Space, row)
+	b.report.Space = append(b.report.Space, w.row)
 	return nil
+}
+
+// A spaceWatch looks at the space of one store, as it is worked on.
+type spaceWatch struct {
+	peer peer
+	task task
+	row  spaceRow // the state after the last change
+}
+
+// change works on the store, and takes its space then and at the peak.
+func (w *spaceWatch) change(ctx context.Context, state, work string, ops int) error {
+	progress(ctx, "space, %d entries: %s: %s", w.task.n, w.peer.name, state)
+	t := w.task
+	t.work, t.ops = work, ops
+	peak := watchPeak(t.path)
+	r, err := run(ctx, w.peer, t)
+	w.row.Peak = peak()
+	if err != nil {
+		return err
+	}
+	w.row.State, w.row.Full, w.row.Overwrites = state, r.Full, 0
+	if work == "set" {
+		w.row.Overwrites = r.Ops
+	}
+	w.row.space, err = spaceOf(t.path)
+	w.row.Peak = max(w.row.Peak, w.row.Allocated)
+	return err
 }
 
 // watchPeak looks at a store ten times a second until the function that it returns is called, which returns the
@@ -120,11 +152,4 @@ func watchPeak(dir string) func() int64 {
 		}
 	}()
 	return func() int64 { close(stop); return <-peak }
-}
-
-// A fullError says that a store was full after so many operations.
-type fullError struct{ ops int }
-
-func (e fullError) Error() string {
-	return fmt.Sprintf("the store was full after %d operations", e.ops)
 }

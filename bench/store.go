@@ -1,151 +1,82 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// storeChild carries out one task on the store itself: it is the main function of the bench's binary when the
-// bench runs it as a child.
-func storeChild(args []string, in io.Reader, out io.Writer) error {
-	t, err := parseTask(args)
-	if err != nil {
-		return err
+// A shmTable is the store that this repository is about.
+type shmTable struct{ store *shm.Store }
+
+func openShm(t task) (table, error) {
+	s, err := shm.Open(t.path, &shm.Options{Exclusive: t.work == "load", MustExist: t.work != "load"})
+	return shmTable{s}, err
+}
+
+func (s shmTable) read(dst, key []byte) ([]byte, error) {
+	v, err := s.store.Append(dst, key)
+	if err == shm.ErrNotFound {
+		err = errAbsent
 	}
-	lines := json.NewEncoder(out)
-	r, err := runStore(t, func() error {
-		if err := lines.Encode(result{Ready: true}); err != nil {
-			return err
+	return v, err
+}
+
+func (s shmTable) write(key, value []byte) error { return shmError(s.store.Set(key, value)) }
+
+func (s shmTable) remove(key []byte) error {
+	existed, err := s.store.Delete(key)
+	if err == nil && !existed {
+		err = errAbsent
+	}
+	return shmError(err)
+}
+
+func (s shmTable) readMany(keys [][]byte, each func(j int, value []byte) error) error {
+	var failed error
+	err := s.store.GetMany(keys, func(j int, value []byte, ok bool) {
+		if err := each(j, value); err != nil || !ok {
+			failed = errors.Join(errAbsent, err)
 		}
-		_, err := in.Read(make([]byte, 1)) // a line, or the end
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		return err
 	})
+	return errors.Join(err, failed)
+}
+
+func (s shmTable) writeMany(n int, entry func(j int) (key, value []byte)) error {
+	return shmError(s.store.Update(func(tx *shm.Tx) error {
+		for j := range n {
+			if err := tx.Set(entry(j)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func (s shmTable) view() (find func(key []byte) ([]byte, error), end func() error, err error) {
+	sn, err := s.store.Snapshot()
 	if err != nil {
-		return fmt.Errorf("shm %s: %w", t.work, err)
+		return nil, nil, err
 	}
-	return lines.Encode(r)
+	return sn.Get, sn.Close, nil
 }
 
-// runStore carries out a task on the store in this process. It calls gate between what is not timed and what is.
-func runStore(t task, gate func() error) (r result, err error) {
-	store, err := shm.Open(t.path, &shm.Options{Exclusive: t.work == "load", MustExist: t.work != "load"})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-
-	c := storeClient{store: store, keys: sequence{seed: t.seed, n: uint64(t.n)}, value: make([]byte, valueBytes)}
-	if t.work != "load" && t.work != "hold" {
-		if err := c.prepare(t); err != nil {
-			return r, fmt.Errorf("warming up: %w", err)
+func (s shmTable) scan(each func(key, value []byte) error) error {
+	return s.store.View(func(sn *shm.Snapshot) error {
+		for key, value := range sn.All() {
+			if err := each(key, value); err != nil {
+				return err
+			}
 		}
-	}
-	switch t.work {
-	case "load":
-		r, err = c.timed(t, gate, c.load)
-	case "get":
-		r, err = c.timed(t, gate, c.get)
-	case "get-dependent":
-		r, err = c.timed(t, gate, c.getDependent)
-	case "get-snapshot":
-		err = store.View(func(sn *shm.Snapshot) error {
-			c.snapshot = sn
-			r, err = c.timed(t, gate, c.getSnapshot)
-			return err
-		})
-	case "set":
-		r, err = c.timed(t, gate, c.set)
-	case "hold":
-		err = store.View(func(*shm.Snapshot) error { return gate() })
-	default:
-		err = errors.New("no such work")
-	}
-	r.Peer = "shm"
-	return r, err
+		return nil
+	})
 }
 
-// A storeClient is the store with the buffers that its operations use again and again.
-type storeClient struct {
-	store    *shm.Store
-	snapshot *shm.Snapshot
-	keys     sequence
-	key      [keyBytes]byte
-	value    []byte // written
-	copied   []byte // read
-}
+func (s shmTable) close() error { return s.store.Close() }
 
-// prepare brings the store into this process: every key is read once, and the first sets are not timed.
-func (c *storeClient) prepare(t task) error {
-	for i := range uint64(t.n) {
-		if err := c.read(i); err != nil {
-			return err
-		}
-	}
-	for i := range uint64(t.warm) {
-		if err := c.write(c.keys.draw(^i), i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// timed passes the gate and runs the task's loop. A full store ends it early and is no error.
-func (c *storeClient) timed(t task, gate func() error, op func(i uint64) error) (result, error) {
-	if err := gate(); err != nil {
-		return result{}, err
-	}
-	c.keys.sum = 0
-	r, err := t.loop(op)
-	r.Sum = c.keys.sum
+func shmError(err error) error {
 	if errors.Is(err, shm.ErrFull) {
-		r.Full, err = true, nil
+		return errFull
 	}
-	return r, err
-}
-
-func (c *storeClient) load(i uint64) error {
-	c.keys.sum += i
-	return c.write(i, 0)
-}
-
-func (c *storeClient) set(i uint64) error { return c.write(c.keys.draw(i), i) }
-
-func (c *storeClient) get(i uint64) error { return c.read(c.keys.draw(i)) }
-
-// getDependent mixes the last byte of the value read before into the draw. It is always 0, but the CPU has to
-// wait for it.
-func (c *storeClient) getDependent(i uint64) error {
-	return c.read(c.keys.draw(i + uint64(c.copied[valueBytes-1])))
-}
-
-func (c *storeClient) getSnapshot(i uint64) error {
-	k := c.keys.draw(i)
-	putKey(c.key[:], k)
-	value, err := c.snapshot.Get(c.key[:])
-	if err != nil {
-		return err
-	}
-	c.copied = append(c.copied[:0], value...)
-	return checkValue(c.copied, k)
-}
-
-func (c *storeClient) read(k uint64) (err error) {
-	putKey(c.key[:], k)
-	if c.copied, err = c.store.Append(c.copied[:0], c.key[:]); err != nil {
-		return err
-	}
-	return checkValue(c.copied, k)
-}
-
-func (c *storeClient) write(k, stamp uint64) error {
-	putKey(c.key[:], k)
-	putValue(c.value, k, stamp)
-	return c.store.Set(c.key[:], c.value)
+	return err
 }

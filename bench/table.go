@@ -35,21 +35,14 @@ func (r *report) writeTables(w io.Writer) error {
 }
 
 func (r *report) writeSpeed(w io.Writer) {
-	fmt.Fprintf(w, "\nSpeed: median (min–max) of the rounds; ratios are medians of each round's ratio, above 1 the store is faster\n\n")
-	header := append([]string{"entries", "work", "unit"}, r.Peers...)
-	for _, p := range r.Peers[1:] {
-		header = append(header, p+" ÷ "+r.Peers[0])
-	}
-	writeCells(w, header)
+	fmt.Fprintf(w, "\nSpeed: median (lowest–highest) of the rounds; ×: that over the store's, the median of each round's ratio\n\n")
+	writeCells(w, append(append([]string{"entries", "work", "unit"}, r.Peers...), "a ratio above 1 says"))
 	for _, row := range r.Speed {
 		cells := []string{fmt.Sprint(row.Entries), row.Work, row.Unit}
 		for _, p := range r.Peers {
-			cells = append(cells, cell(row.Summary, p))
+			cells = append(cells, cell(row, p))
 		}
-		for _, p := range r.Peers[1:] {
-			cells = append(cells, cell(row.Ratios, p))
-		}
-		writeCells(w, cells)
+		writeCells(w, append(cells, aboveOne[row.Unit]))
 	}
 }
 
@@ -71,12 +64,17 @@ func (r *report) writeSpace(w io.Writer) {
 
 func writeCells(w io.Writer, cells []string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
 
-func cell(summaries map[string]summary, name string) string {
-	s, ok := summaries[name]
+// cell writes what one peer has in a row: a dash, if it cannot do that.
+func cell(r *row, peer string) string {
+	s, ok := r.Summary[peer]
 	if !ok {
 		return "–"
 	}
-	return fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Min), number(s.Max))
+	text := fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Min), number(s.Max))
+	if ratio, ok := r.Ratios[peer]; ok {
+		text += " ×" + number(ratio.Median)
+	}
+	return text
 }
 
 // number writes a figure with as many digits as mean something.

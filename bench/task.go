@@ -4,102 +4,124 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 )
 
 // A task is what one child process is asked to do. It travels as flags, to children written in any language.
 //
-// The works, which every peer knows:
+// The works; a peer that cannot do one says so:
 //
-//	load           make the store and insert keys 0, 1, 2, …, one commit each
+//	load           make the store and insert keys 0, 1, 2, …
 //	get            read random keys, each read by itself, the value copied out
 //	get-dependent  the same, but each key depends on the value read before, so that reads cannot overlap in the CPU
+//	get-absent     look for random keys that are not there
+//	get-many       read random keys, -batch of them at a time in one version, the values copied out
 //	get-snapshot   read random keys in one snapshot (or read transaction), the values copied out
-//	set            overwrite random keys, one commit each
+//	get-in-place   the same, but the values are looked at where they lie
+//	set            overwrite random keys
+//	mixed          one operation in twenty is a set, the others are gets
+//	delete         delete keys, each once, in another order than they were inserted
+//	scan           go through all entries, as often as there is time
+//	open           open the store and read one key
+//	latency        get, and note how long each takes
 //	hold           open a snapshot and keep it until let go
+//	serve          do what the store needs while others use it, until let go
+//	chase          follow pointers at random through as much memory as the entries take
 type task struct {
 	work    string
 	n       int     // entries in the store; for load, those it will have
+	value   int     // bytes of each value
 	seed    uint64  // of the random sequence
+	zipf    float64 // 0: keys are drawn evenly; else by Zipf's law (zipfTop)
 	path    string  // of the store: a directory
-	ops     int     // stop after so many operations; 0 is no limit
+	batch   int     // keys in one commit of load and set, and in one get-many
+	workers int     // that do the work at the same time in this process, each with a sequence of its own
+	writers int     // that overwrite flat out meanwhile in this process, and are not measured
+	ops     int     // stop each worker after so many operations; 0 is no limit
 	seconds float64 // stop after so long; 0 is no limit
-	warm    int     // sets that are made before the clock starts
+	warm    int     // sets that are made before the clock starts, -batch a commit, in no more than -seconds
 
 	// capacity is the largest size in bytes of the store's files, for peers that cannot do without one.
 	capacity int64
 }
 
-func (t task) args() []string {
-	return []string{
-		"-work", t.work,
-		"-n", strconv.Itoa(t.n),
-		"-seed", strconv.FormatUint(t.seed, 10),
-		"-path", t.path,
-		"-ops", strconv.Itoa(t.ops),
-		"-seconds", strconv.FormatFloat(t.seconds, 'f', -1, 64),
-		"-warm", strconv.Itoa(t.warm),
-		"-capacity", strconv.FormatInt(t.capacity, 10),
-	}
+// flags declares the task's flags, with their values now as defaults.
+func (t *task) flags() *flag.FlagSet {
+	f := flag.NewFlagSet("child", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&t.work, "work", t.work, "")
+	f.IntVar(&t.n, "n", t.n, "")
+	f.IntVar(&t.value, "value", t.value, "")
+	f.Uint64Var(&t.seed, "seed", t.seed, "")
+	f.Float64Var(&t.zipf, "zipf", t.zipf, "")
+	f.StringVar(&t.path, "path", t.path, "")
+	f.IntVar(&t.batch, "batch", t.batch, "")
+	f.IntVar(&t.workers, "workers", t.workers, "")
+	f.IntVar(&t.writers, "writers", t.writers, "")
+	f.IntVar(&t.ops, "ops", t.ops, "")
+	f.Float64Var(&t.seconds, "seconds", t.seconds, "")
+	f.IntVar(&t.warm, "warm", t.warm, "")
+	f.Int64Var(&t.capacity, "capacity", t.capacity, "")
+	return f
+}
+
+func (t task) args() (args []string) {
+	t.flags().VisitAll(func(f *flag.Flag) { args = append(args, "-"+f.Name, f.Value.String()) })
+	return args
 }
 
 // parseTask is the inverse of args.
 func parseTask(args []string) (task, error) {
 	var t task
-	f := flag.NewFlagSet("child", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.StringVar(&t.work, "work", "", "")
-	f.IntVar(&t.n, "n", 0, "")
-	f.Uint64Var(&t.seed, "seed", 0, "")
-	f.StringVar(&t.path, "path", "", "")
-	f.IntVar(&t.ops, "ops", 0, "")
-	f.Float64Var(&t.seconds, "seconds", 0, "")
-	f.IntVar(&t.warm, "warm", 0, "")
-	f.Int64Var(&t.capacity, "capacity", 0, "")
-	if err := f.Parse(args); err != nil {
+	if err := t.flags().Parse(args); err != nil {
 		return task{}, err
 	}
-	if t.ops == 0 && t.seconds == 0 && t.work != "hold" {
+	endless := t.work == "hold" || t.work == "serve" || t.work == "open"
+	if t.ops == 0 && t.seconds == 0 && !endless {
 		return task{}, fmt.Errorf("task %q: neither -ops nor -seconds is given", t.work)
 	}
+	t.batch, t.workers = max(t.batch, 1), max(t.workers, 1)
 	return t, nil
 }
 
 // A result is what a child measured: one line of JSON on its standard output. A line that only says "ready"
-// goes before it, when everything that is not timed is done.
+// goes before it, when everything that is not timed is done; or one that says "unsupported", and nothing follows.
 type result struct {
-	Ready bool   `json:"ready,omitempty"`
-	Peer  string `json:"peer,omitempty"` // name and version
-	Ops   int    `json:"ops"`
-	Nanos int64  `json:"nanos"`
-	Sum   uint64 `json:"sum"`  // of the indices of the keys used
-	Full  bool   `json:"full"` // it stopped early, for want of room
+	Ready       bool   `json:"ready,omitempty"`
+	Unsupported bool   `json:"unsupported,omitempty"`
+	Peer        string `json:"peer,omitempty"` // name and version
+	Ops         int    `json:"ops"`            // keys read or written
+	Nanos       int64  `json:"nanos"`
+	Sum         uint64 `json:"sum"`  // of the indices of the keys used
+	Full        bool   `json:"full"` // it stopped early, for want of room
+	// Latencies are pairs: so many nanoseconds, seen so many times.
+	Latencies [][2]int64 `json:"latencies,omitempty"`
 }
 
 func (r result) nanosPerOp() float64 { return float64(r.Nanos) / float64(r.Ops) }
 
-// loop calls op with 0, 1, 2, … until the task's operations or seconds are used up. An error ends it early;
-// the result then holds what was done until then.
-func (t task) loop(op func(i uint64) error) (result, error) {
-	const batch = 256 // operations between two looks at the clock
+// loop calls op with 0, 1, 2, … until the task's operations or seconds are used up. Each call counts as so many
+// operations. An error ends it early; the result then holds what was done until then.
+func (t task) loop(opsPerCall int, op func(i uint64) error) (result, error) {
 	var (
 		r     result
 		err   error
 		limit = time.Duration(t.seconds * float64(time.Second))
+		calls = uint64((t.ops + opsPerCall - 1) / opsPerCall)
+		batch = uint64(max(1, 256/opsPerCall)) // calls between two looks at the clock
 		start = time.Now()
 	)
-	for i := uint64(0); err == nil && (t.ops == 0 || r.Ops < t.ops) && (limit == 0 || r.Nanos < int64(limit)); {
+	for i := uint64(0); err == nil && (calls == 0 || i < calls) && (limit == 0 || r.Nanos < int64(limit)); {
 		end := i + batch
-		if t.ops > 0 {
-			end = min(end, uint64(t.ops))
+		if calls > 0 {
+			end = min(end, calls)
 		}
 		for ; i < end; i++ {
 			if err = op(i); err != nil {
 				break
 			}
 		}
-		r.Ops = int(i)
+		r.Ops = int(i) * opsPerCall
 		r.Nanos = int64(time.Since(start))
 	}
 	return r, err

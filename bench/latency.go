@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A latencyRow is the distribution of how long a peer's gets took, in all rounds together.
+type latencyRow struct {
+	Work    string `json:"work"`
+	Entries int    `json:"entries"`
+	Peer    string `json:"peer"`
+	// Nanos are pairs: so many nanoseconds, seen so many times.
+	Nanos [][2]int64 `json:"nanos"`
+}
+
+// percentiles are those that the table shows.
+var percentiles = []float64{50, 99, 99.9}
+
+// settle is how long a writer has been at work when the reader beside it begins.
+const settle = 100 * time.Millisecond
+
+// measureLatency notes how long each get of a reader takes, alone and beside a writer that overwrites flat out.
+func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
+	t.work, t.seconds = "latency", b.seconds
+	r, err := runWhole(ctx, p, t)
+	if err != nil {
+		return err
+	}
+	if err := b.report.addLatencies(titleAlone, t.n, p, r.Latencies); err != nil {
+		return err
+	}
+	if r, err = besideWriter(ctx, b, p, t); err != nil {
+		return err
+	}
+	return b.report.addLatencies(titleRace, t.n, p, r.Latencies)
+}
+
+// besideWriter carries out a task while another process, or of a peer that has but one a goroutine, overwrites.
+func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error) {
+	if p.alone {
+		t.writers = 1
+		return runWhole(ctx, p, t)
+	}
+	for writing := 2*t.seconds + 4*settle.Seconds(); ; writing *= 2 {
+		r, nanosPerSet, err := race(ctx, p, t, writing)
+		if err == nil {
+			b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, nanosPerSet)
+		}
+		if !errors.Is(err, errOutlasted) || writing > 60 {
+			return r, err
+		}
+	}
+}
+
+var errOutlasted = errors.New("the reader took longer than the writer beside it")
+
+// race carries out a task beside a writer that goes on for so many seconds, which must be longer.
+func race(ctx context.Context, p peer, t task, seconds float64) (r result, nanosPerSet float64, err error) {
+	ctx, stop := context.WithCancel(ctx) // after an error, the other one ends too
+	defer stop()
+	sets := t
+	sets.work, sets.seed, sets.seconds = "set", splitmix64(t.seed), seconds
+	writer, err := start(ctx, p, sets)
+	if err != nil {
+		return r, 0, err
+	}
+	reader, err := start(ctx, p, t)
+	if err != nil {
+		return r, 0, err
+	}
+	began := time.Now()
+	writer.release()
+	time.Sleep(settle)
+	reader.release()
+	if r, err = reader.waitWhole(); err != nil {
+		return r, 0, err
+	}
+	outlasted := time.Since(began).Seconds() > seconds
+	w, err := writer.waitWhole()
+	if err == nil && outlasted {
+		err = errOutlasted
+	}
+	return r, w.nanosPerOp(), err
+}
+
+// addLatencies adds a round's percentiles to the table, and all of it to the distribution.
+func (r *report) addLatencies(work string, entries int, p peer, nanos [][2]int64) error {
+	h, err := histogramOf(nanos)
+	if err != nil {
+		return err
+	}
+	for _, q := range percentiles {
+		r.add(fmt.Sprintf("%s, p%g", work, q), entries, nanosPerOp, p, float64(h.ValueAtQuantile(q)))
+	}
+	r.add(work+", longest", entries, nanosPerOp, p, float64(h.Max()))
+	if row := r.latencies(work, entries, p.name); row != nil {
+		both, err := histogramOf(append(row.Nanos, nanos...))
+		row.Nanos = pairsOf(both)
+		return err
+	}
+	r.Latencies = append(r.Latencies, &latencyRow{work, entries, p.name, nanos})
+	return nil
+}
+
+// latencies returns a distribution that was added, or nil.
+func (r *report) latencies(work string, entries int, peer string) *latencyRow {
+	for _, row := range r.Latencies {
+		if row.Work == work && row.Entries == entries && row.Peer == peer {
+			return row
+		}
+	}
+	return nil
+}
