@@ -112,6 +112,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 	if !won {
 		s.m.Store(s.base+slotIntent, 0)
+		s.Unretire(old.Off)
 		return false, nil
 	}
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -542,6 +543,20 @@ func (s *Slot) Retire(off, size uint64) {
 	s.retired = append(s.retired, retiredBlock{off | uint64(c)<<48, size})
 	s.delta -= int64(size)
 }
+
+// Unretire takes back that a block was retired by this transaction.
+func (s *Slot) Unretire(off uint64) {
+	for i, r := range s.retired {
+		if r.block&offMask == off {
+			s.delta += int64(r.size)
+			s.retired = slices.Delete(s.retired, i, i+1)
+			return
+		}
+	}
+}
+
+// Rewind frees what the transaction has allocated, but for the first n blocks.
+func (s *Slot) Rewind(n uint64) { s.rollback(n) }
 
 // logEntry returns the offset of log entry i.
 func (s *Slot) logEntry(i uint64) uint64 {

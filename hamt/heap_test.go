@@ -3,6 +3,7 @@ package hamt
 import (
 	"errors"
 	"math/bits"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,6 +35,7 @@ type heap struct {
 	waits []cell           // retired by this transaction
 	gone  []cell           // retired by earlier ones, perhaps still seen by snapshots
 
+	overtaken   bool // the transaction is upon an old trie, and will be rebased
 	keepRetired bool // never reuse what was retired: for tests with snapshots
 	careless    bool // no bookkeeping of states, for benchmarks
 	failAt      int  // the Alloc that fails, counting from 1; 0 for none
@@ -44,6 +46,7 @@ type cell struct {
 	off, size uint64
 	mine      bool
 	age       uint64
+	stale     bool // retired after another transaction had done so
 }
 
 const (
@@ -107,14 +110,14 @@ func (h *heap) Alloc(size uint64) (uint64, error) {
 		for o := off + 8; o < off+class; o += 8 {
 			h.mem.SetWord(o, poison)
 		}
-		h.live[off] = &cell{off, class, true, age}
+		h.live[off] = &cell{off: off, size: class, mine: true, age: age}
 	}
 	return off, nil
 }
 
 func (h *heap) Mine(off uint64) bool {
 	mine := h.mem.Word(off)&markBit != 0
-	if !h.careless {
+	if !h.careless && !(h.overtaken && h.live[off] == nil) {
 		h.check(off, "asked for").equalMine(h, mine)
 	}
 	return mine
@@ -159,12 +162,36 @@ func (h *heap) Retire(off, size uint64) {
 		h.free[class/8] = append(h.free[class/8], off)
 		return
 	}
+	if h.overtaken && h.live[off] == nil {
+		h.waits = append(h.waits, cell{off: off, size: class, stale: true})
+		return
+	}
 	c := h.check(off, "retired")
 	if c.mine || c.size != class {
 		h.t.Fatalf("retired %#x as %d bytes; it is %+v", off, size, *c)
 	}
 	delete(h.live, off)
 	h.waits = append(h.waits, *c)
+}
+
+func (h *heap) Unretire(off uint64) {
+	i := slices.IndexFunc(h.waits, func(c cell) bool { return c.off == off })
+	if i < 0 {
+		h.t.Fatalf("block %#x is taken back but was not retired", off)
+	}
+	if c := h.waits[i]; !c.stale {
+		h.live[off] = &c
+	}
+	h.waits = slices.Delete(h.waits, i, i+1)
+}
+
+func (h *heap) Rewind(n uint64) {
+	for i := uint64(len(h.log)); i > n; i-- {
+		if off := h.log[i-1]; h.live[off] != nil && h.live[off].mine {
+			h.Discard(off, h.live[off].size)
+		}
+	}
+	h.log = h.log[:n]
 }
 
 func (h *heap) poison(off, class uint64) {
@@ -183,6 +210,11 @@ func (h *heap) commit(version uint64) {
 			h.mem.SetWord(off, version)
 		}
 	}
+	for _, c := range h.waits {
+		if c.stale {
+			h.t.Fatalf("block %#x is retired a second time", c.off)
+		}
+	}
 	h.gone = append(h.gone, h.waits...)
 	h.waits = h.waits[:0]
 	h.log = h.log[:0]
@@ -199,7 +231,9 @@ func (h *heap) rollback(keep uint64) {
 		}
 	}
 	for _, c := range h.waits {
-		h.live[c.off] = &c
+		if !c.stale {
+			h.live[c.off] = &c
+		}
 	}
 	h.waits = h.waits[:0]
 }

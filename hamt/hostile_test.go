@@ -57,6 +57,8 @@ func provoke(t testing.TB, mem *region.Mem, end uint64, root Ref, keys [][]byte)
 	for i, k := range keys {
 		_, _, err := tx.Set(hs[i], k, []byte("value"))
 		requireCorruptOrNil(t, err)
+		_, err = tx.Rebase(r, root, 0, 0, hs[i], 1<<40)
+		requireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(hs[i], k)
 		requireCorruptOrNil(t, err)
 	}
@@ -94,6 +96,8 @@ func (d *drain) Age(off uint64) uint64        { return d.r.mem.Word(off) }
 func (d *drain) LogLen() uint64               { return 0 }
 func (d *drain) Discard(off, size uint64)     {}
 func (d *drain) Retire(off, size uint64)      {}
+func (d *drain) Unretire(off uint64)          {}
+func (d *drain) Rewind(n uint64)              {}
 func (d *drain) BlockSize(size uint64) uint64 { return classSize(size) }
 
 // hostileRegion copies words into a region with a guard behind it.

@@ -22,8 +22,12 @@ type Allocator interface {
 	// may return it.
 	Discard(off, size uint64)
 	// Retire tells that the transaction's result does not reach a published
-	// block any more.
+	// block any more, Unretire that it does after all.
 	Retire(off, size uint64)
+	Unretire(off uint64)
+	// Rewind gives back all blocks of this transaction but the first n. They may
+	// carry births by now, and then are not Mine.
+	Rewind(n uint64)
 	// BlockSize returns how many bytes Alloc(size) really allocates.
 	BlockSize(size uint64) uint64
 }
@@ -55,6 +59,12 @@ type Tx struct {
 	path   [maxDepth]branch    // the branches from Root to where the last descent ended
 	fresh  [maxDepth + 1]block // what the current call has allocated: branches and a collision
 	nfresh int
+
+	// For Rebase, what the last call has done to the trie.
+	copies [maxDepth]Ref // of path: these are the new ones in their places
+	copied int           // so many of them, from the top
+	made   uint64        // LogLen after it
+	before struct{ entries, dataBytes int64 }
 }
 
 // A block is what Discard wants to know of one.
@@ -69,7 +79,53 @@ func (t *Tx) Reset(r Reader, a Allocator, hash func(key []byte) uint64, root Ref
 	t.r, t.alloc, t.hash = r, a, hash
 	t.freezes, t.frozenBelow = 0, 0
 	t.pending = t.pending[:0]
+	t.nfresh, t.copied = 0, 0
+	t.before.entries, t.before.dataBytes = entries, dataBytes
+}
+
+// Rebase brings a transaction that consists of one SetLeaf or Delete, of a key
+// whose hash is h, and that was built upon a trie of the given version, to another
+// trie, as Reset and the same call would. It reports false, and has done nothing,
+// if that is what is needed.
+//
+// Where the new trie has a branch that was copied, nothing below has changed, so
+// that the copy stands, and what was decided by what was read there stands as well
+// (rule C4): only the branches above are copied anew. That the offset is the same
+// is not enough, for the block may have been reused: it must not have been born
+// since.
+func (t *Tx) Rebase(r Reader, root Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
+	at, d, same := root, 0, false
+	var path [maxDepth]branch
+	for ; d < t.copied && at.kind() == kindBranch; d++ {
+		if same = at.Off() == t.path[d].off && r.mem.Word(at.Off()) <= version; same {
+			break
+		}
+		b, err := r.branch(at, d)
+		if err != nil {
+			return false, err
+		}
+		i, taken := b.index(h, d)
+		if !taken {
+			return false, nil
+		}
+		path[d], at = b, b.ref(r, i)
+	}
+	if !same || d == 0 {
+		return false, nil
+	}
+	t.alloc.Rewind(t.made - uint64(d)) // the upper branches were copied last
+	for i := range d {
+		t.alloc.Unretire(t.path[i].off)
+		t.path[i] = path[i]
+	}
+	t.r = r
+	t.Entries += entries - t.before.entries
+	t.DataBytes += dataBytes - t.before.dataBytes
+	t.before.entries, t.before.dataBytes = entries, dataBytes
 	t.nfresh = 0
+	err := t.link(d, d, h, t.copies[d])
+	t.made = t.alloc.LogLen()
+	return err == nil, err
 }
 
 // Reader returns a Reader that sees all of the transaction, for looking up in
@@ -112,12 +168,13 @@ func (t *Tx) NewLeaf(key, value []byte) (Leaf, error) {
 // its key, whose hash is h. It returns what Set returns. After an error the
 // leaf is still the caller's.
 func (t *Tx) SetLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
-	t.nfresh = 0
+	t.nfresh, t.copied = 0, 0
 	old, existed, err = t.setLeaf(h, leaf)
 	if err != nil {
 		t.undo()
 		return Leaf{}, false, err
 	}
+	t.made = t.alloc.LogLen()
 	t.DataBytes += leaf.dataBytes()
 	if existed {
 		t.DataBytes -= old.dataBytes()
@@ -157,13 +214,14 @@ func (t *Tx) setLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
 // Delete removes the entry of key, whose hash is h, and returns its leaf, which
 // is as readable as that of Set. Without such an entry nothing changes.
 func (t *Tx) Delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
-	t.nfresh = 0
+	t.nfresh, t.copied = 0, 0
 	old, existed, err = t.delete(h, key)
 	if err != nil {
 		t.undo()
 		return Leaf{}, false, err
 	}
 	if existed {
+		t.made = t.alloc.LogLen()
 		t.Entries--
 		t.DataBytes -= old.dataBytes()
 		t.dropLeaf(old)
@@ -251,6 +309,7 @@ func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
 			break
 		}
 		ref = makeRef(kindBranch, off, 0)
+		t.noteCopy(d-1, ref)
 	}
 	if d == 0 {
 		t.Root = ref
@@ -259,6 +318,19 @@ func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
 		t.drop(b.off, b.size())
 	}
 	return nil
+}
+
+// linkCopy puts the branch at off in the place of the lowest of t.path[:depth].
+func (t *Tx) linkCopy(depth int, h, off uint64) error {
+	ref := makeRef(kindBranch, off, 0)
+	t.noteCopy(depth-1, ref)
+	return t.link(depth-1, depth, h, ref)
+}
+
+// noteCopy remembers which node takes the place of t.path[d].
+func (t *Tx) noteCopy(d int, ref Ref) {
+	t.copies[d] = ref
+	t.copied = max(t.copied, d+1)
 }
 
 // insert adds ref where h leads and nothing stands.
@@ -273,7 +345,7 @@ func (t *Tx) insert(depth int, h uint64, ref Ref) error {
 	if err != nil || off == b.off {
 		return err
 	}
-	return t.link(depth-1, depth, h, makeRef(kindBranch, off, 0))
+	return t.linkCopy(depth, h, off)
 }
 
 // remove takes away the leaf where h leads. A branch that is left with one leaf
@@ -305,7 +377,7 @@ func (t *Tx) remove(depth int, h uint64) error {
 	if err != nil || off == b.off {
 		return err
 	}
-	return t.link(depth-1, depth, h, makeRef(kindBranch, off, 0))
+	return t.linkCopy(depth, h, off)
 }
 
 // part puts a and b, whose hashes g and h differ, where both lead: below a

@@ -155,6 +155,102 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	s.commit()
 }
 
+// TestRebase: a transaction that was overtaken is brought to the winner's trie, or
+// says that it must be done anew, and either way the result is what one after the
+// other gives.
+func TestRebase(t *testing.T) {
+	hashes := map[string]func([]byte) uint64{
+		"sip":        sip,
+		"few bits":   func(key []byte) uint64 { return sip(key) & 0x3f0_0000_0000_0fff },
+		"collisions": func(key []byte) uint64 { return sip(key) & 7 << 40 },
+	}
+	for name, hash := range hashes {
+		t.Run(name, func(t *testing.T) {
+			for _, keys := range []int{3, 30, 3000} {
+				testRebase(t, hash, keys)
+			}
+		})
+	}
+}
+
+func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
+	rnd := rand.New(rand.NewSource(int64(keys)))
+	s := newSubject(t, 64<<20, hash)
+	s.heap.keepRetired = true
+	for i := range keys / 2 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+	type state struct {
+		root               Ref
+		entries, dataBytes int64
+		version            uint64
+		model              map[string]string
+	}
+	now := func() state {
+		return state{s.tx.Root, s.tx.Entries, s.tx.DataBytes, s.version - 1, maps.Clone(s.model)}
+	}
+	rebased, anew := 0, 0
+	for range min(400, 60_000/keys) / slow {
+		states := []state{now()} // which the transaction will be brought through
+		for range 1 + rnd.Intn(3) {
+			for range 1 + rnd.Intn(3) {
+				if key := fmt.Sprint(rnd.Intn(keys)); rnd.Intn(3) == 0 {
+					s.delete(key)
+				} else {
+					s.set(key, fmt.Sprint(rnd.Int()))
+				}
+			}
+			s.commit()
+			states = append(states, now())
+		}
+
+		key, value, remove := fmt.Sprint(rnd.Intn(keys)), fmt.Sprint(rnd.Int()), rnd.Intn(3) == 0
+		h := hash([]byte(key))
+		var existed bool
+		do := func(st state) {
+			s.tx.Reset(s.heap.reader(), s.heap, hash, st.root, st.entries, st.dataBytes)
+			var err error
+			if remove {
+				_, existed, err = s.tx.Delete(h, []byte(key))
+			} else {
+				_, existed, err = s.tx.Set(h, []byte(key), []byte(value))
+			}
+			require.NoError(t, err)
+		}
+		s.heap.overtaken = true
+		do(states[0])
+		for i, st := range states[1:] {
+			for _, off := range s.heap.log { // what the lost commit has stamped
+				s.heap.mem.SetWord(off, states[i].version+1)
+			}
+			ok, err := s.tx.Rebase(s.heap.reader(), st.root, st.entries, st.dataBytes, h, states[i].version)
+			require.NoError(t, err)
+			if ok {
+				rebased++
+			} else {
+				anew++
+				s.heap.Rewind(0)
+				s.heap.rollback(0)
+				do(st)
+			}
+			_, has := st.model[key]
+			require.Equal(t, has, existed, "what was found still holds")
+		}
+		s.heap.overtaken = false
+		if remove {
+			delete(s.model, key)
+		} else {
+			s.model[key] = value
+		}
+		s.commit()
+	}
+	t.Logf("%d keys: %d rebased, %d done anew", keys, rebased, anew)
+	if keys > 1000 {
+		require.NotZero(t, rebased)
+	}
+}
+
 // TestLimits: the longest key is stored, a longer one refused.
 func TestLimits(t *testing.T) {
 	s := newSubject(t, 1<<20, sip)

@@ -5,6 +5,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"strings"
 	"testing"
@@ -224,6 +225,14 @@ func full(t testing.TB, h *alloc.Heap, s *Store) {
 
 func equalHash([]byte) uint64 { return 42 }
 
+// crowdedHash makes a deep trie of few keys: the root has two branches, and these
+// have four children each.
+func crowdedHash(key []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(key)
+	return h.Sum64() &^ 0xf3e
+}
+
 // The words that some scenes are about.
 
 func owners(_ *scene, _ int, off uint64) bool { return off >= alloc.OwnersOff && off < alloc.DirOff }
@@ -241,6 +250,11 @@ func intents(sc *scene, _ int, off uint64) bool {
 		return in == alloc.SlotIntentOff || in == alloc.SlotTailOff || in == alloc.SlotLogOff
 	}
 	return off == alloc.RootOff
+}
+
+// hotWords is the root word and the horizon.
+func hotWords(_ *scene, _ int, off uint64) bool {
+	return off == alloc.RootOff || off == alloc.HorizonOff
 }
 
 // judging is the root word, and the first actor's tail, which it sets after its
@@ -305,6 +319,12 @@ var scenes = []scene{
 		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0")}, {actAdopt()}}},
 	{name: "two writers at the end of a queue's page", prepare: atItsQueuesEnd, focus: intents, actors: [][]op{
 		{actSet("a", "1"), actSet("a", "2")}, {actSet("b", "1"), actSet("b", "2")}}},
+	{name: "two writers of a deep trie", hash: crowdedHash, prepare: filled(12, 8), actors: [][]op{
+		{actSet("key001", "1"), actAppend("key002")}, {actSet("key003", "2"), actDelete("key002"), actDelete("key004")}}},
+	{name: "three writers of a deep trie", hash: crowdedHash, prepare: filled(12, 8), actors: [][]op{
+		{actSet("a", "1"), actDelete("key002")}, {actDelete("a"), actSet("key002", "2")}, {actAppend("key002"), actAppend("a")}}},
+	{name: "overtaken and overtaken again", deep: true, hash: crowdedHash, prepare: filled(12, 8), focus: hotWords, actors: [][]op{
+		{actSet("key001", "1")}, {actSet("key001", "2"), actSet("key001", "3"), actSet("key001", "4"), actSet("key001", "5"), actSet("key003", "6")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
 		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
 	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{

@@ -15,7 +15,8 @@ type writer struct {
 	*alloc.Slot
 	s    *Store
 	tx   hamt.Tx
-	live int64
+	root alloc.Root // that is pinned
+	end  uint64     // of what may be touched from there
 }
 
 // writer takes a slot. brief promises not to run the user's code before it is
@@ -37,19 +38,46 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 
 // begin starts a transaction upon the current version.
 func (w *writer) begin() error {
-	root, err := w.Begin()
-	if err != nil {
+	if err := w.pin(); err != nil {
 		return err
 	}
-	end, err := w.s.a.Limit()
-	if err != nil {
-		w.End()
-		return err
-	}
-	word := func(i int) int64 { return int64(w.s.rootWord(root.Off, i)) }
-	w.live = word(rootLive)
-	w.tx.Reset(hamt.NewReader(w.Mem(), end), w.Slot, w.s.hash, hamt.Ref(word(rootTrie)), word(rootEntries), word(rootData))
+	w.reset()
 	return nil
+}
+
+// pin pins the current version and reads its root node.
+func (w *writer) pin() (err error) {
+	if w.root, err = w.Begin(); err != nil {
+		return err
+	}
+	if w.end, err = w.s.a.Limit(); err != nil {
+		w.End()
+	}
+	return err
+}
+
+// reset makes the transaction one upon the version that is pinned.
+func (w *writer) reset() {
+	r, root, entries, dataBytes := w.found()
+	w.tx.Reset(r, w.Slot, w.s.hash, root, entries, dataBytes)
+}
+
+// found is what the version that is pinned holds.
+func (w *writer) found() (r hamt.Reader, root hamt.Ref, entries, dataBytes int64) {
+	word := func(i int) int64 { return int64(w.s.rootWord(w.root.Off, i)) }
+	return hamt.NewReader(w.Mem(), w.end), hamt.Ref(word(rootTrie)), word(rootEntries), word(rootData)
+}
+
+// rebase brings a transaction that changed one key, of hash h, and that was
+// overtaken, to the version that is current now. It reports false if the change
+// has to be made anew upon that: all is allocated still.
+func (w *writer) rebase(h uint64) (bool, error) {
+	was := w.root.Version
+	if err := w.pin(); err != nil {
+		return false, err
+	}
+	r, root, entries, dataBytes := w.found()
+	return w.tx.Rebase(r, root, entries, dataBytes, h, was)
 }
 
 // commit publishes the transaction. If another commit came first, it returns
@@ -58,7 +86,7 @@ func (w *writer) commit() (bool, error) {
 	w.tx.Finish()
 	return w.Commit([alloc.PayloadWords]uint64{
 		rootEntries: uint64(w.tx.Entries),
-		rootLive:    uint64(w.live + w.Delta()),
+		rootLive:    w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta()),
 		rootData:    uint64(w.tx.DataBytes),
 		rootTrie:    uint64(w.tx.Root),
 	})
@@ -102,31 +130,31 @@ func (s *Store) Set(key, value []byte) error {
 	return nil
 }
 
-// set commits one blind write. A lost compare-and-swap costs the path, not the
-// leaf: that is the first block of the transaction, and is kept.
+// set commits one blind write. A lost compare-and-swap costs the branches that the
+// winner has replaced too; if that is all of them, the leaf is kept still, which is
+// the first block of the transaction.
 func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
-	var leaf hamt.Leaf
-	for kept := uint64(0); ; kept = 1 {
-		if err := w.begin(); err != nil {
-			return false, w.abandon(err)
-		}
-		if kept == 0 {
-			if leaf, err = w.tx.NewLeaf(key, value); err != nil {
-				return false, w.abandon(err)
-			}
-		}
-		if _, _, err := w.tx.SetLeaf(h, leaf); err != nil {
-			return false, w.abandon(err)
-		}
-		won, err := w.commit()
-		if err != nil {
-			return false, w.abandon(err)
-		}
-		if won {
-			return true, nil
-		}
-		w.Abort(1)
+	if err := w.begin(); err != nil {
+		return false, w.abandon(err)
 	}
+	leaf, err := w.tx.NewLeaf(key, value)
+	if err == nil {
+		_, _, err = w.tx.SetLeaf(h, leaf)
+	}
+	for err == nil {
+		if committed, err = w.commit(); committed {
+			return true, nil
+		} else if err != nil {
+			break
+		}
+		var ok bool
+		if ok, err = w.rebase(h); !ok && err == nil {
+			w.Abort(1)
+			w.reset()
+			_, _, err = w.tx.SetLeaf(h, leaf)
+		}
+	}
+	return false, w.abandon(err)
 }
 
 func (w *writer) abandon(err error) error {
@@ -173,22 +201,24 @@ func (s *Store) delete(key []byte) (existed bool, err error) {
 }
 
 func (w *writer) delete(h uint64, key []byte) (existed bool, err error) {
-	for {
-		if err := w.begin(); err != nil {
-			return false, w.abandon(err)
-		}
-		if _, existed, err = w.tx.Delete(h, key); err != nil || !existed {
-			return false, w.abandon(err)
-		}
-		won, err := w.commit()
-		if err != nil {
-			return false, w.abandon(err)
-		}
-		if won {
-			return true, nil
-		}
-		w.Abort(0)
+	if err := w.begin(); err != nil {
+		return false, w.abandon(err)
 	}
+	_, existed, err = w.tx.Delete(h, key)
+	for err == nil && existed {
+		var won, ok bool
+		if won, err = w.commit(); won {
+			return true, nil
+		} else if err != nil {
+			break
+		}
+		if ok, err = w.rebase(h); !ok && err == nil {
+			w.Abort(0)
+			w.reset()
+			_, existed, err = w.tx.Delete(h, key)
+		}
+	}
+	return false, w.abandon(err)
 }
 
 // change is what a conditional write decides about its key.
@@ -237,44 +267,51 @@ func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change
 }
 
 func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, c change, err error) {
-	for {
-		if err := w.begin(); err != nil {
-			return false, leave, w.abandon(err)
-		}
-		r := w.reader()
-		l, status := r.Find(w.tx.Root, h, key)
-		if status == hamt.Damaged {
-			return false, leave, w.abandon(damage(r.Explain(w.tx.Root, h, key)))
-		}
-		var old []byte
-		if status == hamt.Present {
-			old = r.Value(l)
-		}
-		value, c, err := decide(old, status == hamt.Present)
-		if err == nil && c == put {
-			err = checkSizes(key, value)
-		}
-		if err != nil || c == leave || c == remove && status == hamt.Absent {
-			return false, c, w.abandon(err)
-		}
-		w.AllowReserve(c == remove)
-		if c == put {
-			_, _, err = w.tx.Set(h, key, value)
-		} else {
-			_, _, err = w.tx.Delete(h, key)
-		}
-		if err != nil {
-			return false, c, w.abandon(err)
-		}
-		won, err := w.commit()
-		if err != nil {
-			return false, c, w.abandon(err)
-		}
-		if won {
-			return true, c, nil
-		}
-		w.Abort(0)
+	if err := w.begin(); err != nil {
+		return false, leave, w.abandon(err)
 	}
+	c, err = w.decide(h, key, decide)
+	for err == nil && c != leave {
+		if committed, err = w.commit(); committed {
+			return true, c, nil
+		} else if err != nil {
+			break
+		}
+		var ok bool
+		if ok, err = w.rebase(h); !ok && err == nil {
+			w.Abort(0)
+			w.reset()
+			c, err = w.decide(h, key, decide)
+		}
+	}
+	return false, c, w.abandon(err)
+}
+
+// decide asks what is to become of key and does it in the transaction.
+func (w *writer) decide(h uint64, key []byte, decide decision) (change, error) {
+	r := w.reader()
+	l, status := r.Find(w.tx.Root, h, key)
+	if status == hamt.Damaged {
+		return leave, damage(r.Explain(w.tx.Root, h, key))
+	}
+	var old []byte
+	if status == hamt.Present {
+		old = r.Value(l)
+	}
+	value, c, err := decide(old, status == hamt.Present)
+	if err == nil && c == put {
+		err = checkSizes(key, value)
+	}
+	if err != nil || c == leave || c == remove && status == hamt.Absent {
+		return leave, err
+	}
+	w.AllowReserve(c == remove)
+	if c == put {
+		_, _, err = w.tx.Set(h, key, value)
+	} else {
+		_, _, err = w.tx.Delete(h, key)
+	}
+	return c, err
 }
 
 // reader reads all that the transaction can, through the read-only mapping.
