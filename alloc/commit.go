@@ -38,7 +38,7 @@ func (s *Slot) Abort(keep uint64) {
 // End unpins the transaction's version.
 func (s *Slot) End() { s.unpin() }
 
-func (s *Slot) unpin() { s.a.shared.Store(slotPin(s.idx)+pinVersion, 0) }
+func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+pinVersion, 0) }
 
 // Commit publishes a new root node with the payload in place of the one that
 // Begin found. If another commit came first it returns false with everything
@@ -100,25 +100,25 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 
 	s.m.SetWord(s.base+slotIntentTail, tail) // 4
-	s.m.Store(s.base+slotIntent, node)
+	s.m.Release(s.base+slotIntent, node)
 
 	// A root that is not the current one is left alone: the pin that keeps it may
 	// have been erased by a reader, who can write to slots, and then it is somebody
 	// else's block by now.
 	won := a.ro.Load(offRoot) == old.Off|old.Version<<48
 	if won {
-		s.m.Store(old.Off+rootSuperseded, 1)                                // 5
+		s.m.Release(old.Off+rootSuperseded, 1)                              // 5
 		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6
 	}
 	if !won {
-		s.m.Store(s.base+slotIntent, 0)
+		s.m.Release(s.base+slotIntent, 0)
 		s.Unretire(old.Off)
 		return false, nil
 	}
 
 	s.setTail(tail) // 7
 	s.dropLog()
-	s.m.Store(s.base+slotIntent, 0)
+	s.m.Release(s.base+slotIntent, 0)
 
 	for _, r := range s.retired {
 		s.retiredBytes += r.size

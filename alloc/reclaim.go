@@ -16,8 +16,10 @@ const (
 	// hold more than lagBytes: garbage should come back while it is in the
 	// processor's cache.
 	lagCommits = 128
-	// So many passes after the store has shrunk free blocks are given back.
+	// So many passes after the store has shrunk free blocks are given back, going by
+	// the need of them, which is taken every so many passes otherwise.
 	thinPasses = 32
+	needPasses = 4
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
 )
@@ -44,10 +46,12 @@ func (s *Slot) Tidy() error {
 		s.thin = thinPasses
 	}
 	s.grown = 0
-	if err := s.thinMags(s.thin > 0); err != nil {
-		return err
+	if s.passes++; s.thin > 0 || s.passes%needPasses == 0 {
+		if err := s.thinMags(s.thin > 0); err != nil {
+			return err
+		}
+		s.thin = max(s.thin-1, 0)
 	}
-	s.thin = max(s.thin-1, 0)
 	s.trim()
 	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
@@ -182,7 +186,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	switch {
 	case c == classRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < classes[c].keep:
+	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]):
 		s.pushMag(c, off)
 		unlink()
 	default:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type Slot struct {
 	mark uint64
 
 	owner uint64 // what the slot's word says while it is in use
+	place uint32 // in the pool
 
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
@@ -44,7 +46,8 @@ type Slot struct {
 	retiredBytes uint64 // since the last pass
 	commits      uint64 // since the last pass
 	grown        int64  // bytes, since the last pass
-	thin         int    // passes that still give free blocks back
+	passes       uint64
+	thin         int // passes that still give free blocks back
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
@@ -67,8 +70,10 @@ type retiredBlock struct {
 
 // slotPool is the slots that a handle owns.
 type slotPool struct {
-	idle    [16]atomic.Pointer[Slot]
-	waiters atomic.Int32
+	idle     [16]idleSlot
+	last     [256]atomic.Uint32 // by lane: where a goroutine has found a slot
+	waiters  atomic.Int32       // who sleep until a slot is freed
+	yielders atomic.Int32       // who let others run until one is
 
 	claims atomic.Uint64 // of slots, by this handle
 
@@ -79,17 +84,33 @@ type slotPool struct {
 	long  int // of these, used by transactions that run foreign code
 }
 
+// An idleSlot is a place for an idle slot, in a cache line of its own. A slot
+// comes back to the place that it was taken from, and a goroutine looks there first
+// the next time, so that each processor goes on with the slot whose blocks it has
+// in its cache.
+type idleSlot struct {
+	atomic.Pointer[Slot]
+	_ [56]byte
+}
+
 // plentySlots is how many slots a handle takes without need: callers whose
 // transactions are short wait for one of them beyond that.
 const plentySlots = 32
 
 // take returns an idle slot of the handle, or nil.
 func (p *slotPool) take() *Slot {
-	for i := range p.idle {
-		if p.idle[i].Load() != nil {
-			if s := p.idle[i].Swap(nil); s != nil {
-				return s
+	last := &p.last[region.Lane()%len(p.last)]
+	first := last.Load()
+	for i := range uint32(len(p.idle)) {
+		at := (first + i) % uint32(len(p.idle))
+		if p.idle[at].Load() == nil {
+			continue
+		}
+		if s := p.idle[at].Swap(nil); s != nil {
+			if s.place = at; i > 0 {
+				last.Store(at)
 			}
+			return s
 		}
 	}
 	return nil
@@ -108,8 +129,9 @@ func (p *slotPool) takeMore() *Slot {
 }
 
 func (p *slotPool) put(s *Slot) {
-	for i := range p.idle {
-		if p.idle[i].Load() == nil && p.idle[i].CompareAndSwap(nil, s) {
+	for i := range uint32(len(p.idle)) {
+		place := &p.idle[(s.place+i)%uint32(len(p.idle))]
+		if place.Load() == nil && place.CompareAndSwap(nil, s) {
 			if p.waiters.Load() > 0 {
 				p.mu.Lock()
 				p.freed.Signal()
@@ -136,10 +158,17 @@ func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
 		return nil, ErrClosed
 	}
 	p := &a.slots
-	for s := p.take(); s != nil; s = p.take() {
-		if a.resume(s, brief) {
-			return s, nil
+	s := a.takeIdle(brief)
+	if s == nil && brief && p.crowded() {
+		p.yielders.Add(1)
+		for n := 0; s == nil && n < yields; n++ {
+			runtime.Gosched()
+			s = a.takeIdle(brief)
 		}
+		p.yielders.Add(-1)
+	}
+	if s != nil {
+		return s, nil
 	}
 	p.mu.Lock()
 	for {
@@ -179,6 +208,30 @@ func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
 	return s, nil
 }
 
+// takeIdle takes one of the handle's idle slots into use, or returns nil.
+func (a *Arena) takeIdle(brief bool) *Slot {
+	p := &a.slots
+	for s := p.take(); s != nil; s = p.take() {
+		if a.resume(s, brief) {
+			return s
+		}
+	}
+	return nil
+}
+
+// crowded reports whether brief transactions use as many slots as there are
+// processors to run them. Then goroutines that have one were interrupted in the
+// middle of their transactions, and hold pins: it is better to let them end than
+// to begin another.
+func (p *slotPool) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.owned-p.long >= runtime.GOMAXPROCS(0)
+}
+
+// yields is how often a goroutine lets others run before it takes one more slot.
+const yields = 64
+
 // resume takes an idle slot of this handle into use, and reports whether it
 // still was the handle's.
 func (a *Arena) resume(s *Slot, brief bool) bool {
@@ -214,8 +267,11 @@ func (a *Arena) Release(s *Slot) {
 		p.long--
 		p.mu.Unlock()
 	}
-	a.mem.Store(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
+	a.mem.Release(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
 	p.put(s)
+	if p.yielders.Load() > 0 {
+		runtime.Gosched() // now that it holds nothing
+	}
 	if a.closed.Load() {
 		if err := a.leave(); err != nil {
 			a.debug("releasing a slot of a closed store failed", "err", err)
@@ -473,7 +529,7 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 	s.setMag(c, next)
 	s.magLen[c]--
 	s.taken[c]++
-	s.m.Store(b, s.mark|n)
+	s.m.Release(b, s.mark|n)
 	s.delta += int64(classes[c].size)
 	return b, nil
 }
@@ -508,7 +564,7 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 	n := s.LogLen()
 	s.pushLog(p | classRun<<48)
 	s.endRecord()
-	s.m.Store(p, s.mark|n)
+	s.m.Release(p, s.mark|n)
 	s.delta += int64(k) << pageShift
 	return p, nil
 }

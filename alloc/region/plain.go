@@ -2,7 +2,10 @@
 
 package region
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // Word reads a word that is published, unpublished or private.
 func (m *Mem) Word(off uint64) uint64 {
@@ -14,6 +17,18 @@ func (m *Mem) Word(off uint64) uint64 {
 func (m *Mem) SetWord(off, v uint64) {
 	m.touch(OpWrite, off)
 	*m.at(off) = v
+}
+
+// Release writes a shared word after all that precedes it. Unlike a Store it does
+// not wait until others can see it, which on amd64 takes 5 ns: for words of which
+// nobody needs to know at once.
+func (m *Mem) Release(off, v uint64) {
+	m.touch(OpStore, off)
+	if weakOrder {
+		atomic.StoreUint64(m.at(off), v)
+	} else {
+		*m.at(off) = v
+	}
 }
 
 // Write copies p into unpublished memory.

@@ -22,6 +22,9 @@ func (m *Mem) SetWord(off, v uint64) {
 	atomic.StoreUint64(m.at(off), v)
 }
 
+// Release writes a shared word after all that precedes it.
+func (m *Mem) Release(off, v uint64) { m.Store(off, v) }
+
 // Write copies p into unpublished memory.
 func (m *Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
