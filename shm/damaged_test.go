@@ -503,12 +503,33 @@ func TestDamagedLists(t *testing.T) {
 			})
 		})
 		try("the queue's page leads to itself", base, func(m *image, page uint64) bool {
-			head := m.word(page+8*3) &^ 4095
+			head := m.word(page+imgHead) &^ 4095
 			if head != 0 {
 				m.setWord(head, head)
 			}
 			return head != 0
 		})
+		for _, stamped := range []bool{false, true} {
+			try(fmt.Sprintf("a committed tail makes a ring of the queue count, stamped %v", stamped), base, func(m *image, page uint64) bool {
+				head := m.word(page + imgHead)
+				if head == 0 {
+					return false
+				}
+				queue := head &^ 4095
+				block, retired := m.word(queue+32), m.word(queue+40)
+				for e := queue + 32; e < queue+4096; e += 16 {
+					m.setWord(e, block)
+					m.setWord(e+8, retired)
+				}
+				if off := block & imgOffset; stamped && off < uint64(len(m.data)) {
+					m.setWord(off, 1<<62|1)
+				}
+				m.setWord(queue, queue)
+				m.setWord(page+imgIntent, m.word(imgRoot)&imgOffset)
+				m.setWord(page+imgIntentTail, page)
+				return true
+			})
+		}
 		fill = true // so that everything is looked through
 		try("set-aside pages name what is retired later", base, func(m *image, page uint64) (any bool) {
 			for i := range uint64(8) {

@@ -37,32 +37,34 @@ type image struct {
 
 // Of the files, as package alloc describes them.
 const (
-	imgRoot      = 0x1000
-	imgEnd       = 0x1008
-	imgHorizon   = 0x1040
-	imgDir       = 0x3000
-	imgOwners    = 0x2000
-	imgIntent    = 8 * 1 // in a slot's page
-	imgTail      = 8 * 4
-	imgLogTop    = 8 * 5
-	imgLog       = 8 * 192
-	imgRootClass = 6
-	imgEntries   = 0x1000 // in slots
-	imgSlotPins  = 0x5000
-	imgSnapPins  = imgSlotPins + MaxWriters*64
-	imgSnapPin   = 32
-	imgPinHigh   = 0x140
-	imgSlotsSize = imgSnapPins + MaxSnapshots*imgSnapPin
-	imgLook      = 8 * 12 // in a slot's page
-	imgAside     = 8 * 16
-	imgSlabs     = 8 * 32
-	imgMags      = 8 * 112
-	imgClasses   = 79
-	imgDescs     = 0x4040 // of the first segment's pages
-	imgCont      = 6      // state of a further page of a slab or run
-	imgOffset    = 1<<48 - 1
-	imgBranch    = 1  // kind of a reference
-	imgTrie      = 40 // in a root node: the reference to the trie
+	imgRoot       = 0x1000
+	imgEnd        = 0x1008
+	imgHorizon    = 0x1040
+	imgDir        = 0x3000
+	imgOwners     = 0x2000
+	imgIntent     = 8 * 1 // in a slot's page
+	imgIntentTail = 8 * 2
+	imgHead       = 8 * 3
+	imgTail       = 8 * 4
+	imgLogTop     = 8 * 5
+	imgLog        = 8 * 192
+	imgRootClass  = 6
+	imgEntries    = 0x1000 // in slots
+	imgSlotPins   = 0x5000
+	imgSnapPins   = imgSlotPins + MaxWriters*64
+	imgSnapPin    = 32
+	imgPinHigh    = 0x140
+	imgSlotsSize  = imgSnapPins + MaxSnapshots*imgSnapPin
+	imgLook       = 8 * 12 // in a slot's page
+	imgAside      = 8 * 16
+	imgSlabs      = 8 * 32
+	imgMags       = 8 * 112
+	imgClasses    = 79
+	imgDescs      = 0x4040 // of the first segment's pages
+	imgCont       = 6      // state of a further page of a slab or run
+	imgOffset     = 1<<48 - 1
+	imgBranch     = 1  // kind of a reference
+	imgTrie       = 40 // in a root node: the reference to the trie
 )
 
 func (m *image) word(off uint64) uint64      { return binary.LittleEndian.Uint64(m.data[off:]) }
