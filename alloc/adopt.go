@@ -313,7 +313,7 @@ func (s *Slot) recover() error {
 		return false
 	})
 
-	s.rollback(0)
+	s.Rewind(0)
 	if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
 		return err
 	}

@@ -18,7 +18,7 @@ func (s *Slot) Begin() (Root, error) {
 // can be published by another attempt, but not be changed: they may carry a
 // birth already.
 func (s *Slot) Abort(keep uint64) {
-	s.rollback(keep)
+	s.Rewind(keep)
 	s.retired = s.retired[:0]
 	s.delta = 0
 	for i := range keep {

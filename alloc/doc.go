@@ -90,11 +90,14 @@
 //	    committed log names may be anybody's by now: it is not looked at.
 //	C3  While an intent is set, the log names what it publishes and the queue's
 //	    new pages, and nothing else.
-//	C5  What was read is worth nothing after a lost CAS; only the leaf of a blind
-//	    Set is kept.
+//	C4  After a lost CAS the new root is pinned like the first. What was copied
+//	    from a node that is there still stands: the offset is equal, and the birth
+//	    is not newer than the version that was pinned before.
+//	C5  So does what was read there. Otherwise it is read again.
 //	C6  A block is changed in place if it carries the slot's mark and is in its
-//	    log, and only then. The leaf that a lost commit keeps is published later,
-//	    not changed, so it keeps the birth that it has been given.
+//	    log, and only then. What a lost commit keeps is published later, not
+//	    changed, so it keeps the birth that it has been given until it gets the
+//	    right one.
 //	C7  A queue's link is believed only once the tail is beyond it.
 //	B1  Refill by one Or of bits that the slot has noted, and of blocks that it
 //	    has linked: what they carried is written over before.

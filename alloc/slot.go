@@ -611,9 +611,6 @@ func (s *Slot) Unretire(off uint64) {
 	}
 }
 
-// Rewind frees what the transaction has allocated, but for the first n blocks.
-func (s *Slot) Rewind(n uint64) { s.rollback(n) }
-
 // logEntry returns the offset of log entry i.
 func (s *Slot) logEntry(i uint64) uint64 {
 	if i < slotLogCap {
@@ -677,8 +674,8 @@ func (s *Slot) dropLog() {
 	s.setLogTop(s.base)
 }
 
-// rollback frees the blocks of all log entries from the n-th on, newest first.
-func (s *Slot) rollback(n uint64) {
+// Rewind frees the blocks of all log entries from the n-th on, newest first.
+func (s *Slot) Rewind(n uint64) {
 	for s.LogLen() > n {
 		if s.logTop&(pageSize-1) == 0 {
 			s.shrinkLog()

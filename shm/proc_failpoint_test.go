@@ -28,11 +28,11 @@ import (
 
 // failpoints are the functions of package alloc that change what others see.
 var failpoints = []string{
-	"Begin", "Commit", "enqueue", "dropLog", "rollback", "undo", "Alloc", "allocRun", "growLog",
-	"refill", "finishRefill", "takeSlab", "takeShared", "shareSlab", "giveBack", "freePages", "redoFree",
-	"claimAt", "become", "hint", "searchRange", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
-	"shareChunkUnder", "drain", "thinMags", "trim", "punch", "Pin", "Unpin", "takePin", "claimSlot",
-	"resume", "Release", "flush", "recover", "recoverRecord",
+	"Begin", "Commit", "enqueue", "dropLog", "Rewind", "undo", "Alloc", "allocRun", "growLog",
+	"refill", "linkRefill", "finishRefill", "takeSlab", "takeShared", "shareSlab", "giveBack", "freePages", "redoFree",
+	"extend", "claimAt", "become", "hint", "searchRange", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
+	"shareChunkUnder", "drain", "thinMags", "trim", "punch", "Pin", "Unpin", "takePin", "claimFreeSlot",
+	"retake", "Release", "flush", "recover", "recoverRecord",
 }
 
 func init() {
