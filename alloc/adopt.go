@@ -158,10 +158,14 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	var failed error
 	for j := range maxSlots {
 		word := offOwners + uint64(j)*8
-		if ownerEntry(a.ro.Load(word)) != i {
+		owner := a.ro.Load(word)
+		if ownerEntry(owner) != i {
 			continue
 		}
 		dead = true
+		if owner&ownerIdle != 0 && !a.mem.CAS(word, owner, owner&^ownerIdle) {
+			continue // it was taken while this looked
+		}
 		page, err := a.slotPage(j)
 		if err == nil && page != 0 {
 			var s *Slot

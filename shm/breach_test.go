@@ -215,6 +215,8 @@ var breaches = []breach{
 		old: "		if !ok {\n			continue\n		}\n		was, err", new: "		_ = ok\n		was, err"},
 	{rule: "D2", what: "a dead entry is taken with its slots as they are", file: fileAdopt,
 		old: "		if _, err := a.adoptEntry(i); err != nil {\n			return false, err\n		}\n", new: "		_ = i\n"},
+	{rule: "D2", what: "the idle slot of a dead one is adopted while others may take it", tests: "TestSchedules/dead_one", file: fileAdopt,
+		old: "owner&ownerIdle != 0 && !a.mem.CAS(word, owner, owner&^ownerIdle) {", new: "false {"},
 	{rule: "D2", what: "an adopted slot is not released", file: fileAdopt,
 		old: "		a.mem.Store(word, 0)\n	}\n	if failed", new: "	}\n	if failed"},
 	{rule: "D2", what: "an adopted slot is released before it is in order", file: fileAdopt,

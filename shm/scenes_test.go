@@ -237,6 +237,12 @@ func crowdedHash(key []byte) uint64 {
 
 func owners(_ *scene, _ int, off uint64) bool { return off >= alloc.OwnersOff && off < alloc.DirOff }
 
+// adopted is whose slots are, and the magazines that an adopter empties.
+func adopted(_ *scene, actor int, off uint64) bool {
+	magazine := inPages(off) && off%4096 >= alloc.SlotMagsOff && off%4096 < alloc.SlotMagsOff+8*80
+	return owners(nil, actor, off) || actor == 2 && magazine
+}
+
 // inPages reports whether off is in a page that can hold blocks, or be a slot's.
 func inPages(off uint64) bool { return off >= alloc.FirstPageOff() && off < alloc.SlotsBit }
 
@@ -315,6 +321,8 @@ var scenes = []scene{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", "1"), actSet("c", "2")}}},
 	{name: "two takers of an idle slot", prepare: full, focus: owners, actors: [][]op{
 		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 60_000))}, {actSet("c", "2"), actSet("c", "3")}}},
+	{name: "taker and adopter of a dead one's idle slot", deep: true, prepare: full, focus: adopted, actors: [][]op{
+		{actSet("b", "1"), actSet("c", "2")}, {actSet("a", strings.Repeat("A", 60_000))}, {actAdopt()}}},
 	{name: "owner, giver and adopter", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: returning, actors: [][]op{
 		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0")}, {actAdopt()}}},
 	{name: "two writers at the end of a queue's page", prepare: atItsQueuesEnd, focus: intents, actors: [][]op{
