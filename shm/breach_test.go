@@ -80,7 +80,7 @@ var breaches = []breach{
 	// Commit.
 	{rule: "C1", what: "the queue's tail moves before the compare-and-swap", file: fileCommit, quick: true,
 		old: "		won = a.mem.CAS(", new: "		s.setTail(tail)\n		won = a.mem.CAS("},
-	{rule: "C1", what: "the old root is marked after the compare-and-swap", tests: "TestSchedules/judge", file: fileCommit, quick: true,
+	{rule: "C1", what: "the old root is marked after the compare-and-swap", tests: "TestSchedules/comes_back", file: fileCommit, quick: true,
 		old: "		s.m.Release(old.Off+rootSuperseded, 1)                              // 5\n		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n",
 		new: "		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6\n		s.m.Release(old.Off+rootSuperseded, 1) // 5\n"},
 	{rule: "C1", what: "the intent is kept after a lost compare-and-swap", file: fileCommit, quick: true,
@@ -220,7 +220,7 @@ var breaches = []breach{
 	{rule: "D2", what: "an adopted slot is not released", file: fileAdopt,
 		old: "		a.mem.Store(word, 0)\n	}\n	if failed", new: "	}\n	if failed"},
 	{rule: "D2", what: "an adopted slot is released before it is in order", file: fileAdopt,
-		old: "		dead = true\n		page, err := a.slotPage(j)\n", new: "		dead = true\n		a.mem.Store(word, 0)\n		page, err := a.slotPage(j)\n"},
+		old: "		page, err := a.slotPage(j)\n", new: "		a.mem.Store(word, 0)\n		page, err := a.slotPage(j)\n"},
 
 	{rule: "D5", what: "a new store replaces one that was made meanwhile", file: fileFiles, tests: "TestCreate|TestCreator", plain: true,
 		old: "			err = dir.Link(tmp, name)\n", new: "			err = dir.Rename(tmp, name)\n"},

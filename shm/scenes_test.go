@@ -263,9 +263,12 @@ func hotWords(_ *scene, _ int, off uint64) bool {
 	return off == alloc.RootOff || off == alloc.HorizonOff
 }
 
-// judging is the root word, and the first actor's tail, which it sets after its
-// commit.
-func judging(_ *scene, actor int, off uint64) bool {
+// judging is the root word, the marks of root nodes, and the first actor's tail,
+// which it sets after its commit.
+func judging(sc *scene, actor int, off uint64) bool {
+	if off&^4095 == sc.rootPage {
+		return off%64 == alloc.RootSupersededOff
+	}
 	return off == alloc.RootOff || actor == 0 && inPages(off) && off%4096 == alloc.SlotTailOff
 }
 
