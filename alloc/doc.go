@@ -45,8 +45,9 @@
 //	end       raised, once the tables below it have memory
 //	horizon   raised, before the scan of pins that precedes reuse
 //	owners    0 → owner by CAS; owner ⇄ owner|idle by the owner, between its
-//	          transactions; owner|idle → another by CAS, when space is short;
-//	          → 0 by the owner or its adopter
+//	          transactions, back by CAS; owner|idle → another by CAS, when space
+//	          is short; owner|idle → owner by CAS, by the adopter; → 0 by the owner
+//	          or its adopter
 //	dir       by the holder of the slot: 0 → page|1 → page
 //	hints     bits, by everybody; they only speed searches up
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
@@ -114,7 +115,8 @@
 //	R2  The horizon is checked before a length from shared memory allocates.
 //	R3  On processors that reorder loads a barrier stands before that check.
 //	D1  A lock is tested through an opening of its own; one never tests itself.
-//	D2  Who takes a dead entry first adopts every slot that carries it.
+//	D2  Who takes a dead entry first adopts every slot that carries it; an idle
+//	    one is made one in use by CAS before, since others may take it as well.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
 //	D5  Create under a temporary name, slots before data; link, never replace.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
