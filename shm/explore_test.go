@@ -298,7 +298,7 @@ func TestSchedules(t *testing.T) {
 				failing, err = x.shrink(failing, err)
 				t.Fatalf("found after %d schedules; again: -run 'TestSchedules/^%s$' -turns '%s'\n%v", n, strings.ReplaceAll(sc.name, " ", "_"), formatTurns(failing), err)
 			}
-			t.Log(report)
+			t.Logf("%s: %s", sc.name, report)
 			mu.Lock()
 			defer mu.Unlock()
 			total.runs += x.runs
