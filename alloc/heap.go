@@ -256,6 +256,7 @@ const (
 	HorizonOff = offHorizon
 	OwnersOff  = offOwners
 	DirOff     = offDir
+	TableOff   = offTable // of the first segment, up to FirstPageOff
 
 	SlotIntentOff = slotIntent
 	SlotTailOff   = slotQueueTail

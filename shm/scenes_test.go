@@ -288,6 +288,11 @@ func returning(_ *scene, actor int, off uint64) bool {
 	return inPages(off) && (actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == magazine)
 }
 
+// tables is the states and bitmaps of pages.
+func tables(_ *scene, _ int, off uint64) bool {
+	return off >= alloc.TableOff && off < alloc.FirstPageOff()
+}
+
 // slabLinks is which slabs slots have.
 func slabLinks(_ *scene, _ int, off uint64) bool {
 	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
@@ -336,8 +341,10 @@ var scenes = []scene{
 		{actSet("a", "1"), actDelete("key002")}, {actDelete("a"), actSet("key002", "2")}, {actAppend("key002"), actAppend("a")}}},
 	{name: "overtaken and overtaken again", deep: true, hash: crowdedHash, prepare: filled(12, 8), focus: hotWords, actors: [][]op{
 		{actSet("key001", "1")}, {actSet("key001", "2"), actSet("key001", "3"), actSet("key001", "4"), actSet("key001", "5"), actSet("key003", "6")}}},
+	{name: "owner and giver of a slab", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: tables, actors: [][]op{
+		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0"), actDelete("own1")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
-		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
+		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002"), actSet("z", "1"), actSet("z", "2")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
 	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
 	{name: "a judge and a root that comes back", deep: true, prepare: filled(3, 8), focus: judging, actors: [][]op{
