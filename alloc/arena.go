@@ -98,7 +98,7 @@ func (a *Arena) Writable() bool { return a.mem.Valid() }
 func (a *Arena) CanPin() bool { return a.entry >= 0 }
 
 // Mem is the read-only view of data.
-func (a *Arena) Mem() *region.Mem { return &a.ro }
+func (a *Arena) Mem() region.Mem { return a.ro }
 
 // Seed is the key of the store's hash.
 func (a *Arena) Seed() (k0, k1 uint64) { return a.super.seed[0], a.super.seed[1] }

@@ -277,7 +277,4 @@ func FirstPageOff() uint64 { return segments[0].first }
 func ClassOf(size uint64) int { return classOf(size) }
 
 // Mem is the store's data, past all hooks.
-func (h *Heap) Mem() *region.Mem {
-	m := region.FromWords(h.data)
-	return &m
-}
+func (h *Heap) Mem() region.Mem { return region.FromWords(h.data) }

@@ -489,7 +489,7 @@ func (s *Slot) LogLen() uint64 {
 }
 
 // Mem is the read-write view of data.
-func (s *Slot) Mem() *region.Mem { return s.m }
+func (s *Slot) Mem() region.Mem { return *s.m }
 
 // BlockSize is the size of the block that Alloc(size) hands out.
 func (s *Slot) BlockSize(size uint64) uint64 { return BlockSize(size) }

@@ -249,7 +249,7 @@ func (h *heap) reclaim() {
 
 // reader's end is right behind the last block: every kind of node gets to stand
 // there.
-func (h *heap) reader() Reader { return NewReader(&h.mem, max(h.top, minEnd)) }
+func (h *heap) reader() Reader { return NewReader(h.mem, max(h.top, minEnd)) }
 
 // ledger fails the test unless the trie reaches exactly the live blocks, apart
 // from those that are pending in t.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand"
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -21,7 +24,7 @@ const guard = 0x6a7d6a7d6a7d6a7d
 // provoke does everything that reads, and then everything that writes, to a
 // trie that may be anything. Nothing may panic or hang, and errors must say
 // what is wrong. Writes may do what they like below end, but nothing beyond.
-func provoke(t testing.TB, mem *region.Mem, end uint64, root Ref, keys [][]byte) {
+func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) {
 	r := NewReader(mem, end)
 	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
 	for i, k := range keys {
@@ -136,7 +139,7 @@ func FuzzHostile(f *testing.F) {
 		}
 		words = append(words, make([]uint64, 8)...)
 		mem, end := hostileRegion(words)
-		provoke(t, &mem, end, Ref(root), someKeys())
+		provoke(t, mem, end, Ref(root), someKeys())
 	})
 }
 
@@ -170,7 +173,7 @@ func TestBrokenTries(t *testing.T) {
 			}[rnd.Intn(8)]
 		}
 		mem, end := hostileRegion(words)
-		provoke(t, &mem, end, s.tx.Root, someKeys())
+		provoke(t, mem, end, s.tx.Root, someKeys())
 	}
 }
 
@@ -206,7 +209,7 @@ func TestFindBesideReuse(t *testing.T) {
 			mem.SetWord(8*j, s.heap.mem.Word(8*j)) // and back
 		}
 	}()
-	r := NewReader(&mem, end)
+	r := NewReader(mem, end)
 	keys := someKeys()
 	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
 	for i, k := range keys {
@@ -318,7 +321,7 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	}
 	older, newer := collide(64, 2<<20), collide(1<<20, 2<<20+64)
 	mem, end := hostileRegion(words)
-	r := NewReader(&mem, end)
+	r := NewReader(mem, end)
 	for _, ref := range []Ref{older, newer} {
 		c, err := r.collision(ref)
 		require.NoError(t, err)
@@ -330,4 +333,48 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	require.Error(t, err)
 	requireCorruptOrNil(t, err)
 	require.Less(t, time.Since(began), 2*time.Second)
+}
+
+// A block's page may be the last one with memory behind it: no lookup may touch the
+// next, nor what a block of another size would have there.
+func TestFindStaysOnItsPage(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "page"))
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	system := uint64(os.Getpagesize())
+	require.NoError(t, f.Truncate(int64(system))) // touching what lies beyond faults
+	m, err := region.Map(f, 3*system, true)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Unmap()) }()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	require.Panics(t, func() { m.Load(system) })
+
+	r := NewReader(m, 3*system)
+	key := []byte("key")
+	h := sip(key)
+	for size := uint64(24); size <= 256; size += 8 {
+		off := system - size
+		m.SetWord(off+headOff, uint64(len(key))<<keyLenShift|(size-headerSize-3))
+		m.Write(off+headerSize, key)
+		leaf := makeRef(kindLeaf, off, h)
+		m.SetWord(8+headOff, 1<<(h&levelMask))
+		m.SetWord(8+headerSize, uint64(leaf))
+		out := make([]Result, 1)
+		require.NotPanics(t, func() {
+			l, status := r.Find(makeRef(kindBranch, 8, 0), h, key)
+			require.Equal(t, Present, status)
+			require.Equal(t, off, l.Off)
+			r.FindMany(leaf, []uint64{h}, [][]byte{key}, out)
+			require.Equal(t, Result{l, Present}, out[0])
+		})
+		// A branch with one child, at the end of the page.
+		m.SetWord(off+headOff, 1<<(h&levelMask))
+		m.SetWord(off+headerSize, uint64(makeRef(kindLeaf, 64, h)))
+		m.SetWord(64+headOff, 3<<keyLenShift)
+		m.Write(64+headerSize, key)
+		require.NotPanics(t, func() {
+			_, status := r.Find(makeRef(kindBranch, off, 0), h, key)
+			require.Equal(t, Present, status)
+		})
+	}
 }

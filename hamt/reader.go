@@ -14,7 +14,7 @@ import (
 // Its methods never touch a byte at or beyond the end they were given and never
 // loop or recurse without a bound, whatever stands in memory (I7).
 type Reader struct {
-	mem *region.Mem
+	mem region.Mem
 	end uint64 // all of [0, end) can be touched; a multiple of 8, at least minEnd
 }
 
@@ -30,7 +30,7 @@ const minEnd = maxBranch
 // that they are backed. An end that leaves no room for a full branch, or
 // that is beyond mem, is a mistake of the caller's, not of whoever wrote the region,
 // and panics.
-func NewReader(mem *region.Mem, end uint64) Reader {
+func NewReader(mem region.Mem, end uint64) Reader {
 	if end < minEnd || end > mem.Size() {
 		panic("hamt: a reader's end is outside its region")
 	}
@@ -66,50 +66,68 @@ func (s Status) String() string {
 // then the leaf that it returns lies within the region, as does every byte that
 // Find touches: each word is read once, and what is used is what was checked.
 func (r Reader) Find(root Ref, h uint64, key []byte) (Leaf, Status) {
-	// Nearly all of a lookup's time is waiting for memory, so it asks early for
-	// what it will need. A full branch has a key's reference at the key's index:
-	// that line is asked for together with the bitmap's, which is 5 % of a get
-	// among 10^6 entries. The lines that follow a leaf's first are asked for
-	// before its key is compared: 10 to 15 %.
-	//
-	// An offset is confined by one compare a level. Nodes near the end, for which
-	// that is not enough, and all that is unusual are left to findCarefully.
-	ref, path, depth := root, h, 0
-	for room := r.room(); ref.kind() == kindBranch; depth++ {
-		off := ref.Off()
-		if off > room || depth == maxDepth {
+	room := r.room() >> 3
+	ref := descend(r.mem, ^h, root, room)
+	if at := bits.RotateLeft64(uint64(ref)^h>>tagShift<<tagShift, -3) - uint64(kindLeaf)<<61; at <= room {
+		off := at << 3
+		r.prefetchLeaf(off)
+		if l, ok := r.match(off, r.mem.Word(off+headOff), key); ok {
+			return l, Present
+		}
+	} else if k := ref.kind(); k == kindNil || k == kindLeaf && ref.tag() != h>>tagShift {
+		return Leaf{}, Absent
+	}
+	return r.findCarefully(root, h, key, 0)
+}
+
+// descend returns the reference that stands where a hash leads, given by its
+// complement: nil, if nothing does. It may return another where something is unusual.
+//
+// In a small trie what counts is how few instructions a level takes. One compare
+// tells that a reference is a branch's, and that a full branch has room there: it is
+// turned so that its kind comes into the top bits. In a large one nearly all of the
+// time is waiting for memory: so what is likely to be read next is asked for early,
+// which is 5 to 10 % of a get among 10^5 entries and more.
+func descend(mem region.Mem, path uint64, ref Ref, room uint64) Ref {
+	for range maxDepth - 1 { // the last level has fewer bits
+		at := bits.RotateLeft64(uint64(ref), -3) - uint64(kindBranch)<<61
+		if at > room {
 			break
 		}
-		r.mem.Prefetch(off, headerSize+wordSize*(path&levelMask))
+		prefetchBranch(mem, at<<3, ^path&levelMask)
 		// The bit of the key's index becomes the sign, so one shift gives both
 		// its presence and, by counting, its place.
-		x := r.mem.Word(off+headOff) << (^path & levelMask)
+		x := mem.Word(at<<3+headOff) << (path & levelMask)
 		if int64(x) >= 0 {
-			return Leaf{}, Absent
+			return 0
 		}
-		ref = Ref(r.mem.Word(off + headOff + wordSize*uint64(bits.OnesCount64(x))))
+		ref = Ref(mem.Word((at+uint64(bits.OnesCount64(x)))<<3 + headOff))
 		path >>= levelBits
 	}
-	if ref.kind() == kindLeaf {
-		if ref.tag() != h>>tagShift {
-			return Leaf{}, Absent
-		}
-		if off := ref.Off(); off <= r.room() {
-			r.prefetchLeaf(off)
-			if l, ok := r.match(off, r.mem.Word(off+headOff), key); ok {
-				return l, Present
-			}
-		}
+	return ref
+}
+
+// prefetchBranch asks for the line in which the reference of an index is likely to
+// be, together with that of the bitmap which tells its place: the line that follows,
+// and the one where it stands in a full branch.
+func prefetchBranch(mem region.Mem, off, index uint64) {
+	if off%region.PageSize < region.PageSize-72 {
+		mem.Prefetch(off + 72)
 	}
-	return r.findCarefully(ref, h, key, depth)
+	if at := off + headerSize + index*wordSize; (at^off)/region.PageSize == 0 {
+		mem.Prefetch(at)
+	}
 }
 
 // prefetchLeaf asks for the lines that follow the first of a leaf, which the
 // caller is about to read: most keys and values lie in them. off is at most
-// room.
+// room. A leaf at the end of its page is left alone: there may be no memory behind
+// the next.
 func (r Reader) prefetchLeaf(off uint64) {
-	r.mem.Prefetch(off, 64)
-	r.mem.Prefetch(off, 128)
+	if off%region.PageSize <= region.PageSize-192 {
+		r.mem.Prefetch(off + 64)
+		r.mem.Prefetch(off + 128)
+	}
 }
 
 // match reports whether the leaf at off, which the caller has confined, has
@@ -119,8 +137,8 @@ func (r Reader) match(off, head uint64, key []byte) (Leaf, bool) {
 	return l, head>>keyLenShift == uint64(len(key)) && off+l.Size() <= r.end && r.mem.Equal(l.KeyOff(), key)
 }
 
-// findCarefully goes on with a lookup at ref, which stands depth branches below
-// the root, where Find's shortcuts do not do.
+// findCarefully looks key up below ref, which stands depth branches below the
+// root, where Find's shortcuts do not do.
 func (r Reader) findCarefully(ref Ref, h uint64, key []byte, depth int) (Leaf, Status) {
 	l, found, err := r.lookup(ref, h, key, depth)
 	switch {

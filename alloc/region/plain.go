@@ -8,13 +8,13 @@ import (
 )
 
 // Word reads a word that is published, unpublished or private.
-func (m *Mem) Word(off uint64) uint64 {
+func (m Mem) Word(off uint64) uint64 {
 	m.touch(OpRead, off)
 	return *m.at(off)
 }
 
 // SetWord writes a word that is unpublished or private.
-func (m *Mem) SetWord(off, v uint64) {
+func (m Mem) SetWord(off, v uint64) {
 	m.touch(OpWrite, off)
 	*m.at(off) = v
 }
@@ -22,7 +22,7 @@ func (m *Mem) SetWord(off, v uint64) {
 // Release writes a shared word after all that precedes it. Unlike a Store it does
 // not wait until others can see it, which on amd64 takes 5 ns: for words of which
 // nobody needs to know at once.
-func (m *Mem) Release(off, v uint64) {
+func (m Mem) Release(off, v uint64) {
 	m.touch(OpStore, off)
 	if weakOrder {
 		atomic.StoreUint64(m.at(off), v)
@@ -32,17 +32,17 @@ func (m *Mem) Release(off, v uint64) {
 }
 
 // Write copies p into unpublished memory.
-func (m *Mem) Write(off uint64, p []byte) {
+func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
 	copy(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), len(p)), p)
 }
 
 // AppendTo appends the n bytes at off to dst.
-func (m *Mem) AppendTo(dst []byte, off, n uint64) []byte {
+func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	return append(dst, m.Bytes(off, n)...)
 }
 
 // Equal reports whether the bytes at off are those of p.
-func (m *Mem) Equal(off uint64, p []byte) bool {
+func (m Mem) Equal(off uint64, p []byte) bool {
 	return string(m.Bytes(off, uint64(len(p)))) == string(p)
 }

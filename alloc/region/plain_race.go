@@ -11,22 +11,22 @@ import (
 // comment.
 
 // Word reads a word that is published, unpublished or private.
-func (m *Mem) Word(off uint64) uint64 {
+func (m Mem) Word(off uint64) uint64 {
 	m.touch(OpRead, off)
 	return atomic.LoadUint64(m.at(off))
 }
 
 // SetWord writes a word that is unpublished or private.
-func (m *Mem) SetWord(off, v uint64) {
+func (m Mem) SetWord(off, v uint64) {
 	m.touch(OpWrite, off)
 	atomic.StoreUint64(m.at(off), v)
 }
 
 // Release writes a shared word after all that precedes it.
-func (m *Mem) Release(off, v uint64) { m.Store(off, v) }
+func (m Mem) Release(off, v uint64) { m.Store(off, v) }
 
 // Write copies p into unpublished memory.
-func (m *Mem) Write(off uint64, p []byte) {
+func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
 	var w [8]byte
 	for len(p) > 0 {
@@ -39,7 +39,7 @@ func (m *Mem) Write(off uint64, p []byte) {
 }
 
 // AppendTo appends the n bytes at off to dst.
-func (m *Mem) AppendTo(dst []byte, off, n uint64) []byte {
+func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	m.touch(OpRead, off)
 	var w [8]byte
 	for n > 0 {
@@ -54,6 +54,6 @@ func (m *Mem) AppendTo(dst []byte, off, n uint64) []byte {
 }
 
 // Equal reports whether the bytes at off are those of p.
-func (m *Mem) Equal(off uint64, p []byte) bool {
+func (m Mem) Equal(off uint64, p []byte) bool {
 	return string(m.AppendTo(nil, off, uint64(len(p)))) == string(p)
 }
