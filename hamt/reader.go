@@ -64,7 +64,8 @@ func (s Status) String() string {
 // it walks may be reused meanwhile, and whatever it returns (Absent and Damaged
 // too) is worth nothing until the caller has made sure that they were not. Even
 // then the leaf that it returns lies within the region, as does every byte that
-// Find touches: each word is read once, and what is used is what was checked.
+// Find touches: what is used of a word is what was checked, not what stands there
+// when it is read again.
 func (r Reader) Find(root Ref, h uint64, key []byte) (Leaf, Status) {
 	room := r.room() >> 3
 	ref := descend(r.mem, ^h, root, room)
@@ -87,7 +88,7 @@ func (r Reader) Find(root Ref, h uint64, key []byte) (Leaf, Status) {
 // tells that a reference is a branch's, and that a full branch has room there: it is
 // turned so that its kind comes into the top bits. In a large one nearly all of the
 // time is waiting for memory: so what is likely to be read next is asked for early,
-// which is 5 to 10 % of a get among 10^5 entries and more.
+// which is about 5 % of a get among 10^5 entries and more.
 func descend(mem region.Mem, path uint64, ref Ref, room uint64) Ref {
 	for range maxDepth - 1 { // the last level has fewer bits
 		at := bits.RotateLeft64(uint64(ref), -3) - uint64(kindBranch)<<61

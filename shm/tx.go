@@ -11,11 +11,12 @@ import (
 // Tx is a transaction: the store as it was when fn was called, with the
 // transaction's own writes. It is used by one goroutine, in fn only.
 type Tx struct {
-	w      *writer
-	done   bool
-	failed bool // fn has returned an error
-	wrote  bool // something is to be committed
-	sets   bool // was asked to
+	w       *writer
+	done    bool
+	failed  bool // fn has returned an error
+	wrote   bool // something is to be committed
+	sets    bool // was asked to
+	deletes bool // was asked to
 }
 
 // gateAfter is how many lost commits an Update takes before it asks the
@@ -30,22 +31,23 @@ const gateAfter = 2
 // against small commits more often, and each time costs all of it; after two
 // losses it asks other writers to let it pass, which they do for about twice
 // the time it takes, and at most half a second. A thousand keys or so make a good batch. A transaction that
-// wrote nothing commits nothing. In a full store a transaction that sets nothing
-// may use the reserve, as Delete may.
+// wrote nothing commits nothing. In a full store a transaction that only deletes
+// may use the reserve, as Delete may, and any waits a little for its place.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	for tries := 0; ; tries++ {
-		sets, err := s.updateOnce(fn)
-		if sets || !again(err, tries) {
+		frees, err := s.updateOnce(fn)
+		if !frees || !again(err, tries) {
 			return err
 		}
 	}
 }
 
-// updateOnce also reports whether the transaction tried to set anything.
-func (s *Store) updateOnce(fn func(tx *Tx) error) (sets bool, err error) {
+// updateOnce also reports whether all that the transaction tried to write was
+// deletes, or whether it did not get as far as fn: it may only read.
+func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 	w, err := s.writer(false, true)
 	if err != nil {
-		return false, s.fail("updating", err)
+		return true, s.fail("updating", err)
 	}
 	committed, done := false, false
 	defer func() {
@@ -61,7 +63,7 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (sets bool, err error) {
 	if err != nil && !tx.failed {
 		err = s.fail("updating", err)
 	}
-	return tx.sets, err
+	return tx.deletes && !tx.sets, err
 }
 
 // update returns the last transaction, and whether it was committed.
@@ -149,6 +151,7 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if tx.done {
 		return false, errTxDone
 	}
+	tx.deletes = true
 	tx.w.AllowReserve(!tx.sets)
 	_, existed, err = tx.w.tx.Delete(tx.w.s.hashOf(key), key)
 	if err != nil {
