@@ -114,6 +114,8 @@ type files struct {
 	dir  *os.Root
 	data *os.File
 	maps *mappings
+
+	writes bool
 }
 
 func openFiles(dir *os.Root, o Options) (*Arena, error) {
@@ -140,11 +142,6 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 	if err != nil {
 		_ = data.Close()
 		return nil, err
-	}
-	if !o.ReadOnly { // a creator may have died after it had named the last file
-		if names, err := readNames(dir); err == nil {
-			sweepTemps(dir, names)
-		}
 	}
 	return a, nil
 }
@@ -181,7 +178,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if mappedBytes.Load() > 16<<40 {
 		runtime.GC()
 	}
-	f := &files{dir: dir, data: data}
+	f := &files{dir: dir, data: data, writes: !o.ReadOnly}
 	a := &Arena{b: f, log: o.Logger}
 	m := &mappings{}
 	fail := func(err error) (*Arena, error) {
@@ -308,6 +305,9 @@ func (f *files) allocated() (uint64, error) {
 // tells them.
 func (f *files) close() error {
 	var failed error
+	if f.writes {
+		f.sweep()
+	}
 	for i := range f.maps.all {
 		failed = errors.Join(failed, f.maps.all[i].Detach())
 	}
@@ -358,8 +358,8 @@ func ofdLock(f *os.File, kind int16, start, length int64) error {
 // create makes the files of an empty store: each under a temporary name, then
 // linked without replacement, slots before data (rule D5). So data is there
 // only when all is, and of several creators one wins and the others use what
-// it made. A creator that died leaves temporary files, which the next one
-// removes, and perhaps slots, which it uses. It reports whether the data is
+// it made. A creator that died leaves temporary files, which sweep removes, and
+// perhaps slots, which the next one uses. It reports whether the data is
 // this creator's.
 func create(dir *os.Root, o Options) (bool, error) {
 	names, err := readNames(dir)
@@ -450,8 +450,14 @@ func build(dir *os.Root, name string, mode fs.FileMode, fill func(*os.File) erro
 	}
 }
 
-// sweepTemps removes the temporary files of creators that died.
-func sweepTemps(dir *os.Root, names []string) {
+// sweep removes the temporary files of creators that died. It is done at the
+// end, for opening is to be quick.
+func (f *files) sweep() {
+	dir := f.dir
+	names, err := readNames(dir)
+	if err != nil {
+		return // the directory itself may be gone
+	}
 	for _, name := range names {
 		if !strings.HasPrefix(name, tmpPrefix) {
 			continue

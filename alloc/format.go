@@ -40,6 +40,7 @@ const (
 	offGate      = 0x1280 // owner of a large batch that asks for room, or 0
 	offSlotHigh  = 0x12c0 // slots ever used
 	offHintSeq   = 0x1300 // raised whenever a hint bit is newly set
+	offFrontier  = 0x1340 // what lies beyond is being emptied, or 0
 	offOwners    = 0x2000 // a word a slot: owner or 0
 	offDir       = 0x3000 // a word a slot: offset of its page or 0
 	offTable     = 0x4000 // of the first segment; ends the header

@@ -115,6 +115,14 @@ func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
 	return false
 }
 
+// searchBefore is search in address order and only up to a limit, if that is not 0.
+func (a *Arena) searchBefore(limit uint64, bit int, try func(p uint64, st pageState) bool) bool {
+	if limit == 0 {
+		return a.search(bit, try)
+	}
+	return a.searchRange(bit, 0, min(limit, a.end.Load()), try)
+}
+
 func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, pageState) bool) bool {
 	mask := uint64(1) << bit
 	const groupSize = groupPages << pageShift
@@ -258,8 +266,13 @@ func (a *Arena) backTo(end, from, to uint64) error {
 // slot's record names them (kind recClaim) until the caller has linked them
 // into one of the slot's structures and called endRecord.
 func (s *Slot) claimPages(k uint64) (first uint64, err error) {
+	if f := s.a.frontier(); f != 0 {
+		if first, err = s.tryClaim(k, f); err == nil {
+			return first, nil
+		}
+	}
 	for tries := 0; ; tries++ {
-		first, err = s.tryClaim(k)
+		first, err = s.tryClaim(k, 0)
 		if errors.Is(err, errNoneFree) {
 			if err = s.a.extend(k); err == nil {
 				continue
@@ -283,13 +296,14 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 
 var errNoneFree = errors.New("no free pages")
 
-// tryClaim claims k free pages in a row below the end. Once memory for a hole
-// was refused, it looks only for pages that have theirs.
-func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
+// tryClaim claims k free pages in a row below the end, or before a limit that is
+// not 0. Once memory for a hole was refused, it looks only for pages that have
+// theirs.
+func (s *Slot) tryClaim(k, limit uint64) (first uint64, err error) {
 	a := s.a
 	err = errNoneFree
 	var run uint64
-	a.search(hintFree, func(p uint64, st pageState) bool {
+	a.searchBefore(limit, hintFree, func(p uint64, st pageState) bool {
 		if err != errNoneFree && st.state() == pageHole {
 			run = 0
 			return false
@@ -496,8 +510,8 @@ func (s *Slot) trimTo() int64 {
 // is much of it: at most a few runs a call, so that no commit takes long.
 func (s *Slot) trim() {
 	a := s.a
-	above := s.trimTo()
-	if s.thin == 0 { // it grows or stays: free pages are soon used again
+	above, from := s.trimTo(), a.frontier()
+	if s.thin == 0 && from == 0 { // it grows or stays: free pages are soon used again
 		above = max(above, int64(a.end.Load()>>(pageShift+3)))
 	}
 	if int64(a.ro.Load(offFreePages)) <= above {
@@ -506,24 +520,29 @@ func (s *Slot) trim() {
 	a.setPunched()
 	runs := 0
 	for int64(a.ro.Load(offFreePages)) > s.trimTo()*3/4 && runs < 512 {
-		var from, n uint64
-		a.search(hintFree, func(p uint64, st pageState) bool {
+		var first, n uint64
+		gather := func(p uint64, st pageState) bool {
 			if st.state() != pageFree {
 				return n > 0
 			}
-			if n > 0 && (p != from+n*pageSize || segmentOf(p) != segmentOf(from)) {
+			if n > 0 && (p != first+n*pageSize || segmentOf(p) != segmentOf(first)) {
 				return true
 			}
 			if n == 0 {
-				from = p
+				first = p
 			}
 			n++
 			return n == 256
-		})
+		}
+		if from == 0 {
+			a.search(hintFree, gather)
+		} else {
+			a.searchRange(hintFree, from, a.end.Load(), gather)
+		}
 		if n == 0 {
 			return
 		}
-		s.punch(from, n)
+		s.punch(first, n)
 		runs++
 	}
 }

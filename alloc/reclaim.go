@@ -20,6 +20,8 @@ const (
 	// the need of them, which is taken every so many passes otherwise.
 	thinPasses = 32
 	needPasses = 4
+	// Every so many passes the space in use is held against what is live.
+	aimPasses = 64
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
 )
@@ -30,14 +32,24 @@ type pace struct{ commits, lag uint64 }
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
 // Tidy reclaims what this slot has retired, now and then. It is called after
-// End, so that the slot's own pin holds nothing.
-func (s *Slot) Tidy() error {
+// End, so that the slot's own pin holds nothing. live is the bytes of the blocks
+// that the root reaches.
+func (s *Slot) Tidy(live uint64) error {
 	if s.commits < s.a.pace.commits && s.retiredBytes < s.a.lagBytes()/4 {
 		return nil
 	}
 	lag := min(s.a.lagBytes()*s.commits/max(s.retiredBytes, 1), s.a.pace.lag)
 	s.commits, s.retiredBytes = 0, 0
 	version := s.a.Version()
+	if s.passes%aimPasses == 0 {
+		s.aim(version, live)
+	}
+	if f := s.a.frontier(); f != s.frontier {
+		s.frontier = f
+		if err := s.emptyMags(); err != nil {
+			return err
+		}
+	}
 	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
 		return err
 	}
@@ -55,6 +67,38 @@ func (s *Slot) Tidy() error {
 	s.trim()
 	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
+}
+
+// frontier is where space begins that is being emptied, or 0. It is a hint that
+// everybody follows: blocks from there on go back to their slabs when they are
+// freed, and space before it is taken first.
+func (a *Arena) frontier() uint64 {
+	return min(a.ro.Load(offFrontier)&^(pageSize-1), a.end.Load())
+}
+
+// aim sets a frontier when much more memory is in use than what is live needs,
+// and drops it when the two have come close. Slabs are left half empty by a
+// snapshot that was held for long, or by a store that has shrunk; since blocks
+// are used again where they are, they would stay so. While a snapshot is still
+// held there is nothing to gain.
+func (s *Slot) aim(version, live uint64) {
+	a, since := s.a, s.aimed
+	s.aimed = version
+	if len(s.view.pins) > 0 && s.view.pins[0] < since {
+		return
+	}
+	used, err := a.b.allocated()
+	if err != nil {
+		return
+	}
+	used -= min(used, a.ro.Load(offFreePages)<<pageShift+a.end.Load()/64)
+	now, want := a.frontier(), roundUp(live+live/10, pageSize)
+	switch {
+	case now == 0 && used > live+live/5+1<<20, now != 0 && want < now-now/8:
+		a.mem.Store(offFrontier, want)
+	case now != 0 && used < live+live/8+1<<19:
+		a.mem.Store(offFrontier, 0)
+	}
 }
 
 // reclaim frees what was retired up to version h and is not held, and sets
@@ -186,7 +230,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	switch {
 	case c == classRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]):
+	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && (s.frontier == 0 || off < s.frontier):
 		s.pushMag(c, off)
 		unlink()
 	default:

@@ -47,7 +47,9 @@ type Slot struct {
 	commits      uint64 // since the last pass
 	grown        int64  // bytes, since the last pass
 	passes       uint64
-	thin         int // passes that still give free blocks back
+	thin         int    // passes that still give free blocks back
+	frontier     uint64 // as of the last pass
+	aimed        uint64 // version at the last aim
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
@@ -781,28 +783,35 @@ func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
 // takeSlab gets the slot a slab with free blocks: one that nobody owns, else a
 // new one.
 func (s *Slot) takeSlab(c int) error {
-	a := s.a
-	taken := a.search(hintOf(c), func(p uint64, st pageState) bool {
-		if st.class() != c {
-			return false
-		}
-		if err := a.checkPages(desc(p), "a slab", p, classes[c].pages); err != nil {
+	a, k := s.a, classes[c].pages
+	take := func(p uint64, st pageState) bool {
+		if st.class() != c || a.checkPages(desc(p), "a slab", p, k) != nil {
 			return false
 		}
 		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
-	})
-	if taken {
+	}
+	own := func(p uint64) {
+		s.become(p, k, pageSlabOwned, c)
+		s.setSlab(c, p)
+		s.endRecord()
+	}
+	if f := a.frontier(); f != 0 {
+		if a.searchBefore(f, hintOf(c), take) {
+			return nil
+		}
+		if p, err := s.tryClaim(k, f); err == nil {
+			own(p)
+			return nil
+		}
+	}
+	if a.search(hintOf(c), take) {
 		return nil
 	}
-	k := classes[c].pages
 	p, err := s.claimPages(k)
-	if err != nil {
-		return err
+	if err == nil {
+		own(p)
 	}
-	s.become(p, k, pageSlabOwned, c)
-	s.setSlab(c, p)
-	s.endRecord()
-	return nil
+	return err
 }
 
 // takeShared makes a shared slab or set-aside page the slot's own by one CAS,

@@ -17,6 +17,7 @@ type writer struct {
 	tx   hamt.Tx
 	root alloc.Root // that is pinned
 	end  uint64     // of what may be touched from there
+	live uint64     // bytes of blocks, once it is committed
 }
 
 // writer takes a slot. brief promises not to run the user's code before it is
@@ -84,9 +85,10 @@ func (w *writer) rebase(h uint64) (bool, error) {
 // false, and the transaction is still there to be aborted.
 func (w *writer) commit() (bool, error) {
 	w.tx.Finish()
+	w.live = w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta())
 	return w.Commit([alloc.PayloadWords]uint64{
 		rootEntries: uint64(w.tx.Entries),
-		rootLive:    w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta()),
+		rootLive:    w.live,
 		rootData:    uint64(w.tx.DataBytes),
 		rootTrie:    uint64(w.tx.Root),
 	})
@@ -97,7 +99,7 @@ func (w *writer) finish(committed bool) {
 	w.End()
 	if committed {
 		w.s.a.Notify()
-		w.Tidy()
+		w.Tidy(w.live)
 	}
 	w.s.a.Release(w.Slot)
 }
