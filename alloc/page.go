@@ -3,6 +3,7 @@ package alloc
 import (
 	"errors"
 	"math/bits"
+	"slices"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -266,7 +267,11 @@ func (a *Arena) backTo(end, from, to uint64) error {
 // slot's record names them (kind recClaim) until the caller has linked them
 // into one of the slot's structures and called endRecord.
 func (s *Slot) claimPages(k uint64) (first uint64, err error) {
-	if f := s.a.frontier(); f != 0 {
+	f := s.a.frontier()
+	if p := s.claimFreed(k, f); p != 0 {
+		return p, nil
+	}
+	if f != 0 {
 		if first, err = s.tryClaim(k, f); err == nil {
 			return first, nil
 		}
@@ -295,6 +300,34 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 }
 
 var errNoneFree = errors.New("no free pages")
+
+// A freedRun is pages in a row that the slot has freed: a hint.
+type freedRun struct{ first, pages uint64 }
+
+// noteFreed remembers pages in a row that were freed. Finding so many again takes
+// a look at many descriptors, and these may still be in the processor's cache.
+func (s *Slot) noteFreed(first, k uint64) {
+	if len(s.freedRuns) == cap(s.freedRuns) {
+		s.freedRuns = append(s.freedRuns[:0], s.freedRuns[1:]...)
+	}
+	s.freedRuns = append(s.freedRuns, freedRun{first, k})
+}
+
+// claimFreed claims k pages in a row, before a limit that is not 0, that the slot
+// has freed lately and that are free still, or returns 0.
+func (s *Slot) claimFreed(k, limit uint64) uint64 {
+	for i := len(s.freedRuns) - 1; i >= 0; i-- {
+		r := s.freedRuns[i]
+		if r.pages != k || limit != 0 && r.first >= limit {
+			continue
+		}
+		s.freedRuns = slices.Delete(s.freedRuns, i, i+1)
+		if s.claimAt(r.first, k, k) == nil {
+			return r.first
+		}
+	}
+	return 0
+}
 
 // tryClaim claims k free pages in a row below the end, or before a limit that is
 // not 0. Once memory for a hole was refused, it looks only for pages that have
@@ -359,10 +392,9 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 		}
 		if st.state() == pageHole {
 			holes++
-		} else {
-			a.mem.Add(offFreePages, ^uint64(0))
 		}
 	}
+	a.mem.Add(offFreePages, holes-got)
 	if got < k {
 		s.unclaim(p, got, gen)
 		return errNoneFree
@@ -438,10 +470,10 @@ func (s *Slot) become(first, k uint64, state, class int) {
 	gen := a.page(first).gen()
 	for i := uint64(1); i < k; i++ {
 		d := desc(first + i*pageSize)
-		a.mem.Store(d+descInfo, first)
-		a.mem.Store(d+descState, uint64(makeState(pageCont, 0, s.idx, gen)))
+		a.mem.Release(d+descInfo, first)
+		a.mem.Release(d+descState, uint64(makeState(pageCont, 0, s.idx, gen)))
 	}
-	a.mem.Store(desc(first)+descInfo, k)
+	a.mem.Release(desc(first)+descInfo, k)
 	a.mem.Store(desc(first)+descState, uint64(makeState(state, class, s.idx, gen)))
 }
 
@@ -459,6 +491,9 @@ func (s *Slot) freePages(first, k uint64, unlink func()) {
 	unlink()
 	s.redoFree()
 	s.endRecord()
+	if k > 1 {
+		s.noteFreed(first, k)
+	}
 }
 
 // redoFree does what a recFree record says. Generations make it harmless to do
@@ -468,6 +503,7 @@ func (s *Slot) redoFree() {
 	first := s.m.Word(s.base+slotRec) &^ (pageSize - 1)
 	k := s.m.Word(s.base + slotRecPages)
 	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
+	var freed uint64
 	for i := k; i > 0; i-- {
 		p, want := first+(i-1)*pageSize, gen
 		if i == 1 {
@@ -477,19 +513,23 @@ func (s *Slot) redoFree() {
 		if st.free() || st.state() == pageReserve || st.gen() != want {
 			continue
 		}
-		a.mem.Store(desc(p)+descInfo, 0)
+		a.mem.Release(desc(p)+descInfo, 0)
 		if k == 1 && a.ro.Load(offReserve) < reservePages {
 			a.mem.Add(offReserve, 1)
 			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
 			a.hint(p, hintReserve)
-			continue
+			return
 		}
-		a.mem.Add(offFreePages, 1)
-		a.mem.Store(desc(p)+descState, uint64(makeState(pageFree, 0, 0, want+1)))
+		freed++
+		free := uint64(makeState(pageFree, 0, 0, want+1))
 		if i == 1 || (p>>pageShift)%groupPages == 0 || i == k {
+			a.mem.Store(desc(p)+descState, free) // before the look at the hint
 			a.hint(p, hintFree)
+		} else {
+			a.mem.Release(desc(p)+descState, free)
 		}
 	}
+	a.mem.Add(offFreePages, freed)
 }
 
 // countReserve corrects the number of pages in reserve, which deaths may have

@@ -24,6 +24,8 @@ const (
 	aimPasses = 64
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
+	// So many runs of pages that it has freed a slot remembers.
+	freedCap = 16
 )
 
 // pace is after how many commits a pass is due and how many it lags, at most.

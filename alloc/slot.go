@@ -49,6 +49,7 @@ type Slot struct {
 	passes       uint64
 	thin         int    // passes that still give free blocks back
 	frontier     uint64 // as of the last pass
+	freedRuns    []freedRun
 	aimed        uint64 // version at the last aim
 	view         scan
 	asideKeys    [asideCount]heldKey
@@ -376,7 +377,7 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 	if got := a.mem.Word(page + slotIndex); got != uint64(i)+1 {
 		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
 	}
-	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: markOf(i)}
+	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: markOf(i), freedRuns: make([]freedRun, 0, freedCap)}
 	w := func(off uint64) uint64 { return s.m.Word(page + off) }
 	for c := range numClasses {
 		s.mags[c] = w(slotMags + uint64(c)*8)

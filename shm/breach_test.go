@@ -180,7 +180,7 @@ var breaches = []breach{
 	{rule: "B5", what: "pages are unlinked before their free is written down", file: filePage,
 		old: "	s.record(recFree, first, k, gen, head.gen())\n	unlink()\n", new: "	unlink()\n	s.record(recFree, first, k, gen, head.gen())\n"},
 	{rule: "B5", what: "a free that is done again does not look at generations", file: filePage,
-		old: "		if st.free() || st.state() == pageReserve || st.gen() != want {\n			continue\n		}\n		a.mem.Store(desc(p)+descInfo, 0)", new: "		if st.free() || st.state() == pageReserve {\n			continue\n		}\n		a.mem.Store(desc(p)+descInfo, 0)"},
+		old: "		if st.free() || st.state() == pageReserve || st.gen() != want {\n			continue\n		}\n		a.mem.Release(desc(p)+descInfo, 0)", new: "		if st.free() || st.state() == pageReserve {\n			continue\n		}\n		a.mem.Release(desc(p)+descInfo, 0)"},
 	{rule: "B5", what: "the adopter drops what a record says", file: fileAdopt,
 		old: "	s.recoverRecord()\n\n	// A set-aside page", new: "	s.endRecord()\n\n	// A set-aside page"},
 	{rule: "B6", what: "a delete may not take the reserve", file: "shm/write.go", tests: "Full|Space|Refus", plain: true,
