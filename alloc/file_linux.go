@@ -34,6 +34,7 @@ type Options struct {
 	Mode      fs.FileMode
 	MaxSize   uint64
 	HugePages bool
+	Prefault  bool
 	Logger    *slog.Logger
 }
 
@@ -227,9 +228,31 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if err := a.attach(); err != nil {
 		return fail(err)
 	}
+	if o.Prefault {
+		f.prefault(&a.ro, &a.mem)
+	}
 	f.maps = m
 	runtime.AddCleanup(a, func(m *mappings) { m.unmap() }, m)
 	return a, nil
+}
+
+// prefault brings all of data that has memory into the views. What has none must
+// not be touched: it would get some.
+func (f *files) prefault(views ...*region.Mem) {
+	for at := int64(0); ; {
+		from, err := f.data.Seek(at, unix.SEEK_DATA)
+		if err != nil {
+			return // nothing follows
+		}
+		if at, err = f.data.Seek(from, unix.SEEK_HOLE); err != nil {
+			return
+		}
+		for _, v := range views {
+			if end := min(uint64(at), v.Size()); uint64(from) < end {
+				v.Populate(uint64(from), end-uint64(from))
+			}
+		}
+	}
 }
 
 // mappings is what must be unmapped when a handle is garbage.

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // A peer is something that carries out tasks, in a child process started by command and the task's flags.
@@ -28,13 +30,15 @@ const storeName = "shm"
 
 // goPeers are the peers that this binary is itself, as a child. With the build tag lmdb there is one more.
 var goPeers = map[string]goPeer{
-	storeName:   {open: openShm},
-	"memory":    {open: openMemory},
-	"xsync":     {open: openXsync, volatile: true},
-	"syncmap":   {open: openSyncMap, volatile: true},
-	"otter":     {open: openOtter, volatile: true},
-	"bbolt":     {open: openBolt},
-	"memcached": {open: openMemcached, serve: serveMemcached},
+	storeName:      {open: openShm(shm.Options{})},
+	"shm-huge":     {open: openShm(shm.Options{HugePages: true})},
+	"shm-prefault": {open: openShm(shm.Options{Prefault: true})},
+	"memory":       {open: openMemory},
+	"xsync":        {open: openXsync, volatile: true},
+	"syncmap":      {open: openSyncMap, volatile: true},
+	"otter":        {open: openOtter, volatile: true},
+	"bbolt":        {open: openBolt},
+	"memcached":    {open: openMemcached, serve: serveMemcached},
 }
 
 // peerBuilders make the peers that the store is compared with, in the order of the report. Each may leave files in
@@ -54,6 +58,8 @@ var peerBuilders = []struct {
 	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true})},
 	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true})},
 	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true})},
+	{"shm-huge", "the store, with huge pages", buildGo("shm-huge", peer{})},
+	{"shm-prefault", "the store, prefaulted", buildGo("shm-prefault", peer{})},
 	{"memory", "no store: copying from and to an array in mapped memory", buildGo("memory", peer{})},
 }
 

@@ -9,9 +9,14 @@ import (
 // A shmTable is the store that this repository is about.
 type shmTable struct{ store *shm.Store }
 
-func openShm(t task) (table, error) {
-	s, err := shm.Open(t.path, &shm.Options{Exclusive: t.work == "load", MustExist: t.work != "load"})
-	return shmTable{s}, err
+// openShm opens the store with these options.
+func openShm(options shm.Options) func(task) (table, error) {
+	return func(t task) (table, error) {
+		o := options
+		o.Exclusive, o.MustExist = t.work == "load", t.work != "load"
+		s, err := shm.Open(t.path, &o)
+		return shmTable{s}, err
+	}
 }
 
 func (s shmTable) read(dst, key []byte) ([]byte, error) {

@@ -26,28 +26,48 @@ func (r Reader) FindMany(root Ref, hashes []uint64, keys [][]byte, out []Result)
 }
 
 func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result) {
-	var (
-		refs   [group]Ref
-		words  [group]uint64 // the head of each key's node
-		active [group]uint8  // the keys that are at a branch
-	)
+	var refs [group]Ref
+	var heads [group]uint64
+	r.descendGroup(root, hashes, &refs)
 	for i := range keys {
-		refs[i] = root
-		active[i] = uint8(i)
+		heads[i] = r.mem.Word(min(refs[i].Off(), r.last()) + headOff)
+		r.prefetchLeaf(min(refs[i].Off(), r.room()))
 	}
-	n := len(keys)
+	for i, key := range keys {
+		ref, h := refs[i], hashes[i]
+		if ref.tag() == h>>tagShift && ref.kind() == kindLeaf {
+			if l, ok := r.match(min(ref.Off(), r.last()), heads[i], key); ok {
+				out[i] = Result{l, Present}
+				continue
+			}
+		}
+		out[i].Leaf, out[i].Status = r.findCarefully(ref, h, key, maxDepth)
+	}
+}
+
+// descendGroup finds the references that stand where up to a group of hashes lead,
+// nil where nothing does. A branch among them, below the last level, is damage.
+func (r Reader) descendGroup(root Ref, hashes []uint64, refs *[group]Ref) {
+	var (
+		heads  [group]uint64 // of each hash's node
+		active [group]uint8  // the hashes that are at a branch
+	)
+	for i := range hashes {
+		refs[i%group] = root
+		active[i%group] = uint8(i)
+	}
+	n := len(hashes)
 	if root.kind() != kindBranch {
 		n = 0
 	}
-	shift := uint(0)
-	for ; n > 0 && shift < maxDepth*levelBits; shift += levelBits {
+	for shift := uint(0); n > 0 && shift < maxDepth*levelBits; shift += levelBits {
 		for _, i := range active[:n] {
-			words[i%group] = r.mem.Word(min(refs[i%group].Off(), r.last()) + headOff)
+			heads[i%group] = r.mem.Word(min(refs[i%group].Off(), r.last()) + headOff)
 		}
 		left := 0
 		for _, i := range active[:n] {
 			i %= group // tells the compiler that i is in range
-			x := words[i] << (^(hashes[i] >> shift) & levelMask)
+			x := heads[i] << (^(hashes[i] >> shift) & levelMask)
 			if int64(x) >= 0 {
 				refs[i] = 0
 				continue
@@ -62,20 +82,19 @@ func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result
 		}
 		n = left
 	}
-	// A branch that is left over below the last level is damage, and ends in
-	// findCarefully.
-	for i := range keys {
-		words[i] = r.mem.Word(min(refs[i].Off(), r.last()) + headOff)
-		r.prefetchLeaf(min(refs[i].Off(), r.room()))
-	}
-	for i, key := range keys {
-		ref, h := refs[i], hashes[i]
-		if ref.tag() == h>>tagShift && ref.kind() == kindLeaf {
-			if l, ok := r.match(min(ref.Off(), r.last()), words[i], key); ok {
-				out[i] = Result{l, Present}
-				continue
-			}
+}
+
+// Warm brings what SetLeaf reads for keys of these hashes into the processor's
+// caches. Its waits for memory overlap, those of SetLeaf do not: on a trie that is
+// larger than the caches a batch takes two thirds of the time with it.
+func (t *Tx) Warm(hashes []uint64) {
+	var refs [group]Ref
+	for len(hashes) > 0 {
+		n := min(len(hashes), group)
+		t.r.descendGroup(t.Root, hashes[:n], &refs)
+		for i := range n {
+			t.r.mem.Prefetch(min(refs[i].Off(), t.r.last()))
 		}
-		out[i].Leaf, out[i].Status = r.findCarefully(ref, h, key, maxDepth)
+		hashes = hashes[n:]
 	}
 }

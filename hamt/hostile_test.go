@@ -223,6 +223,7 @@ func TestFindBesideReuse(t *testing.T) {
 			require.LessOrEqual(t, l.Off+l.Size(), end)
 		}
 		r.FindMany(s.tx.Root, hs, keys, out)
+		s.tx.Warm(hs)
 		for _, o := range out {
 			require.LessOrEqual(t, o.Leaf.Off+o.Leaf.Size(), end)
 		}

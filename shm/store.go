@@ -33,8 +33,15 @@ type Options struct {
 	// times the largest one.
 	MaxSize int64
 	// HugePages advises huge pages for the mappings of data, where the file
-	// system offers them (tmpfs mounted with huge=advise).
+	// system offers them: a tmpfs mounted with huge=advise. Large stores gain
+	// by it, since a get waits for page tables as much as for data; space is
+	// given back in larger pieces, if at all.
 	HugePages bool
+	// Prefault brings what the store has into the handle's mappings when it is
+	// opened. Opening takes longer, and what is read or written first later is
+	// spared a page fault of about a microsecond for each page. It takes Linux
+	// 5.14; memory that the store gets later is not meant.
+	Prefault bool
 	// Logger gets records about adoption and growth; nil means silence.
 	Logger *slog.Logger
 }
@@ -82,6 +89,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		Mode:      opts.Mode,
 		MaxSize:   uint64(opts.MaxSize),
 		HugePages: opts.HugePages,
+		Prefault:  opts.Prefault,
 		Logger:    opts.Logger,
 	})
 	if opts.Exclusive && errors.Is(err, fs.ErrExist) {

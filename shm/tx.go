@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"time"
@@ -17,6 +18,17 @@ type Tx struct {
 	wrote   bool // something is to be committed
 	sets    bool // was asked to
 	deletes bool // was asked to
+
+	pending *pendingSets
+	err     error // of a set: the transaction is lost
+}
+
+// pendingSets is what was set and is not in the trie yet: many are put there at a
+// time, since their waits for memory overlap then.
+type pendingSets struct {
+	n      int
+	hashes [16]uint64
+	leaves [16]hamt.Leaf
 }
 
 // gateAfter is how many lost commits an Update takes before it asks the
@@ -70,7 +82,8 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err error) {
 	var took time.Duration
 	for lost := 0; ; lost++ {
-		tx = &Tx{w: w}
+		w.pending.n = 0
+		tx = &Tx{w: w, pending: &w.pending}
 		if err := w.begin(); err != nil {
 			return false, tx, w.abandon(err)
 		}
@@ -83,7 +96,10 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 			defer func() { tx.done = true }()
 			return fn(tx)
 		}()
-		if tx.failed = err != nil; tx.failed || !tx.wrote {
+		if tx.failed = err != nil; !tx.failed {
+			err = tx.flush()
+		}
+		if err != nil || !tx.wrote {
 			return false, tx, w.abandon(err)
 		}
 		won, err := w.commit()
@@ -100,6 +116,32 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 
 func (tx *Tx) fail(op string, err error) error { return tx.w.s.fail(op, err) }
 
+// find returns what was set last for key, if that is pending.
+func (p *pendingSets) find(r hamt.Reader, h uint64, key []byte) (hamt.Leaf, bool) {
+	for i := p.n - 1; i >= 0; i-- {
+		if p.hashes[i] == h && bytes.Equal(r.Key(p.leaves[i]), key) {
+			return p.leaves[i], true
+		}
+	}
+	return hamt.Leaf{}, false
+}
+
+// warmFrom is how many entries a store has whose trie is not in the caches anyway.
+const warmFrom = 10_000
+
+// flush puts what was set into the trie. If that fails the transaction is lost.
+func (tx *Tx) flush() error {
+	p := tx.pending
+	if p.n > 1 && tx.err == nil && tx.w.tx.Entries >= warmFrom {
+		tx.w.tx.Warm(p.hashes[:p.n])
+	}
+	for i := 0; i < p.n && tx.err == nil; i++ {
+		_, _, tx.err = tx.w.tx.SetLeaf(p.hashes[i], p.leaves[i])
+	}
+	p.n = 0
+	return tx.err
+}
+
 var errTxDone = fmt.Errorf("%w: the transaction's function has returned", ErrClosed)
 
 // Get returns the value of key, not copied, or ErrNotFound. The slice is valid
@@ -108,7 +150,13 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	if tx.done {
 		return nil, errTxDone
 	}
+	if tx.err != nil {
+		return nil, tx.fail("writing to", tx.err)
+	}
 	r, h := tx.w.reader(), tx.w.s.hashOf(key)
+	if l, ok := tx.pending.find(r, h, key); ok {
+		return r.Value(l), nil
+	}
 	l, status := r.Find(tx.w.tx.Root, h, key)
 	switch status {
 	case hamt.Present:
@@ -128,8 +176,9 @@ func (tx *Tx) Has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// Set makes value the value of key. Both are copied. After an error, ErrFull
-// for one, the transaction is as it was before the call.
+// Set makes value the value of key. Both are copied. A set may be refused, with
+// ErrFull for one, by a later call or at the end, since many are carried out
+// together; the transaction is lost then: Update returns that error if fn does not.
 func (tx *Tx) Set(key, value []byte) error {
 	if tx.done {
 		return errTxDone
@@ -139,10 +188,20 @@ func (tx *Tx) Set(key, value []byte) error {
 	}
 	tx.sets = true
 	tx.w.AllowReserve(false)
-	if _, _, err := tx.w.tx.Set(tx.w.s.hashOf(key), key, value); err != nil {
-		return tx.fail("writing to", err)
+	p := tx.pending
+	if tx.err == nil {
+		p.leaves[p.n], tx.err = tx.w.tx.NewLeaf(key, value)
 	}
-	tx.wrote = true
+	if tx.err == nil {
+		p.hashes[p.n] = tx.w.s.hashOf(key)
+		tx.wrote = true
+		if p.n++; p.n == len(p.leaves) {
+			_ = tx.flush()
+		}
+	}
+	if tx.err != nil {
+		return tx.fail("writing to", tx.err)
+	}
 	return nil
 }
 
@@ -150,6 +209,9 @@ func (tx *Tx) Set(key, value []byte) error {
 func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if tx.done {
 		return false, errTxDone
+	}
+	if err := tx.flush(); err != nil {
+		return false, tx.fail("writing to", err)
 	}
 	tx.deletes = true
 	tx.w.AllowReserve(!tx.sets)
@@ -163,7 +225,7 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 
 // Len returns the number of entries.
 func (tx *Tx) Len() int {
-	if tx.done {
+	if tx.done || tx.flush() != nil {
 		return 0
 	}
 	return int(tx.w.tx.Entries)
@@ -174,7 +236,7 @@ func (tx *Tx) Len() int {
 // transaction. The slices are valid until fn returns.
 func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		if tx.done {
+		if tx.done || tx.flush() != nil {
 			return
 		}
 		r := tx.w.reader()

@@ -18,6 +18,8 @@ type writer struct {
 	root alloc.Root // that is pinned
 	end  uint64     // of what may be touched from there
 	live uint64     // bytes of blocks, once it is committed
+
+	pending pendingSets // of an Update
 }
 
 // writer takes a slot. brief promises not to run the user's code before it is

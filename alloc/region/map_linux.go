@@ -50,11 +50,11 @@ func (m *Mem) AdviseHuge() error {
 	return unix.Madvise(unsafe.Slice((*byte)(m.base), m.size), unix.MADV_HUGEPAGE)
 }
 
-// Populate makes the pages of a backed range present for writing, in one
-// system call instead of a fault a page. Errors are of no consequence: the
-// pages fault in when they are touched.
+// Populate makes the pages of a range that has memory present, in one system call
+// instead of a fault a page. Errors are of no consequence, nor are kernels before
+// 5.14, which do not know it: the pages fault in when they are touched.
 func (m *Mem) Populate(off, n uint64) {
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), unix.MADV_POPULATE_WRITE)
+	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), unix.MADV_POPULATE_READ)
 }
 
 const (
