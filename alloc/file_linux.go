@@ -186,24 +186,19 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		m.unmap()
 		return nil, err
 	}
-	if a.ro, err = region.Map(data, super.maxSize, false); err != nil {
+	view := region.Map
+	if o.HugePages {
+		view = region.MapHuge
+	}
+	if a.ro, err = view(data, super.maxSize, false); err != nil {
 		return fail(err)
 	}
 	m.add(a.ro)
 	if !o.ReadOnly {
-		if a.mem, err = region.Map(data, super.maxSize, true); err != nil {
+		if a.mem, err = view(data, super.maxSize, true); err != nil {
 			return fail(err)
 		}
 		m.add(a.mem)
-	}
-	if o.HugePages {
-		for _, v := range []*region.Mem{&a.ro, &a.mem} {
-			if v.Valid() {
-				if err := v.AdviseHuge(); err != nil {
-					return fail(fmt.Errorf("advising huge pages: %w", err))
-				}
-			}
-		}
 	}
 	slots, err := dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
 	switch {
@@ -228,17 +223,29 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if err := a.attach(); err != nil {
 		return fail(err)
 	}
+	if o.HugePages {
+		f.eachRange(a.ro.Size(), func(from, to uint64) {
+			if from, to = roundUp(from, region.HugePage), to&^(region.HugePage-1); from < to {
+				a.ro.Collapse(from, to-from)
+			}
+		})
+	}
 	if o.Prefault {
-		f.prefault(&a.ro, &a.mem)
+		f.eachRange(a.ro.Size(), func(from, to uint64) {
+			a.ro.Populate(from, to-from)
+			if a.mem.Valid() {
+				a.mem.Populate(from, to-from)
+			}
+		})
 	}
 	f.maps = m
 	runtime.AddCleanup(a, func(m *mappings) { m.unmap() }, m)
 	return a, nil
 }
 
-// prefault brings all of data that has memory into the views. What has none must
-// not be touched: it would get some.
-func (f *files) prefault(views ...*region.Mem) {
+// eachRange calls fn for the ranges of data that have memory, up to a limit. What
+// has none must not be touched: it would get some.
+func (f *files) eachRange(limit uint64, fn func(from, to uint64)) {
 	for at := int64(0); ; {
 		from, err := f.data.Seek(at, unix.SEEK_DATA)
 		if err != nil {
@@ -247,10 +254,8 @@ func (f *files) prefault(views ...*region.Mem) {
 		if at, err = f.data.Seek(from, unix.SEEK_HOLE); err != nil {
 			return
 		}
-		for _, v := range views {
-			if end := min(uint64(at), v.Size()); uint64(from) < end {
-				v.Populate(uint64(from), end-uint64(from))
-			}
+		if to := min(uint64(at), limit); uint64(from) < to {
+			fn(uint64(from), to)
 		}
 	}
 }

@@ -542,24 +542,24 @@ func (a *Arena) countReserve() {
 
 // trimTo is how many free pages may keep their memory: more where large values
 // come and go.
-func (s *Slot) trimTo() int64 {
-	return int64(max(s.a.end.Load()>>(pageShift+6), 2*s.largestRun, 32))
+func (s *Slot) trimTo(live uint64) int64 {
+	return int64(max(live>>(pageShift+6), 2*s.largestRun, 32))
 }
 
 // trim gives the memory behind free pages back to the file system when there
 // is much of it: at most a few runs a call, so that no commit takes long.
-func (s *Slot) trim() {
+func (s *Slot) trim(live uint64) {
 	a := s.a
-	above, from := s.trimTo(), a.frontier()
+	above, from := s.trimTo(live), a.frontier()
 	if s.thin == 0 && from == 0 { // it grows or stays: free pages are soon used again
-		above = max(above, int64(a.end.Load()>>(pageShift+3)))
+		above = max(above, int64(live>>(pageShift+4)))
 	}
 	if int64(a.ro.Load(offFreePages)) <= above {
 		return
 	}
 	a.setPunched()
 	runs := 0
-	for int64(a.ro.Load(offFreePages)) > s.trimTo()*3/4 && runs < 512 {
+	for int64(a.ro.Load(offFreePages)) > s.trimTo(live)*3/4 && runs < 512 {
 		var first, n uint64
 		gather := func(p uint64, st pageState) bool {
 			if st.state() != pageFree {
@@ -579,11 +579,15 @@ func (s *Slot) trim() {
 		} else {
 			a.searchRange(hintFree, from, a.end.Load(), gather)
 		}
-		if n == 0 {
+		switch {
+		case n > 0:
+			s.punch(first, n)
+			runs++
+		case from != 0 && s.thin > 0: // it shrinks: what lies before is not needed either
+			from = 0
+		default:
 			return
 		}
-		s.punch(first, n)
-		runs++
 	}
 }
 

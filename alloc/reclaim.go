@@ -66,7 +66,7 @@ func (s *Slot) Tidy(live uint64) error {
 		}
 		s.thin = max(s.thin-1, 0)
 	}
-	s.trim()
+	s.trim(live)
 	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
 }

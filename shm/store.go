@@ -32,10 +32,12 @@ type Options struct {
 	// of pages within one doubling of the file, so MaxSize should be four
 	// times the largest one.
 	MaxSize int64
-	// HugePages advises huge pages for the mappings of data, where the file
-	// system offers them: a tmpfs mounted with huge=advise. Large stores gain
-	// by it, since a get waits for page tables as much as for data; space is
-	// given back in larger pieces, if at all.
+	// HugePages puts huge pages behind what the store has when it is opened,
+	// where it is on a tmpfs (of any mount options) and the kernel can (Linux
+	// 6.1); otherwise it changes nothing. Large stores gain by it, since a get
+	// waits for page tables as much as for data. The first to open a store so
+	// takes some milliseconds for each 2 MiB; they stay until the memory is given
+	// back. Who opens it without still sees small pages.
 	HugePages bool
 	// Prefault brings what the store has into the handle's mappings when it is
 	// opened. Opening takes longer, and what is read or written first later is

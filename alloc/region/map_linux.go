@@ -13,11 +13,45 @@ import (
 // file's end, where touching faults until the file has grown. The mapping
 // outlives f.
 func Map(f *os.File, size uint64, write bool) (Mem, error) {
-	prot := unix.PROT_READ
+	return mapAt(nil, f, size, write)
+}
+
+// HugePage is the size of a huge page, and where one can begin.
+const HugePage = 2 << 20
+
+// MapHuge is Map at an address where huge pages of the file can be mapped as such.
+// The kernel is told that they are welcome.
+func MapHuge(f *os.File, size uint64, write bool) (Mem, error) {
+	const free = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+	room, err := unix.MmapPtr(-1, 0, nil, uintptr(size+HugePage), unix.PROT_NONE, free)
+	if err != nil {
+		return Mem{}, fmt.Errorf("finding %d bytes of address space: %w", size+HugePage, err)
+	}
+	before := -uintptr(room) % HugePage
+	m, err := mapAt(unsafe.Add(room, before), f, size, write)
+	if err != nil {
+		_ = unix.MunmapPtr(room, uintptr(size+HugePage))
+		return Mem{}, err
+	}
+	if before > 0 {
+		_ = unix.MunmapPtr(room, before)
+	}
+	_ = unix.MunmapPtr(unsafe.Add(m.base, size), HugePage-before)
+	_ = unix.Madvise(unsafe.Slice((*byte)(m.base), size), unix.MADV_HUGEPAGE)
+	return m, nil
+}
+
+// mapAt maps at an address, in place of what is mapped there, or where the kernel
+// likes it.
+func mapAt(at unsafe.Pointer, f *os.File, size uint64, write bool) (Mem, error) {
+	prot, flags := unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE
 	if write {
 		prot |= unix.PROT_WRITE
 	}
-	p, err := unix.MmapPtr(int(f.Fd()), 0, nil, uintptr(size), prot, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if at != nil {
+		flags |= unix.MAP_FIXED
+	}
+	p, err := unix.MmapPtr(int(f.Fd()), 0, at, uintptr(size), prot, flags)
 	if err != nil {
 		return Mem{}, fmt.Errorf("mapping %d bytes of %s: %w", size, f.Name(), err)
 	}
@@ -45,16 +79,18 @@ func (m *Mem) Detach() error {
 	return err
 }
 
-// AdviseHuge asks for huge pages behind the mapping.
-func (m *Mem) AdviseHuge() error {
-	return unix.Madvise(unsafe.Slice((*byte)(m.base), m.size), unix.MADV_HUGEPAGE)
-}
-
 // Populate makes the pages of a range that has memory present, in one system call
-// instead of a fault a page. Errors are of no consequence, nor are kernels before
-// 5.14, which do not know it: the pages fault in when they are touched.
-func (m *Mem) Populate(off, n uint64) {
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), unix.MADV_POPULATE_READ)
+// instead of a fault a page. It takes Linux 5.14. Errors are of no consequence: the
+// pages fault in when they are touched.
+func (m *Mem) Populate(off, n uint64) { m.advise(off, n, unix.MADV_POPULATE_READ) }
+
+// Collapse puts huge pages in the place of small ones in a range that has memory.
+// It takes Linux 6.1, and a tmpfs, with any mount options. Errors are of no
+// consequence: the pages stay small.
+func (m *Mem) Collapse(off, n uint64) { m.advise(off, n, unix.MADV_COLLAPSE) }
+
+func (m *Mem) advise(off, n uint64, advice int) {
+	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), advice)
 }
 
 const (
