@@ -557,9 +557,23 @@ func (s *Slot) trim(live uint64) {
 	if int64(a.ro.Load(offFreePages)) <= above {
 		return
 	}
+	keep := s.trimTo(live) * 3 / 4
+	s.punchFree(from, keep, trimRuns)
+	if from != 0 && s.thin > 0 { // it shrinks: what lies before is not needed either
+		s.punchFree(0, keep, trimRuns)
+	}
+}
+
+// trimRuns is how many runs of pages a pass takes the memory from at most.
+const trimRuns = 512
+
+// punchFree takes the memory from behind free pages, in so many runs at most, until
+// no more than keep have theirs: from behind those from an offset on that is not 0,
+// or behind all.
+func (s *Slot) punchFree(from uint64, keep int64, runs int) {
+	a := s.a
 	a.setPunched()
-	runs := 0
-	for int64(a.ro.Load(offFreePages)) > s.trimTo(live)*3/4 && runs < 512 {
+	for ; int64(a.ro.Load(offFreePages)) > keep && runs > 0; runs-- {
 		var first, n uint64
 		gather := func(p uint64, st pageState) bool {
 			if st.state() != pageFree {
@@ -579,15 +593,10 @@ func (s *Slot) trim(live uint64) {
 		} else {
 			a.searchRange(hintFree, from, a.end.Load(), gather)
 		}
-		switch {
-		case n > 0:
-			s.punch(first, n)
-			runs++
-		case from != 0 && s.thin > 0: // it shrinks: what lies before is not needed either
-			from = 0
-		default:
+		if n == 0 {
 			return
 		}
+		s.punch(first, n)
 	}
 }
 

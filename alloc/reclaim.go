@@ -89,18 +89,64 @@ func (s *Slot) aim(version, live uint64) {
 	if len(s.view.pins) > 0 && s.view.pins[0] < since {
 		return
 	}
-	used, err := a.b.allocated()
+	used, err := a.inUse()
 	if err != nil {
 		return
 	}
-	used -= min(used, a.ro.Load(offFreePages)<<pageShift+a.end.Load()/64)
-	now, want := a.frontier(), roundUp(live+live/10, pageSize)
+	now, want := a.frontier(), frontierFor(live)
 	switch {
 	case now == 0 && used > live+live/5+1<<20, now != 0 && want < now-now/8:
 		a.mem.Store(offFrontier, want)
 	case now != 0 && used < live+live/8+1<<19:
 		a.mem.Store(offFrontier, 0)
 	}
+}
+
+// inUse is the memory of slabs and runs.
+func (a *Arena) inUse() (uint64, error) {
+	used, err := a.b.allocated()
+	return used - min(used, a.ro.Load(offFreePages)<<pageShift+a.end.Load()/64), err
+}
+
+// frontierFor is how much of the file is enough for so many bytes of live blocks.
+func frontierFor(live uint64) uint64 { return roundUp(live+live/10, pageSize) }
+
+// Frontier returns where space should begin that is emptied, for so many bytes of
+// live blocks, or 0 if all is about as dense as it can be.
+func (a *Arena) Frontier(live uint64) (uint64, error) {
+	used, err := a.inUse()
+	if err != nil || used <= live+live/8+512<<10 {
+		return 0, err
+	}
+	return frontierFor(live), nil
+}
+
+// SetFrontier tells all writers to empty what lies from there on; 0 ends that.
+func (a *Arena) SetFrontier(frontier uint64) {
+	if a.ro.Load(offFrontier) != frontier {
+		a.mem.Store(offFrontier, frontier)
+	}
+}
+
+// Shrink gives back all that nobody uses: garbage that nothing holds, what idle
+// slots of all processes keep, and the memory behind free pages. It is called
+// outside of transactions.
+func (s *Slot) Shrink() error {
+	a := s.a
+	if _, err := a.AdoptDead(); err != nil {
+		return err
+	}
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		a.emptyIdle(i)
+	}
+	if err := s.reclaim(a.Version(), 1<<30); err != nil {
+		return err
+	}
+	if err := s.emptyMags(); err != nil {
+		return err
+	}
+	s.punchFree(0, 0, 1<<30)
+	return nil
 }
 
 // reclaim frees what was retired up to version h and is not held, and sets
