@@ -38,7 +38,7 @@ func newBackup() *cobra.Command {
 	var since string
 	var maxSize bytesValue
 	cmd := &cobra.Command{
-		Use:   "backup STORE DIR | backup STORE FILE|- --since BASE",
+		Use:   "backup STORE DIR|FILE",
 		Short: "Copy one version of a store, or what changed since",
 		Long: `backup makes a new store in DIR, which must not exist, of all records of one
 version of STORE. DIR appears when all of it is on disk, or not at all. Others
@@ -52,7 +52,7 @@ is compared with STORE record by record, so this takes no space for what is
 equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
 			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
-		Args: arguments("STORE DIR", 2, 2),
+		Args: arguments("STORE DIR|FILE", 2, 2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			differs := cmd.Flags().Changed("since")
 			switch {
@@ -134,6 +134,7 @@ to: until it is written to, it can be the BASE of another one.`,
 func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input
 	err := run(ctx)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", cmd.Name(), errInterrupted)
