@@ -40,11 +40,11 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 
 // BackupSince writes to w what has to be changed to make the snapshot's contents
 // of those of base, for Restore, and returns how many entries differ. base is a
-// snapshot of an earlier backup of the same store, or of the store itself. The
-// two are compared entry by entry: what was merely written anew is left out, and
-// it takes time in proportion to the larger one, unless base is of the store
-// itself, as with Diff. It buffers what it writes. What was written before an error
-// is not a difference: Restore refuses it.
+// snapshot of an earlier backup of the store (else ErrUnrelated), or an earlier
+// one of the same handle. A backup is compared entry by entry, in time that is
+// proportional to its size; with the same handle, as with Diff, to what changed. A
+// difference has a checksum and an end: Restore refuses what was written before an
+// error. w is written to in large pieces.
 func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *BackupOptions) (changes int64, err error) {
 	d := &differenceWriter{crc: crc64.New(crcTable)}
 	d.w = bufio.NewWriterSize(io.MultiWriter(w, d.crc), 256<<10)
@@ -62,7 +62,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 		return err
 	}
 	if base.s.k0 != sn.s.k0 || base.s.k1 != sn.s.k1 {
-		return errors.New("found another store, expected a backup of this one, or a backup that has an ancestor in common with it")
+		return fmt.Errorf("%w: found another store, expected a backup of this one", ErrUnrelated)
 	}
 	from, to := base.shows(), sn.shows()
 	d.words(magicDifference, differenceFormat, from.Store[0], from.Store[1], from.Version, to.Store[0], to.Store[1], to.Version)
@@ -154,8 +154,8 @@ func (s *Store) apply(ctx context.Context, shows alloc.Origin, r io.Reader) (all
 	}
 	from, to := [2]uint64(head[2:4]), [2]uint64(head[5:7])
 	if from != shows.Store || head[4] != shows.Version {
-		return shows, fmt.Errorf("found one that was written since version %d of store %s, expected one since version %d of store %s",
-			head[4], alloc.FormatID(from), shows.Version, alloc.FormatID(shows.Store))
+		return shows, fmt.Errorf("%w: found one since version %d of store %s, expected one since version %d of store %s",
+			ErrUnrelated, head[4], alloc.FormatID(from), shows.Version, alloc.FormatID(shows.Store))
 	}
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {

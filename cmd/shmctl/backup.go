@@ -42,8 +42,8 @@ func newBackup() *cobra.Command {
 		Short: "Copy one version of a store, or what changed since",
 		Long: `backup makes a new store in DIR, which must not exist, of all records of one
 version of STORE. DIR appears when all of it is on disk, or not at all. Others
-may write to STORE meanwhile. The backup is a store as any other: get, dump and
-check work on it, and stat tells what it is a backup of.
+may write to STORE meanwhile. The backup is a store as any other, so DIR must be
+on a local file system; stat tells what it is a backup of.
 
 With --since it writes to FILE, which must not exist either, or to standard
 output, only what has to be changed to make STORE's present version of BASE, an
