@@ -1,3 +1,7 @@
+// The race detector sees nothing of a mapping, and slows processes down.
+
+//go:build !race
+
 package shm
 
 import (
