@@ -155,7 +155,7 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 		})
 		done += int64(len(leaves))
 		leaves, bytes = leaves[:0], 0
-		opts.progress(done, int64(sn.Len()))
+		opts.progress(done, sn.entries())
 		return err
 	}
 	counts, err := sn.r.Check(sn.trie, sn.Version(), sn.s.hash, func(n hamt.Node) error {
@@ -177,12 +177,14 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 	return sn.holds(counts.Entries)
 }
 
+func (sn *Snapshot) entries() int64 { return int64(sn.s.rootWord(sn.pin.Off, rootEntries)) }
+
 // holds ends the reading of a whole snapshot, which found so many entries.
 func (sn *Snapshot) holds(entries int64) error {
 	if err := sn.check(); err != nil {
 		return err
 	}
-	if want := int64(sn.s.rootWord(sn.pin.Off, rootEntries)); entries != want {
+	if want := sn.entries(); entries != want {
 		return alloc.Corrupt(sn.pin.Off, "entries in the root node", want, entries)
 	}
 	return nil

@@ -109,3 +109,14 @@ func TestHostileDifference(t *testing.T) {
 	t.Logf("%d of 300 were still good", good)
 	require.Positive(t, good)
 }
+
+// Without write permission on slots nothing can be pinned, and so no backup made.
+func TestBackupWithoutPins(t *testing.T) {
+	path, dir := memoryDir(t), t.TempDir()
+	require.NoError(t, mustOpen(path, nil).Close())
+	s, err := openUnpinned(path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.ErrorIs(t, s.Backup(context.Background(), dir+"/backup"), ErrReadOnly)
+	require.NoDirExists(t, dir+"/backup")
+}

@@ -3,9 +3,9 @@ package shm
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash"
 	"hash/crc64"
@@ -58,7 +58,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	if opts == nil {
 		opts = &BackupOptions{}
 	}
-	if err := errors.Join(sn.check(), base.check()); err != nil {
+	if err := cmp.Or(sn.check(), base.check()); err != nil {
 		return err
 	}
 	if base.s.k0 != sn.s.k0 || base.s.k1 != sn.s.k1 {
@@ -71,10 +71,10 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	var older, newer, seen int64
 	visit := func(old, new hamt.Leaf) bool {
 		if seen++; seen%fillEntries == 0 {
-			if failed = errors.Join(ctx.Err(), sn.check(), base.check()); failed != nil {
+			if failed = cmp.Or(ctx.Err(), sn.check(), base.check()); failed != nil {
 				return false
 			}
-			opts.progress(newer, int64(sn.Len()))
+			opts.progress(newer, sn.entries())
 		}
 		if old != (hamt.Leaf{}) {
 			older++
@@ -92,14 +92,18 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	var err error
 	if base.s == sn.s {
 		err = sn.diff(base, visit)
-	} else if err = hamt.Join(base.r, base.trie, sn.r, sn.trie, sn.s.hash, visit); err == nil && failed == nil && d.err == nil {
-		err = errors.Join(base.holds(older), sn.holds(newer))
+		older, newer = base.entries(), sn.entries()
+	} else {
+		err = hamt.Join(base.r, base.trie, sn.r, sn.trie, sn.s.hash, visit)
 	}
-	if err = errors.Join(err, failed, d.err, sn.check(), base.check(), ctx.Err()); err != nil {
+	if err = cmp.Or(err, failed, d.err, ctx.Err()); err == nil {
+		err = cmp.Or(base.holds(older), sn.holds(newer))
+	}
+	if err != nil {
 		return err
 	}
-	opts.progress(int64(sn.Len()), int64(sn.Len()))
-	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.Len()), sn.s.rootWord(sn.pin.Off, rootData))
+	opts.progress(sn.entries(), sn.entries())
+	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.entries()), sn.s.rootWord(sn.pin.Off, rootData))
 	if d.err == nil {
 		d.err = d.w.Flush() // so that the sum is of all before
 	}
@@ -184,7 +188,7 @@ func (s *Store) apply(ctx context.Context, shows alloc.Origin, r io.Reader) (all
 	}
 	if d.err == nil {
 		if _, err := d.r.ReadByte(); err != io.EOF {
-			d.err = errors.Join(err, region.Corrupt(d.at, "end of a difference", "more", "the end of the file"))
+			d.err = cmp.Or(err, region.Corrupt(d.at, "end of a difference", "more", "the end of the file"))
 		}
 	}
 	if d.err != nil {
