@@ -2,6 +2,7 @@ package alloc
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -107,7 +108,16 @@ func (a *Arena) Seed() (k0, k1 uint64) { return a.super.seed[0], a.super.seed[1]
 func (a *Arena) MaxSize() uint64 { return a.super.maxSize }
 
 // ID names the store.
-func (a *Arena) ID() string { return a.super.id.String() }
+func (a *Arena) ID() [2]uint64 { return a.super.id }
+
+// FormatID writes the name of a store.
+func FormatID(id [2]uint64) string { return storeID(id).String() }
+
+// Origin is what the store was made to show, or zero.
+func (a *Arena) Origin() Origin { return a.super.origin }
+
+// Mode is the permission bits of data, 0 if there are none.
+func (a *Arena) Mode() fs.FileMode { return a.b.mode() }
 
 // Created is when the store was made, in Unix nanoseconds.
 func (a *Arena) Created() int64 { return a.super.created }

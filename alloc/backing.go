@@ -1,6 +1,9 @@
 package alloc
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // A backing is where a store's two memories live: files, or the Go heap in
 // tests of one process. It belongs to one handle.
@@ -12,6 +15,8 @@ type backing interface {
 	punch(off, n uint64) error
 	// size is the present length of data in bytes.
 	size() (uint64, error)
+	// mode is the permission bits of data, 0 if there are none.
+	mode() fs.FileMode
 	// allocated is the memory behind data and slots, in bytes.
 	allocated() (uint64, error)
 	// locks opens the lock file anew: locks of one opening never conflict

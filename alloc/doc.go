@@ -119,6 +119,8 @@
 //	    one is made one in use by CAS before, since others may take it as well.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
 //	D5  Create under a temporary name, slots before data; link, never replace.
+//	    A copy of a store is made in a directory of its own under a temporary
+//	    name, which is renamed when the copy is on disk.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after
@@ -143,8 +145,9 @@
 // All words are 64 bits, little-endian. data:
 //
 //	0x00000  superblock, 512 bytes: magic, format version, geometry, maximum
-//	         size, hash, seed (2), store id (2), creation time; the last word is
-//	         the CRC-64/ECMA of the others
+//	         size, hash, seed (2), store id (2), creation time, and of a copy
+//	         the id (2) and version that it shows, and at which version of its
+//	         own; the last word is the CRC-64/ECMA of the others
 //	0x01000  root: offset of the root node | version<<48
 //	0x01008  end of what may be touched
 //	0x01010  1 once there may be holes below the end

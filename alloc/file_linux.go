@@ -36,6 +36,7 @@ type Options struct {
 	HugePages bool
 	Prefault  bool
 	Logger    *slog.Logger
+	Seed      *[2]uint64 // of a new store's hash; nil means a random one
 }
 
 // Open opens the store in a directory, creating it when it is missing.
@@ -65,8 +66,7 @@ func openDir(path string, o Options) (*os.Root, error) {
 	if err == nil || o.MustExist || !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
 	}
-	// Who may read the files may search the directory.
-	if err := os.Mkdir(path, o.Mode|o.Mode>>2&0o111); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(path, dirMode(o.Mode)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return os.OpenRoot(path)
@@ -314,6 +314,14 @@ func (f *files) size() (uint64, error) {
 	return uint64(st.Size()), nil
 }
 
+func (f *files) mode() fs.FileMode {
+	st, err := f.data.Stat()
+	if err != nil {
+		return 0
+	}
+	return st.Mode().Perm()
+}
+
 func (f *files) allocated() (uint64, error) {
 	var sum uint64
 	for _, name := range []string{nameData, nameSlots} {
@@ -425,6 +433,9 @@ func create(dir *os.Root, o Options) (bool, error) {
 	}
 	maxSize = min(max(roundUp(maxSize, 64<<10), MinSize), MaxSize)
 	super := superblock{maxSize: maxSize, hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: id, created: time.Now().UnixNano()}
+	if o.Seed != nil {
+		super.seed = *o.Seed
+	}
 	made, err := build(dir, nameData, o.Mode, func(f *os.File) error {
 		m, err := region.Map(f, MinSize, true)
 		if err != nil {

@@ -110,6 +110,21 @@ func TestGolden(t *testing.T) {
 	golden(t, "data-two-commits.txt", dump(&data, MinSize, nameOfData))
 }
 
+// What a copy was made to show stands behind the other words, which builds that
+// know nothing of it pass over.
+func TestOriginInSuperblock(t *testing.T) {
+	super := superblock{maxSize: MinSize, hashID: hashSip13, id: storeID{1, 2}}
+	require.Equal(t, make([]byte, superSize-8-80), super.encode()[80:superSize-8], "of a store that was made empty")
+	super.origin = Origin{[2]uint64{3, 4}, 5, 6}
+	b := super.encode()
+	for i, want := range []uint64{3, 4, 5, 6, 0} {
+		require.Equal(t, want, binary.LittleEndian.Uint64(b[80+8*i:]))
+	}
+	got, err := decodeSuper(b)
+	require.NoError(t, err)
+	require.Equal(t, super, got)
+}
+
 func nameOfData(off uint64) string {
 	names := map[uint64]string{
 		0: "magic", 8: "format version", 16: "geometry", 24: "maximum size", 32: "hash", 40: "seed", 48: "seed",

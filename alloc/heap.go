@@ -3,6 +3,7 @@ package alloc
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 
@@ -184,6 +185,8 @@ func (b *heapBacking) punch(off, n uint64) error {
 }
 
 func (b *heapBacking) size() (uint64, error) { return uint64(len(b.heap.data)) * 8, nil }
+
+func (b *heapBacking) mode() fs.FileMode { return 0 }
 
 func (b *heapBacking) allocated() (uint64, error) { return b.heap.BackedBytes() + slotsSize, nil }
 

@@ -22,6 +22,13 @@ type storeID [2]uint64
 
 func (id storeID) String() string { return fmt.Sprintf("%016x%016x", id[0], id[1]) }
 
+// Origin is what a store was made to show: a version of another store.
+type Origin struct {
+	Store   [2]uint64 // its id; 0 in a store that was made empty
+	Version uint64
+	At      uint64 // the version of this store that shows it
+}
+
 // superblock is what data starts with; it never changes.
 type superblock struct {
 	maxSize uint64
@@ -29,6 +36,7 @@ type superblock struct {
 	seed    [2]uint64
 	id      storeID
 	created int64 // Unix time in nanoseconds
+	origin  Origin
 }
 
 var crcTable = crc64.MakeTable(crc64.ECMA)
@@ -36,7 +44,8 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 func (s *superblock) encode() []byte {
 	b := make([]byte, superSize)
 	for i, w := range []uint64{magicData, FormatVersion, geometry, s.maxSize, s.hashID, s.seed[0], s.seed[1],
-		s.id[0], s.id[1], uint64(s.created)} {
+		s.id[0], s.id[1], uint64(s.created),
+		s.origin.Store[0], s.origin.Store[1], s.origin.Version, s.origin.At} {
 		binary.LittleEndian.PutUint64(b[8*i:], w)
 	}
 	sum := crc64.Checksum(b[:superSize-8], crcTable)
@@ -58,7 +67,8 @@ func decodeSuper(b []byte) (s superblock, err error) {
 	if w(2) != geometry {
 		return s, fmt.Errorf("%w: found geometry %#x, this build reads %#x", ErrVersion, w(2), uint64(geometry))
 	}
-	s = superblock{w(3), w(4), [2]uint64{w(5), w(6)}, storeID{w(7), w(8)}, int64(w(9))}
+	s = superblock{w(3), w(4), [2]uint64{w(5), w(6)}, storeID{w(7), w(8)}, int64(w(9)),
+		Origin{[2]uint64{w(10), w(11)}, w(12), w(13)}}
 	if s.maxSize < MinSize || s.maxSize > MaxSize || s.maxSize%pageSize != 0 {
 		return s, region.Corrupt(24, "maximum size", s.maxSize, fmt.Sprintf("a multiple of %d from %d to %d", pageSize, MinSize, uint64(MaxSize)))
 	}

@@ -8,6 +8,7 @@ type Node struct {
 	Size  uint64 // without its block's rounding
 	Depth int    // branches above it
 	Birth uint64
+	Leaf  Leaf // of a leaf: its entry
 }
 
 // Counts is what a whole trie holds.
@@ -165,6 +166,6 @@ func (c *checker) leaf(n Node, at place) (key []byte, hash uint64, err error) {
 	}
 	c.counts.Entries++
 	c.counts.DataBytes += l.dataBytes()
-	n.Size = l.Size()
+	n.Size, n.Leaf = l.Size(), l
 	return key, hash, c.visit(n)
 }

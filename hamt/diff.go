@@ -20,12 +20,22 @@ func (r Reader) Diff(older, newer Ref, hash func(key []byte) uint64, visit func(
 	// overlap. In two sound tries each step below has a node to itself, or half of
 	// one, each byte of a leaf is compared once with the other trie's, and a key is
 	// hashed once a level at most.
-	d := differ{r: r, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.end}
+	d := differ{a: r, b: r, shared: true, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.end}
+	return d.diff(older, newer, 0)
+}
+
+// Join visits the entries of two tries that lie in different regions, and were
+// built with the same hash: each key once, with its leaf in either, or the zero
+// one, in no useful order, until visit returns false. Equal entries are visited as
+// well, for nothing but their bytes tells that they are.
+func Join(a Reader, older Ref, b Reader, newer Ref, hash func(key []byte) uint64, visit func(old, new Leaf) bool) error {
+	d := differ{a: a, b: b, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * (a.end + b.end)}
 	return d.diff(older, newer, 0)
 }
 
 type differ struct {
-	r       Reader
+	a, b    Reader // of the older and of the newer trie
+	shared  bool   // they read one region
 	hash    func(key []byte) uint64
 	visit   func(old, new Leaf) bool
 	left    uint64 // bytes that may still be looked at
@@ -43,7 +53,7 @@ func (d *differ) step(off, bytes uint64) error {
 
 // diff compares what stands at one place of both tries.
 func (d *differ) diff(a, b Ref, depth int) error {
-	if a == b || d.stopped {
+	if a == b && (d.shared || a == 0) || d.stopped {
 		return nil
 	}
 	if err := d.step(b.Off(), minEntrySize); err != nil {
@@ -52,21 +62,21 @@ func (d *differ) diff(a, b Ref, depth int) error {
 	if a.kind() != kindBranch && b.kind() != kindBranch {
 		return d.merge(a, b)
 	}
-	x, err := d.side(a, depth)
+	x, err := d.side(d.a, a, depth)
 	if err != nil {
 		return err
 	}
-	y, err := d.side(b, depth)
+	y, err := d.side(d.b, b, depth)
 	if err != nil {
 		return err
 	}
 	for both := x.bitmap | y.bitmap; both != 0; both &= both - 1 {
 		index := uint64(bits.TrailingZeros64(both))
-		ra, err := x.child(d.r, index)
+		ra, err := x.child(d.a, index)
 		if err != nil {
 			return err
 		}
-		rb, err := y.child(d.r, index)
+		rb, err := y.child(d.b, index)
 		if err != nil {
 			return err
 		}
@@ -85,30 +95,30 @@ type side struct {
 	only Ref
 }
 
-func (d *differ) side(ref Ref, depth int) (side, error) {
+func (d *differ) side(r Reader, ref Ref, depth int) (side, error) {
 	switch ref.kind() {
 	case kindBranch:
-		b, err := d.r.branch(ref, depth)
+		b, err := r.branch(ref, depth)
 		return side{branch: b}, err
 	case kindNil:
 		return side{}, nilOrBad(ref)
 	}
 	first := ref
 	if ref.kind() == kindCollision {
-		c, err := d.r.collision(ref)
+		c, err := r.collision(ref)
 		if err != nil {
 			return side{}, err
 		}
-		first = c.ref(d.r, 0)
+		first = c.ref(r, 0)
 	}
-	l, err := d.r.leaf(first)
+	l, err := r.leaf(first)
 	if err != nil {
 		return side{}, err
 	}
 	if err := d.step(l.Off, uint64(l.KeyLen)); err != nil {
 		return side{}, err
 	}
-	h := d.hash(d.r.Key(l))
+	h := d.hash(r.Key(l))
 	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil
 }
 
@@ -130,11 +140,11 @@ func (s side) child(r Reader, index uint64) (Ref, error) {
 // merge compares two places of which each has nothing, a leaf or a collision.
 // Both are lists of leaves in the order of their keys.
 func (d *differ) merge(a, b Ref) error {
-	p, err := d.leaves(a)
+	p, err := d.a.leaves(a)
 	if err != nil {
 		return err
 	}
-	q, err := d.leaves(b)
+	q, err := d.b.leaves(b)
 	if err != nil {
 		return err
 	}
@@ -142,11 +152,11 @@ func (d *differ) merge(a, b Ref) error {
 		if err := d.step(b.Off(), minEntrySize); err != nil {
 			return err
 		}
-		old, err := p.leaf(d.r)
+		old, err := p.leaf(d.a)
 		if err != nil {
 			return err
 		}
-		new, err := q.leaf(d.r)
+		new, err := q.leaf(d.b)
 		if err != nil {
 			return err
 		}
@@ -158,11 +168,11 @@ func (d *differ) merge(a, b Ref) error {
 			order = 1
 		case new == Leaf{}:
 			order = -1
-		case old.Off != new.Off:
+		case !d.same(old, new):
 			if err := d.step(new.Off, uint64(min(old.KeyLen, new.KeyLen))); err != nil {
 				return err
 			}
-			order = bytes.Compare(d.r.Key(old), d.r.Key(new))
+			order = bytes.Compare(d.a.Key(old), d.b.Key(new))
 		}
 		switch {
 		case order < 0:
@@ -174,19 +184,26 @@ func (d *differ) merge(a, b Ref) error {
 		default:
 			p.i++
 			q.i++
-			if old.Off == new.Off {
+			if d.same(old, new) {
+				continue
+			}
+			if !d.shared {
+				d.stopped = !d.visit(old, new)
 				continue
 			}
 			if err := d.step(new.Off, uint64(min(old.ValueLen, new.ValueLen))); err != nil {
 				return err
 			}
-			if !bytes.Equal(d.r.Value(old), d.r.Value(new)) {
+			if !bytes.Equal(d.a.Value(old), d.b.Value(new)) {
 				d.stopped = !d.visit(old, new)
 			}
 		}
 	}
 	return nil
 }
+
+// same reports whether two leaves are one.
+func (d *differ) same(old, new Leaf) bool { return d.shared && old.Off == new.Off }
 
 // leaves is a list of leaf references: those of a collision, or a single one.
 type leaves struct {
@@ -195,12 +212,12 @@ type leaves struct {
 	i    uint64
 }
 
-func (d *differ) leaves(ref Ref) (leaves, error) {
+func (r Reader) leaves(ref Ref) (leaves, error) {
 	switch ref.kind() {
 	case kindNil:
 		return leaves{}, nilOrBad(ref)
 	case kindCollision:
-		c, err := d.r.collision(ref)
+		c, err := r.collision(ref)
 		return leaves{collision: c}, err
 	}
 	return leaves{collision: collision{count: 1}, only: ref}, nil

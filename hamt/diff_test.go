@@ -2,6 +2,7 @@ package hamt
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +26,7 @@ func TestDiffTakesTimeOfTheChange(t *testing.T) {
 
 	var got []string
 	r := s.tx.Reader()
-	d := differ{r: r, hash: sip, left: 40 * minEntrySize, visit: func(old, new Leaf) bool {
+	d := differ{a: r, b: r, shared: true, hash: sip, left: 40 * minEntrySize, visit: func(old, new Leaf) bool {
 		switch {
 		case old == Leaf{}:
 			got = append(got, "+"+string(r.Key(new)))
@@ -52,5 +53,55 @@ func TestDiffStops(t *testing.T) {
 			require.NoError(t, s.tx.Reader().Diff(0, s.tx.Root, hash, func(_, _ Leaf) bool { n++; return n < stop }))
 			require.Equal(t, stop, n, name)
 		}
+	}
+}
+
+// TestJoin: two tries in different regions, each key once with its leaf in
+// either, whatever their shapes are.
+func TestJoin(t *testing.T) {
+	for name, hash := range hashes {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			for _, n := range []int{0, 1, 2, 10, 300} {
+				a, b := newSubject(t, 1<<20, hash), newSubject(t, 1<<20, hash)
+				for _, s := range []*subject{a, b} {
+					for range rng.IntN(n + 1) {
+						s.set(fmt.Sprint(rng.IntN(n)), fmt.Sprint(rng.IntN(2)))
+					}
+				}
+				joined := func(a, b *subject) map[string][2]string {
+					got := map[string][2]string{}
+					p, q := a.tx.Reader(), b.tx.Reader()
+					require.NoError(t, Join(p, a.tx.Root, q, b.tx.Root, hash, func(old, new Leaf) bool {
+						pair, key := [2]string{"absent", "absent"}, ""
+						if old != (Leaf{}) {
+							key, pair[0] = string(p.Key(old)), string(p.Value(old))
+						}
+						if new != (Leaf{}) {
+							key, pair[1] = string(q.Key(new)), string(q.Value(new))
+						}
+						require.NotContains(t, got, key)
+						got[key] = pair
+						return true
+					}))
+					return got
+				}
+				want := map[string][2]string{}
+				for i := range n {
+					key, pair := fmt.Sprint(i), [2]string{"absent", "absent"}
+					for side, s := range []*subject{a, b} {
+						if value, ok := s.model[key]; ok {
+							pair[side] = value
+						}
+					}
+					if pair != [2]string{"absent", "absent"} {
+						want[key] = pair
+					}
+				}
+				require.Equal(t, want, joined(a, b))
+				same := joined(b, b)
+				require.Len(t, same, len(b.model))
+			}
+		})
 	}
 }

@@ -53,6 +53,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 	for _, other := range []Ref{0, root ^ 8, Ref(mem.Word(64))} {
 		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ Leaf) bool { return true }))
 		requireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ Leaf) bool { return true }))
+		requireCorruptOrNil(t, Join(r, other, r, root, sip, func(_, _ Leaf) bool { return true }))
 	}
 
 	tx := &Tx{}

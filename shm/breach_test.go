@@ -46,6 +46,7 @@ const (
 	fileAdopt   = "alloc/adopt.go"
 	fileArena   = "alloc/arena.go"
 	fileFiles   = "alloc/file_linux.go"
+	fileDraft   = "alloc/draft_linux.go"
 	fileCommit  = "alloc/commit.go"
 	filePage    = "alloc/page.go"
 	filePin     = "alloc/pin.go"
@@ -246,6 +247,17 @@ var breaches = []breach{
 		old: "	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow\n", new: "	return false\n"},
 	{rule: "L2", what: "an entry that stands at another depth is taken for changed", file: "hamt/diff.go", tests: ".", pkg: "./hamt", plain: true,
 		old: "	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil\n", new: "	return side{branch: branch{bitmap: bit(h, 0)}, only: ref}, nil\n"},
+
+	{rule: "L2", what: "equal references of two stores are taken for one node", file: "hamt/diff.go", tests: "Join", pkg: "./hamt", plain: true,
+		old: "	if a == b && (d.shared || a == 0) || d.stopped {\n", new: "	if a == b || d.stopped {\n"},
+
+	// Backups.
+	{rule: "D5", what: "a backup removes one that is being made", file: fileDraft, tests: "Drafts", pkg: "./alloc", plain: true,
+		old: "unix.LOCK_EX|unix.LOCK_NB", new: "unix.LOCK_SH|unix.LOCK_NB"},
+	{rule: "D5", what: "a backup replaces what was made there meanwhile", file: fileDraft, tests: "TestBackupRefuses", plain: true,
+		old: "unix.RENAME_NOREPLACE", new: "0"},
+	{rule: "D5", what: "a backup leaves what the dead have left", file: fileDraft, tests: "TestKilledBackup", plain: true,
+		old: "			_ = os.RemoveAll(tmp)\n", new: ""},
 
 	// Waiting.
 	{rule: "W1", what: "a waiter does not raise the flag", file: "alloc/wait.go", tests: "Wait", plain: true,

@@ -39,6 +39,9 @@ var (
 	// ErrTooManyProcesses: MaxProcesses handles are open, or MaxWriters
 	// writers are at work.
 	ErrTooManyProcesses = alloc.ErrTooManyProcesses
+	// ErrUnrelated: BackupSince with a base that is no relative of the store, or
+	// Restore with a difference that does not follow on what is before it.
+	ErrUnrelated = errors.New("do not belong together")
 	// ErrTooManySnapshots: MaxSnapshots different versions are pinned.
 	ErrTooManySnapshots = alloc.ErrTooManyPins
 )

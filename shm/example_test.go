@@ -215,3 +215,25 @@ func ExampleStore_Wait() {
 	fmt.Printf("job %s\n", job)
 	// Output: job 42
 }
+
+func ExampleStore_Backup() {
+	s, done := open()
+	defer done()
+
+	_ = s.Set([]byte("a"), []byte("1"))
+	copied := filepath.Join(filepath.Dir(s.Path()), "monday")
+	if err := s.Backup(context.Background(), copied); err != nil {
+		log.Fatal(err)
+	}
+	_ = s.Set([]byte("a"), []byte("2"))
+
+	// A backup is a store as any other.
+	b, err := shm.Open(copied, &shm.Options{ReadOnly: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	a, _ := b.Get([]byte("a"))
+	fmt.Printf("a %s, of version %d\n", a, b.Info().Origin.Version)
+	// Output: a 1, of version 2
+}

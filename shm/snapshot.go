@@ -132,12 +132,8 @@ func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
 		if sn.check() != nil || older.check() != nil {
 			return
 		}
-		// The newer one of the two sees all that either does.
-		r := sn.r
-		if older.pin.Version > sn.pin.Version {
-			r = older.r
-		}
-		_ = r.Diff(older.trie, sn.trie, sn.s.hash, func(old, new hamt.Leaf) bool {
+		r := sn.widest(older)
+		_ = sn.diff(older, func(old, new hamt.Leaf) bool {
 			var c Change
 			var key []byte
 			if old != (hamt.Leaf{}) {
@@ -149,4 +145,18 @@ func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
 			return yield(key, c)
 		})
 	}
+}
+
+// diff visits what differs between two snapshots of one store.
+func (sn *Snapshot) diff(older *Snapshot, visit func(old, new hamt.Leaf) bool) error {
+	return sn.widest(older).Diff(older.trie, sn.trie, sn.s.hash, visit)
+}
+
+// widest is the Reader of the newer one of two snapshots, which sees all that
+// either does.
+func (sn *Snapshot) widest(other *Snapshot) hamt.Reader {
+	if other.pin.Version > sn.pin.Version {
+		return other.r
+	}
+	return sn.r
 }

@@ -11,16 +11,22 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// memoryStore opens a new store in /dev/shm, where a test of many writes does
-// not wait for a disk, or where there is none, elsewhere.
-func memoryStore(t testing.TB) *shm.Store {
+// memory makes a new directory in /dev/shm, where a test of many writes does not
+// wait for a disk, or where there is none, elsewhere.
+func memory(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "shmkv-test-")
 	if err != nil {
 		dir = t.TempDir()
 	}
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	s, err := shm.Open(dir+"/store", nil)
+	return dir
+}
+
+// memoryStore opens a new store in memory.
+func memoryStore(t testing.TB) *shm.Store {
+	t.Helper()
+	s, err := shm.Open(memory(t)+"/store", nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

@@ -50,11 +50,16 @@ type Info struct {
 	ID      string    `json:"id"`
 	Format  int       `json:"format"`
 	Created time.Time `json:"created"`
+	Origin  *Origin   `json:"origin,omitempty"` // of what Backup and Restore have made
 }
 
 // Info returns what the store is.
 func (s *Store) Info() Info {
-	return Info{ID: s.a.ID(), Format: alloc.FormatVersion, Created: time.Unix(0, s.a.Created())}
+	i := Info{ID: alloc.FormatID(s.a.ID()), Format: alloc.FormatVersion, Created: time.Unix(0, s.a.Created())}
+	if o := s.a.Origin(); o.At != 0 {
+		i.Origin = &Origin{alloc.FormatID(o.Store), o.Version, o.At}
+	}
+	return i
 }
 
 // Process is an open handle on the store, of this process or another.

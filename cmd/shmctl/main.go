@@ -47,8 +47,8 @@ store's directory. All verbs work while other programs use the store.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
-		newSet(), newSlots(), newStat(),
+		newBackup(), newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
+		newRestore(), newSet(), newSlots(), newStat(),
 	)
 	return root
 }

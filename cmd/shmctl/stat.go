@@ -46,9 +46,18 @@ func newStat() *cobra.Command {
 }
 
 func (st storeStat) print(w io.Writer) error {
-	return table(w, "ll",
-		[]string{"store", st.Path},
-		[]string{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},
+	rows := [][]string{
+		{"store", st.Path},
+		{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},
+	}
+	if o := st.Origin; o != nil {
+		shows := "shows"
+		if o.At != st.Version {
+			shows = "written to since it showed"
+		}
+		rows = append(rows, []string{"backup", fmt.Sprintf("%s version %s of %s", shows, count(o.Version), o.ID)})
+	}
+	return table(w, "ll", append(rows,
 		[]string{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), ago(st.Created, time.Now()))},
 		[]string{"version", count(st.Version)},
 		[]string{"entries", count(st.Entries)},
@@ -58,7 +67,7 @@ func (st storeStat) print(w io.Writer) error {
 		[]string{"file", size(st.FileBytes) + perByte(st.FileBytes, st.DataBytes)},
 		[]string{"allocated", size(st.AllocatedBytes) + " by the file system"},
 		[]string{"maximum", size(st.MaxSize)},
-	)
+	)...)
 }
 
 // perByte relates space to the data in it.

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// madeStore is a new store that backup or restore has made.
+type madeStore struct {
+	Path      string     `json:"path"`
+	Origin    shm.Origin `json:"origin"`
+	Entries   int64      `json:"entries"`
+	DataBytes int64      `json:"data_bytes"`
+	FileBytes int64      `json:"file_bytes"`
+}
+
+// madeDifference is a file that backup --since has written.
+type madeDifference struct {
+	Path    string `json:"path"`
+	Version uint64 `json:"version"`
+	Changes int64  `json:"changes"`
+	Bytes   int64  `json:"bytes"`
+}
+
+func newBackup() *cobra.Command {
+	var asJSON bool
+	var since string
+	var maxSize bytesValue
+	cmd := &cobra.Command{
+		Use:   "backup STORE DIR|FILE",
+		Short: "Copy one version of a store, or what changed since",
+		Long: `backup makes a new store in DIR, which must not exist, of all records of one
+version of STORE. DIR appears when all of it is on disk, or not at all. Others
+may write to STORE meanwhile. The backup is a store as any other, so DIR must be
+on a local file system; stat tells what it is a backup of.
+
+With --since it writes to FILE, which must not exist either, or to standard
+output, only what has to be changed to make STORE's present version of BASE, an
+earlier backup of STORE that nobody has written to since. BASE is only read. It
+is compared with STORE record by record, so this takes no space for what is
+equal, but time. See restore for how such differences are applied.`,
+		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
+			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
+		Args: arguments("STORE DIR|FILE", 2, 2),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			differs := cmd.Flags().Changed("since")
+			switch {
+			case differs && maxSize != 0:
+				return usagef("backup: found --since and --max-size, expected one of them")
+			case asJSON && args[1] == "-":
+				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
+			}
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			return interruptible(cmd, func(ctx context.Context) error {
+				if differs {
+					return backupSince(ctx, cmd, s, since, args[1], asJSON)
+				}
+				return s.View(func(sn *shm.Snapshot) error {
+					return makeStore(ctx, cmd, sn, args[1], nil, maxSize, asJSON)
+				})
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	cmd.Flags().StringVar(&since, "since", "", "write what changed since `BASE`, a backup")
+	cmd.Flags().Var(&maxSize, "max-size", "what the backup may grow to, as in 512MiB (default as STORE)")
+	return cmd
+}
+
+func newRestore() *cobra.Command {
+	var asJSON bool
+	var maxSize bytesValue
+	cmd := &cobra.Command{
+		Use:   "restore BACKUP [DIFFERENCE...] STORE",
+		Short: "Make a store of a backup and what changed since",
+		Long: `restore makes a new store in STORE, which must not exist, of BACKUP and of the
+files that backup --since has written, in their order: the first one since
+BACKUP, each other since what its predecessor led to. What does not follow or is
+damaged is refused. STORE appears when all of it is on disk, or not at all.
+BACKUP and the differences are only read; - is standard input.
+
+What it makes is as good as a backup of the version that the last difference led
+to: until it is written to, it can be the BASE of another one.`,
+		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
+			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
+		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			var differences []io.Reader
+			for _, name := range args[1 : len(args)-1] {
+				if name == "-" {
+					differences = append(differences, cmd.InOrStdin())
+					continue
+				}
+				f, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = f.Close() }()
+				differences = append(differences, f)
+			}
+			return interruptible(cmd, func(ctx context.Context) error {
+				return s.View(func(sn *shm.Snapshot) error {
+					return makeStore(ctx, cmd, sn, args[len(args)-1], differences, maxSize, asJSON)
+				})
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	cmd.Flags().Var(&maxSize, "max-size", "what STORE may grow to, as in 512MiB (default as BACKUP)")
+	return cmd
+}
+
+// interruptible runs a verb that leaves nothing behind when it is interrupted.
+func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input
+	err := run(ctx)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", cmd.Name(), errInterrupted)
+	}
+	return err
+}
+
+// makeStore makes a store of a snapshot and says what it holds.
+func makeStore(ctx context.Context, cmd *cobra.Command, sn *shm.Snapshot, path string, differences []io.Reader, maxSize bytesValue, asJSON bool) (err error) {
+	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+	err = sn.Restore(ctx, path, differences, &shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	s, err := openToRead(path)
+	if err != nil {
+		return err
+	}
+	defer closing(s, &err)
+	st := s.Stats()
+	made := madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), made)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s in a file of %s%s\n", count(made.Origin.Version),
+		things(made.Entries, "record", "records"), size(made.DataBytes), size(made.FileBytes), perByte(made.FileBytes, made.DataBytes))
+	return err
+}
+
+// backupSince writes what changed to a file, which appears when it is complete.
+func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string, asJSON bool) (err error) {
+	base, err := openToRead(since)
+	if err != nil {
+		return err
+	}
+	defer closing(base, &err)
+	made := madeDifference{Path: path}
+	write := func(w io.Writer) error {
+		return base.View(func(older *shm.Snapshot) error {
+			return s.View(func(newer *shm.Snapshot) (err error) {
+				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+				made.Version = newer.Version()
+				made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
+				bar.clear()
+				return err
+			})
+		})
+	}
+	if path == "-" {
+		return write(cmd.OutOrStdout())
+	}
+	if made.Bytes, err = writeNew(path, write); err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), made)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", count(made.Version), things(made.Changes, "change", "changes"), size(made.Bytes))
+	return err
+}
+
+// writeNew makes a file that appears when it is complete and on disk, and takes
+// the place of none.
+func writeNew(path string, write func(w io.Writer) error) (bytes int64, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return 0, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
+	if err = write(f); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		bytes, err = f.Seek(0, io.SeekCurrent)
+	}
+	if err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("%w: %w", shm.ErrFull, err)
+	}
+	return bytes, err
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// An interrupt ends a verb with a code of its own; an error that has nothing to
+// do with one keeps its own.
+func TestInterruptible(t *testing.T) {
+	cmd := &cobra.Command{Use: "backup"}
+	cmd.SetContext(context.Background())
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		err := interruptible(cmd, func(ctx context.Context) error {
+			require.NoError(t, syscall.Kill(os.Getpid(), sig))
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		require.ErrorContains(t, err, "backup: interrupted")
+		require.Equal(t, exitInterrupted, exitCode(err))
+	}
+	require.ErrorIs(t, interruptible(cmd, func(context.Context) error { return shm.ErrFull }), shm.ErrFull)
+	require.NoError(t, interruptible(cmd, func(context.Context) error { return nil }))
+}
+
+// Nothing is left of a file that could not be written or named, and nothing is
+// overwritten.
+func TestWriteNew(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	_, err := writeNew(path, func(w io.Writer) error {
+		_, err := w.Write([]byte("half"))
+		require.NoError(t, err)
+		return syscall.ENOSPC
+	})
+	require.ErrorIs(t, err, shm.ErrFull)
+	_, err = writeNew(path, func(io.Writer) error { return os.WriteFile(path, []byte("another's"), 0o600) })
+	require.ErrorIs(t, err, os.ErrExist)
+	n, err := writeNew(filepath.Join(dir, "other"), func(w io.Writer) error {
+		_, err := w.Write([]byte("whole"))
+		return err
+	})
+	require.NoError(t, err)
+	require.EqualValues(t, 5, n)
+	for name, want := range map[string]string{"file": "another's", "other": "whole"} {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+}
+
+// The bar is on terminals only, and is gone in the end.
+func TestProgress(t *testing.T) {
+	require.Nil(t, newProgress(io.Discard, "backup").show)
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	require.Nil(t, newProgress(f, "backup").show)
+	require.NoError(t, f.Close())
+
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	defer func() { _ = master.Close() }()
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, master.Fd(), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
+	if errno != 0 {
+		t.Skipf("no terminals here: %v", errno)
+	}
+	terminal := os.NewFile(fd, "terminal")
+	defer func() { _ = terminal.Close() }()
+	bar := newProgress(terminal, "backup")
+	require.NotNil(t, bar.show)
+	bar.show(0, 100)
+	bar.show(50, 100)
+	bar.clear()
+	b := make([]byte, 4096)
+	n, err := master.Read(b)
+	require.NoError(t, err)
+	require.True(t, bytes.Contains(b[:n], []byte("backup")), "%q", b[:n])
+	t.Logf("%q", b[:n])
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// A progressLine shows how far a verb is, on a terminal only.
+type progressLine struct {
+	show func(done, total int64) // nil where there is no terminal
+	bar  *progressbar.ProgressBar
+}
+
+func newProgress(w io.Writer, verb string) *progressLine {
+	p := &progressLine{}
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return p
+	}
+	p.show = func(done, total int64) {
+		if p.bar == nil {
+			p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(verb),
+				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		}
+		_ = p.bar.Set64(done)
+	}
+	return p
+}
+
+// clear takes the line off the terminal.
+func (p *progressLine) clear() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}

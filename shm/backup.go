@@ -1,0 +1,191 @@
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// BackupOptions are for backups; nil means the defaults.
+type BackupOptions struct {
+	// Progress is called now and then with the number of entries that have been
+	// dealt with and their sum.
+	Progress func(done, total int64)
+	// MaxSize is that of the new store, as in Options; 0 means the store's own.
+	MaxSize int64
+}
+
+func (o *BackupOptions) progress(done, total int64) {
+	if o.Progress != nil {
+		o.Progress(done, total)
+	}
+}
+
+// Origin is what a store was made to show by Backup or Restore.
+type Origin struct {
+	ID      string `json:"id"`      // of the store that was copied
+	Version uint64 `json:"version"` // of that store
+	At      uint64 `json:"at"`      // the copy's own version that shows it; a greater one has been written to
+}
+
+// Backup makes a new store in the directory dir, where there must be nothing
+// (ErrExist), with all entries of the present version and of no other. It appears
+// there as a whole or not at all, and is on disk by then; a process that dies
+// meanwhile leaves a hidden directory beside it, which the next Backup to dir
+// removes. Others read and write the store meanwhile.
+//
+// The backup is a store of its own, with the same MaxSize, hash and permission
+// bits, before umask. It has no garbage. Its Info tells what it is a backup of. On
+// the way every entry is proved to be where it belongs: damage ends the backup
+// with ErrCorrupt, lack of space at dir with ErrFull, and ctx with its error. The
+// version is pinned meanwhile, as by a Snapshot.
+func (s *Store) Backup(ctx context.Context, dir string) error {
+	return s.View(func(sn *Snapshot) error { return sn.Backup(ctx, dir, nil) })
+}
+
+// Backup does what Store.Backup does, with the snapshot's version.
+func (sn *Snapshot) Backup(ctx context.Context, dir string, opts *BackupOptions) error {
+	return sn.Restore(ctx, dir, nil, opts)
+}
+
+// Restore makes a new store in dir as Backup does, of what differences, written by
+// BackupSince, have made of the snapshot's version, one after the other. The first
+// one must have been written since a backup that shows what the snapshot shows,
+// and each other one since what comes of the one before it. A difference that is
+// damaged or not complete is refused with ErrCorrupt.
+func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
+	if err := sn.restore(ctx, dir, differences, opts); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = ErrExist
+		}
+		return sn.s.fail(fmt.Sprintf("making %s of", dir), err)
+	}
+	return nil
+}
+
+func (sn *Snapshot) restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
+	if opts == nil {
+		opts = &BackupOptions{}
+	}
+	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
+		return fmt.Errorf("BackupOptions.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize))
+	}
+	if err := sn.check(); err != nil {
+		return err
+	}
+	mode := sn.s.a.Mode() | 0o600 // so that it can be made
+	draft, err := alloc.NewDraft(dir, mode)
+	if err != nil {
+		return err
+	}
+	at, err := sn.fill(ctx, draft.Path(), mode, differences, opts)
+	if err != nil {
+		draft.Discard()
+		return err
+	}
+	return draft.Publish(at)
+}
+
+// fill makes the store and returns what it shows.
+func (sn *Snapshot) fill(ctx context.Context, path string, mode fs.FileMode, differences []io.Reader, opts *BackupOptions) (shows alloc.Origin, err error) {
+	maxSize := uint64(opts.MaxSize)
+	if maxSize == 0 {
+		maxSize = sn.s.a.MaxSize()
+	}
+	a, err := alloc.Open(path, alloc.Options{Mode: mode, MaxSize: maxSize, Seed: &[2]uint64{sn.s.k0, sn.s.k1}})
+	if err != nil {
+		return alloc.Origin{}, err
+	}
+	s := newStore(a, path)
+	s.hostile = sn.s.hostile
+	shows = sn.shows()
+	if err = sn.copyTo(ctx, s, opts); err == nil {
+		for i, r := range differences {
+			if shows, err = s.apply(ctx, shows, r); err != nil {
+				err = fmt.Errorf("difference %d: %w", i+1, err)
+				break
+			}
+		}
+	}
+	shows.At = s.Version()
+	if e := s.Close(); err == nil {
+		err = e
+	}
+	return shows, err
+}
+
+// shows is what the snapshot shows: a version of its store, or of the one that
+// the store is a copy of, if nothing has been written to it since.
+func (sn *Snapshot) shows() alloc.Origin {
+	if o := sn.s.a.Origin(); o.At == sn.Version() {
+		return o
+	}
+	return alloc.Origin{Store: sn.s.a.ID(), Version: sn.Version()}
+}
+
+// The transactions in which a new store is filled. In the order of the trie one
+// makes little garbage, a few branches.
+const (
+	fillEntries = 4096
+	fillBytes   = 1 << 20
+)
+
+// copyTo writes all entries of the snapshot to an empty store, in the order in
+// which the trie has them.
+func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) error {
+	var leaves []hamt.Leaf
+	var bytes uint64
+	var done int64
+	commit := func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := to.Update(func(tx *Tx) error {
+			for _, l := range leaves {
+				if err := tx.Set(sn.r.Key(l), sn.r.Value(l)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		done += int64(len(leaves))
+		leaves, bytes = leaves[:0], 0
+		opts.progress(done, sn.entries())
+		return err
+	}
+	counts, err := sn.r.Check(sn.trie, sn.Version(), sn.s.hash, func(n hamt.Node) error {
+		if n.Leaf == (hamt.Leaf{}) {
+			return nil
+		}
+		leaves = append(leaves, n.Leaf)
+		if bytes += n.Size; len(leaves) < fillEntries && bytes < fillBytes {
+			return nil
+		}
+		return commit()
+	})
+	if err == nil {
+		err = commit()
+	}
+	if err != nil {
+		return err
+	}
+	return sn.holds(counts.Entries)
+}
+
+func (sn *Snapshot) entries() int64 { return int64(sn.s.rootWord(sn.pin.Off, rootEntries)) }
+
+// holds ends the reading of a whole snapshot, which found so many entries.
+func (sn *Snapshot) holds(entries int64) error {
+	if err := sn.check(); err != nil {
+		return err
+	}
+	if want := sn.entries(); entries != want {
+		return alloc.Corrupt(sn.pin.Off, "entries in the root node", want, entries)
+	}
+	return nil
+}
