@@ -70,7 +70,12 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	// begin another pass within this one; but it may use the reserve.
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
-	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
+	freed, setAsides := s.freed, s.setAsides
+	defer func() {
+		s.relieving, s.mayTakeReserve = relieving, reserve
+		s.count(countFreed, s.freed-freed)
+		s.count(countAside, s.setAsides-setAsides)
+	}()
 	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space
 		s.shareChunk(p, func() { s.setLook(0) })
 	}
@@ -241,6 +246,7 @@ func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) 
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+chunkCount, n+1)
 	unlink()
+	s.setAsides++
 	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
 	return nil
 }
@@ -335,7 +341,7 @@ func (s *Slot) relieve() bool {
 	defer func() { s.relieving = false }()
 	a := s.a
 	before := int64(a.ro.Load(offFreePages))
-	s.freed = 0
+	freed := s.freed
 	n, err := a.AdoptDead()
 	if err != nil {
 		return false
@@ -354,7 +360,7 @@ func (s *Slot) relieve() bool {
 			n++
 		}
 	}
-	return n > 0 || s.freed > 0 || int64(a.ro.Load(offFreePages)) > before
+	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before
 }
 
 // emptyIdle takes a slot that its owner, alive or not, does not use just now,

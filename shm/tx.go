@@ -13,10 +13,10 @@ import (
 type Tx struct {
 	w       *writer
 	done    bool
-	failed  bool // fn has returned an error
-	wrote   bool // something is to be committed
-	sets    bool // was asked to
-	deletes bool // was asked to
+	failed  bool   // fn has returned an error
+	sets    bool   // was asked to
+	deletes bool   // was asked to
+	changes uint64 // to be committed
 }
 
 // gateAfter is how many lost commits an Update takes before it asks the
@@ -83,10 +83,10 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 			defer func() { tx.done = true }()
 			return fn(tx)
 		}()
-		if tx.failed = err != nil; tx.failed || !tx.wrote {
+		if tx.failed = err != nil; tx.failed || tx.changes == 0 {
 			return false, tx, w.abandon(err)
 		}
-		won, err := w.commit()
+		won, err := w.commit(tx.changes)
 		if err != nil {
 			return false, tx, w.abandon(err)
 		}
@@ -142,7 +142,7 @@ func (tx *Tx) Set(key, value []byte) error {
 	if _, _, err := tx.w.tx.Set(tx.w.s.hashOf(key), key, value); err != nil {
 		return tx.fail("writing to", err)
 	}
-	tx.wrote = true
+	tx.changes++
 	return nil
 }
 
@@ -157,7 +157,9 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if err != nil {
 		return false, tx.fail("deleting from", err)
 	}
-	tx.wrote = tx.wrote || existed
+	if existed {
+		tx.changes++
+	}
 	return existed, nil
 }
 
