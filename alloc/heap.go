@@ -264,6 +264,7 @@ const (
 	SlotAsideOff  = slotAside
 	SlotSlabsOff  = slotSlabs
 	SlotMagsOff   = slotMags
+	SlotCountsOff = slotCounts
 
 	RootSupersededOff = rootSuperseded
 	ChunkCountOff     = chunkCount
