@@ -19,25 +19,24 @@ type CheckOptions struct {
 // Report is what Check found: the ledger. Every byte of the file is in exactly
 // one of these sums.
 type Report struct {
-	Version       uint64 `json:"version"`
-	Entries       int64  `json:"entries"`
-	LiveBytes     int64  `json:"live_bytes"`      // blocks that the current root reaches
-	RetiredBytes  int64  `json:"retired_bytes"`   // replaced, not yet reclaimed
-	HeldBytes     int64  `json:"held_bytes"`      // of these, set aside for a snapshot
-	InFlightBytes int64  `json:"in_flight_bytes"` // of transactions under way
-	FreeBytes     int64  `json:"free_bytes"`      // free blocks and pages, holes included
-	TableBytes    int64  `json:"table_bytes"`     // header, tables, writers' slots, lists
-	RoundingBytes int64  `json:"rounding_bytes"`  // what is left over in slabs
-	LeakedBytes   int64  `json:"leaked_bytes"`    // in none of the others: 0 in a sound store
-	FileBytes     int64  `json:"file_bytes"`
+	Version       uint64      `json:"version"`
+	Entries       int64       `json:"entries"`
+	LiveBytes     int64       `json:"live_bytes"`      // blocks that the current root reaches
+	RetiredBytes  int64       `json:"retired_bytes"`   // replaced, not yet reclaimed
+	HeldBytes     int64       `json:"held_bytes"`      // of these, set aside for a snapshot
+	InFlightBytes int64       `json:"in_flight_bytes"` // of transactions under way
+	FreeBytes     int64       `json:"free_bytes"`      // free blocks and pages, holes included
+	TableBytes    int64       `json:"table_bytes"`     // header, tables, writers' slots, lists
+	RoundingBytes int64       `json:"rounding_bytes"`  // what is left over in slabs
+	LeakedBytes   int64       `json:"leaked_bytes"`    // in none of the others: 0 in a sound store
+	FileBytes     int64       `json:"file_bytes"`
+	Held          []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
+	Classes       []SizeClass `json:"classes"` // that are in use, by size
+	Trie          TrieShape   `json:"trie"`    // of the current version
 	// Quiet tells that nobody wrote meanwhile. Else what looked wrong only
 	// because it was moving has been left out by looking again.
 	Quiet    bool     `json:"quiet"`
 	Problems []string `json:"problems"`
-
-	Held    []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
-	Classes []SizeClass `json:"classes"` // that are in use, by size
-	Trie    TrieShape   `json:"trie"`    // of the current version
 }
 
 // Held is what has been set aside for a pinned version: blocks that were

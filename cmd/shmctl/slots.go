@@ -75,9 +75,12 @@ func (a attached) print(w io.Writer, now time.Time) error {
 }
 
 func (a attached) pin(p shm.Pin, now time.Time) string {
-	what := fmt.Sprintf("version %s (%s behind)", count(p.Version), count(a.Version-min(p.Version, a.Version)))
+	return fmt.Sprintf("version %s (%s behind), %s", count(p.Version), count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
+}
+
+func pinKind(p shm.Pin, now time.Time) string {
 	if p.Writer {
-		return what + ", a transaction under way"
+		return "a transaction under way"
 	}
-	return what + ", a snapshot taken " + ago(p.Since, now)
+	return "a snapshot taken " + ago(p.Since, now)
 }
