@@ -62,20 +62,23 @@ func (s *Slot) Tidy() error {
 // pins are looked at; and rule P2's: only what had been retired by then is
 // judged.
 func (s *Slot) reclaim(h uint64, looks int) error {
-	a := s.a
-	if _, err := a.Limit(); err != nil {
+	if _, err := s.a.Limit(); err != nil {
 		return err
 	}
 	// Setting blocks aside takes pages. When there are none, that must not
 	// begin another pass within this one; but it may use the reserve.
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
+	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
 	freed, setAsides := s.freed, s.setAsides
-	defer func() {
-		s.relieving, s.mayTakeReserve = relieving, reserve
-		s.count(countFreed, s.freed-freed)
-		s.count(countAside, s.setAsides-setAsides)
-	}()
+	err := s.pass(h, looks)
+	s.count(countFreed, s.freed-freed)
+	s.count(countAside, s.setAsides-setAsides)
+	return err
+}
+
+func (s *Slot) pass(h uint64, looks int) error {
+	a := s.a
 	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space
 		s.shareChunk(p, func() { s.setLook(0) })
 	}

@@ -25,7 +25,8 @@ func newSlots() *cobra.Command {
 		Long: `slots lists the open handles on the store, this command's too, and the versions
 that each keeps from being reclaimed. A process that died is listed until it is
 adopted: by the next writer that needs what it held, or by shmctl check. Process
-ids are those of each process's own pid namespace.`,
+ids are those of each process's own pid namespace. --json also tells what was
+counted in each writer's slot, by all who have had it.`,
 		Example: "  shmctl slots /dev/shm/cache",
 		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

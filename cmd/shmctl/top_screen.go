@@ -35,8 +35,8 @@ const (
 	screenEnter = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
 	screenLeave = "\x1b[?25h\x1b[?1049l"
 	screenHome  = "\x1b[H"
-	screenEOL   = "\x1b[K" // erase to the end of the line
-	screenRest  = "\x1b[J" // and of the screen
+	screenLine  = "\x1b[K" // erase the line, from its begin
+	screenRest  = "\x1b[J" // and all below, too
 )
 
 // enter begins to read keys as they come and to draw. What leave restores, a
@@ -78,14 +78,18 @@ func (s *screen) draw(lines []string) error {
 	if err != nil {
 		return err
 	}
+	rest := ""
+	if len(lines) < height {
+		rest = "\r\n" + screenRest
+	}
 	lines = lines[:min(len(lines), height)]
 	for i, line := range lines {
 		if utf8.RuneCountInString(line) > width {
 			line = string([]rune(line)[:width])
 		}
-		lines[i] = line + screenEOL
+		lines[i] = screenLine + line // behind a full line nothing may be erased: it would be its end
 	}
-	_, err = io.WriteString(s.out, screenHome+strings.Join(lines, "\r\n")+screenRest)
+	_, err = io.WriteString(s.out, screenHome+strings.Join(lines, "\r\n")+rest)
 	return err
 }
 
