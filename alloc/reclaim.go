@@ -57,10 +57,8 @@ func (s *Slot) Tidy() error {
 	return s.a.testPins()
 }
 
-// reclaim frees what was retired up to version h and is not held, and sets
-// aside what is. The order is rule P1's: first the horizon is raised, then the
-// pins are looked at; and rule P2's: only what had been retired by then is
-// judged.
+// reclaim frees what was retired up to version h and is not held, sets aside
+// what is, and counts both.
 func (s *Slot) reclaim(h uint64, looks int) error {
 	if _, err := s.a.Limit(); err != nil {
 		return err
@@ -77,6 +75,9 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	return err
 }
 
+// pass does it. The order is rule P1's: first the horizon is raised, then the
+// pins are looked at; and rule P2's: only what had been retired by then is
+// judged.
 func (s *Slot) pass(h uint64, looks int) error {
 	a := s.a
 	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space

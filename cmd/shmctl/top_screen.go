@@ -42,8 +42,11 @@ const (
 // enter begins to read keys as they come and to draw. What leave restores, a
 // shell could not go on without.
 func (s *screen) enter() (err error) {
-	if s.old, err = term.MakeRaw(int(s.in.Fd())); err == nil {
-		_, err = io.WriteString(s.out, screenEnter)
+	if s.old, err = term.MakeRaw(int(s.in.Fd())); err != nil {
+		return err
+	}
+	if _, err = io.WriteString(s.out, screenEnter); err != nil {
+		_ = s.leave()
 	}
 	return err
 }
