@@ -170,7 +170,9 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 		if err == nil && page != 0 {
 			var s *Slot
 			if s, err = a.loadSlot(j, page); err == nil {
-				err = s.recover()
+				if err = s.recover(); err == nil {
+					s.count(countAdopted, 1)
+				}
 			}
 		}
 		if err != nil {

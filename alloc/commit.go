@@ -113,12 +113,14 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	if !won {
 		s.m.Release(s.base+slotIntent, 0)
 		s.Unretire(old.Off)
+		s.count(countLost, 1)
 		return false, nil
 	}
 
 	s.setTail(tail) // 7
 	s.dropLog()
 	s.m.Release(s.base+slotIntent, 0)
+	s.count(countCommits, 1)
 
 	for _, r := range s.retired {
 		s.retiredBytes += r.size

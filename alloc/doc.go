@@ -170,6 +170,10 @@
 // further pages the offset of the first). A page of zeros in a table is a
 // segment of holes.
 //
+// The words of a slot's page stand in format.go. Words 24 to 31 count what was
+// done in it (see Counts); nothing is decided by them, and where an older build
+// made the page they are 0.
+//
 // A root node is 64 bytes: birth, superseded, and six words for the layer above.
 //
 // slots:

@@ -73,6 +73,7 @@ const (
 	slotReturnNext = 8 * 14 // the block below it in its magazine
 	slotAside      = 8 * 16 // open set-aside pages, or 0
 	asideCount     = 8
+	slotCounts     = 8 * 24 // see Counts
 	slotSlabs      = 8 * 32
 	slotMags       = 8 * 112
 	slotLog        = 8 * 192

@@ -267,6 +267,7 @@ const (
 	SlotAsideOff  = slotAside
 	SlotSlabsOff  = slotSlabs
 	SlotMagsOff   = slotMags
+	SlotCountsOff = slotCounts
 
 	RootSupersededOff = rootSuperseded
 	ChunkCountOff     = chunkCount

@@ -14,8 +14,14 @@ type Process struct {
 	ReadOnly bool
 	Alive    bool // its lock is held
 	Self     bool
-	Writers  int // slots that it owns
+	Slots    []SlotCounts // that it owns
 	Pins     []PinInfo
+}
+
+// SlotCounts is what has been counted in a slot, by all who have owned it.
+type SlotCounts struct {
+	Slot int
+	Counts
 }
 
 // PinInfo is a version that is pinned.
@@ -71,7 +77,7 @@ func (a *Arena) Processes() ([]Process, error) {
 		if !ok {
 			continue
 		}
-		all[j].Writers++
+		all[j].Slots = append(all[j].Slots, SlotCounts{i, a.slotCounts(i)})
 		if v := a.shared.Load(slotPin(i) + pinVersion); v != 0 {
 			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Writer: true})
 		}

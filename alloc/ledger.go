@@ -15,17 +15,29 @@ import (
 // File when nobody writes meanwhile.
 type Ledger struct {
 	Version  uint64
-	Live     int64 // blocks reachable from the root, its node included
-	Retired  int64 // blocks in queues and set-aside pages
-	Held     int64 // of these, set aside
-	InFlight int64 // blocks and pages in logs
-	Free     int64 // free pages, free blocks in slabs and magazines
-	Table    int64 // header, tables, slots' pages, pages of lists
-	Rounding int64 // what is left over in slabs
-	Leaked   int64 // blocks that are not free and in none of the others
+	Live     int64            // blocks reachable from the root, its node included
+	Retired  int64            // blocks in queues and set-aside pages
+	Held     int64            // of these, set aside
+	HeldBy   map[uint64]int64 // of these, under a pinned version; the others under an intent
+	InFlight int64            // blocks and pages in logs
+	Free     int64            // free pages, free blocks in slabs and magazines
+	Table    int64            // header, tables, slots' pages, pages of lists
+	Rounding int64            // what is left over in slabs
+	Leaked   int64            // blocks that are not free and in none of the others
 	File     int64
 	Quiet    bool // nobody wrote meanwhile
 	Problems []string
+	Classes  []ClassUse // that there are slabs or runs of, by size
+}
+
+// ClassUse is what the blocks of one size take.
+type ClassUse struct {
+	Size   int64 // of a block; 0: runs of pages
+	Slabs  int64 // or runs
+	Bytes  int64 // of the slabs' or runs' pages
+	Blocks int64 // that there is room for
+	Free   int64 // of these, in nobody's hands
+	Cached int64 // of these, free and in a slot's magazine
 }
 
 // Corrupt makes an error of a number that should be another.
@@ -36,6 +48,14 @@ func Corrupt(off uint64, what string, found, want int64) error {
 // CorruptLedger makes an error of a Ledger's problems.
 func CorruptLedger(problems []string) error {
 	return fmt.Errorf("%w: %d problems, the first: %s", region.ErrCorrupt, len(problems), problems[0])
+}
+
+// add counts a slab or a run.
+func (c *ClassUse) add(size int64, pages, blocks uint64) {
+	c.Size = size
+	c.Slabs++
+	c.Bytes += int64(pages << pageShift)
+	c.Blocks += int64(blocks)
 }
 
 // auditPasses bounds how often a store that is being written to is looked at.
@@ -67,6 +87,11 @@ func (a *Arena) Ledger(ctx context.Context, live func(root Root, note func(off, 
 			for _, k := range slices.Sorted(maps.Keys(wrong)) {
 				u.Problems = append(u.Problems, wrong[k])
 			}
+			for _, c := range u.use {
+				if c.Slabs > 0 {
+					u.Classes = append(u.Classes, c)
+				}
+			}
 			return &u.Ledger, nil
 		}
 		time.Sleep(time.Duration(pass) * time.Millisecond)
@@ -80,6 +105,7 @@ type audit struct {
 	end   uint64
 	seen  []uint64          // a bit for every 8 bytes: where blocks and pages of lists begin
 	wrong map[uint64]string // by offset
+	use   [numClasses + 1]ClassUse
 	// What a slot in use may just be moving, so that it is in two places or in
 	// none. A writer that was stopped there stays so.
 	moving map[uint64]bool
@@ -99,7 +125,7 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 	if err != nil {
 		return nil, err
 	}
-	u := &audit{Ledger: Ledger{Problems: []string{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}, moving: map[uint64]bool{}}
+	u := &audit{Ledger: Ledger{Problems: []string{}, HeldBy: map[uint64]int64{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}, moving: map[uint64]bool{}}
 	u.Version, u.File = root.Version, int64(end)
 	note := func(off, size uint64) error { return u.block(off, classOf(size), &u.Live, "live") }
 	if err := note(root.Off, rootSize); err != nil {
@@ -359,6 +385,7 @@ func (u *audit) slot(i int) error {
 			if err := u.block(b, c, &u.Free, "in a magazine"); err != nil {
 				return err
 			}
+			u.use[c].Cached++
 			if n++; n > u.end/classes[c].size {
 				return region.Corrupt(base+slotMags+uint64(c)*8, "length of a magazine", n, "an end")
 			}
@@ -446,7 +473,11 @@ func (u *audit) chunk(p uint64) error {
 			return err
 		}
 	}
-	u.Held += u.Retired - before
+	held := u.Retired - before
+	u.Held += held
+	if key := heldKey(u.a.ro.Load(p + chunkKey)); key&intentKey == 0 {
+		u.HeldBy[uint64(key)] += held
+	}
 	return nil
 }
 
@@ -524,6 +555,7 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 				return nil
 			}
 			inRun = k - 1
+			u.use[numClasses].add(0, k, 1)
 			if !u.marked(p) {
 				u.leak(p, k<<pageShift, "run")
 			}
@@ -549,6 +581,8 @@ func (u *audit) slab(p uint64, st pageState, inRun *uint64) error {
 	cl := &classes[c]
 	*inRun = cl.pages - 1
 	u.Rounding += int64(cl.pages<<pageShift - cl.blocks*cl.size)
+	use := &u.use[c]
+	use.add(int64(cl.size), cl.pages, cl.blocks)
 	if owner := st.owner(); st.state() == pageSlabOwned {
 		if dir := a.ro.Load(offDir + uint64(owner%maxSlots)*8); dir == 0 || dir%pageSize != 0 || dir >= u.end ||
 			a.ro.Load(dir+slotSlabs+uint64(c)*8) != p {
@@ -561,7 +595,9 @@ func (u *audit) slab(p uint64, st pageState, inRun *uint64) error {
 		if word&^mask != 0 {
 			u.problem(p, fmt.Sprintf("the slab at offset %d has bits beyond its blocks", p))
 		}
-		u.Free += int64(bits.OnesCount64(mask&^word)) * int64(cl.size)
+		free := int64(bits.OnesCount64(mask &^ word))
+		u.Free += free * int64(cl.size)
+		use.Free += free
 		for m := word & mask; m != 0; m &= m - 1 {
 			off := p + uint64(i*64+bits.TrailingZeros64(m))*cl.size
 			if !u.marked(off) {

@@ -628,6 +628,8 @@ func (s *Slot) punch(p, n uint64) {
 		a.mem.Add(offFreePages, -got)
 		if err := a.b.punch(p, got*pageSize); err != nil {
 			a.debug("punching a hole failed", "err", err)
+		} else {
+			s.count(countPunched, got)
 		}
 	}
 	s.unclaim(p, got, gen)

@@ -149,13 +149,10 @@ func (s *Slot) Shrink() error {
 	return nil
 }
 
-// reclaim frees what was retired up to version h and is not held, and sets
-// aside what is. The order is rule P1's: first the horizon is raised, then the
-// pins are looked at; and rule P2's: only what had been retired by then is
-// judged.
+// reclaim frees what was retired up to version h and is not held, sets aside
+// what is, and counts both.
 func (s *Slot) reclaim(h uint64, looks int) error {
-	a := s.a
-	if _, err := a.Limit(); err != nil {
+	if _, err := s.a.Limit(); err != nil {
 		return err
 	}
 	// Setting blocks aside takes pages. When there are none, that must not
@@ -163,6 +160,18 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
 	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
+	freed, setAsides := s.freed, s.setAsides
+	err := s.pass(h, looks)
+	s.count(countFreed, s.freed-freed)
+	s.count(countAside, s.setAsides-setAsides)
+	return err
+}
+
+// pass does it. The order is rule P1's: first the horizon is raised, then the
+// pins are looked at; and rule P2's: only what had been retired by then is
+// judged.
+func (s *Slot) pass(h uint64, looks int) error {
+	a := s.a
 	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space
 		s.shareChunk(p, func() { s.setLook(0) })
 	}
@@ -333,6 +342,7 @@ func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) 
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+chunkCount, n+1)
 	unlink()
+	s.setAsides++
 	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
 	return nil
 }
@@ -427,7 +437,7 @@ func (s *Slot) relieve() bool {
 	defer func() { s.relieving = false }()
 	a := s.a
 	before := int64(a.ro.Load(offFreePages))
-	s.freed = 0
+	freed := s.freed
 	n, err := a.AdoptDead()
 	if err != nil {
 		return false
@@ -446,7 +456,7 @@ func (s *Slot) relieve() bool {
 			n++
 		}
 	}
-	return n > 0 || s.freed > 0 || int64(a.ro.Load(offFreePages)) > before
+	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before
 }
 
 // emptyIdle takes a slot that its owner, alive or not, does not use just now,

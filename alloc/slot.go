@@ -54,7 +54,8 @@ type Slot struct {
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
-	freed        uint64 // blocks, for relieve
+	freed        uint64 // blocks
+	setAsides    uint64 // blocks
 
 	long           bool   // the transaction runs foreign code
 	gate           uint64 // the gate that the slot has closed, or 0

@@ -15,6 +15,15 @@ type Node struct {
 type Counts struct {
 	Entries   int64
 	DataBytes int64 // of keys and values
+	Shape
+}
+
+// Shape is how a trie is built.
+type Shape struct {
+	Leaves     [maxDepth + 1]int64 // by the number of branches above them
+	Branches   [maxDepth + 1]int64 // by the number of branches above them
+	Children   [fanout + 1]int64   // branches, by the number of their children
+	Collisions int64
 }
 
 // Check proves the invariants I1 to I5 of the trie at root and calls visit for
@@ -97,6 +106,8 @@ func (c *checker) branch(n Node, at place) error {
 	if err := c.visit(n); err != nil {
 		return err
 	}
+	c.counts.Branches[at.depth]++
+	c.counts.Children[b.count()]++
 	below := place{depth: at.depth + 1, birth: at.birth}
 	i := uint64(0)
 	for index := range uint64(fanout) {
@@ -128,6 +139,7 @@ func (c *checker) collision(n Node, at place) error {
 	if err := c.visit(n); err != nil {
 		return err
 	}
+	c.counts.Collisions++
 	var key []byte
 	var hash uint64
 	for i := range col.count {
@@ -165,6 +177,7 @@ func (c *checker) leaf(n Node, at place) (key []byte, hash uint64, err error) {
 			"hash %#016x on the path of %#x at depth %d", hash, at.path, at.depth)
 	}
 	c.counts.Entries++
+	c.counts.Leaves[at.depth]++
 	c.counts.DataBytes += l.dataBytes()
 	n.Size, n.Leaf = l.Size(), l
 	return key, hash, c.visit(n)

@@ -247,7 +247,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		r := s.tx.Reader()
 		check := func() error {
 			counts, err := r.Check(s.tx.Root, s.version-1, hash, func(Node) error { return nil })
-			if err == nil && counts != (Counts{s.tx.Entries, s.tx.DataBytes}) {
+			if err == nil && (counts.Entries != s.tx.Entries || counts.DataBytes != s.tx.DataBytes) {
 				err = errors.New("other counts than the root node's")
 			}
 			return err

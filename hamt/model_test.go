@@ -100,15 +100,27 @@ func (s *subject) verify(version uint64) {
 	r := s.tx.Reader()
 	requireContents(s.t, r, s.tx.Root, s.hash, s.model)
 	reached := map[uint64]uint64{}
+	var shape Shape
 	counts, err := r.Check(s.tx.Root, version, s.hash, func(n Node) error {
 		if _, again := reached[n.Ref.Off()]; again {
 			s.t.Fatalf("%v was reached twice", n.Ref)
 		}
 		reached[n.Ref.Off()] = classSize(n.Size)
+		switch n.Ref.kind() {
+		case kindBranch:
+			shape.Branches[n.Depth]++
+			shape.Children[(n.Size-headerSize)/wordSize]++
+		case kindLeaf:
+			shape.Leaves[n.Depth]++
+		case kindCollision:
+			shape.Collisions++
+		}
 		return nil
 	})
 	require.NoError(s.t, err)
-	require.Equal(s.t, Counts{s.tx.Entries, s.tx.DataBytes}, counts)
+	require.Equal(s.t, s.tx.Entries, counts.Entries)
+	require.Equal(s.t, s.tx.DataBytes, counts.DataBytes)
+	require.Equal(s.t, shape, counts.Shape)
 	s.heap.ledger(s.tx, reached)
 }
 

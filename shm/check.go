@@ -2,6 +2,8 @@ package shm
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
@@ -17,21 +19,52 @@ type CheckOptions struct {
 // Report is what Check found: the ledger. Every byte of the file is in exactly
 // one of these sums.
 type Report struct {
-	Version       uint64 `json:"version"`
-	Entries       int64  `json:"entries"`
-	LiveBytes     int64  `json:"live_bytes"`      // blocks that the current root reaches
-	RetiredBytes  int64  `json:"retired_bytes"`   // replaced, not yet reclaimed
-	HeldBytes     int64  `json:"held_bytes"`      // of these, set aside for a snapshot
-	InFlightBytes int64  `json:"in_flight_bytes"` // of transactions under way
-	FreeBytes     int64  `json:"free_bytes"`      // free blocks and pages, holes included
-	TableBytes    int64  `json:"table_bytes"`     // header, tables, writers' slots, lists
-	RoundingBytes int64  `json:"rounding_bytes"`  // what is left over in slabs
-	LeakedBytes   int64  `json:"leaked_bytes"`    // in none of the others: 0 in a sound store
-	FileBytes     int64  `json:"file_bytes"`
+	Version       uint64      `json:"version"`
+	Entries       int64       `json:"entries"`
+	LiveBytes     int64       `json:"live_bytes"`      // blocks that the current root reaches
+	RetiredBytes  int64       `json:"retired_bytes"`   // replaced, not yet reclaimed
+	HeldBytes     int64       `json:"held_bytes"`      // of these, set aside for a snapshot
+	InFlightBytes int64       `json:"in_flight_bytes"` // of transactions under way
+	FreeBytes     int64       `json:"free_bytes"`      // free blocks and pages, holes included
+	TableBytes    int64       `json:"table_bytes"`     // header, tables, writers' slots, lists
+	RoundingBytes int64       `json:"rounding_bytes"`  // what is left over in slabs
+	LeakedBytes   int64       `json:"leaked_bytes"`    // in none of the others: 0 in a sound store
+	FileBytes     int64       `json:"file_bytes"`
+	Held          []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
+	Classes       []SizeClass `json:"classes"` // that are in use, by size
+	Trie          TrieShape   `json:"trie"`    // of the current version
 	// Quiet tells that nobody wrote meanwhile. Else what looked wrong only
 	// because it was moving has been left out by looking again.
 	Quiet    bool     `json:"quiet"`
 	Problems []string `json:"problems"`
+}
+
+// Held is what has been set aside for a pinned version: blocks that were
+// replaced since, and that no older pin needs. Newer pins may need them as well.
+// They are freed some commits after the last such pin is gone.
+type Held struct {
+	Version uint64 `json:"version"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// SizeClass is what the blocks of one size take. They lie in slabs, runs of
+// pages cut into equal blocks; a larger block is a run of its own.
+type SizeClass struct {
+	Size   int64 `json:"size"`   // of a block; 0: blocks that are whole runs
+	Slabs  int64 `json:"slabs"`  // or runs
+	Bytes  int64 `json:"bytes"`  // of all their pages
+	Blocks int64 `json:"blocks"` // that there is room for
+	Free   int64 `json:"free"`   // of these, for anybody to take
+	Cached int64 `json:"cached"` // of these, free and kept by a writer's slot for itself
+}
+
+// TrieShape is how the trie is built. A lookup visits as many branches as
+// stand above its leaf.
+type TrieShape struct {
+	Leaves     []int64 `json:"leaves"`     // entries, by the number of branches above them
+	Branches   []int64 `json:"branches"`   // by the number of branches above them
+	Children   []int64 `json:"children"`   // branches, by the number of their children
+	Collisions int64   `json:"collisions"` // nodes for entries of one hash
 }
 
 // Check proves the ledger: it visits everything that the current version
@@ -51,7 +84,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	if _, err := s.a.AdoptDead(); err != nil {
 		return nil, s.fail("checking", err)
 	}
-	var entries int64
+	var found hamt.Counts // in the last pass
 	live := func(root alloc.Root, note func(off, size uint64) error) error {
 		end, err := s.a.Limit()
 		if err != nil {
@@ -70,7 +103,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		if err != nil {
 			return err
 		}
-		entries = counts.Entries
+		found = counts
 		for _, c := range []struct {
 			what        string
 			root, found int64
@@ -91,7 +124,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	}
 	rep := &Report{
 		Version:       l.Version,
-		Entries:       entries,
+		Entries:       found.Entries,
 		LiveBytes:     l.Live,
 		RetiredBytes:  l.Retired,
 		HeldBytes:     l.Held,
@@ -103,9 +136,34 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		FileBytes:     l.File,
 		Quiet:         l.Quiet,
 		Problems:      l.Problems,
+		Held:          []Held{},
+		Classes:       []SizeClass{},
+		Trie: TrieShape{
+			Leaves:     upToLast(found.Leaves[:]),
+			Branches:   upToLast(found.Branches[:]),
+			Children:   upToLast(found.Children[:]),
+			Collisions: found.Collisions,
+		},
+	}
+	for _, version := range slices.Sorted(maps.Keys(l.HeldBy)) {
+		if l.HeldBy[version] > 0 {
+			rep.Held = append(rep.Held, Held{version, l.HeldBy[version]})
+		}
+	}
+	for _, c := range l.Classes {
+		rep.Classes = append(rep.Classes, SizeClass(c))
 	}
 	if len(l.Problems) > 0 {
 		return rep, s.fail("checking", alloc.CorruptLedger(l.Problems))
 	}
 	return rep, nil
+}
+
+// upToLast returns counts without the zeros at their end.
+func upToLast(counts []int64) []int64 {
+	n := len(counts)
+	for n > 0 && counts[n-1] == 0 {
+		n--
+	}
+	return slices.Clone(counts[:n])
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 )
 
-// Stats is a cheap look at a store. The numbers of one commit belong together.
+// Stats is a cheap look at a store. All fields are gauges, what is there now,
+// but for the Counters. Version, Entries, DataBytes and LiveBytes are of one commit.
 type Stats struct {
 	Version        uint64 `json:"version"`         // of the latest commit
 	Entries        int64  `json:"entries"`         // keys in the store
@@ -16,6 +17,14 @@ type Stats struct {
 	FileBytes      int64  `json:"file_bytes"`      // length of the file data
 	AllocatedBytes int64  `json:"allocated_bytes"` // memory or disk behind the store's files, by the file system
 	MaxSize        int64  `json:"max_size"`        // what FileBytes can grow to
+	Counters              // of all writers, those that are gone too
+}
+
+// Sub returns what happened between old and s, an older and a newer look at one
+// store: the difference of the Counters, with the gauges of s.
+func (s Stats) Sub(old Stats) Stats {
+	s.Counters = s.Counters.Sub(old.Counters)
+	return s
 }
 
 // Stats returns what the current root and the file tell, or the zero Stats
@@ -38,6 +47,7 @@ func (s *Store) Stats() Stats {
 		if !s.a.Held(g) {
 			continue
 		}
+		st.Counters = Counters(s.a.Counts())
 		if n, err := s.a.AllocatedBytes(); err == nil {
 			st.AllocatedBytes = int64(n)
 		}
@@ -64,14 +74,15 @@ func (s *Store) Info() Info {
 
 // Process is an open handle on the store, of this process or another.
 type Process struct {
-	Pid      int       `json:"pid"` // in the process's own pid namespace
-	Name     string    `json:"name"`
-	Started  time.Time `json:"started"` // when the handle was opened
-	ReadOnly bool      `json:"read_only"`
-	Alive    bool      `json:"alive"` // false: it died, and waits for adoption
-	Self     bool      `json:"self"`  // this handle
-	Writers  int       `json:"writers"`
-	Pins     []Pin     `json:"pins"`
+	Pid      int          `json:"pid"` // in the process's own pid namespace
+	Name     string       `json:"name"`
+	Started  time.Time    `json:"started"` // when the handle was opened
+	ReadOnly bool         `json:"read_only"`
+	Alive    bool         `json:"alive"`   // false: it died, and waits for adoption
+	Self     bool         `json:"self"`    // this handle
+	Writers  int          `json:"writers"` // how many slots it has
+	Slots    []WriterSlot `json:"slots"`
+	Pins     []Pin        `json:"pins"`
 }
 
 // Pin is a version that a process keeps from being reclaimed.
@@ -93,7 +104,10 @@ func (s *Store) Processes() ([]Process, error) {
 	all := make([]Process, 0, len(found))
 	for _, p := range found {
 		q := Process{Pid: p.Pid, Name: p.Name, Started: p.Started, ReadOnly: p.ReadOnly,
-			Alive: p.Alive, Self: p.Self, Writers: p.Writers, Pins: []Pin{}}
+			Alive: p.Alive, Self: p.Self, Writers: len(p.Slots), Slots: []WriterSlot{}, Pins: []Pin{}}
+		for _, slot := range p.Slots {
+			q.Slots = append(q.Slots, WriterSlot{slot.Slot, Counters(slot.Counts)})
+		}
 		for _, pin := range p.Pins {
 			q.Pins = append(q.Pins, Pin(pin))
 		}

@@ -14,10 +14,10 @@ import (
 type Tx struct {
 	w       *writer
 	done    bool
-	failed  bool // fn has returned an error
-	wrote   bool // something is to be committed
-	sets    bool // was asked to
-	deletes bool // was asked to
+	failed  bool   // fn has returned an error
+	sets    bool   // was asked to
+	deletes bool   // was asked to
+	changes uint64 // to be committed
 
 	pending *pendingSets
 	err     error // of a set: the transaction is lost
@@ -99,10 +99,10 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 		if tx.failed = err != nil; !tx.failed {
 			err = tx.flush()
 		}
-		if err != nil || !tx.wrote {
+		if err != nil || tx.changes == 0 {
 			return false, tx, w.abandon(err)
 		}
-		won, err := w.commit()
+		won, err := w.commit(tx.changes)
 		if err != nil {
 			return false, tx, w.abandon(err)
 		}
@@ -194,7 +194,7 @@ func (tx *Tx) Set(key, value []byte) error {
 	}
 	if tx.err == nil {
 		p.hashes[p.n] = tx.w.s.hashOf(key)
-		tx.wrote = true
+		tx.changes++
 		if p.n++; p.n == len(p.leaves) {
 			_ = tx.flush()
 		}
@@ -219,7 +219,9 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 	if err != nil {
 		return false, tx.fail("deleting from", err)
 	}
-	tx.wrote = tx.wrote || existed
+	if existed {
+		tx.changes++
+	}
 	return existed, nil
 }
 

@@ -83,17 +83,21 @@ func (w *writer) rebase(h uint64) (bool, error) {
 	return w.tx.Rebase(r, root, entries, dataBytes, h, was)
 }
 
-// commit publishes the transaction. If another commit came first, it returns
-// false, and the transaction is still there to be aborted.
-func (w *writer) commit() (bool, error) {
+// commit publishes the transaction, of so many changes. If another commit came
+// first, it returns false, and the transaction is still there to be aborted.
+func (w *writer) commit(changes uint64) (bool, error) {
 	w.tx.Finish()
 	w.live = w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta())
-	return w.Commit([alloc.PayloadWords]uint64{
+	won, err := w.Commit([alloc.PayloadWords]uint64{
 		rootEntries: uint64(w.tx.Entries),
 		rootLive:    w.live,
 		rootData:    uint64(w.tx.DataBytes),
 		rootTrie:    uint64(w.tx.Root),
 	})
+	if won {
+		w.CountChanges(changes)
+	}
+	return won, err
 }
 
 // finish ends a transaction that was committed, or given up and aborted.
@@ -146,7 +150,7 @@ func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
 		_, _, err = w.tx.SetLeaf(h, leaf)
 	}
 	for err == nil {
-		if committed, err = w.commit(); committed {
+		if committed, err = w.commit(1); committed {
 			return true, nil
 		} else if err != nil {
 			break
@@ -163,6 +167,9 @@ func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
 
 func (w *writer) abandon(err error) error {
 	w.Abort(0)
+	if errors.Is(err, ErrFull) {
+		w.CountRefused()
+	}
 	return err
 }
 
@@ -211,7 +218,7 @@ func (w *writer) delete(h uint64, key []byte) (existed bool, err error) {
 	_, existed, err = w.tx.Delete(h, key)
 	for err == nil && existed {
 		var won, ok bool
-		if won, err = w.commit(); won {
+		if won, err = w.commit(1); won {
 			return true, nil
 		} else if err != nil {
 			break
@@ -276,7 +283,7 @@ func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, 
 	}
 	c, err = w.decide(h, key, decide)
 	for err == nil && c != leave {
-		if committed, err = w.commit(); committed {
+		if committed, err = w.commit(1); committed {
 			return true, c, nil
 		} else if err != nil {
 			break

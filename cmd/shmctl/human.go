@@ -82,6 +82,9 @@ func things[N int | int64 | uint64](n N, one, many string) string {
 	return count(n) + " " + many
 }
 
+// whole writes a number without its fraction.
+func whole(n float64) string { return count(uint64(math.Round(n))) }
+
 // ago writes how long ago a moment was.
 func ago(t, now time.Time) string {
 	d := now.Sub(t)

@@ -48,7 +48,7 @@ store's directory. All verbs work while other programs use the store.
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
 		newBackup(), newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
-		newRestore(), newSet(), newSlots(), newStat(),
+		newRestore(), newSet(), newSlots(), newStat(), newTop(),
 	)
 	return root
 }

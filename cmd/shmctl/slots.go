@@ -25,7 +25,8 @@ func newSlots() *cobra.Command {
 		Long: `slots lists the open handles on the store, this command's too, and the versions
 that each keeps from being reclaimed. A process that died is listed until it is
 adopted: by the next writer that needs what it held, or by shmctl check. Process
-ids are those of each process's own pid namespace.`,
+ids are those of each process's own pid namespace. --json also tells what was
+counted in each writer's slot, by all who have had it.`,
 		Example: "  shmctl slots /dev/shm/cache",
 		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -75,9 +76,12 @@ func (a attached) print(w io.Writer, now time.Time) error {
 }
 
 func (a attached) pin(p shm.Pin, now time.Time) string {
-	what := fmt.Sprintf("version %s (%s behind)", count(p.Version), count(a.Version-min(p.Version, a.Version)))
+	return fmt.Sprintf("version %s (%s behind), %s", count(p.Version), count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
+}
+
+func pinKind(p shm.Pin, now time.Time) string {
 	if p.Writer {
-		return what + ", a transaction under way"
+		return "a transaction under way"
 	}
-	return what + ", a snapshot taken " + ago(p.Since, now)
+	return "a snapshot taken " + ago(p.Since, now)
 }

@@ -29,6 +29,7 @@ func TestSlotsShowsPins(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &a))
 	require.Equal(t, sn.Version()+1, a.Version)
 	require.Len(t, a.Processes, 2)
+	require.Equal(t, uint64(2), a.Processes[0].Slots[0].Commits)
 	require.Equal(t, sn.Version(), a.Processes[0].Pins[0].Version)
 	require.WithinRange(t, a.Processes[0].Pins[0].Since, a.Processes[0].Started, a.Processes[1].Started)
 }

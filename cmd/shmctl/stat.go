@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -15,25 +16,57 @@ type storeStat struct {
 	Path string `json:"path"`
 	shm.Info
 	shm.Stats
+	Rate *statRate `json:"rate,omitempty"`
+	Deep *statDeep `json:"deep,omitempty"`
+}
+
+// statRate is what happened in some time.
+type statRate struct {
+	Seconds float64 `json:"seconds"`
+	shm.Counters
 }
 
 func newStat() *cobra.Command {
-	var asJSON bool
+	var asJSON, deep bool
+	var rate time.Duration
 	cmd := &cobra.Command{
-		Use:     "stat STORE",
-		Short:   "Show what a store is and holds",
-		Long:    "stat shows what the store says of itself. It is cheap, whatever the store's size.",
-		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries",
+		Use:   "stat STORE",
+		Short: "Show what a store is and holds",
+		Long: `stat shows what the store says of itself. It is cheap, whatever the store's size.
+Commits and the like are counted by writers since the store was made, except for
+what a process that was killed was just doing. Gets are not counted.
+
+With --rate it looks twice, and tells also what happened in between. With --deep
+it visits everything, as check does, and tells where each byte is, what is held
+for which pins and by whom, how the trie is built, and what the blocks of each
+size take.`,
+		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries\n  shmctl stat /dev/shm/cache --rate 1s --deep",
 		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if cmd.Flags().Changed("rate") && rate <= 0 {
+				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
+			}
 			s, err := openToRead(args[0])
 			if err != nil {
 				return err
 			}
 			defer closing(s, &err)
-			st := storeStat{args[0], s.Info(), s.Stats()}
-			if st.FileBytes == 0 { // Stats has no other way to say so
-				return fmt.Errorf("stat %s: %w: the root cannot be read (see shmctl check)", args[0], shm.ErrCorrupt)
+			st := storeStat{Path: args[0], Info: s.Info()}
+			if st.Stats, err = stats(s); err != nil {
+				return fmt.Errorf("stat %w", err)
+			}
+			if rate > 0 {
+				began, old := time.Now(), st.Stats
+				time.Sleep(rate)
+				if st.Stats, err = stats(s); err != nil {
+					return fmt.Errorf("stat %w", err)
+				}
+				st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
+			}
+			if deep {
+				if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
+					return err
+				}
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), st)
@@ -42,7 +75,19 @@ func newStat() *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, and show where each byte is")
+	cmd.Flags().DurationVar(&rate, "rate", 0, "look again after this `time`, as in 1s, and show what happened in it")
 	return cmd
+}
+
+// stats returns the store's Stats, which have no other way to say that the root
+// cannot be read.
+func stats(s *shm.Store) (shm.Stats, error) {
+	st := s.Stats()
+	if st.FileBytes == 0 {
+		return st, fmt.Errorf("%s: %w: the root cannot be read (see shmctl check)", s.Path(), shm.ErrCorrupt)
+	}
+	return st, nil
 }
 
 func (st storeStat) print(w io.Writer) error {
@@ -57,17 +102,32 @@ func (st storeStat) print(w io.Writer) error {
 		}
 		rows = append(rows, []string{"backup", fmt.Sprintf("%s version %s of %s", shows, count(o.Version), o.ID)})
 	}
-	return table(w, "ll", append(rows,
-		[]string{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), ago(st.Created, time.Now()))},
-		[]string{"version", count(st.Version)},
-		[]string{"entries", count(st.Entries)},
-		[]string{"data", size(st.DataBytes) + " of keys and values"},
-		[]string{"live", size(st.LiveBytes) + " of blocks hold them" + perByte(st.LiveBytes, st.DataBytes)},
-		[]string{"free", size(st.FreeBytes) + " of pages, about"},
-		[]string{"file", size(st.FileBytes) + perByte(st.FileBytes, st.DataBytes)},
-		[]string{"allocated", size(st.AllocatedBytes) + " by the file system"},
-		[]string{"maximum", size(st.MaxSize)},
-	)...)
+	rows = append(rows, [][]string{
+		{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), ago(st.Created, time.Now()))},
+		{"version", count(st.Version)},
+		{"entries", count(st.Entries)},
+		{"data", size(st.DataBytes) + " of keys and values"},
+		{"live", size(st.LiveBytes) + " of blocks hold them" + perByte(st.LiveBytes, st.DataBytes)},
+		{"free", size(st.FreeBytes) + " of pages, about"},
+		{"file", size(st.FileBytes) + perByte(st.FileBytes, st.DataBytes)},
+		{"allocated", size(st.AllocatedBytes) + " by the file system"},
+		{"maximum", size(st.MaxSize)},
+		{"commits", fmt.Sprintf("%s, of %s; %s overtaken and tried again", count(st.Commits), things(st.Changes, "change", "changes"), count(st.Lost))},
+		{"refused", things(st.Refused, "try", "tries") + " to write, for lack of space"},
+		{"reclaimed", fmt.Sprintf("%s freed; %s set aside for pins, each time; memory of %s given back",
+			things(st.FreedBlocks, "block", "blocks"), count(st.AsideBlocks), things(st.PunchedPages, "page", "pages"))},
+		{"adopted", things(st.AdoptedSlots, "writer's slot", "writers' slots") + " of the dead"},
+	}...)
+	if r := st.Rate; r != nil {
+		per := func(n uint64) string { return whole(float64(n) / r.Seconds) }
+		rows = append(rows, []string{"rate", fmt.Sprintf("in %.1f s, each second: %s commits of %s changes; %s overtaken, %s refused; %s blocks freed, %s set aside",
+			r.Seconds, per(r.Commits), per(r.Changes), per(r.Lost), per(r.Refused), per(r.FreedBlocks), per(r.AsideBlocks))})
+	}
+	err := table(w, "ll", rows...)
+	if st.Deep != nil {
+		err = errors.Join(err, st.Deep.print(w, time.Now()))
+	}
+	return err
 }
 
 // perByte relates space to the data in it.

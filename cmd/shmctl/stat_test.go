@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// stat --deep tells what is held for a snapshot, and whose it is.
+func TestStatTellsWhoHolds(t *testing.T) {
+	s := newStore(t)
+	set := func() {
+		for i := range 300 {
+			require.NoError(t, s.Set(fmt.Append(nil, i), make([]byte, 100)))
+		}
+	}
+	set()
+	sn, err := s.Snapshot()
+	require.NoError(t, err)
+	set()
+	set()
+
+	code, out, stderr := runs("", "stat", s.Path(), "--deep")
+	require.Equal(t, exitOK, code, stderr)
+	require.Regexp(t, fmt.Sprintf(`(?m)^held for pins:\n[0-9.]+ KiB  by version %s; shmctl\.test \(pid %d\), a snapshot taken now$`, count(sn.Version()), os.Getpid()), out)
+
+	code, out, stderr = runs("", "stat", s.Path(), "--deep", "--json")
+	require.Equal(t, exitOK, code, stderr)
+	var st storeStat
+	require.NoError(t, json.Unmarshal([]byte(out), &st))
+	require.Equal(t, s.Stats(), st.Stats)
+	require.Greater(t, st.Deep.HeldBytes, int64(300*100))
+	require.Equal(t, st.Deep.HeldBytes, st.Deep.Held[0].Bytes)
+	require.Equal(t, sn.Version(), st.Deep.Held[0].Version)
+	require.Len(t, st.Deep.Processes, 1)
+	require.Equal(t, sn.Version(), st.Deep.Processes[0].Pins[0].Version)
+	require.Equal(t, st.Commits, st.Deep.Processes[0].Slots[0].Commits)
+
+	require.NoError(t, sn.Close())
+	code, out, stderr = runs("", "stat", s.Path(), "--deep")
+	require.Equal(t, exitOK, code, stderr)
+	require.Regexp(t, `(?m)^held for pins:\n.* by version [0-9,]+; nobody any more: it will be freed$`, out)
+}

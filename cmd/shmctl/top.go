@@ -1,0 +1,250 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+func newTop() *cobra.Command {
+	t := top{}
+	cmd := &cobra.Command{
+		Use:   "top STORE...",
+		Short: "Watch what processes do to stores",
+		Long: `top shows, anew each second, what the stores hold and what each process does to
+them: commits, the changes that they are made of, and commits that another one
+overtook, each second; what it pins, how many versions the oldest such one is
+behind, and since when. Gets are not counted, for readers leave no trace. Its own
+handle is left out. In a terminal it fills the screen until q is pressed.
+Elsewhere, and with --json, it prints lines: for each store one, and below it one
+for each process; in JSON all of it is one line.`,
+		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
+		Args:    arguments("STORE...", 1, unlimited),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if t.interval < minInterval {
+				return usagef("top: found --interval %v, expected %v or more", t.interval, minInterval)
+			}
+			if t.count < 0 {
+				return usagef("top: found --count %d, expected 0 or more", t.count)
+			}
+			for _, path := range args {
+				s, err := openToRead(path)
+				if err != nil {
+					return err
+				}
+				defer closing(s, &err)
+				t.stores = append(t.stores, &topStore{s: s})
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !t.asJSON {
+				return t.onScreen(ctx, screen)
+			}
+			return t.inLines(ctx, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&t.interval, "interval", time.Second, "`time` between looks")
+	f.IntVar(&t.count, "count", 0, "end after that many looks (0 = no bound)")
+	jsonFlag(cmd, &t.asJSON)
+	return cmd
+}
+
+const minInterval = 10 * time.Millisecond
+
+// top is a run of the verb.
+type top struct {
+	interval time.Duration
+	count    int
+	asJSON   bool
+	stores   []*topStore
+}
+
+// topStore is a store, with the last look at it.
+type topStore struct {
+	s     *shm.Store
+	at    time.Time
+	stats shm.Stats
+	procs []shm.Process
+}
+
+// topLook is what top tells of a store at a time.
+type topLook struct {
+	Time      time.Time    `json:"time"`
+	Path      string       `json:"path"`
+	Seconds   float64      `json:"seconds"` // since the last look
+	Stats     shm.Stats    `json:"stats"`
+	PerSecond topRates     `json:"per_second"`
+	Processes []topProcess `json:"processes"` // the busiest first
+}
+
+// topRates are what happened each second since the last look.
+type topRates struct {
+	Commits float64 `json:"commits"`
+	Changes float64 `json:"changes"`
+	Lost    float64 `json:"lost"`
+	Refused float64 `json:"refused"`
+	Freed   float64 `json:"freed_blocks"`
+	Aside   float64 `json:"aside_blocks"`
+	Punched float64 `json:"punched_pages"`
+}
+
+type topProcess struct {
+	Pid       int        `json:"pid"`
+	Name      string     `json:"name"`
+	ReadOnly  bool       `json:"read_only"`
+	Alive     bool       `json:"alive"`
+	Writers   int        `json:"writers"`
+	PerSecond topRates   `json:"per_second"`
+	Pins      int        `json:"pins"`
+	Behind    uint64     `json:"behind"`                 // versions, of the oldest pin
+	Since     *time.Time `json:"pinned_since,omitempty"` // of the oldest snapshot
+}
+
+func ratesOf(c shm.Counters, seconds float64) topRates {
+	per := func(n uint64) float64 { return float64(n) / seconds }
+	return topRates{per(c.Commits), per(c.Changes), per(c.Lost), per(c.Refused), per(c.FreedBlocks), per(c.AsideBlocks), per(c.PunchedPages)}
+}
+
+// look looks at the store, and tells what happened since the last look, if there
+// was one.
+func (t *topStore) look() (topLook, error) {
+	st, err := stats(t.s)
+	if err != nil {
+		return topLook{}, fmt.Errorf("top %w", err)
+	}
+	procs, err := t.s.Processes()
+	if err != nil {
+		return topLook{}, err
+	}
+	was := *t
+	t.at, t.stats, t.procs = time.Now(), st, procs
+	l := topLook{Time: t.at, Path: t.s.Path(), Stats: st, Processes: []topProcess{}}
+	if !was.at.IsZero() {
+		l.Seconds = t.at.Sub(was.at).Seconds()
+		l.PerSecond = ratesOf(st.Sub(was.stats).Counters, l.Seconds)
+	}
+	for _, p := range procs {
+		if p.Self {
+			continue
+		}
+		q := topProcess{Pid: p.Pid, Name: p.Name, ReadOnly: p.ReadOnly, Alive: p.Alive, Writers: p.Writers, Pins: len(p.Pins)}
+		for _, old := range was.procs {
+			if p.Same(old) {
+				q.PerSecond = ratesOf(p.Sub(old), l.Seconds)
+			}
+		}
+		for _, pin := range p.Pins {
+			q.Behind = max(q.Behind, st.Version-min(pin.Version, st.Version))
+			if !pin.Writer && (q.Since == nil || pin.Since.Before(*q.Since)) {
+				q.Since = &pin.Since
+			}
+		}
+		l.Processes = append(l.Processes, q)
+	}
+	slices.SortStableFunc(l.Processes, func(p, q topProcess) int {
+		return cmp.Or(cmp.Compare(q.PerSecond.Commits, p.PerSecond.Commits), cmp.Compare(p.Pid, q.Pid))
+	})
+	return l, nil
+}
+
+// looks looks at all stores.
+func (t *top) looks() (all []topLook, err error) {
+	for _, s := range t.stores {
+		l, err := s.look()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// inLines prints a look each interval; the first one only begins the first interval.
+func (t *top) inLines(ctx context.Context, w io.Writer) error {
+	if _, err := t.looks(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(t.interval)
+	defer tick.Stop()
+	for n := 0; t.count == 0 || n < t.count; n++ {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("top: %w", errInterrupted)
+		case <-tick.C:
+		}
+		all, err := t.looks()
+		if err != nil {
+			return err
+		}
+		for _, l := range all {
+			if err := l.print(w, t.asJSON); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l topLook) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(l)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, count(l.Stats.Version), count(l.Stats.Entries), l.rates(), l.space())
+	for _, p := range l.Processes {
+		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, strings.Join(p.row(l.Time), "  "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (l topLook) rates() string {
+	return fmt.Sprintf("%s commits/s  %s changes/s  %s lost/s  %s refused/s", whole(l.PerSecond.Commits),
+		whole(l.PerSecond.Changes), whole(l.PerSecond.Lost), whole(l.PerSecond.Refused))
+}
+
+func (l topLook) space() string {
+	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", size(l.Stats.LiveBytes), size(l.Stats.FreeBytes),
+		size(l.Stats.FileBytes), size(l.Stats.AllocatedBytes))
+}
+
+func (l topLook) reclaim() string {
+	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", whole(l.PerSecond.Freed),
+		whole(l.PerSecond.Aside), whole(l.PerSecond.Punched), things(l.Stats.AdoptedSlots, "slot", "slots"))
+}
+
+// processColumns are those of row.
+var processColumns = struct {
+	names []string
+	align string
+}{[]string{"PID", "NAME", "STATE", "COMMITS/S", "CHANGES/S", "LOST/S", "PINS", "BEHIND", "PINNED"}, "rllrrrrrl"}
+
+func (p topProcess) row(now time.Time) []string {
+	state, since := "writer", "-"
+	switch {
+	case !p.Alive:
+		state = "dead"
+	case p.ReadOnly:
+		state = "reader"
+	}
+	if p.Since != nil {
+		since = ago(*p.Since, now)
+	}
+	return []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), state, whole(p.PerSecond.Commits), whole(p.PerSecond.Changes),
+		whole(p.PerSecond.Lost), count(p.Pins), count(p.Behind), since}
+}

@@ -1,0 +1,65 @@
+package shm
+
+// Counters are what writers have counted of their work since the store was
+// made. They lie in the store, each writer adds to its own, and nothing but
+// reports depends on them: a process that is killed can leave its last moment
+// out, and what stands there in a damaged store is any number. Beyond 2^64 they
+// begin anew. Gets are not counted, for readers leave no trace.
+type Counters struct {
+	Commits      uint64 `json:"commits"`       // transactions committed
+	Changes      uint64 `json:"changes"`       // entries that these set or deleted, each time
+	Lost         uint64 `json:"lost"`          // commits that another one overtook, and that were tried again
+	Refused      uint64 `json:"refused"`       // tries to write that ended with ErrFull; a delete is tried several times
+	FreedBlocks  uint64 `json:"freed_blocks"`  // replaced blocks that were freed
+	AsideBlocks  uint64 `json:"aside_blocks"`  // replaced blocks that were set aside for a pin, each time
+	PunchedPages uint64 `json:"punched_pages"` // free pages whose memory the file system got back
+	AdoptedSlots uint64 `json:"adopted_slots"` // writers' slots taken over from the dead
+}
+
+// Sub returns what was counted since old. A counter that is less than in old,
+// because the store was damaged or is another one, gives 0.
+func (c Counters) Sub(old Counters) Counters {
+	return c.with(old, func(new, old uint64) uint64 { return new - min(new, old) })
+}
+
+func (c Counters) add(d Counters) Counters {
+	return c.with(d, func(a, b uint64) uint64 { return a + b })
+}
+
+func (c Counters) with(d Counters, fn func(a, b uint64) uint64) Counters {
+	return Counters{
+		Commits:      fn(c.Commits, d.Commits),
+		Changes:      fn(c.Changes, d.Changes),
+		Lost:         fn(c.Lost, d.Lost),
+		Refused:      fn(c.Refused, d.Refused),
+		FreedBlocks:  fn(c.FreedBlocks, d.FreedBlocks),
+		AsideBlocks:  fn(c.AsideBlocks, d.AsideBlocks),
+		PunchedPages: fn(c.PunchedPages, d.PunchedPages),
+		AdoptedSlots: fn(c.AdoptedSlots, d.AdoptedSlots),
+	}
+}
+
+// WriterSlot is a writer's slot, with what was counted in it by all who have
+// owned it.
+type WriterSlot struct {
+	Slot int `json:"slot"`
+	Counters
+}
+
+// Sub returns what the process has counted since old, an earlier look at the
+// same process. In slots that it did not have then it counts from now on, for
+// others may have used them before.
+func (p Process) Sub(old Process) Counters {
+	var sum Counters
+	for _, s := range p.Slots {
+		for _, was := range old.Slots {
+			if s.Slot == was.Slot {
+				sum = sum.add(s.Counters.Sub(was.Counters))
+			}
+		}
+	}
+	return sum
+}
+
+// Same reports whether two looks saw the same open handle.
+func (p Process) Same(q Process) bool { return p.Pid == q.Pid && p.Started.Equal(q.Started) }
