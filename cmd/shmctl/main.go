@@ -48,7 +48,7 @@ store's directory. All verbs work while other programs use the store.
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
 		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
-		newSet(), newSlots(), newStat(),
+		newSet(), newSlots(), newStat(), newWatch(),
 	)
 	return root
 }
