@@ -47,7 +47,7 @@ store's directory. All verbs work while other programs use the store.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
+		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDump(), newGet(), newKeys(), newLoad(),
 		newSet(), newSlots(), newStat(), newWatch(),
 	)
 	return root

@@ -144,6 +144,7 @@ func TestExitCodes(t *testing.T) {
 		shm.ErrNotFound: exitNotFound,
 		shm.ErrCorrupt:  exitDamaged,
 		shm.ErrFull:     exitFull,
+		errDiffer:       exitDiffer,
 		errInterrupted:  exitInterrupted,
 	} {
 		require.Equal(t, code, exitCode(err), "%v", err)
