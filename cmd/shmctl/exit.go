@@ -18,6 +18,7 @@ const (
 	exitDamaged     = 4
 	exitFull        = 5
 	exitDiffer      = 6
+	exitProblem     = 7
 	exitInterrupted = 130
 )
 
@@ -35,6 +36,7 @@ var exits = []struct {
 	{exitDamaged, "the store is damaged, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
+	{exitProblem, "doctor found a problem", []error{errProblem}},
 	{exitInterrupted, "interrupted", []error{errInterrupted}},
 }
 

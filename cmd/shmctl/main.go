@@ -47,8 +47,8 @@ store's directory. All verbs work while other programs use the store.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDump(), newGet(), newKeys(), newLoad(),
-		newSet(), newSlots(), newStat(), newWatch(),
+		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(), newDump(), newGet(), newKeys(),
+		newLoad(), newSet(), newSlots(), newStat(), newWatch(),
 	)
 	return root
 }

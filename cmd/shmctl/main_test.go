@@ -145,6 +145,7 @@ func TestExitCodes(t *testing.T) {
 		shm.ErrCorrupt:  exitDamaged,
 		shm.ErrFull:     exitFull,
 		errDiffer:       exitDiffer,
+		errProblem:      exitProblem,
 		errInterrupted:  exitInterrupted,
 	} {
 		require.Equal(t, code, exitCode(err), "%v", err)
