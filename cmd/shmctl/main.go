@@ -47,9 +47,13 @@ store's directory. All verbs work while other programs use the store.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(), newDump(), newGet(), newKeys(),
-		newLoad(), newSet(), newSlots(), newStat(), newWatch(),
+		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(), newDump(), newGet(),
+		newKeys(), newLoad(), newMan(), newSet(), newSlots(), newStat(), newWatch(),
 	)
+	for _, cmd := range root.Commands() {
+		completing(cmd)
+	}
+	addCompletion(root)
 	return root
 }
 
