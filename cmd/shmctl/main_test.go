@@ -21,9 +21,9 @@ import (
 )
 
 // The test binary is shmctl when it is called by that name: by scripts, and by
-// demo, for its processes.
+// demo, for its processes. As writer it is one for the tests of live stores.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"shmctl": main})
+	testscript.Main(m, map[string]func(){"shmctl": main, "writer": writeFlatOut})
 }
 
 func TestScripts(t *testing.T) {
