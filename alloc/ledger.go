@@ -83,6 +83,8 @@ type audit struct {
 	// What a slot in use may just be moving, so that it is in two places or in
 	// none. A writer that was stopped there stays so.
 	moving map[uint64]bool
+	// found is told which sum a block is in, or nil.
+	found func(off uint64, class int, sum *int64)
 }
 
 func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64) error) error, progress func(done, total int64)) (*audit, error) {
@@ -222,6 +224,8 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string) error {
 	}
 	if u.mark(off) {
 		u.problem(off, fmt.Sprintf("the block at offset %d is %s and something else as well", off, kind))
+	} else if u.found != nil {
+		u.found(off, c, sum)
 	}
 	return nil
 }
