@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,6 +127,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		{"get", s.Path(), "--glob", "key:*7", "--json"},
 		{"keys", s.Path(), "--prefix", "key:1"},
 		{"dump", s.Path()},
+		{"map", s.Path(), "--output", filepath.Join(t.TempDir(), "map.svg")},
 		{"diff", s.Path(), s.Path()}, // two versions of it
 		{"doctor", s.Path()},
 		{"watch", s.Path(), "--all", "--count", "50"},
@@ -138,7 +140,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 			require.ErrorContains(t, err, fmt.Sprint("exit status ", exitDiffer))
 		} else {
 			require.NoError(t, err, "%s: %s", args, out[max(0, len(out)-500):])
-			require.True(t, args[0] == "diff" || len(out) > 0, args)
+			require.True(t, args[0] == "diff" || args[0] == "map" || len(out) > 0, args)
 		}
 		require.Greater(t, s.Version(), before, "nobody wrote during %s", args)
 		t.Logf("%v: %v, %d commits meanwhile", args[0], time.Since(began), s.Version()-before)

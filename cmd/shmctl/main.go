@@ -48,7 +48,7 @@ store's directory. All verbs work while other programs use the store.
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
 		newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(), newDump(), newGet(),
-		newKeys(), newLoad(), newMan(), newSet(), newSlots(), newStat(), newWatch(),
+		newKeys(), newLoad(), newMan(), newMap(), newSet(), newSlots(), newStat(), newWatch(),
 	)
 	for _, cmd := range root.Commands() {
 		completing(cmd)
