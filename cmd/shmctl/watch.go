@@ -31,9 +31,10 @@ is interrupted: when it was seen, in which version, and what happened. With
 --json a line is a record as dump has it, with "time", "version" and "change",
 which is "set" or "deleted".
 
-It sleeps in the kernel while nobody commits. It compares versions, at most a
-hundred times a second: of changes that follow each other faster only the last
-is shown, and one that puts back what was there is not. With --all it holds a
+It sleeps in the kernel while nobody commits, for a second at a time in case one
+who commits dies before he wakes others. It compares versions, at most a hundred
+times a second: of changes that follow each other faster only the last is shown,
+and one that puts back what was there is not. With --all it holds a
 snapshot, the one that it compares with next. Long values are cut short, but
 not in JSON.`,
 		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",

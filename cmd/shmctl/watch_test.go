@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,7 +164,8 @@ func TestWatchSkipsWhatIsTooFast(t *testing.T) {
 }
 
 // An idle watch sleeps: it takes no time, and its threads wake up a few times
-// a second, for the bound on the sleep and for the Go runtime.
+// a second, for the bound on the sleep. Now and then the Go runtime's monitor
+// wakes up some fifty times in a row after that, so not every second is as quiet.
 func TestWatchIsIdle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits")
@@ -175,16 +177,20 @@ func TestWatchIsIdle(t *testing.T) {
 		w.line()
 	}
 	time.Sleep(200 * time.Millisecond) // to fall asleep
-	var ticks, sleeps [2]int
-	for i, w := range watches {
-		ticks[i], sleeps[i] = spent(t, w.cmd.Process.Pid)
+	quietest := [2]int{math.MaxInt, math.MaxInt}
+	for second := 0; second < 8 && max(quietest[0], quietest[1]) > 10; second++ {
+		var ticks, sleeps [2]int
+		for i, w := range watches {
+			ticks[i], sleeps[i] = spent(t, w.cmd.Process.Pid)
+		}
+		time.Sleep(time.Second)
+		for i, w := range watches {
+			ticks1, sleeps1 := spent(t, w.cmd.Process.Pid)
+			require.LessOrEqual(t, ticks1-ticks[i], 1, "ticks of 10 ms in a second")
+			quietest[i] = min(quietest[i], sleeps1-sleeps[i])
+		}
 	}
-	time.Sleep(2 * time.Second)
-	for i, w := range watches {
-		ticks1, sleeps1 := spent(t, w.cmd.Process.Pid)
-		require.LessOrEqual(t, ticks1-ticks[i], 1, "ticks of 10 ms in 2 s")
-		require.LessOrEqual(t, sleeps1-sleeps[i], 40, "wakeups in 2 s")
-	}
+	require.LessOrEqual(t, max(quietest[0], quietest[1]), 10, "wakeups in the quietest second")
 }
 
 // spent is the processor time of a process in ticks, and how often its threads
