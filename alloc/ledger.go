@@ -109,6 +109,16 @@ type audit struct {
 	// What a slot in use may just be moving, so that it is in two places or in
 	// none. A writer that was stopped there stays so.
 	moving map[uint64]bool
+	// found is told which sum a block is in, or nil.
+	found func(off uint64, class int, sum *int64)
+}
+
+func newAudit(a *Arena, end uint64) *audit {
+	return &audit{
+		Ledger: Ledger{Problems: []string{}, HeldBy: map[uint64]int64{}},
+		a:      a, end: end, seen: make([]uint64, end/512+1),
+		wrong: map[uint64]string{}, moving: map[uint64]bool{},
+	}
 }
 
 func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64) error) error, progress func(done, total int64)) (*audit, error) {
@@ -125,7 +135,7 @@ func (a *Arena) audit(ctx context.Context, live func(Root, func(off, size uint64
 	if err != nil {
 		return nil, err
 	}
-	u := &audit{Ledger: Ledger{Problems: []string{}, HeldBy: map[uint64]int64{}}, a: a, end: end, seen: make([]uint64, end/512+1), wrong: map[uint64]string{}, moving: map[uint64]bool{}}
+	u := newAudit(a, end)
 	u.Version, u.File = root.Version, int64(end)
 	note := func(off, size uint64) error { return u.block(off, classOf(size), &u.Live, "live") }
 	if err := note(root.Off, rootSize); err != nil {
@@ -248,6 +258,8 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string) error {
 	}
 	if u.mark(off) {
 		u.problem(off, fmt.Sprintf("the block at offset %d is %s and something else as well", off, kind))
+	} else if u.found != nil {
+		u.found(off, c, sum)
 	}
 	return nil
 }

@@ -1110,6 +1110,7 @@ func TestClosedStore(t *testing.T) {
 			_, errs["Snapshot"] = s.Snapshot()
 			_, errs["Wait"] = s.Wait(context.Background(), 0)
 			_, errs["Check"] = s.Check(context.Background(), nil)
+			errs["Extents"] = s.Extents(context.Background(), func(shm.Extent) error { return nil })
 			_, errs["Processes"] = s.Processes()
 			_, errs["Adopt"] = s.Adopt()
 			_, errs["Snapshot.Get"] = sn.Get(k)

@@ -135,6 +135,15 @@ func (g *guest) check() {
 	g.doing = "checking"
 	_, err := g.s.Check(context.Background(), nil)
 	g.clear("checking", err)
+	g.doing = "mapping"
+	end := int64(0)
+	g.clear("mapping", g.s.Extents(context.Background(), func(e Extent) error {
+		if e.Offset != end || e.Bytes <= 0 || e.Free+e.Retired > e.Blocks {
+			return fmt.Errorf("found %+v, expected one at %d", e, end)
+		}
+		end += e.Bytes
+		return nil
+	}))
 	g.doing = "listing processes"
 	_, err = g.s.Processes()
 	g.clear("listing processes", err)

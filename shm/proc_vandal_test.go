@@ -198,6 +198,7 @@ func (v *visitor) read(s *Store, held **Snapshot) {
 		_, _, _ = s.Len(), s.Stats(), s.Version()
 		_, err := s.Processes()
 		v.met("listing processes", err, true)
+		v.met("mapping", s.Extents(context.Background(), func(Extent) error { return nil }), true)
 	case 8:
 		if v.rnd.IntN(20) == 0 {
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -588,6 +588,7 @@ func calls(s *Store) map[string]func() error {
 		"Snapshot":       func() error { _, err := s.Snapshot(); return err },
 		"Wait":           func() error { _, err := s.Wait(ctx, 0); return err },
 		"Check":          func() error { _, err := s.Check(ctx, nil); return err },
+		"Extents":        func() error { return s.Extents(ctx, func(Extent) error { return nil }) },
 		"Adopt":          func() error { _, err := s.Adopt(); return err },
 		"Processes":      func() error { _, err := s.Processes(); return err },
 		"Set":            func() error { return s.Set(key, key) },

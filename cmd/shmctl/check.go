@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,14 @@ exits with 4 if something is wrong.`,
 				return err
 			}
 			defer closing(s, &err)
-			found, err := s.Check(cmd.Context(), nil)
+			bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+			var found *shm.Report
+			err = interruptible(cmd, func(ctx context.Context) error {
+				var err error
+				found, err = s.Check(ctx, &shm.CheckOptions{Progress: bar.show})
+				return err
+			})
+			bar.clear()
 			c := checked{Path: args[0], Sound: err == nil}
 			switch {
 			case found != nil:

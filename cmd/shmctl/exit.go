@@ -17,6 +17,8 @@ const (
 	exitNotFound    = 3
 	exitDamaged     = 4
 	exitFull        = 5
+	exitDiffer      = 6
+	exitProblem     = 7
 	exitInterrupted = 130
 )
 
@@ -33,6 +35,8 @@ var exits = []struct {
 	{exitNotFound, "get, del: a key is not in the store", []error{shm.ErrNotFound}},
 	{exitDamaged, "the store is damaged, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
+	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
+	{exitProblem, "doctor found a problem", []error{errProblem}},
 	{exitInterrupted, "interrupted", []error{errInterrupted}},
 }
 

@@ -1,52 +1,118 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 func newGet() *cobra.Command {
 	var asJSON, key64 bool
+	var match keyMatch
 	cmd := &cobra.Command{
-		Use:   "get STORE KEY",
-		Short: "Print the value of a key",
-		Long: `get prints the value of KEY, byte for byte; on a terminal a newline follows.
-With --json it prints a record as dump does. It exits with 3 if the key is not
-in the store.`,
-		Example: "  shmctl get /dev/shm/cache greeting",
-		Args:    arguments("STORE KEY", 2, 2),
+		Use:   "get STORE [KEY]",
+		Short: "Print the value of a key, or of many",
+		Long: `get prints the value of KEY, byte for byte. On a terminal a newline follows, and
+a value that is not text is quoted as in Go. With --json it prints a record as
+dump does. It exits with 3 if the key is not in the store.
+
+Instead of KEY, --prefix or --glob choose keys of one version: a line for each
+has the key, a tab and the value, both quoted as in Go where they would not stay
+on their line. It exits with 3 if there is none.
+
+` + matchHelp,
+		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
+		Args:    arguments("STORE KEY, or STORE with --prefix or --glob", 1, 2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			key, err := keyArgument(args[1], key64)
-			if err != nil {
+			if match.given() != (len(args) == 1) {
+				return usagef("get: expected a KEY, or --prefix or --glob, and not both")
+			}
+			if err := match.compile(); err != nil {
 				return err
+			}
+			var key []byte
+			if !match.given() {
+				if key, err = keyArgument(args[1], key64); err != nil {
+					return err
+				}
 			}
 			s, err := openToRead(args[0])
 			if err != nil {
 				return err
 			}
 			defer closing(s, &err)
-			value, err := s.Get(key)
-			if err != nil {
-				return fmt.Errorf("get %s: %w", printable(key), err)
+			if match.given() {
+				return getMatching(s, cmd.OutOrStdout(), match, asJSON)
 			}
-			out := cmd.OutOrStdout()
-			if asJSON {
-				return newRecordWriter(out).record(key, value)
-			}
-			if isTerminal(out) {
-				value = append(value, '\n')
-			}
-			_, err = out.Write(value)
-			return err
+			return get(s, cmd.OutOrStdout(), key, asJSON)
 		},
 	}
 	jsonFlag(cmd, &asJSON)
 	keyFlag(cmd, &key64)
+	match.flags(cmd)
 	return cmd
+}
+
+func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
+	value, err := s.Get(key)
+	if err != nil {
+		return fmt.Errorf("get %s: %w", printable(key), err)
+	}
+	if asJSON {
+		return newRecordWriter(out).record(key, value)
+	}
+	if isTerminal(out) {
+		_, err = fmt.Fprintln(out, printableText(value))
+	} else {
+		_, err = out.Write(value)
+	}
+	return err
+}
+
+func getMatching(s *shm.Store, w io.Writer, match keyMatch, asJSON bool) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	print := newRecordWriter(out).record
+	if !asJSON {
+		print = func(key, value []byte) error {
+			_, err := fmt.Fprintf(out, "%s\t%s\n", printable(key), printable(value))
+			return err
+		}
+	}
+	found := false
+	err := s.View(func(sn *shm.Snapshot) error {
+		return each(sn, func(key, value []byte) error {
+			if !match.matches(key) {
+				return nil
+			}
+			found = true
+			return print(key, value)
+		})
+	})
+	if err = flush(out, err); err == nil && !found {
+		return fmt.Errorf("get: no key matches: %w", shm.ErrNotFound)
+	}
+	return err
+}
+
+// printableText writes a value for a terminal, which would obey control
+// characters: text of one or more lines as it is, anything else quoted.
+func printableText(b []byte) string {
+	text := string(b)
+	control := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }
+	if !utf8.Valid(b) || strings.ContainsFunc(text, control) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 func isTerminal(w io.Writer) bool {

@@ -114,6 +114,22 @@ func printable(b []byte) string {
 	return strconv.Quote(string(b))
 }
 
+// briefBytes is how much of a value is shown where it stands among others.
+const briefBytes = 64
+
+// brief writes a value as printable does, and of a long one its beginning and
+// how long it is.
+func brief(b []byte) string {
+	if len(b) <= briefBytes {
+		return printable(b)
+	}
+	n := briefBytes
+	for n > briefBytes-utf8.UTFMax && !utf8.RuneStart(b[n]) {
+		n-- // not within a character
+	}
+	return fmt.Sprintf("%s... (%s bytes)", printable(b[:n]), count(len(b)))
+}
+
 // table prints rows in columns. align has a letter for each: l left, r right.
 func table(w io.Writer, align string, rows ...[]string) error {
 	width := make([]int, len(align))

@@ -57,3 +57,16 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
 	require.Equal(t, "a          1  x\nlänger  1000\n", b.String())
 }
+
+func TestBrief(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                            `""`,
+		"plain":                       "plain",
+		strings.Repeat("x", 64):       strings.Repeat("x", 64),
+		strings.Repeat("x", 65):       strings.Repeat("x", 64) + "... (65 bytes)",
+		strings.Repeat("x", 63) + "ü": strings.Repeat("x", 63) + "... (65 bytes)", // not half of it
+		strings.Repeat("\x80", 2000):  `"` + strings.Repeat(`\x80`, 60) + `"... (2,000 bytes)`,
+	} {
+		require.Equal(t, want, brief([]byte(value)))
+	}
+}

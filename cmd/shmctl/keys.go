@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,17 +11,22 @@ import (
 
 func newKeys() *cobra.Command {
 	var asJSON bool
-	var prefix string
+	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
 		Short: "List the keys",
 		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
 key that would not stay on its line, or begins with a quote, is quoted as in
 Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
-the key is not valid UTF-8.`,
-		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort",
+the key is not valid UTF-8.
+
+` + matchHelp,
+		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
 		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := match.compile(); err != nil {
+				return err
+			}
 			s, err := openToRead(args[0])
 			if err != nil {
 				return err
@@ -35,7 +39,7 @@ the key is not valid UTF-8.`,
 			}
 			err = s.View(func(sn *shm.Snapshot) error {
 				return each(sn, func(key, _ []byte) error {
-					if !bytes.HasPrefix(key, []byte(prefix)) {
+					if !match.matches(key) {
 						return nil
 					}
 					return print(key)
@@ -45,7 +49,7 @@ the key is not valid UTF-8.`,
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVar(&prefix, "prefix", "", "only keys that begin with `P`")
+	match.flags(cmd)
 	return cmd
 }
 

@@ -47,9 +47,14 @@ store's directory. All verbs work while other programs use the store.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newBackup(), newCheck(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDump(), newGet(), newKeys(), newLoad(),
-		newRestore(), newSet(), newSlots(), newStat(), newTop(),
+		newBackup(), newCheck(), newCompact(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(),
+		newDump(), newGet(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
+		newTop(), newWatch(),
 	)
+	for _, cmd := range root.Commands() {
+		completing(cmd)
+	}
+	addCompletion(root)
 	return root
 }
 

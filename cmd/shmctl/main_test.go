@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -19,9 +21,9 @@ import (
 )
 
 // The test binary is shmctl when it is called by that name: by scripts, and by
-// demo, for its processes.
+// demo, for its processes. As writer it is one for the tests of live stores.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"shmctl": main})
+	testscript.Main(m, map[string]func(){"shmctl": main, "writer": writeFlatOut})
 }
 
 func TestScripts(t *testing.T) {
@@ -144,6 +146,8 @@ func TestExitCodes(t *testing.T) {
 		shm.ErrNotFound: exitNotFound,
 		shm.ErrCorrupt:  exitDamaged,
 		shm.ErrFull:     exitFull,
+		errDiffer:       exitDiffer,
+		errProblem:      exitProblem,
 		errInterrupted:  exitInterrupted,
 	} {
 		require.Equal(t, code, exitCode(err), "%v", err)
@@ -154,16 +158,52 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// Every verb has an example and says what it is for.
-func TestHelp(t *testing.T) {
+// Every verb says what it is for, with an example; has a page, where nothing of
+// its help is lost; and is tested by a script that sees it succeed and fail.
+func TestVerbs(t *testing.T) {
+	var scripts strings.Builder
+	names, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	for _, name := range names {
+		script, err := os.ReadFile(name)
+		require.NoError(t, err)
+		scripts.Write(script)
+	}
+	pages := t.TempDir()
+	code, _, stderr := runs("", "man", pages)
+	require.Equal(t, exitOK, code, stderr)
+
+	verbs := 0
 	for _, cmd := range newRoot().Commands() {
 		if cmd.Hidden {
 			continue
 		}
-		require.NotEmpty(t, cmd.Example, cmd.Name())
-		require.NotEmpty(t, cmd.Short, cmd.Name())
-		code, out, _ := runs("", cmd.Name(), "--help")
+		verbs++
+		name := cmd.Name()
+		require.NotEmpty(t, cmd.Example, name)
+		require.NotEmpty(t, cmd.Short, name)
+		require.NotEmpty(t, cmd.Long, name)
+		code, out, _ := runs("", name, "--help")
 		require.Equal(t, exitOK, code)
 		require.Contains(t, out, cmd.Example)
+		for _, exits := range []string{"0", "[1-9][0-9]*"} {
+			line := regexp.MustCompile(`(?m)^exits ` + exits + ` shmctl ` + name + `\b`)
+			require.True(t, line.MatchString(scripts.String()), "no script has %s", line)
+		}
+
+		page, err := os.ReadFile(filepath.Join(pages, "shmctl-"+name+".1"))
+		require.NoError(t, err)
+		for _, text := range []string{cmd.Short, cmd.Long, cmd.Example} {
+			require.Contains(t, onlyWords(string(page)), onlyWords(text), "the page of %s", name)
+		}
 	}
+	require.Greater(t, verbs, 10)
+}
+
+// onlyWords is a text without what depends on how it is set.
+func onlyWords(text string) string {
+	lines := strings.Split(text, "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, ".") }) // of troff
+	text = strings.NewReplacer(`\\`, `\`, `\-`, "-", `\&`, "", `\fB`, "", `\fP`, "").Replace(strings.Join(lines, " "))
+	return strings.Join(strings.Fields(text), " ")
 }

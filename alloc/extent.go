@@ -1,0 +1,142 @@
+package alloc
+
+import (
+	"context"
+	"math/bits"
+)
+
+// Extent is a range of data that is one thing.
+type Extent struct {
+	Off   uint64
+	Bytes uint64
+	Kind  ExtentKind
+	// Of a slab or run.
+	BlockSize uint64
+	Blocks    int // that it has room for
+	Free      int // of these, free: in its bitmap, or in a slot's magazine
+	Retired   int // of these, replaced and not yet reclaimed
+}
+
+// ExtentKind says what an extent is.
+type ExtentKind string
+
+const (
+	ExtentTable   ExtentKind = "table"   // header, or a segment's table
+	ExtentHole    ExtentKind = "hole"    // free pages without memory behind them
+	ExtentFree    ExtentKind = "free"    // free pages
+	ExtentReserve ExtentKind = "reserve" // free pages for those who may take the last
+	ExtentSlab    ExtentKind = "slab"    // blocks of one size
+	ExtentRun     ExtentKind = "run"     // pages that are one block
+	ExtentList    ExtentKind = "list"    // pages of queues, logs and set-aside blocks
+	ExtentSlot    ExtentKind = "slot"    // pages of writers
+	ExtentOther   ExtentKind = "other"   // pages on their way from one kind to another, or damaged
+)
+
+var extentKinds = map[int]ExtentKind{
+	pageHole: ExtentHole, pageFree: ExtentFree, pageReserve: ExtentReserve, pageChunk: ExtentList,
+	pageChunkShared: ExtentList, pageSlot: ExtentSlot,
+}
+
+// Extents calls visit for all of data, in order and without gaps, until visit
+// returns an error. Pages of one kind that follow each other are one extent,
+// but each slab and each run is one of its own.
+//
+// It reads tables and lists, never what is in blocks, and takes no look twice:
+// while others write, a block on its way between two lists is counted in one,
+// in both or in none.
+func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	root, done, err := a.auditRoot()
+	if err != nil {
+		return err
+	}
+	defer done()
+	end, err := a.Limit()
+	if err != nil {
+		return err
+	}
+	// Blocks that their slab's bitmap counts as not free, by the slab's first page.
+	type counts struct{ free, retired uint16 }
+	listed := make([]counts, end>>pageShift)
+	u := newAudit(a, end)
+	u.Version = root.Version
+	u.found = func(off uint64, class int, sum *int64) {
+		p := off
+		if class != classRun {
+			p, _ = a.slabOf(off, class)
+		}
+		switch c := &listed[p>>pageShift]; sum {
+		case &u.Free:
+			c.free++
+		case &u.Retired:
+			c.retired++
+		}
+	}
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		_ = u.slot(i) // what cannot be followed is not counted
+	}
+	if err := u.sharedChunks(ctx); err != nil && ctx.Err() != nil {
+		return err
+	}
+
+	var last Extent // not visited yet
+	var stop uint64 // of the last slab or run
+	add := func(e Extent) error {
+		if e.Off < stop {
+			return nil
+		}
+		if e.Kind == last.Kind && e.Blocks == 0 && e.Off == last.Off+last.Bytes {
+			last.Bytes += e.Bytes
+			return nil
+		}
+		before := last
+		last, stop = e, e.Off+e.Bytes
+		if before.Bytes == 0 {
+			return nil
+		}
+		return visit(before)
+	}
+	seg := 0
+	err = u.eachPage(ctx, func(p uint64, st pageState) error {
+		for ; seg < len(segments) && segments[seg].start <= p; seg++ {
+			if err := add(Extent{Off: segments[seg].start, Bytes: segments[seg].first - segments[seg].start, Kind: ExtentTable}); err != nil {
+				return err
+			}
+		}
+		e := Extent{Off: p, Bytes: pageSize, Kind: ExtentOther}
+		if kind, ok := extentKinds[st.state()]; ok {
+			e.Kind = kind
+			return add(e)
+		}
+		in := listed[p>>pageShift]
+		switch c := st.class(); st.state() {
+		case pageRun:
+			if k := a.runPages(p); a.checkPages(desc(p)+descInfo, "pages of a run", p, k) == nil && p+k<<pageShift <= end {
+				e = Extent{p, k << pageShift, ExtentRun, k << pageShift, 1, min(int(in.free), 1), min(int(in.retired), 1)}
+			}
+		case pageSlabOwned, pageSlabShared:
+			if c >= numClasses || a.checkPages(desc(p), "slab", p, classes[c].pages) != nil || p+classes[c].pages<<pageShift > end {
+				break
+			}
+			cl := &classes[c]
+			used := 0
+			for i := range 4 {
+				used += bits.OnesCount64(a.ro.Load(desc(p)+descBitmap+uint64(i)*8) & slabMask(c, i))
+			}
+			idle := min(int(in.free), used)
+			e = Extent{p, cl.pages << pageShift, ExtentSlab, cl.size, int(cl.blocks), int(cl.blocks) - used + idle, min(int(in.retired), used-idle)}
+		}
+		return add(e)
+	})
+	if err != nil {
+		return err
+	}
+	if seg < len(segments) && segments[seg].start < end { // a table at the very end
+		if err := add(Extent{Off: segments[seg].start, Bytes: end - segments[seg].start, Kind: ExtentTable}); err != nil {
+			return err
+		}
+	}
+	return visit(last)
+}

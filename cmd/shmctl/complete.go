@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// completing lets a shell complete the arguments of a verb by what its usage
+// line calls them: directories, files, or nothing.
+func completing(cmd *cobra.Command) {
+	names := strings.Fields(cmd.Use)[1:]
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) >= len(names) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		switch strings.Trim(names[len(args)], "[]") {
+		case "STORE", "A", "B", "DIR":
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		case "FILE", "FILE|-":
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// addCompletion adds the verb that cobra has for it.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	cmd, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		panic(err)
+	}
+	cmd.Short = "Write a completion script for a shell"
+	cmd.Example = "  source <(shmctl completion bash)"
+}

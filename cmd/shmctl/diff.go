@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+var errDiffer = errors.New("the stores differ")
+
+func newDiff() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Compare two stores",
+		Long: `diff compares one version of store A with one of store B, and prints a line for
+each key that differs, in no order:
+
+  - KEY  VALUE         in A only
+  + KEY  VALUE         in B only
+  ~ KEY  OLD -> NEW    in both
+
+Long values are cut short; with --json, where a line is an object with "change"
+("removed", "added" or "changed"), "key", "old" and "new", they are not. What is
+not valid UTF-8 stands in base64, as "key64" and so on. It exits with 6 if the
+stores differ. It looks up every key of each store in the other, and holds a
+snapshot of both until it ends.`,
+		Example: "  shmctl diff /dev/shm/cache /var/backups/cache",
+		Args:    arguments("A B", 2, 2),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			var stores [2]*shm.Store
+			for i := range stores {
+				if stores[i], err = openToRead(args[i]); err != nil {
+					return err
+				}
+				defer closing(stores[i], &err)
+			}
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
+			if asJSON {
+				enc := newRecordWriter(out).enc
+				print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
+			}
+			keys := 0
+			err = flush(out, diff(stores[0], stores[1], func(key []byte, c shm.Change) error {
+				keys++
+				return print(key, c)
+			}))
+			if err == nil && keys > 0 {
+				err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, things(keys, "key", "keys"))
+			}
+			return err
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// diff calls fn for each key that differs. The slices are valid in fn only.
+func diff(a, b *shm.Store, fn func(key []byte, c shm.Change) error) error {
+	return a.View(func(a *shm.Snapshot) error {
+		return b.View(func(b *shm.Snapshot) error {
+			err := each(a, func(key, old []byte) error {
+				switch value, err := b.Get(key); {
+				case errors.Is(err, shm.ErrNotFound):
+					return fn(key, shm.Change{Old: old})
+				case err != nil:
+					return err
+				case !bytes.Equal(old, value):
+					return fn(key, shm.Change{Old: old, New: value})
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return each(b, func(key, value []byte) error {
+				if there, err := a.Has(key); there || err != nil {
+					return err
+				}
+				return fn(key, shm.Change{New: value})
+			})
+		})
+	})
+}
+
+func printChange(w *bufio.Writer, key []byte, c shm.Change) (err error) {
+	switch name := printable(key); {
+	case c.New == nil:
+		_, err = fmt.Fprintf(w, "- %s  %s\n", name, brief(c.Old))
+	case c.Old == nil:
+		_, err = fmt.Fprintf(w, "+ %s  %s\n", name, brief(c.New))
+	default:
+		_, err = fmt.Fprintf(w, "~ %s  %s -> %s\n", name, brief(c.Old), brief(c.New))
+	}
+	return err
+}
+
+// jsonChange is a change on its way out.
+type jsonChange struct {
+	Change string  `json:"change"`
+	Key    *string `json:"key,omitempty"`
+	Key64  []byte  `json:"key64,omitempty"`
+	Old    *string `json:"old,omitempty"`
+	Old64  []byte  `json:"old64,omitempty"`
+	New    *string `json:"new,omitempty"`
+	New64  []byte  `json:"new64,omitempty"`
+}
+
+func changeOf(key []byte, c shm.Change) jsonChange {
+	j := jsonChange{Change: "changed"}
+	j.Key, j.Key64 = textOr64(key)
+	if c.Old != nil {
+		j.Old, j.Old64 = textOr64(c.Old)
+	} else {
+		j.Change = "added"
+	}
+	if c.New != nil {
+		j.New, j.New64 = textOr64(c.New)
+	} else {
+		j.Change = "removed"
+	}
+	return j
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is where doctor looks; tests have their own.
+type machine struct {
+	root     string // of proc and sys
+	statfs   func(path string) (unix.Statfs_t, error)
+	features []feature
+	space    func() (uint64, error) // the limit of a process's address space, in bytes
+}
+
+// feature is something that a store needs of the kernel.
+type feature struct {
+	name string
+	try  func(fd int) error // on a file in memory
+}
+
+var thisMachine = machine{
+	root: "/",
+	statfs: func(path string) (st unix.Statfs_t, err error) {
+		if err = unix.Statfs(path, &st); err != nil {
+			err = &fs.PathError{Op: "statfs", Path: path, Err: err}
+		}
+		return st, err
+	},
+	features: []feature{
+		{"fallocate", func(fd int) error { return unix.Fallocate(fd, 0, 0, 64<<10) }},
+		{"holes in files", func(fd int) error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 64<<10)
+		}},
+		{"locks of open files", func(fd int) error {
+			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: 0, Len: 1})
+		}},
+	},
+	space: func() (uint64, error) {
+		var limit unix.Rlimit
+		err := unix.Getrlimit(unix.RLIMIT_AS, &limit)
+		return limit.Cur, err
+	},
+}
+
+const (
+	dockerBytes    = 64 << 20 // of /dev/shm in a container, by default
+	defaultMaxSize = 64 << 30 // of a store
+)
+
+// The file systems that stores are for.
+var goodFS = map[int64]string{
+	unix.TMPFS_MAGIC:       "tmpfs",
+	unix.EXT4_SUPER_MAGIC:  "ext4",
+	unix.XFS_SUPER_MAGIC:   "xfs",
+	unix.BTRFS_SUPER_MAGIC: "btrfs",
+}
+
+func (d *doctor) examineMachine() error {
+	d.kernel()
+	st, err := d.machine.statfs(d.Path)
+	if err != nil {
+		return err
+	}
+	isTmpfs := int64(st.Type) == unix.TMPFS_MAGIC
+	free := int64(st.Bavail) * st.Bsize
+	d.fileSystem(st)
+	d.room(int64(st.Blocks)*st.Bsize, free, isTmpfs)
+	if isTmpfs {
+		d.memory(free)
+		d.overcommit(free)
+		d.hugePages()
+	}
+	return nil
+}
+
+func (d *doctor) kernel() {
+	var missing []string
+	fd, err := unix.MemfdCreate("shmctl-doctor", unix.MFD_CLOEXEC)
+	if err != nil {
+		missing = append(missing, "files in memory: "+err.Error())
+	} else {
+		defer func() { _ = unix.Close(fd) }()
+		for _, f := range d.machine.features {
+			if err := f.try(fd); err != nil {
+				missing = append(missing, f.name+": "+err.Error())
+			}
+		}
+	}
+	release := strings.TrimSpace(d.read("proc/sys/kernel/osrelease"))
+	if missing != nil {
+		d.find("kernel", levelProblem, "stores need Linux itself; some sandboxes that imitate it have less, or forbid it",
+			"Linux %s lacks %s", release, strings.Join(missing, "; "))
+		return
+	}
+	var names []string
+	for _, f := range d.machine.features {
+		names = append(names, f.name)
+	}
+	d.find("kernel", levelOK, "", "Linux %s, has %s", release, strings.Join(names, ", "))
+}
+
+func (d *doctor) fileSystem(st unix.Statfs_t) {
+	name, good := goodFS[int64(st.Type)]
+	switch {
+	case !good:
+		d.find("file system", levelWarning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems are refused",
+			"%s is on one of type %#x", d.Path, st.Type)
+	case name == "tmpfs":
+		d.find("file system", levelOK, "", "%s is on tmpfs: it lasts until the host restarts", d.Path)
+	default:
+		d.find("file system", levelOK, "", "%s is on %s", d.Path, name)
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		d.find("file system", levelWarning, "mount it read-write if stores are to be written", "%s is mounted read-only", d.Path)
+	}
+}
+
+// room looks at the size of the file system and what is left of it, in bytes.
+func (d *doctor) room(whole, free int64, isTmpfs bool) {
+	left := fmt.Sprintf("%s of %s are free", size(free), size(whole))
+	switch {
+	case free < 1<<20:
+		d.find("space", levelProblem, "remove what is not needed, or enlarge it: writes are refused with ErrFull", "%s", left)
+	case free < whole/10:
+		d.find("space", levelWarning, "writes will be refused with ErrFull once it is full", "%s", left)
+	case isTmpfs && whole <= dockerBytes:
+		d.find("space", levelWarning, "Docker gives 64 MiB by default: docker run --shm-size=1g, shm_size in Compose, an emptyDir with medium: Memory in Kubernetes",
+			"%s: that is little", left)
+	default:
+		d.find("space", levelOK, "", "%s", left)
+	}
+}
+
+// memory compares what a tmpfs promises with what the machine has.
+func (d *doctor) memory(free int64) {
+	available, ok := d.meminfo("MemAvailable")
+	swap, _ := d.meminfo("SwapFree")
+	switch {
+	case !ok:
+		d.find("memory", levelWarning, "", "proc/meminfo does not tell what is available")
+	case available+swap < free:
+		d.find("memory", levelWarning, "bound the store with MaxSize, or the file system with size=: before it is full the kernel kills processes",
+			"%s are available, with swap, and the file system may take %s more", size(available+swap), size(free))
+	default:
+		d.find("memory", levelOK, "", "%s are available, with swap", size(available+swap))
+	}
+}
+
+// overcommit: where it is strict, pages of tmpfs count as committed.
+func (d *doctor) overcommit(free int64) {
+	switch mode := strings.TrimSpace(d.read("proc/sys/vm/overcommit_memory")); mode {
+	case "0", "1":
+		d.find("overcommit", levelOK, "", "mode %s: tmpfs is not bound by it", mode)
+	case "2":
+		limit, _ := d.meminfo("CommitLimit")
+		committed, _ := d.meminfo("Committed_AS")
+		if left := max(limit-committed, 0); left < free {
+			d.find("overcommit", levelWarning, "raise vm.overcommit_ratio, or set vm.overcommit_memory=0",
+				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", size(left), size(free))
+			return
+		}
+		d.find("overcommit", levelOK, "", "mode 2, and the commit limit leaves more than the file system has")
+	default:
+		d.find("overcommit", levelWarning, "", "found %q in proc/sys/vm/overcommit_memory, expected 0, 1 or 2", mode)
+	}
+}
+
+// hugePages: a tmpfs has them by its mount option, unless all are denied.
+func (d *doctor) hugePages() {
+	option, mount := d.mountOption(d.Path, "huge=")
+	all := d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled")
+	switch {
+	case all == "":
+		d.find("huge pages", levelOK, "", "this kernel has none for tmpfs")
+	case strings.Contains(all, "[deny]"):
+		d.find("huge pages", levelOK, "to allow them, write advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+			"denied by the kernel's setting: Options.HugePages does nothing")
+	case strings.Contains(all, "[force]"):
+		d.find("huge pages", levelOK, "", "forced by the kernel's setting")
+	case option == "" || option == "never":
+		d.find("huge pages", levelOK, "for large stores: mount -o remount,huge=advise "+mount,
+			"%s is not mounted with them: Options.HugePages does nothing", mount)
+	default:
+		d.find("huge pages", levelOK, "", "%s is mounted with huge=%s", mount, option)
+	}
+}
+
+// addressSpace compares a process's limit with what a store maps: its maximum
+// size, twice when it is opened to be written.
+func (d *doctor) addressSpace(maxSize int64) {
+	limit, err := d.machine.space()
+	switch {
+	case err != nil:
+		d.find("address space", levelWarning, "", "the limit cannot be read: %v", err)
+	case limit == unix.RLIM_INFINITY:
+		d.find("address space", levelOK, "", "unlimited")
+	case limit < 2*uint64(maxSize):
+		d.find("address space", levelProblem, "ulimit -v unlimited, or a store with a smaller MaxSize",
+			"limited to %s; a store of at most %s takes twice that", size(int64(min(limit, math.MaxInt64))), size(maxSize))
+	default:
+		d.find("address space", levelOK, "", "limited to %s", size(int64(min(limit, math.MaxInt64))))
+	}
+}
+
+// read returns a file of proc or sys, or "" where there is none.
+func (d *doctor) read(name string) string {
+	b, _ := os.ReadFile(filepath.Join(d.machine.root, name))
+	return string(b)
+}
+
+// meminfo is a field of /proc/meminfo, in bytes.
+func (d *doctor) meminfo(field string) (int64, bool) {
+	for line := range strings.Lines(d.read("proc/meminfo")) {
+		if rest, found := strings.CutPrefix(line, field+":"); found {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return n << 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// mountOption returns the value of an option of the mount that path is on.
+func (d *doctor) mountOption(path, option string) (value, mount string) {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	for line := range strings.Lines(d.read("proc/self/mountinfo")) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || len(fields[4]) < len(mount) || fields[4] != "/" && path != fields[4] && !strings.HasPrefix(path, fields[4]+"/") {
+			continue
+		}
+		value, mount = "", fields[4] // the last of equals lies on top
+		for o := range strings.SplitSeq(fields[len(fields)-1], ",") {
+			if v, found := strings.CutPrefix(o, option); found {
+				value = v
+			}
+		}
+	}
+	return value, mount
+}

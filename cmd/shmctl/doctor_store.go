@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// longSnapshot is how long a snapshot may be open before doctor asks why.
+const longSnapshot = time.Hour
+
+// examineStore returns the maximum size of the store, in bytes.
+func (d *doctor) examineStore() (maxSize int64) {
+	d.permissions()
+	d.leftovers()
+	s, err := openToRead(d.Path)
+	if err != nil {
+		advice := ""
+		switch {
+		case errors.Is(err, shm.ErrCorrupt):
+			advice = "restore it, or remove its directory"
+		case errors.Is(err, fs.ErrPermission):
+			advice = "run doctor as a user who may read it"
+		case errors.Is(err, fs.ErrNotExist):
+			advice = "a program that opens it without MustExist creates it"
+		case errors.Is(err, shm.ErrVersion):
+			advice = "use the shmctl that was built with the program that made it"
+		case errors.Is(err, shm.ErrTooManyProcesses):
+			advice = "close handles that are not needed: a process needs one for a store"
+		}
+		d.find("store", levelProblem, advice, "%s", oneLine(err))
+		return defaultMaxSize
+	}
+	defer func() { _ = s.Close() }()
+	st := s.Stats()
+	if st.FileBytes == 0 { // Stats has no other way to say so
+		d.find("store", levelProblem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
+		return defaultMaxSize
+	}
+	d.find("store", levelOK, "", "format %d, version %s, %s", s.Info().Format, count(st.Version), things(st.Entries, "entry", "entries"))
+	d.fullness(st)
+	all, err := s.Processes()
+	if err != nil {
+		d.find("processes", levelWarning, "run doctor as a user who may write the file slots", "%s", oneLine(err))
+		return st.MaxSize
+	}
+	d.processes(all)
+	d.snapshots(all, st.Version)
+	return st.MaxSize
+}
+
+// permissions looks at who may do what with a store's files.
+func (d *doctor) permissions() {
+	modes := map[string]fs.FileMode{}
+	for _, name := range []string{".", "data", "slots"} {
+		st, err := os.Stat(filepath.Join(d.Path, name))
+		if err != nil {
+			return // opening tells more
+		}
+		modes[name] = st.Mode()
+	}
+	ok := true
+	for _, name := range []string{".", "data", "slots"} {
+		if m := modes[name]; m&0o002 != 0 && (name != "." || m&fs.ModeSticky == 0) {
+			ok = false
+			d.find("permissions", levelWarning, "chmod o-w "+filepath.Join(d.Path, name), "anybody may write %s (%v)", filepath.Join(d.Path, name), m)
+		}
+	}
+	for _, bits := range []fs.FileMode{0o040, 0o004} { // the group's, others'
+		if modes["data"]&bits != 0 && modes["slots"]&(bits>>1) == 0 {
+			ok = false
+			d.find("permissions", levelWarning, "let who may read data write slots as well",
+				"data is %v, slots %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["slots"])
+			break
+		}
+	}
+	if !ok {
+		return
+	}
+	may := "read and write"
+	switch {
+	case unix.Access(filepath.Join(d.Path, "data"), unix.R_OK) != nil:
+		may = "not read"
+	case unix.Access(filepath.Join(d.Path, "slots"), unix.W_OK) != nil:
+		may = "read, without snapshots,"
+	case unix.Access(filepath.Join(d.Path, "data"), unix.W_OK) != nil:
+		may = "read"
+	}
+	d.find("permissions", levelOK, "", "data is %v, slots %v; this user may %s it", modes["data"], modes["slots"], may)
+}
+
+// leftovers looks for files of a creation that did not end.
+func (d *doctor) leftovers() {
+	names, _ := filepath.Glob(filepath.Join(d.Path, "tmp-*"))
+	if len(names) > 0 {
+		d.find("leftovers", levelWarning, "whoever opens the store next to write removes what has no maker any more",
+			"a creation is under way or has died: found %s", filepath.Base(names[0]))
+	}
+}
+
+func (d *doctor) fullness(st shm.Stats) {
+	text := fmt.Sprintf("%s of at most %s, %s of it free", size(st.FileBytes), size(st.MaxSize), size(st.FreeBytes))
+	if used := st.FileBytes - st.FreeBytes; used > st.MaxSize/10*9 {
+		d.find("fullness", levelWarning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", text)
+		return
+	}
+	d.find("fullness", levelOK, "", "%s", text)
+}
+
+// processes looks at the open handles; one is this command's.
+func (d *doctor) processes(all []shm.Process) {
+	var dead []string
+	for _, p := range all {
+		if !p.Alive {
+			dead = append(dead, fmt.Sprintf("pid %d (%s)", p.Pid, printable([]byte(p.Name))))
+		}
+	}
+	if len(dead) > 0 {
+		d.find("processes", levelWarning, "shmctl check "+d.Path+" adopts them, as writers do when they need what they held",
+			"%s died with the store open: %s", things(len(dead), "process", "processes"), strings.Join(dead, ", "))
+	}
+	if len(all) > shm.MaxProcesses*9/10 {
+		d.find("processes", levelWarning, "close handles that are not needed: a process needs one for a store",
+			"%d handles are open, of at most %d", len(all), shm.MaxProcesses)
+	} else if len(dead) == 0 {
+		d.find("processes", levelOK, "", "%d of at most %d handles are open, this one too; none of the dead", len(all), shm.MaxProcesses)
+	}
+}
+
+// snapshots looks for those that have been open for long.
+func (d *doctor) snapshots(all []shm.Process, version uint64) {
+	ok := true
+	for _, p := range all {
+		for _, pin := range p.Pins {
+			if pin.Writer || !p.Alive || d.now.Sub(pin.Since) < longSnapshot {
+				continue
+			}
+			ok = false
+			d.find("snapshots", levelWarning, "close it, or end the process: what was replaced since and it can see keeps its space",
+				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, printable([]byte(p.Name)), count(pin.Version),
+				count(version-min(pin.Version, version)), ago(pin.Since, d.now))
+		}
+	}
+	if ok {
+		d.find("snapshots", levelOK, "", "none is open for more than an hour")
+	}
+}

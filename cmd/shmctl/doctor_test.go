@@ -1,0 +1,260 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// goodMachine is one about which there is nothing to say.
+func goodMachine(t *testing.T) machine {
+	t.Helper()
+	m := thisMachine
+	m.root = t.TempDir()
+	for name, content := range map[string]string{
+		"proc/sys/kernel/osrelease":     "6.18.0\n",
+		"proc/sys/vm/overcommit_memory": "0\n",
+		"proc/meminfo":                  "MemTotal: 64000000 kB\nMemAvailable:   32000000 kB\nSwapFree: 0 kB\nCommitLimit: 9000 kB\nCommitted_AS: 5000 kB\n",
+		"proc/self/mountinfo": "22 1 0:2 / / rw - ext4 /dev/root rw\n" +
+			"25 24 0:23 / /dev/shm rw,relatime - tmpfs tmpfs rw,size=24684092k\n" +
+			"26 24 0:24 / /dev/shm/huge rw,relatime - tmpfs tmpfs rw,huge=advise\n",
+		"sys/kernel/mm/transparent_hugepage/shmem_enabled": "always within_size advise [never] deny force\n",
+	} {
+		putFile(t, m, name, content)
+	}
+	m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4<<30)
+	m.space = func() (uint64, error) { return unix.RLIM_INFINITY, nil }
+	return m
+}
+
+func putFile(t *testing.T, m machine, name, content string) {
+	t.Helper()
+	name = filepath.Join(m.root, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+}
+
+func fileSystem(kind, whole, free uint64) func(string) (unix.Statfs_t, error) {
+	return func(string) (st unix.Statfs_t, err error) {
+		st.Type = int64(kind)
+		st.Bsize = 4096
+		st.Blocks, st.Bavail = whole/4096, free/4096
+		return st, nil
+	}
+}
+
+// one returns the findings of a check, which is made once.
+func (f findings) one(t *testing.T, check string) finding {
+	t.Helper()
+	var all []finding
+	for _, f := range f.Findings {
+		if f.Check == check {
+			all = append(all, f)
+		}
+	}
+	require.Len(t, all, 1, check)
+	return all[0]
+}
+
+func TestDoctorOnMachines(t *testing.T) {
+	d := doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
+	require.NoError(t, d.examine(false))
+	require.Len(t, d.Findings, 7)
+	for _, f := range d.Findings {
+		require.Equal(t, levelOK, f.Level, "%+v", f)
+	}
+	require.NoError(t, d.verdict())
+
+	for _, c := range []struct {
+		name   string
+		change func(m *machine)
+		check  string
+		level  level
+		found  string
+		advice string
+	}{
+		{"no locks", func(m *machine) {
+			m.features = append(m.features[:1:1], feature{"locks of open files", func(int) error { return unix.EINVAL }})
+		}, "kernel", levelProblem, "Linux 6.18.0 lacks locks of open files: invalid argument", "sandboxes"},
+		{"unknown file system", func(m *machine) { m.statfs = fileSystem(unix.NFS_SUPER_MAGIC, 8<<30, 4<<30) },
+			"file system", levelWarning, "/dev/shm is on one of type 0x6969", "network"},
+		{"ext4", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 8<<30, 4<<30) }, "file system", levelOK, "is on ext4", ""},
+		{"Docker", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 64<<20, 60<<20) },
+			"space", levelWarning, "60.0 MiB of 64.0 MiB are free: that is little", "--shm-size"},
+		{"small disk", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 64<<20, 60<<20) }, "space", levelOK, "60.0 MiB", ""},
+		{"nearly full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 1<<29) },
+			"space", levelWarning, "512.0 MiB of 8.0 GiB are free", "ErrFull"},
+		{"full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4096) },
+			"space", levelProblem, "4.0 KiB of 8.0 GiB are free", "ErrFull"},
+		{"little memory", func(m *machine) { putFile(t, *m, "proc/meminfo", "MemAvailable: 1048576 kB\nSwapFree: 1048576 kB\n") },
+			"memory", levelWarning, "2.0 GiB are available, with swap, and the file system may take 4.0 GiB more", "MaxSize"},
+		{"strange memory", func(m *machine) { putFile(t, *m, "proc/meminfo", "") }, "memory", levelWarning, "does not tell", ""},
+		{"strict", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "2\n") },
+			"overcommit", levelWarning, "after 3.9 MiB more, though the file system has 4.0 GiB", "vm.overcommit_ratio"},
+		{"strict and much", func(m *machine) {
+			putFile(t, *m, "proc/sys/vm/overcommit_memory", "2\n")
+			putFile(t, *m, "proc/meminfo", "MemAvailable: 32000000 kB\nCommitLimit: 9000000 kB\nCommitted_AS: 5000 kB\n")
+		}, "overcommit", levelOK, "mode 2", ""},
+		{"strange", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "x") }, "overcommit", levelWarning, `found "x"`, ""},
+		{"no huge pages in the kernel", func(m *machine) { putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "") },
+			"huge pages", levelOK, "this kernel has none", ""},
+		{"huge pages denied", func(m *machine) {
+			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
+		}, "huge pages", levelOK, "denied", "shmem_enabled"},
+		{"huge pages forced", func(m *machine) {
+			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never deny [force]\n")
+		}, "huge pages", levelOK, "forced", ""},
+		{"no huge pages", func(*machine) {}, "huge pages", levelOK, "/dev/shm is not mounted with them", "remount,huge=advise /dev/shm"},
+		{"huge pages", func(m *machine) {
+			putFile(t, *m, "proc/self/mountinfo", "25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw,huge=within_size\n")
+		},
+			"huge pages", levelOK, "/dev/shm is mounted with huge=within_size", ""},
+		{"small address space", func(m *machine) { m.space = func() (uint64, error) { return 100 << 30, nil } },
+			"address space", levelProblem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice that", "ulimit"},
+		{"large address space", func(m *machine) { m.space = func() (uint64, error) { return 1 << 40, nil } },
+			"address space", levelOK, "limited to 1.0 TiB", ""},
+		{"no limit to read", func(m *machine) { m.space = func() (uint64, error) { return 0, unix.EPERM } },
+			"address space", levelWarning, "cannot be read: operation not permitted", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
+			c.change(&d.machine)
+			require.NoError(t, d.examine(false))
+			f := d.one(t, c.check)
+			require.Equal(t, c.level, f.Level, "%+v", f)
+			require.Contains(t, f.Found, c.found)
+			require.Equal(t, c.advice == "", f.Advice == "", "%+v", f)
+			require.Contains(t, f.Advice, c.advice)
+			require.Equal(t, c.level == levelProblem, errors.Is(d.verdict(), errProblem))
+			var out strings.Builder
+			require.NoError(t, d.print(&out))
+			require.Regexp(t, `(?m)^`+string(c.level)+` +`+c.check+` +.*`, out.String())
+			require.Contains(t, out.String(), c.found)
+		})
+	}
+
+	d = doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
+	d.machine.statfs = func(string) (st unix.Statfs_t, err error) { return st, unix.ENOENT }
+	require.ErrorIs(t, d.examine(false), os.ErrNotExist)
+}
+
+// The mount of a path is the longest, and of equals the last.
+func TestMountOption(t *testing.T) {
+	d := doctor{machine: goodMachine(t)}
+	for path, want := range map[string][2]string{
+		"/dev/shm/a":      {"", "/dev/shm"},
+		"/dev/shm":        {"", "/dev/shm"},
+		"/dev/shm/huge/a": {"advise", "/dev/shm/huge"},
+		"/dev/shm/huge2":  {"", "/dev/shm"},
+		"/dev/shmall":     {"", "/"},
+	} {
+		value, mount := d.mountOption(path, "huge=")
+		require.Equal(t, want, [2]string{value, mount}, path)
+	}
+}
+
+// examineAt runs all checks on a store, on a good machine.
+func examineAt(t *testing.T, path string, now time.Time) doctor {
+	t.Helper()
+	d := doctor{machine: goodMachine(t), findings: findings{Path: path}, now: now}
+	require.NoError(t, d.examine(true))
+	return d
+}
+
+func TestDoctorOnStores(t *testing.T) {
+	s := newStore(t)
+	require.NoError(t, s.Set([]byte("a"), []byte("1")))
+	sn, err := s.Snapshot()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, sn.Close()) }()
+	data, slots := filepath.Join(s.Path(), "data"), filepath.Join(s.Path(), "slots")
+	look := func() doctor { t.Helper(); return examineAt(t, s.Path(), time.Now()) }
+
+	d := look()
+	for _, f := range d.Findings {
+		require.Equal(t, levelOK, f.Level, "%+v", f)
+	}
+	require.Contains(t, d.one(t, "store").Found, "format 2, version 2, 1 entry")
+	require.Contains(t, d.one(t, "processes").Found, "2 of at most 256")
+	require.Contains(t, d.one(t, "permissions").Found, "this user may read and write it")
+
+	// A snapshot that nobody closes.
+	d = examineAt(t, s.Path(), time.Now().Add(3*time.Hour))
+	f := d.one(t, "snapshots")
+	require.Equal(t, levelWarning, f.Level)
+	require.Regexp(t, `^pid \d+ \(.*\) holds version 2, 0 behind, since [23] h ago$`, f.Found)
+
+	// Permissions.
+	require.NoError(t, os.Chmod(data, 0o602))
+	require.Contains(t, look().one(t, "permissions").Found, "anybody may write "+data)
+	require.NoError(t, os.Chmod(data, 0o640))
+	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, slots -rw-------: some may read single keys")
+	require.NoError(t, os.Chmod(slots, 0o660))
+	require.Equal(t, levelOK, look().one(t, "permissions").Level)
+	require.NoError(t, os.Chmod(s.Path(), 0o777))
+	require.Equal(t, "chmod o-w "+s.Path(), look().one(t, "permissions").Advice)
+	require.NoError(t, os.Chmod(s.Path(), 0o700))
+
+	// What a creation has left.
+	temp := filepath.Join(s.Path(), "tmp-data-1")
+	require.NoError(t, os.WriteFile(temp, nil, 0o600))
+	require.Equal(t, levelWarning, look().one(t, "leftovers").Level)
+	require.NoError(t, os.Remove(temp))
+
+	// Two that die with a snapshot open: doctor's own handle takes the place of
+	// one, and the other is found.
+	victims := []*watching{startWatch(t, s.Path(), "--all"), startWatch(t, s.Path(), "--all")}
+	for _, w := range victims {
+		w.line()
+	}
+	for _, w := range victims {
+		require.NoError(t, w.cmd.Process.Kill())
+		w.exit()
+	}
+	f = look().one(t, "processes")
+	require.Equal(t, levelWarning, f.Level)
+	require.Regexp(t, `^1 process died with the store open: pid \d+ \(shmctl\)$`, f.Found)
+	require.Contains(t, f.Advice, "shmctl check "+s.Path())
+	code, _, _ := runs("", "check", s.Path())
+	require.Equal(t, exitOK, code)
+	require.Equal(t, levelOK, look().one(t, "processes").Level)
+}
+
+func TestDoctorOnFullStore(t *testing.T) {
+	s, err := shm.Open(t.TempDir(), &shm.Options{MaxSize: 1 << 20})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.Equal(t, levelOK, examineAt(t, s.Path(), time.Now()).one(t, "fullness").Level)
+	for i := range 10000 {
+		if err = s.Set(strconv.AppendInt(nil, int64(i), 10), make([]byte, 500)); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, shm.ErrFull)
+	require.Equal(t, levelWarning, examineAt(t, s.Path(), time.Now()).one(t, "fullness").Level)
+}
+
+// The verb looks at this machine, whatever that is like.
+func TestDoctorHere(t *testing.T) {
+	out, err := exec.Command("shmctl", "doctor", "--json").Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		require.Equal(t, exitProblem, exit.ExitCode())
+	} else {
+		require.NoError(t, err)
+	}
+	var f findings
+	require.NoError(t, json.Unmarshal(out, &f))
+	require.Equal(t, sharedMemory, f.Path)
+	require.NotEmpty(t, f.one(t, "kernel").Found)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// matchHelp describes the flags that choose keys.
+const matchHelp = `In --glob, * stands for any bytes, ? for one character, [a-z] and [!a-z] for one
+that is in a set or not, and \ takes the meaning from what follows; all of the
+key must match. With --prefix as well, keys must match both.`
+
+// keyMatch chooses keys.
+type keyMatch struct {
+	prefix, glob string
+	cmd          *cobra.Command
+	re           *regexp.Regexp
+}
+
+func (m *keyMatch) flags(cmd *cobra.Command) {
+	m.cmd = cmd
+	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`")
+	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'")
+}
+
+// given reports whether there is a flag that chooses.
+func (m *keyMatch) given() bool {
+	return m.cmd.Flags().Changed("prefix") || m.cmd.Flags().Changed("glob")
+}
+
+// compile must come before matches.
+func (m *keyMatch) compile() (err error) {
+	if m.cmd.Flags().Changed("glob") {
+		m.re, err = compileGlob(m.glob)
+	}
+	return err
+}
+
+func (m *keyMatch) matches(key []byte) bool {
+	return bytes.HasPrefix(key, []byte(m.prefix)) && (m.re == nil || m.re.Match(key))
+}
+
+// compileGlob translates a pattern. Unlike in paths a slash is like any other
+// byte.
+func compileGlob(glob string) (*regexp.Regexp, error) {
+	bad := func(what string) (*regexp.Regexp, error) {
+		return nil, usagef("--glob: found %q, expected a pattern: %s", glob, what)
+	}
+	if !utf8.ValidString(glob) {
+		return bad("it is not valid UTF-8")
+	}
+	var re strings.Builder
+	re.WriteString(`(?s)\A`)
+	inSet, first := false, false // first: a ] would be the set's, not its end
+	for i := 0; i < len(glob); {
+		r, n := utf8.DecodeRuneInString(glob[i:])
+		i += n
+		literal := first && r == ']'
+		if r == '\\' {
+			if i == len(glob) {
+				return bad(`nothing follows the last \`)
+			}
+			r, n = utf8.DecodeRuneInString(glob[i:])
+			i += n
+			literal = true
+		}
+		first = false
+		switch {
+		case literal:
+			fmt.Fprintf(&re, `\x{%x}`, r)
+		case inSet && r == ']':
+			re.WriteByte(']')
+			inSet = false
+		case inSet && r == '-':
+			re.WriteByte('-')
+		case inSet:
+			fmt.Fprintf(&re, `\x{%x}`, r)
+		case r == '*':
+			re.WriteString(`.*`)
+		case r == '?':
+			re.WriteByte('.')
+		case r == '[':
+			re.WriteByte('[')
+			inSet, first = true, true
+			if strings.HasPrefix(glob[i:], "!") || strings.HasPrefix(glob[i:], "^") {
+				re.WriteByte('^')
+				i++
+			}
+		default:
+			fmt.Fprintf(&re, `\x{%x}`, r)
+		}
+	}
+	if inSet {
+		return bad("a [ has no ]")
+	}
+	re.WriteString(`\z`)
+	compiled, err := regexp.Compile(re.String())
+	if err != nil {
+		return bad("a range of a set is empty")
+	}
+	return compiled, nil
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// watchPause is the least time between two looks at a store, so that a fast
+// writer wakes its watchers a hundred times a second and no more.
+const watchPause = 10 * time.Millisecond
+
+func newWatch() *cobra.Command {
+	var w watcher
+	var all, asJSON, key64 bool
+	cmd := &cobra.Command{
+		Use:   "watch STORE [KEY]",
+		Short: "Print changes as they come",
+		Long: `watch prints a line for each change of KEY, or with --all of any key, until it
+is interrupted: when it was seen, in which version, and what happened. With
+--json a line is a record as dump has it, with "time", "version" and "change",
+which is "set" or "deleted".
+
+It sleeps in the kernel while nobody commits, for a second at a time in case one
+who commits dies before he wakes others. It compares versions, at most a hundred
+times a second: of changes that follow each other faster only the last is shown,
+and one that puts back what was there is not. With --all it holds a
+snapshot, the one that it compares with next. Long values are cut short, but
+not in JSON.`,
+		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",
+		Args:    arguments("STORE KEY, or STORE --all", 1, 2),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if all != (len(args) == 1) {
+				return usagef("watch: expected a KEY or --all, and not both")
+			}
+			if w.count < 0 {
+				return usagef("watch: found --count %d, expected 0 or more", w.count)
+			}
+			var key []byte
+			if !all {
+				if key, err = keyArgument(args[1], key64); err != nil {
+					return err
+				}
+			}
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer closing(s, &err)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
+			w.done = ctx.Done()
+			w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
+			w.print = w.text
+			if asJSON {
+				w.print = w.json
+			}
+			look := w.lookAtAll
+			if !all {
+				look = func() (uint64, error) { return w.lookAt(key) }
+			}
+			err = flush(w.out, w.watch(ctx, look))
+			if w.last != nil {
+				_ = w.last.Close()
+			}
+			if errors.Is(err, errEnoughChanges) {
+				return nil
+			}
+			return err
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	keyFlag(cmd, &key64)
+	cmd.Flags().BoolVar(&all, "all", false, "all keys")
+	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print what is there already, as if it was set now")
+	cmd.Flags().IntVar(&w.count, "count", 0, "end after `N` changes (0 = never)")
+	return cmd
+}
+
+// watcher prints changes of a store.
+type watcher struct {
+	s        *shm.Store
+	out      *bufio.Writer
+	print    func(watched) error
+	existing bool
+	count    int             // of changes that are to be printed; 0 = all
+	done     <-chan struct{} // closed when it is interrupted
+
+	seen    bool // looked at once
+	printed int
+	last    *shm.Snapshot // that all keys are compared with
+	value   []byte        // that one key is compared with; nil when absent
+}
+
+// watched is a change.
+type watched struct {
+	at      time.Time
+	version uint64
+	key     []byte
+	value   []byte // nil: deleted
+}
+
+var (
+	errEnoughChanges    = errors.New("enough changes")
+	errWatchInterrupted = fmt.Errorf("watch: %w", errInterrupted)
+)
+
+// watch calls look, which returns the version that it saw, again and again.
+func (w *watcher) watch(ctx context.Context, look func() (uint64, error)) error {
+	for {
+		began := time.Now()
+		version, err := look()
+		if err == nil {
+			err = w.out.Flush()
+		}
+		if err != nil {
+			return err
+		}
+		w.seen = true
+		if _, err = w.s.Wait(ctx, version); ctx.Err() != nil {
+			return errWatchInterrupted
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Until(began.Add(watchPause))):
+		case <-w.done:
+			return errWatchInterrupted
+		}
+	}
+}
+
+// lookAt prints what happened to one key.
+func (w *watcher) lookAt(key []byte) (version uint64, err error) {
+	err = w.s.View(func(sn *shm.Snapshot) error {
+		version = sn.Version()
+		value, err := sn.Get(key)
+		if err != nil && !errors.Is(err, shm.ErrNotFound) {
+			return err
+		}
+		if bytes.Equal(value, w.value) && (value == nil) == (w.value == nil) {
+			return nil
+		}
+		w.value = bytes.Clone(value)
+		if !w.seen && !w.existing {
+			return nil
+		}
+		return w.show(version, key, value)
+	})
+	return version, err
+}
+
+// lookAtAll prints what happened to all keys.
+func (w *watcher) lookAtAll() (version uint64, err error) {
+	sn, err := w.s.Snapshot()
+	if err != nil {
+		return 0, err
+	}
+	version = sn.Version()
+	switch {
+	case w.last != nil:
+		err = w.compare(sn)
+		_ = w.last.Close()
+	case w.existing:
+		err = each(sn, func(key, value []byte) error { return w.show(version, key, value) })
+	}
+	w.last = sn
+	return version, err
+}
+
+// compare prints what differs from the last snapshot. The iteration ends early
+// in a damaged store, which is an error here.
+func (w *watcher) compare(sn *shm.Snapshot) error {
+	entries := w.last.Len()
+	for key, change := range sn.Diff(w.last) {
+		if change.Old == nil {
+			entries++
+		}
+		if change.New == nil {
+			entries--
+		}
+		if err := w.show(sn.Version(), key, change.New); err != nil {
+			return err
+		}
+	}
+	if entries != sn.Len() {
+		return fmt.Errorf("%w: the changes from version %d to %d lead to %d entries, expected %d (see shmctl check)",
+			shm.ErrCorrupt, w.last.Version(), sn.Version(), entries, sn.Len())
+	}
+	return nil
+}
+
+// show prints a change, and returns errEnoughChanges after the last one.
+func (w *watcher) show(version uint64, key, value []byte) error {
+	select {
+	case <-w.done:
+		return errWatchInterrupted
+	default:
+	}
+	if err := w.print(watched{time.Now(), version, key, value}); err != nil {
+		return err
+	}
+	if w.printed++; w.printed == w.count {
+		return errEnoughChanges
+	}
+	return nil
+}
+
+func (w *watcher) text(c watched) error {
+	what := "deleted  " + printable(c.key)
+	if c.value != nil {
+		what = "set  " + printable(c.key) + "  " + brief(c.value)
+	}
+	_, err := fmt.Fprintf(w.out, "%s  version %s  %s\n", c.at.Format("15:04:05.000"), count(c.version), what)
+	return err
+}
+
+func (w *watcher) json(c watched) error {
+	line := struct {
+		Time    time.Time `json:"time"`
+		Version uint64    `json:"version"`
+		Change  string    `json:"change"`
+		jsonRecord
+	}{c.at, c.version, "deleted", jsonRecord{}}
+	line.setKey(c.key)
+	if c.value != nil {
+		line.Change = "set"
+		line.setValue(c.value)
+	}
+	return newRecordWriter(w.out).enc.Encode(line)
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// watching is a shmctl watch in a process of its own.
+type watching struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	lines  chan string // closed when it has ended
+	stderr strings.Builder
+}
+
+// startWatch starts a watch. It shows what is there first, so that the first
+// line tells that it is at work.
+func startWatch(t *testing.T, args ...string) *watching {
+	t.Helper()
+	w := &watching{t: t, cmd: exec.Command("shmctl", append([]string{"watch", "--existing"}, args...)...), lines: make(chan string, 1000)}
+	w.cmd.Stderr = &w.stderr
+	out, err := w.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, w.cmd.Start())
+	t.Cleanup(func() { _ = w.cmd.Process.Kill() })
+	go func() {
+		defer close(w.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			w.lines <- lines.Text()
+		}
+	}()
+	return w
+}
+
+// line is the next line that it prints, or "" at the end.
+func (w *watching) line() string {
+	w.t.Helper()
+	select {
+	case line := <-w.lines:
+		return line
+	case <-time.After(20 * time.Second):
+		require.Fail(w.t, "no change was seen")
+		return ""
+	}
+}
+
+// exit waits for its end and returns the exit code.
+func (w *watching) exit() int {
+	for range w.lines {
+	}
+	_ = w.cmd.Wait()
+	return w.cmd.ProcessState.ExitCode()
+}
+
+// The changes are made by this process and seen by another.
+func TestWatchSeesOthers(t *testing.T) {
+	s := newStore(t)
+	set := func(key, value string) { t.Helper(); require.NoError(t, s.Set([]byte(key), []byte(value))) }
+	set("a", "1")
+	all := startWatch(t, s.Path(), "--all", "--count", "5")
+	one := startWatch(t, s.Path(), "a")
+	for _, w := range []*watching{all, one} {
+		require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3}  version 2  set  a  1$`, w.line())
+	}
+	set("b", "\x1b[31m") // one that a terminal would obey
+	require.Regexp(t, `  version 3  set  b  "\\x1b\[31m"$`, all.line())
+	set("a", strings.Repeat("long", 100))
+	for _, w := range []*watching{all, one} {
+		require.Regexp(t, `  version 4  set  a  (long){16}\.\.\. \(400 bytes\)$`, w.line())
+	}
+	_, err := s.Delete([]byte("b"))
+	require.NoError(t, err)
+	require.Regexp(t, `  version 5  deleted  b$`, all.line())
+	set("a", "")
+	require.Regexp(t, `  version 6  set  a  ""$`, one.line())
+	require.Regexp(t, `  version 6  set  a  ""$`, all.line())
+	require.Zero(t, all.exit(), "after five changes")
+	_, err = s.Delete([]byte("a"))
+	require.NoError(t, err)
+	require.Regexp(t, `  version 7  deleted  a$`, one.line())
+
+	require.NoError(t, one.cmd.Process.Signal(syscall.SIGINT))
+	require.Equal(t, exitInterrupted, one.exit())
+	require.Equal(t, "shmctl: watch: interrupted\n", one.stderr.String())
+	found, err := s.Processes()
+	require.NoError(t, err)
+	require.Len(t, found, 1, "they have let go of the store")
+}
+
+func TestWatchJSON(t *testing.T) {
+	s := newStore(t)
+	require.NoError(t, s.Set([]byte("k"), []byte("\xff")))
+	w := startWatch(t, s.Path(), "--all", "--json", "--count", "2")
+	var c struct {
+		Time    time.Time
+		Version uint64
+		Change  string
+		jsonRecord
+	}
+	require.NoError(t, json.Unmarshal([]byte(w.line()), &c))
+	require.WithinDuration(t, time.Now(), c.Time, time.Minute)
+	require.Equal(t, "set", c.Change)
+	require.Equal(t, []byte("\xff"), c.Value64)
+	_, err := s.Delete([]byte("k"))
+	require.NoError(t, err)
+	line := w.line()
+	require.Contains(t, line, `"version":3,"change":"deleted","key":"k"}`)
+	require.Zero(t, w.exit())
+}
+
+// Without --existing the first thing that is printed is a change.
+func TestWatchBeginsWithAChange(t *testing.T) {
+	for _, what := range []string{"--all", "k"} {
+		s := newStore(t)
+		require.NoError(t, s.Set([]byte("k"), []byte("old")))
+		stop := make(chan struct{})
+		ended := make(chan struct{})
+		go func() { // until it is seen: when the watch begins is not known
+			defer close(ended)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+					_ = s.Set([]byte("k"), fmt.Append(nil, "new ", i))
+				}
+			}
+		}()
+		code, out, stderr := runs("", "watch", s.Path(), what, "--count", "1")
+		close(stop)
+		<-ended
+		require.Equal(t, exitOK, code, stderr)
+		require.Regexp(t, `^\S+  version \d+  set  k  new \d+\n$`, out)
+	}
+}
+
+// A writer is not slowed to the pace of who watches: that one sees less.
+func TestWatchSkipsWhatIsTooFast(t *testing.T) {
+	s := newStore(t)
+	require.NoError(t, s.Set([]byte("k"), []byte("0")))
+	w := startWatch(t, s.Path(), "--all")
+	w.line()
+	const writes = 20000
+	for i := range writes {
+		require.NoError(t, s.Set([]byte("k"), strconv.AppendInt(nil, int64(i+1), 10)))
+	}
+	lines := 0
+	for !strings.HasSuffix(w.line(), fmt.Sprintf("  set  k  %d", writes)) {
+		lines++
+	}
+	require.Less(t, lines, writes/10)
+}
+
+// An idle watch sleeps: it takes no time, and its threads wake up a few times
+// a second, for the bound on the sleep. Now and then the Go runtime's monitor
+// wakes up some fifty times in a row after that, so not every second is as quiet.
+func TestWatchIsIdle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits")
+	}
+	s := newStore(t)
+	require.NoError(t, s.Set([]byte("k"), []byte("v")))
+	watches := []*watching{startWatch(t, s.Path(), "--all"), startWatch(t, s.Path(), "k")}
+	for _, w := range watches {
+		w.line()
+	}
+	time.Sleep(200 * time.Millisecond) // to fall asleep
+	quietest := [2]int{math.MaxInt, math.MaxInt}
+	for second := 0; second < 8 && max(quietest[0], quietest[1]) > 10; second++ {
+		var ticks, sleeps [2]int
+		for i, w := range watches {
+			ticks[i], sleeps[i] = spent(t, w.cmd.Process.Pid)
+		}
+		time.Sleep(time.Second)
+		for i, w := range watches {
+			ticks1, sleeps1 := spent(t, w.cmd.Process.Pid)
+			require.LessOrEqual(t, ticks1-ticks[i], 1, "ticks of 10 ms in a second")
+			quietest[i] = min(quietest[i], sleeps1-sleeps[i])
+		}
+	}
+	require.LessOrEqual(t, max(quietest[0], quietest[1]), 10, "wakeups in the quietest second")
+}
+
+// spent is the processor time of a process in ticks, and how often its threads
+// went to sleep.
+func spent(t *testing.T, pid int) (ticks, sleeps int) {
+	t.Helper()
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	require.NoError(t, err)
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	for _, field := range fields[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		require.NoError(t, err)
+		ticks += n
+	}
+	threads, err := filepath.Glob(filepath.Join(dir, "task/*/status"))
+	require.NoError(t, err)
+	require.NotEmpty(t, threads)
+	for _, name := range threads {
+		status, err := os.ReadFile(name)
+		require.NoError(t, err)
+		_, after, found := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
+		require.True(t, found)
+		n, err := strconv.Atoi(strings.Fields(after)[0])
+		require.NoError(t, err)
+		sleeps += n
+	}
+	return ticks, sleeps
+}
