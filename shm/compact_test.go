@@ -142,7 +142,9 @@ func TestCompactBesideWriters(t *testing.T) {
 	done, err := s.Compact(t.Context(), nil)
 	require.NoError(t, err)
 	st := s.Stats()
-	require.LessOrEqual(t, done.After-st.FileBytes/64-384<<10, st.LiveBytes*13/10)
+	// Half a MiB is not worth a pass, and as much again are tables and slots.
+	require.LessOrEqual(t, done.After, st.LiveBytes*9/8+1<<20)
+	require.LessOrEqual(t, done.After, done.Before)
 	sound(t, s)
 }
 
