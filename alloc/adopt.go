@@ -398,6 +398,8 @@ func (s *Slot) recoverRecord() {
 					a.mem.Store(desc(q)+descInfo, 0)
 					a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
 					a.hint(q, hintFree)
+				} else if st.state() == pageFree && st.gen() < gen {
+					a.mem.Add(offFreePages, 1) // it was not taken any more
 				}
 			}
 		case recFree:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -255,11 +256,12 @@ func (l *heapLocker) drop() {
 // Where words are, for tests that watch them: in data, from OwnersOff and DirOff on
 // a word for each slot; in a slot's page; in a root node; in a page of a list.
 const (
-	RootOff    = offRoot
-	HorizonOff = offHorizon
-	OwnersOff  = offOwners
-	DirOff     = offDir
-	TableOff   = offTable // of the first segment, up to FirstPageOff
+	RootOff     = offRoot
+	HorizonOff  = offHorizon
+	FrontierOff = offFrontier
+	OwnersOff   = offOwners
+	DirOff      = offDir
+	TableOff    = offTable // of the first segment, up to FirstPageOff
 
 	SlotIntentOff = slotIntent
 	SlotTailOff   = slotQueueTail
@@ -279,6 +281,39 @@ func FirstPageOff() uint64 { return segments[0].first }
 
 // ClassOf is the size class of blocks for that many bytes.
 func ClassOf(size uint64) int { return classOf(size) }
+
+// FreePages returns how many free pages have memory behind them: as they are
+// counted, and as there are.
+func (a *Arena) FreePages() (counted, found int64) {
+	a.eachPage(func(_ uint64, st pageState) {
+		if st.state() == pageFree {
+			found++
+		}
+	})
+	return int64(a.ro.Load(offFreePages)), found
+}
+
+// Hidden returns the pages that offer something of which no hint tells. While
+// nobody writes there is none.
+func (a *Arena) Hidden() (pages []uint64) {
+	a.eachPage(func(p uint64, st pageState) {
+		hints := a.ro.Load(hintWord(p)) & a.ro.Load(offSegHints+uint64(bits.Len64(p>>20))*8)
+		for bit := range 64 {
+			if a.offers(p, st, bit) && hints>>bit&1 == 0 {
+				pages = append(pages, p)
+			}
+		}
+	})
+	return pages
+}
+
+func (a *Arena) eachPage(fn func(p uint64, st pageState)) {
+	for k := range segments {
+		for p := segments[k].first; p < min(segments[k].stop, a.ro.Load(offEnd)); p += pageSize {
+			fn(p, a.page(p))
+		}
+	}
+}
 
 // Mem is the store's data, past all hooks.
 func (h *Heap) Mem() region.Mem { return region.FromWords(h.data) }

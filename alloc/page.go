@@ -124,8 +124,12 @@ func (a *Arena) searchBefore(limit uint64, bit int, try func(p uint64, st pageSt
 	return a.searchRange(bit, 0, min(limit, a.end.Load()), try)
 }
 
+// searchRange calls visit for the pages of a range that offer what the hint bit
+// says, until it returns true. It takes down the hints of what lies in the range as
+// a whole: a death before they are up again would hide what offers beyond it.
 func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, pageState) bool) bool {
 	mask := uint64(1) << bit
+	whole := limit >= a.end.Load()
 	const groupSize = groupPages << pageShift
 	for k := range segments {
 		g := &segments[k]
@@ -146,7 +150,7 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 			if hit {
 				return true
 			}
-			if !found && base >= from && a.Writable() {
+			if !found && base >= from && (whole || base+groupSize <= limit) && a.Writable() {
 				// Nothing here: take the hint down, then look again for
 				// what was announced in between.
 				a.mem.And(hintWord(base), ^mask)
@@ -157,7 +161,7 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 				})
 			}
 		}
-		if !any && a.Writable() {
+		if !any && (whole || g.stop <= limit) && a.Writable() {
 			a.mem.And(seg, ^mask)
 			now, _ := a.Limit()
 			for base := g.start; base < min(g.stop, now); base += groupSize {
@@ -322,11 +326,23 @@ func (s *Slot) claimFreed(k, limit uint64) uint64 {
 			continue
 		}
 		s.freedRuns = slices.Delete(s.freedRuns, i, i+1)
-		if s.claimAt(r.first, k, k) == nil {
+		if s.a.allFree(r.first, k) && s.claimAt(r.first, k, k) == nil {
 			return r.first
 		}
 	}
 	return 0
+}
+
+// allFree reports whether k pages in a row are free, with memory behind them. An
+// attempt to claim some that are not would make holes of the others and leave the
+// memory there, where nobody gives it back.
+func (a *Arena) allFree(first, k uint64) bool {
+	for i := range k {
+		if a.page(first+i*pageSize).state() != pageFree {
+			return false
+		}
+	}
+	return true
 }
 
 // tryClaim claims k free pages in a row below the end, or before a limit that is
@@ -377,12 +393,16 @@ func (s *Slot) holesFrom(p uint64) uint64 {
 // others back as free pages with memory behind them: one system call for many.
 func (s *Slot) claimAt(p, k, n uint64) error {
 	a := s.a
-	var gen, holes uint64
+	var gen, free, holes uint64
 	for i := range n {
-		gen = max(gen, a.page(p+i*pageSize).gen())
+		st := a.page(p + i*pageSize)
+		if gen = max(gen, st.gen()); st.state() == pageFree {
+			free++
+		}
 	}
 	gen++
 	s.record(recClaim, p, n, gen, gen)
+	a.mem.Add(offFreePages, -free) // before they are taken: see recoverRecord
 	var got uint64
 	for ; got < n; got++ {
 		q := p + got*pageSize
@@ -394,7 +414,9 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 			holes++
 		}
 	}
-	a.mem.Add(offFreePages, holes-got)
+	if taken := got - holes; taken != free {
+		a.mem.Add(offFreePages, free-taken)
+	}
 	if got < k {
 		s.unclaim(p, got, gen)
 		return errNoneFree
@@ -489,6 +511,7 @@ func (s *Slot) freePages(first, k uint64, unlink func()) {
 	}
 	s.record(recFree, first, k, gen, head.gen())
 	unlink()
+	s.a.mem.Add(offFreePages, k) // before they are free, so that redoFree does not count
 	s.redoFree()
 	s.endRecord()
 	if k > 1 {
@@ -503,7 +526,6 @@ func (s *Slot) redoFree() {
 	first := s.m.Word(s.base+slotRec) &^ (pageSize - 1)
 	k := s.m.Word(s.base + slotRecPages)
 	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
-	var freed uint64
 	for i := k; i > 0; i-- {
 		p, want := first+(i-1)*pageSize, gen
 		if i == 1 {
@@ -516,11 +538,11 @@ func (s *Slot) redoFree() {
 		a.mem.Release(desc(p)+descInfo, 0)
 		if k == 1 && a.ro.Load(offReserve) < reservePages {
 			a.mem.Add(offReserve, 1)
+			a.mem.Add(offFreePages, ^uint64(0))
 			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
 			a.hint(p, hintReserve)
 			return
 		}
-		freed++
 		free := uint64(makeState(pageFree, 0, 0, want+1))
 		if i == 1 || (p>>pageShift)%groupPages == 0 || i == k {
 			a.mem.Store(desc(p)+descState, free) // before the look at the hint
@@ -529,7 +551,6 @@ func (s *Slot) redoFree() {
 			a.mem.Release(desc(p)+descState, free)
 		}
 	}
-	a.mem.Add(offFreePages, freed)
 }
 
 // countReserve corrects the number of pages in reserve, which deaths may have
@@ -573,6 +594,7 @@ const trimRuns = 512
 func (s *Slot) punchFree(from uint64, keep int64, runs int) {
 	a := s.a
 	a.setPunched()
+	all := from == 0
 	for ; int64(a.ro.Load(offFreePages)) > keep && runs > 0; runs-- {
 		var first, n uint64
 		gather := func(p uint64, st pageState) bool {
@@ -588,7 +610,7 @@ func (s *Slot) punchFree(from uint64, keep int64, runs int) {
 			n++
 			return n == 256
 		}
-		if from == 0 {
+		if all {
 			a.search(hintFree, gather)
 		} else {
 			a.searchRange(hintFree, from, a.end.Load(), gather)
@@ -597,6 +619,7 @@ func (s *Slot) punchFree(from uint64, keep int64, runs int) {
 			return
 		}
 		s.punch(first, n)
+		from = first + n*pageSize // holes are looked at once, not again for every run
 	}
 }
 
@@ -616,6 +639,7 @@ func (s *Slot) punch(p, n uint64) {
 	}
 	gen++
 	s.record(recClaim, p, n, gen, gen)
+	a.mem.Add(offFreePages, -n) // before they are taken: see recoverRecord
 	var got uint64
 	for ; got < n; got++ {
 		q := p + got*pageSize
@@ -624,8 +648,10 @@ func (s *Slot) punch(p, n uint64) {
 			break
 		}
 	}
+	if got < n {
+		a.mem.Add(offFreePages, n-got)
+	}
 	if got > 0 {
-		a.mem.Add(offFreePages, -got)
 		if err := a.b.punch(p, got*pageSize); err != nil {
 			a.debug("punching a hole failed", "err", err)
 		} else {

@@ -3,6 +3,7 @@ package alloc
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -105,7 +106,7 @@ func (s *Slot) aim(version, live uint64) {
 // inUse is the memory of slabs and runs.
 func (a *Arena) inUse() (uint64, error) {
 	used, err := a.b.allocated()
-	return used - min(used, a.ro.Load(offFreePages)<<pageShift+a.end.Load()/64), err
+	return used - min(used, a.FreeBytes()+a.end.Load()/64), err
 }
 
 // frontierFor is how much of the file is enough for so many bytes of live blocks.
@@ -145,7 +146,8 @@ func (s *Slot) Shrink() error {
 	if err := s.emptyMags(); err != nil {
 		return err
 	}
-	s.punchFree(0, 0, 1<<30)
+	// In order, so that it ends beside writers, and however many are counted.
+	s.punchFree(pageSize, math.MinInt64, 1<<30)
 	return nil
 }
 

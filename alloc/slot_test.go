@@ -37,3 +37,41 @@ func TestSlotTakenAndClaimedAgain(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.NoError(t, other.Close())
 }
+
+// Of a run that a slot has freed and that others have taken a page of, the other
+// pages stay free, with their memory.
+func TestFreedRunTakenInPart(t *testing.T) {
+	h, err := NewHeap(MinSize)
+	require.NoError(t, err)
+	a, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	var slots [2]*Slot
+	for i := range slots {
+		slots[i], err = a.Slot(true, false)
+		require.NoError(t, err)
+	}
+	s, other := slots[0], slots[1]
+	const k = 8
+	p, err := s.claimPages(k)
+	require.NoError(t, err)
+	s.become(p, k, pageRun, 0)
+	s.endRecord()
+	s.freePages(p, k, func() {})
+	before, found := a.FreePages()
+	require.Equal(t, before, found)
+
+	q := p + k/2*pageSize
+	require.NoError(t, other.claimAt(q, 1, 1))
+	require.Zero(t, s.claimFreed(k, 0))
+	counted, found := a.FreePages()
+	require.Equal(t, before-1, found)
+	require.Equal(t, before-1, counted)
+
+	other.become(q, 1, pageRun, 0)
+	other.endRecord()
+	other.freePages(q, 1, func() {})
+	for _, s := range slots {
+		a.Release(s)
+	}
+	require.NoError(t, a.Close())
+}

@@ -10,8 +10,12 @@ const Parts = fanout * fanout
 // so that once each of them is written anew, nothing of the part that was at or
 // beyond the frontier is in use any more. A leaf takes the branches above it along,
 // so one leaf is enough for a branch. The trie must hold still meanwhile.
-func (r Reader) Beyond(root Ref, part int, frontier uint64, visit func(Leaf) bool) error {
-	b := beyond{r: r, part: uint64(part), frontier: frontier, visit: visit, left: r.end / minEntrySize}
+//
+// seen is the bytes of leaves that were looked at in the parts before, and is
+// raised: more than twice what the region has room for is damage. (Once is not,
+// since leaves may be moved, or come and go, from part to part.)
+func (r Reader) Beyond(root Ref, part int, frontier uint64, seen *uint64, visit func(Leaf) bool) error {
+	b := beyond{r: r, part: uint64(part), frontier: frontier, visit: visit, seen: seen}
 	if root == 0 {
 		return nil
 	}
@@ -23,8 +27,8 @@ type beyond struct {
 	part     uint64 // what is left of it below
 	frontier uint64
 	visit    func(Leaf) bool
-	left     uint64 // leaves that may still be looked at, as in Walk
-	owed     bool   // a node above has to move
+	seen     *uint64
+	owed     bool // a node above has to move
 	stopped  bool
 }
 
@@ -82,10 +86,9 @@ func (b *beyond) leaf(ref Ref) error {
 	if err != nil {
 		return err
 	}
-	if b.left == 0 {
-		return corrupt(l.Off, "trie", "no more leaves than the region has room for", "one more")
+	if *b.seen += l.Size(); *b.seen > 2*b.r.end {
+		return corrupt(l.Off, "trie", "no more leaves than the region has room for", "%d bytes of them", *b.seen)
 	}
-	b.left--
 	if b.owed || l.Off >= b.frontier {
 		b.owed = false
 		b.stopped = !b.visit(l)

@@ -5,7 +5,37 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
 )
+
+// TestBeyondOfDamage: of nodes that refer to the same ones over and over there is an
+// end, for all parts together.
+func TestBeyondOfDamage(t *testing.T) {
+	words := make([]uint64, 4096)
+	mem, end := hostileRegion(words)
+	const levels, size = 3, headerSize + fanout*wordSize
+	for level := range uint64(levels) {
+		off := 64 + level*size
+		mem.SetWord(off+headOff, ^uint64(0))
+		for i := range uint64(fanout) {
+			child := makeRef(kindBranch, off+size, 0)
+			if level == levels-1 {
+				child = makeRef(kindLeaf, off+size, 0)
+			}
+			mem.SetWord(off+headerSize+i*wordSize, uint64(child))
+		}
+	}
+	mem.SetWord(64+levels*size+headOff, 100<<keyLenShift)
+	r := NewReader(mem, end)
+	visits, seen := 0, uint64(0)
+	var err error
+	for part := 0; part < Parts && err == nil; part++ {
+		err = r.Beyond(makeRef(kindBranch, 64, 0), part, 0, &seen, func(Leaf) bool { visits++; return true })
+	}
+	require.ErrorIs(t, err, region.ErrCorrupt)
+	require.LessOrEqual(t, visits, int(end/50))
+}
 
 // TestBeyond: what Beyond visits takes along all that lies at the frontier and
 // beyond, and each leaf of it takes something.
@@ -26,9 +56,9 @@ func TestBeyond(t *testing.T) {
 		require.NoError(t, err)
 		for range 20 {
 			frontier := offs[rnd.Intn(len(offs))]
-			visited := map[uint64]bool{}
+			visited, seen := map[uint64]bool{}, uint64(0)
 			for part := range Parts {
-				require.NoError(t, r.Beyond(root, part, frontier, func(l Leaf) bool {
+				require.NoError(t, r.Beyond(root, part, frontier, &seen, func(l Leaf) bool {
 					require.False(t, visited[l.Off], "a leaf is visited twice")
 					visited[l.Off] = true
 					return true
@@ -68,9 +98,9 @@ func TestBeyond(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, owes, "nodes beyond the frontier that no leaf takes along")
 		}
-		n := 0
+		n, seen := 0, uint64(0)
 		for part := range Parts {
-			require.NoError(t, r.Beyond(root, part, 0, func(Leaf) bool { n++; return false }))
+			require.NoError(t, r.Beyond(root, part, 0, &seen, func(Leaf) bool { n++; return false }))
 		}
 		require.Positive(t, n)
 		require.Less(t, n, len(s.model)+1, "false ends a part")

@@ -48,6 +48,10 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
+	for _, part := range []int{0, 1, fanout, Parts - 1} {
+		seen := uint64(0)
+		requireCorruptOrNil(t, r.Beyond(root, part, 64, &seen, func(l Leaf) bool { return l.Off+l.Size() <= end }))
+	}
 	_, err := r.Check(root, 1<<40, sip, func(Node) error { return nil })
 	requireCorruptOrNil(t, err)
 	for _, other := range []Ref{0, root ^ 8, Ref(mem.Word(64))} {

@@ -408,6 +408,43 @@ func TestTxAfterReturn(t *testing.T) {
 	})
 }
 
+// What a transaction set that then was given up, in any way, is not in the next one,
+// though the next one uses the same memory.
+func TestTransactionGivenUp(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		for i, giveUp := range []func() error{
+			func() error { return errGiveUp },
+			func() error { panic(errGiveUp) },
+		} {
+			func() {
+				defer func() {
+					if e := recover(); e != nil {
+						require.Equal(t, errGiveUp, e)
+					}
+				}()
+				require.Equal(t, errGiveUp, s.Update(func(tx *shm.Tx) error {
+					for j := range 3 {
+						require.NoError(t, tx.Set(fmt.Append(nil, "given up ", j), []byte("x")))
+					}
+					return giveUp()
+				}))
+			}()
+			require.NoError(t, s.Update(func(tx *shm.Tx) error {
+				for j := range 3 {
+					has, err := tx.Has(fmt.Append(nil, "given up ", j))
+					require.NoError(t, err)
+					require.False(t, has)
+				}
+				require.NoError(t, tx.Set(fmt.Append(nil, "kept ", i), []byte("y")))
+				require.Equal(t, i+1, tx.Len())
+				return nil
+			}))
+			require.Equal(t, i+1, other.Len())
+			sound(t, other)
+		}
+	})
+}
+
 func TestTxSeesItsOwnWrites(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		for i := range 100 {

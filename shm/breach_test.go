@@ -52,6 +52,8 @@ const (
 	filePin     = "alloc/pin.go"
 	fileReclaim = "alloc/reclaim.go"
 	fileTx      = "hamt/tx.go"
+	fileUpdate  = "shm/tx.go"
+	fileCompact = "shm/compact.go"
 	fileSlot    = "alloc/slot.go"
 )
 
@@ -184,6 +186,14 @@ var breaches = []breach{
 		old: "		if st.free() || st.state() == pageReserve || st.gen() != want {\n			continue\n		}\n		a.mem.Release(desc(p)+descInfo, 0)", new: "		if st.free() || st.state() == pageReserve {\n			continue\n		}\n		a.mem.Release(desc(p)+descInfo, 0)"},
 	{rule: "B5", what: "the adopter drops what a record says", file: fileAdopt,
 		old: "	s.recoverRecord()\n\n	// A set-aside page", new: "	s.endRecord()\n\n	// A set-aside page"},
+	{rule: "B5", what: "hints of what was looked at in part are taken down", file: filePage, tests: "TestSearchesHideNothing",
+		old: " && (whole || base+groupSize <= limit) && a.Writable() {", new: " && a.Writable() {"},
+	{rule: "B5", what: "of a run that others have taken pages of holes are made", file: filePage, tests: "TestFreedRunTakenInPart", pkg: "./alloc", plain: true,
+		old: "		if s.a.allFree(r.first, k) && s.claimAt(", new: "		if s.claimAt("},
+	{rule: "B5", what: "pages are counted after they are taken", file: filePage, tests: "TestDeathsAndFreePages",
+		old: "	a.mem.Add(offFreePages, -free) // before they are taken: see recoverRecord\n", new: "	defer a.mem.Add(offFreePages, -free)\n"},
+	{rule: "B5", what: "pages are counted after they are freed", file: filePage, tests: "TestDeathsAndFreePages",
+		old: "	s.a.mem.Add(offFreePages, k) // before they are free, so that redoFree does not count\n	s.redoFree()\n", new: "	s.redoFree()\n	s.a.mem.Add(offFreePages, k)\n"},
 	{rule: "B6", what: "a delete may not take the reserve", file: "shm/write.go", tests: "Full|Space|Refus", plain: true,
 		old: "	w.AllowReserve(true)\n	existed, err = w.delete(", new: "	existed, err = w.delete("},
 	{rule: "B6", what: "nothing is freed before ErrFull", file: filePage, tests: "Full|Space|Refus|Model", plain: true,
@@ -245,6 +255,13 @@ var breaches = []breach{
 		old: "		case kindLeaf, kindCollision:\n			d := depth - 1", new: "		case kindLeaf + 99:\n			d := depth - 1"},
 	{rule: "I6", what: "a walk in a transaction sees what it changes meanwhile", file: fileTx, tests: ".", pkg: "./hamt", plain: true,
 		old: "	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow\n", new: "	return false\n"},
+	{rule: "C5", what: "an entry is moved with the value that it had a while ago", file: fileCompact, tests: "TestSchedules/compactor",
+		old: "	err := c.s.modify(key, true, func(old []byte, exists bool) ([]byte, change, error) {\n",
+		new: "	was, _ := c.s.Get(key)\n	err := c.s.modify(key, true, func(old []byte, exists bool) ([]byte, change, error) {\n		old = was\n"},
+	{rule: "C7", what: "what a transaction set that was given up is in the next one", file: fileUpdate, tests: "TestTransactionGivenUp", plain: true,
+		old: "		w.pending.n = 0\n", new: ""},
+	{rule: "B3", what: "what a transaction has shown and replaced is used again at once", file: fileUpdate, tests: "TestTxGetStaysValid", plain: true,
+		old: "		w.tx.KeepLeaves = true\n", new: ""},
 	{rule: "L2", what: "an entry that stands at another depth is taken for changed", file: "hamt/diff.go", tests: ".", pkg: "./hamt", plain: true,
 		old: "	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil\n", new: "	return side{branch: branch{bitmap: bit(h, 0)}, only: ref}, nil\n"},
 

@@ -187,3 +187,42 @@ func TestCompactRefuses(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, done.Moved)
 }
+
+// Beside writers who take and free pages all the time a compaction comes to an end.
+func TestCompactEndsBesideWriters(t *testing.T) {
+	s := memoryStore(t)
+	stop := make(chan struct{})
+	var writers, begun sync.WaitGroup
+	for w := range 3 {
+		begun.Add(1)
+		writers.Go(func() {
+			value := make([]byte, 100<<10)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := s.Set(fmt.Append(nil, w, i%5), value[:50<<10+i%50<<10]); err != nil {
+					t.Error(err)
+					return
+				}
+				if i == 100 {
+					begun.Done()
+				}
+			}
+		})
+	}
+	begun.Wait()
+	began := time.Now()
+	for range 20 {
+		_, err := s.Compact(t.Context(), nil)
+		require.NoError(t, err)
+	}
+	took := time.Since(began)
+	close(stop)
+	writers.Wait()
+	t.Log(took)
+	require.Less(t, took, 10*time.Second)
+	sound(t, s)
+}

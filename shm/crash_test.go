@@ -4,6 +4,7 @@ package shm
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -146,6 +147,29 @@ func filled(n, size int) func(testing.TB, *alloc.Heap, *Store) {
 			require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte{byte(i)}, size)))
 		}
 	}
+}
+
+// sparseStore prepares slabs of which a tenth is in use, and a frontier in front of
+// most of them: commits give blocks beyond it back, and take others before it.
+func sparseStore(t testing.TB, h *alloc.Heap, s *Store) {
+	h.SetEager()
+	for _, keep := range []bool{true, false} {
+		require.NoError(t, s.Update(func(tx *Tx) error {
+			for i := range 3500 {
+				key := fmt.Appendf(nil, "key%04d", i)
+				if keep {
+					require.NoError(t, tx.Set(key, bytes.Repeat([]byte{byte(i)}, 300)))
+				} else if i%10 != 0 {
+					_, err := tx.Delete(key)
+					require.NoError(t, err)
+				}
+			}
+			return nil
+		}))
+	}
+	require.NoError(t, s.Close()) // so that nothing is left to be reclaimed
+	s, _ = attachPlain(t, h)
+	s.a.SetFrontier(uint64(s.Stats().LiveBytes))
 }
 
 func setStep(before contents, key, value string) step {
@@ -335,6 +359,22 @@ var stories = []story{
 		}
 		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
 	}},
+	{name: "sparse beyond a frontier", size: 4 << 20, prepare: sparseStore, steps: func(b contents) (all []step) {
+		for i := range 12 {
+			st := setStep(b, fmt.Sprintf("key%04d", i*130), strings.Repeat("v", 300+i))
+			if i%4 == 3 {
+				key := fmt.Sprintf("key%04d", i*130+10)
+				st = step{func(s *Store) error { _, err := s.Delete([]byte(key)); return err }, b.without(key)}
+			}
+			all, b = append(all, st), st.after
+		}
+		return append(all, step{func(s *Store) error {
+			if s.a.Mem().Load(alloc.FrontierOff) == 0 {
+				return errors.New("there is no frontier")
+			}
+			return nil
+		}, b})
+	}},
 	{name: "much deleted", size: 4 << 20, prepare: filled(600, 2000), steps: func(b contents) []step {
 		return one(step{func(s *Store) error {
 			return s.Update(func(tx *Tx) error {
@@ -361,6 +401,9 @@ func (st *story) base(t testing.TB) (*alloc.Heap, contents) {
 	}
 	h.SetLimit(st.limit)
 	if st.warm == nil {
+		if s.a.Closed() {
+			s, _ = attachPlain(t, h)
+		}
 		return h, read(t, s)
 	}
 	trial := h.Clone()
@@ -414,6 +457,9 @@ func (st *story) verify(t testing.TB, h *alloc.Heap, before contents, done int, 
 	}
 	if rep.LeakedBytes != 0 || rep.InFlightBytes != 0 || !rep.Quiet {
 		t.Fatalf("%s: %s: %+v", st.name, what, rep)
+	}
+	if hidden := s.a.Hidden(); len(hidden) > 0 {
+		t.Fatalf("%s: %s: no hint tells of %d free pages and slabs, the first at %#x", st.name, what, len(hidden), hidden[0])
 	}
 	got := read(t, s)
 	allowed := []contents{before}
@@ -514,6 +560,57 @@ func TestCrashPoints(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Deaths in the middle of claiming and freeing many pages leave the count of free
+// pages right, but for the moment between a change and its count.
+func TestDeathsAndFreePages(t *testing.T) {
+	t.Parallel()
+	st := story{name: "large values", size: 1 << 20, prepare: filled(10, 20), steps: func(b contents) []step {
+		x := setStep(b, "large", strings.Repeat("L", 120_000))
+		y := setStep(x.after, "large", strings.Repeat("M", 80_000))
+		z := setStep(y.after, "large", strings.Repeat("N", 120_000)) // of pages that were freed
+		return append([]step{x, y, z}, sets(z.after, 3, 20)...)
+	}}
+	base, before := st.base(t)
+	base.SetEager()
+	whole := &mortal{heap: base.Clone(), dieAt: -1}
+	st.run(t, whole, before)
+	wrong := 0
+	for at := range whole.changes {
+		m := &mortal{heap: base.Clone(), dieAt: at}
+		st.run(t, m, before)
+		s, _ := attachPlain(t, m.heap)
+		if counted, found := s.a.FreePages(); max(counted-found, found-counted) > 2 {
+			t.Logf("death at change %d: %d pages are free, %d are counted", at, found, counted)
+			wrong++
+		}
+	}
+	t.Logf("%d deaths, %d in such a moment", whole.changes, wrong)
+	require.Positive(t, whole.changes)
+	require.LessOrEqual(t, wrong, 6)
+}
+
+// A search that is for what lies before a frontier hides nothing beyond it from
+// others, not for a moment: a death then would hide it for long.
+func TestSearchesHideNothing(t *testing.T) {
+	t.Parallel()
+	i := slices.IndexFunc(stories, func(st story) bool { return st.name == "sparse beyond a frontier" })
+	base, before := stories[i].base(t)
+	watch, _ := attachPlain(t, base)
+	most, looks := 0, 0
+	s, _ := attachPlain(t, base)
+	s.a.SetHook(func(op region.Op, off uint64) {
+		if op == region.OpOr && off&alloc.SlotsBit == 0 {
+			most = max(most, len(watch.a.Hidden()))
+			looks++
+		}
+	})
+	for _, x := range stories[i].steps(before) {
+		require.NoError(t, x.do(s))
+	}
+	require.Positive(t, looks)
+	require.LessOrEqual(t, most, 13, "more pages are hidden than a slab that was just freed has")
 }
 
 // intends reports whether a slot has an intent.

@@ -205,6 +205,17 @@ func (g *guest) fill() {
 	}
 }
 
+// compact moves what lies in the second half of the first MiB, whether it is sparse
+// or not.
+func (g *guest) compact() {
+	g.doing = "compacting"
+	_, err := g.s.Compact(context.Background(), nil)
+	g.clear(g.doing, err)
+	c := compactor{s: g.s, ctx: context.Background(), opts: &CompactOptions{}}
+	g.clear(g.doing, c.pass(1<<19))
+	g.clear(g.doing, c.shrink())
+}
+
 // use does a bit of everything, through a handle that may write.
 func (g *guest) use() {
 	g.get()
@@ -286,6 +297,7 @@ func useDamaged(t testing.TB, path string, fill bool) {
 		}
 		g.use()
 		if fill {
+			g.compact()
 			g.fill()
 		}
 		g.close()
