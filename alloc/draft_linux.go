@@ -149,8 +149,8 @@ func (d *Draft) Publish(origin Origin) error {
 // whose handle must be Alone, with the owner and the permission bits that it has.
 // After an error from before the exchange of the two, old is there as it was, and
 // the draft is not; after one from later, or a death, the next draft for the same
-// place removes what is left of old. old is to be closed: only then does its lock on all entries go,
-// and those who were about to open it find the other one (rule D6).
+// place removes what is left of old. old is to be closed then: its locks go, and
+// those who were about to open it find the other one (rule D6).
 func (d *Draft) Replace(old *Arena, origin Origin) error {
 	gone, err := d.exchange(old.b.(*files), origin)
 	if err != nil {

@@ -35,7 +35,8 @@ type RewriteOptions struct {
 //
 // It stays the same store: with its id, hash, owner and permission bits, with its
 // Origin and as base or target of BackupSince. The version goes on from what it was:
-// a greater one than before shows the same, and Wait returns. Counters begin anew.
+// a greater one than before shows the same, and Wait returns. Counters begin anew,
+// with the commits of the copying.
 // Access control lists and other attributes of files are lost.
 //
 // It takes write permission on the store's files and on the directory that holds

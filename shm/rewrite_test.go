@@ -45,7 +45,11 @@ func newSparse(t testing.TB, n int) (path string, left map[int]bool, st shm.Stat
 }
 
 func TestRewrite(t *testing.T) {
-	path, left, before := newSparse(t, 100_000)
+	n := 100_000
+	if testing.Short() {
+		n /= 10
+	}
+	path, left, before := newSparse(t, n)
 	var last, of int64
 	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{Progress: func(done, total int64) { last, of = done, total }}))
 	require.EqualValues(t, len(left), last)
@@ -58,7 +62,7 @@ func TestRewrite(t *testing.T) {
 	t.Logf("allocated bytes per live byte: %.2f, were %.2f; of keys and values: %.2f; the file has %d bytes, had %d", per(st.AllocatedBytes),
 		float64(before.AllocatedBytes)/float64(before.LiveBytes), float64(st.AllocatedBytes)/float64(st.DataBytes), st.FileBytes, before.FileBytes)
 	holds(t, s, left)
-	require.Less(t, per(st.AllocatedBytes), 1.3)
+	require.Less(t, st.AllocatedBytes, st.LiveBytes*11/10+384<<10)
 	require.Less(t, st.FileBytes, before.FileBytes/4)
 	require.Greater(t, st.Version, before.Version)
 	require.Equal(t, before.MaxSize, st.MaxSize)
@@ -82,13 +86,19 @@ func TestRewriteMaxSize(t *testing.T) {
 	}
 	require.Less(t, int64(2<<20), before.FileBytes, "that would not have fitted without")
 
-	path, left, before = newSparse(t, 100_000)
+	s, err := shm.Open(path, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Set(spaceKey(nil, -1), make([]byte, 800_000)))
+	before = s.Stats()
+	require.NoError(t, s.Close())
 	require.ErrorIs(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{MaxSize: 1 << 20}), shm.ErrFull)
 	require.Error(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{MaxSize: -1}))
 	alone(t, path)
-	s := openAt(t, path)
+	s = openAt(t, path)
 	require.Equal(t, before.Version, s.Version())
 	require.Equal(t, before.MaxSize, s.Stats().MaxSize)
+	_, err = s.Delete(spaceKey(nil, -1))
+	require.NoError(t, err)
 	holds(t, s, left)
 }
 
@@ -214,8 +224,8 @@ func TestRewriteKeepsOut(t *testing.T) {
 }
 
 func TestRewriteIsInterrupted(t *testing.T) {
-	path, left, before := newSparse(t, 100_000)
-	for _, when := range []int{0, 1, 3} {
+	path, left, before := newSparse(t, 50_000) // two transactions
+	for _, when := range []int{0, 1, 2} {
 		ctx, cancel := context.WithCancel(t.Context())
 		if when == 0 {
 			cancel()
