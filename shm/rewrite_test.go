@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -115,6 +116,9 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	files := []string{path, path + "/data", path + "/slots"}
 	for i, mode := range []os.FileMode{0o751, 0o640, 0o662} {
 		require.NoError(t, os.Chmod(files[i], mode))
+		if os.Getuid() == 0 {
+			require.NoError(t, os.Chown(files[i], 65533, 65534))
+		}
 	}
 	link := memory(t) + "/link"
 	require.NoError(t, os.Symlink(path, link))
@@ -126,6 +130,10 @@ func TestRewriteStaysTheStore(t *testing.T) {
 		st, err := os.Stat(files[i])
 		require.NoError(t, err)
 		require.Equal(t, mode, st.Mode().Perm())
+		if os.Getuid() == 0 {
+			owner := st.Sys().(*syscall.Stat_t)
+			require.Equal(t, [2]uint32{65533, 65534}, [2]uint32{owner.Uid, owner.Gid})
+		}
 	}
 
 	s = openAt(t, path)
