@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -46,8 +48,54 @@ func (a *Arena) takeEntry() error {
 			return err
 		}
 	}
+	free, err := l.tryLock(aloneLock)
 	_ = l.close()
+	if err == nil && !free {
+		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
+	}
 	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, maxEntries)
+}
+
+// aloneLock is the byte, next to those of the entries, that says why all of them
+// are locked.
+const aloneLock = maxEntries
+
+// Alone locks all other entries until the handle is closed: nobody else is attached,
+// and nobody can be. Otherwise the error, which matches ErrInUse, says who is, and
+// the handle is of no use any more.
+//
+// Who has no write permission on slots has no entry, and is not seen.
+func (a *Arena) Alone() error {
+	if !a.CanPin() {
+		return fmt.Errorf("%w: expected write permission on slots", ErrReadOnly)
+	}
+	if ok, err := a.lock.tryLock(aloneLock); err != nil {
+		return err
+	} else if !ok {
+		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
+	}
+	var users []string
+	for i := range maxEntries {
+		if i == a.entry {
+			continue
+		}
+		ok, err := a.lock.tryLock(i)
+		if err != nil {
+			return err
+		}
+		if ok {
+			a.releaseDeadPins(i) // so that there is one for this handle
+			continue
+		}
+		user := fmt.Sprintf("process %d", a.shared.Load(entryAt(i)+entryPid))
+		if !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	if len(users) > 0 {
+		return fmt.Errorf("%w by %s", ErrInUse, strings.Join(users, ", "))
+	}
+	return nil
 }
 
 // claimEntry makes entry i, whose lock the caller holds, this handle's.

@@ -147,6 +147,9 @@ func (a *Arena) Limit() (uint64, error) {
 // memory, and a wrong one would make readers touch what is not there.
 func (a *Arena) checkEnd(end uint64) (uint64, error) {
 	known := a.end.Load()
+	if end == endRewritten && known != 0 {
+		return known, fmt.Errorf("%w: it was rewritten, expected it to be opened again", ErrClosed)
+	}
 	size, err := a.b.size()
 	if err != nil {
 		return known, err

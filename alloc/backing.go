@@ -41,4 +41,5 @@ var (
 	ErrClosed           = errors.New("store is closed")
 	ErrReadOnly         = errors.New("store is read-only")
 	ErrVersion          = errors.New("another format version")
+	ErrInUse            = errors.New("store is in use")
 )

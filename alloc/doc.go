@@ -121,6 +121,9 @@
 //	D5  Create under a temporary name, slots before data; link, never replace.
 //	    A copy of a store is made in a directory of its own under a temporary
 //	    name, which is renamed when the copy is on disk.
+//	D6  Rewrite under the locks of all entries, in such a directory, which is then
+//	    exchanged with the old one. Who has taken an entry looks then whether the
+//	    path still leads to where it is.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after
@@ -149,7 +152,7 @@
 //	         the id (2) and version that it shows, and at which version of its
 //	         own; the last word is the CRC-64/ECMA of the others
 //	0x01000  root: offset of the root node | version<<48
-//	0x01008  end of what may be touched
+//	0x01008  end of what may be touched, or 0 in what was rewritten
 //	0x01010  1 once there may be holes below the end
 //	0x01040  horizon
 //	0x01080  hints, a word a segment

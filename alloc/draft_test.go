@@ -104,3 +104,72 @@ func TestPublishedIsNotSwept(t *testing.T) {
 	require.ErrorIs(t, err, errNotDraft)
 	require.NoError(t, f.Close())
 }
+
+// Who has opened a store's directory finds out that another was put in its place,
+// also if the process that did it died at once; then the next one sweeps.
+func TestReplacedWhileItIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store")
+	a, err := Open(path, Options{})
+	require.NoError(t, err)
+	require.NoError(t, a.Close())
+	early, err := openDir(path, Options{})
+	require.NoError(t, err)
+	late, err := openDir(path, Options{})
+	require.NoError(t, err)
+
+	old, err := Open(path, Options{ReadOnly: true})
+	require.NoError(t, err)
+	require.NoError(t, old.Alone())
+	d, err := NewReplacement(path, 0o600)
+	require.NoError(t, err)
+	next, err := Open(d.Path(), Options{Successor: old})
+	require.NoError(t, err)
+	require.NoError(t, next.Close())
+	_, err = openIn(early, path, Options{})
+	require.ErrorIs(t, err, ErrInUse)
+	require.ErrorContains(t, err, "being rewritten")
+	gone, err := d.exchange(old.b.(*files), Origin{})
+	require.NoError(t, err)
+	require.NoError(t, gone.Unmap())
+	require.NoError(t, d.lock.Close()) // as the kernel does
+	require.NoError(t, old.Close())
+
+	_, err = openIn(late, path, Options{})
+	require.ErrorIs(t, err, ErrInUse)
+	require.ErrorContains(t, err, "rewritten meanwhile")
+	a, err = Open(path, Options{})
+	require.NoError(t, err)
+	require.Equal(t, old.ID(), a.ID())
+	require.NoError(t, a.Close())
+	require.Len(t, namesIn(t, dir), 2, "the old one is there still")
+	d, err = NewReplacement(path, 0o600)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"store", filepath.Base(d.Path())}, namesIn(t, dir))
+	d.Discard()
+}
+
+// A store that was moved while its successor was made, and another one put there,
+// is left alone, and so is that.
+func TestReplacedByItsOwner(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store")
+	a, err := Open(path, Options{})
+	require.NoError(t, err)
+	require.NoError(t, a.Close())
+	old, err := Open(path, Options{ReadOnly: true})
+	require.NoError(t, err)
+	require.NoError(t, old.Alone())
+	d, err := NewReplacement(path, 0o600)
+	require.NoError(t, err)
+	fillDraft(t, d)
+	require.NoError(t, os.Rename(path, path+"-old"))
+	require.NoError(t, os.Mkdir(path, 0o700))
+	require.ErrorIs(t, d.Replace(old, Origin{}), ErrInUse)
+	require.NoError(t, old.Close())
+	require.Equal(t, []string{"store", "store-old"}, namesIn(t, dir))
+	require.Empty(t, namesIn(t, path))
+	a, err = Open(path+"-old", Options{})
+	require.NoError(t, err)
+	require.NoError(t, a.Close())
+}

@@ -37,7 +37,11 @@ type Options struct {
 	Prefault  bool
 	Logger    *slog.Logger
 	Seed      *[2]uint64 // of a new store's hash; nil means a random one
+	Successor *Arena     // a new store gets its id, seed and time of creation, and begins with its version
 }
+
+// rewritePatience is how long Open waits for a store that is being rewritten.
+const rewritePatience = time.Second
 
 // Open opens the store in a directory, creating it when it is missing.
 func Open(path string, o Options) (*Arena, error) {
@@ -45,20 +49,52 @@ func Open(path string, o Options) (*Arena, error) {
 		o.Mode = 0o600
 	}
 	o.MustExist = o.MustExist || o.ReadOnly
-	dir, err := openDir(path, o)
-	if err != nil {
-		return nil, err
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		dir, err := openDir(path, o)
+		if err != nil {
+			return nil, err
+		}
+		a, err := openIn(dir, path, o)
+		if !errors.Is(err, ErrInUse) || time.Since(begun) > rewritePatience {
+			return a, err
+		}
 	}
-	if err := checkFS(path); err != nil {
+}
+
+// openIn opens the store in a directory that path led to, and takes it over.
+// Whatever was found there means nothing if path leads elsewhere once there is an
+// entry; and as long as there is one, that does not change (rule D6).
+func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
+	err := checkFS(path)
+	if err != nil {
 		_ = dir.Close()
 		return nil, err
 	}
 	a, err := openFiles(dir, o)
+	if leadsElsewhere(path, dir) {
+		if err == nil {
+			_ = a.Close()
+		} else {
+			_ = dir.Close()
+		}
+		return nil, fmt.Errorf("%w: it was rewritten meanwhile", ErrInUse)
+	}
 	if err != nil {
 		_ = dir.Close()
 		return nil, err
 	}
 	return a, nil
+}
+
+// leadsElsewhere reports whether path leads to another directory than dir. To none
+// is no matter: its owner may move or remove a store at any time.
+func leadsElsewhere(path string, dir *os.Root) bool {
+	named, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	opened, err := dir.Stat(".")
+	return err == nil && !os.SameFile(named, opened)
 }
 
 func openDir(path string, o Options) (*os.Root, error) {
@@ -412,6 +448,14 @@ func create(dir *os.Root, o Options) (bool, error) {
 	_, _ = rand.Read(random[:])
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
 	id := storeID{word(0), word(1)}
+	super := superblock{hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, created: time.Now().UnixNano()}
+	if o.Seed != nil {
+		super.seed = *o.Seed
+	}
+	version := uint64(1)
+	if s := o.Successor; s != nil {
+		id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
+	}
 
 	_, err = build(dir, nameSlots, o.Mode, func(f *os.File) error {
 		if err := fallocate(f, 0, 0, slotsSize); err != nil {
@@ -423,7 +467,7 @@ func create(dir *os.Root, o Options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if id, err = readID(dir); err != nil {
+	if super.id, err = readID(dir); err != nil {
 		return false, err
 	}
 
@@ -431,18 +475,14 @@ func create(dir *os.Root, o Options) (bool, error) {
 	if maxSize == 0 {
 		maxSize = 64 << 30
 	}
-	maxSize = min(max(roundUp(maxSize, 64<<10), MinSize), MaxSize)
-	super := superblock{maxSize: maxSize, hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: id, created: time.Now().UnixNano()}
-	if o.Seed != nil {
-		super.seed = *o.Seed
-	}
+	super.maxSize = min(max(roundUp(maxSize, 64<<10), MinSize), MaxSize)
 	made, err := build(dir, nameData, o.Mode, func(f *os.File) error {
 		m, err := region.Map(f, MinSize, true)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = m.Unmap() }()
-		return format(m, &files{data: f}, super)
+		return format(m, &files{data: f}, super, version)
 	})
 	if err != nil {
 		return false, err

@@ -46,6 +46,10 @@ const (
 	offTable     = 0x4000 // of the first segment; ends the header
 )
 
+// endRewritten stands in the place of the end in what was rewritten, for readers
+// that have no entry (rule D6).
+const endRewritten = 0
+
 // Words of a root node. The payload belongs to the layer above.
 const (
 	rootBirth      = 0

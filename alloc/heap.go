@@ -37,7 +37,7 @@ func NewHeap(maxSize uint64) (*Heap, error) {
 	id := storeID{0x6d656d6f7279, 1}
 	formatSlots(region.FromWords(h.slots), id)
 	b := &heapBacking{heap: h}
-	return h, format(region.FromWords(h.data), b, superblock{maxSize: maxSize, hashID: 1, seed: [2]uint64{7, 11}, id: id})
+	return h, format(region.FromWords(h.data), b, superblock{maxSize: maxSize, hashID: 1, seed: [2]uint64{7, 11}, id: id}, 1)
 }
 
 // Clone copies the store as it stands; no handle is attached to the copy, so

@@ -109,9 +109,9 @@ func decodeSlotsSuper(b []byte) (id storeID, err error) {
 func formatSlots(m region.Mem, id storeID) { m.Write(offSlotsSuper, encodeSlotsSuper(id)) }
 
 // format writes an empty store into memory that reads as zeros: the header,
-// the first table, the reserve, and version 1, an empty root node in a slab of
-// its own.
-func format(m region.Mem, b backing, s superblock) error {
+// the first table, the reserve, and its first version, an empty root node in a
+// slab of its own.
+func format(m region.Mem, b backing, s superblock, version uint64) error {
 	seg := &segments[0]
 	end := seg.first + reservePages*pageSize + pageSize
 	if err := b.back(0, end); err != nil {
@@ -127,11 +127,11 @@ func format(m region.Mem, b backing, s superblock) error {
 	m.Store(desc(p)+descState, uint64(makeState(pageSlabShared, c, 0, 1)))
 	m.Store(desc(p)+descInfo, 1)
 	m.Store(desc(p)+descBitmap, 1)
-	m.Store(p+rootBirth, 1)
+	m.Store(p+rootBirth, version)
 	m.Store(hintWord(p), 1<<hintOf(c)|1<<hintReserve)
 	m.Store(offSegHints, 1<<hintOf(c)|1<<hintReserve)
 	m.Store(offEnd, end)
-	m.Store(offHorizon, 1)
-	m.Store(offRoot, p|1<<48)
+	m.Store(offHorizon, version)
+	m.Store(offRoot, p|version<<48)
 	return nil
 }

@@ -72,51 +72,63 @@ func (sn *Snapshot) restore(ctx context.Context, dir string, differences []io.Re
 	if opts == nil {
 		opts = &BackupOptions{}
 	}
-	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
-		return fmt.Errorf("BackupOptions.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize))
+	if err := opts.check(); err != nil {
+		return err
 	}
 	if err := sn.check(); err != nil {
 		return err
 	}
-	mode := sn.s.a.Mode() | 0o600 // so that it can be made
-	draft, err := alloc.NewDraft(dir, mode)
+	draft, err := alloc.NewDraft(dir, sn.draftMode())
 	if err != nil {
 		return err
 	}
-	at, err := sn.fill(ctx, draft.Path(), mode, differences, opts)
+	shows := sn.shows()
+	shows.At, err = sn.fill(ctx, draft.Path(), alloc.Options{Seed: &[2]uint64{sn.s.k0, sn.s.k1}}, opts, func(s *Store) error {
+		for i, r := range differences {
+			var err error
+			if shows, err = s.apply(ctx, shows, r); err != nil {
+				return fmt.Errorf("difference %d: %w", i+1, err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		draft.Discard()
 		return err
 	}
-	return draft.Publish(at)
+	return draft.Publish(shows)
 }
 
-// fill makes the store and returns what it shows.
-func (sn *Snapshot) fill(ctx context.Context, path string, mode fs.FileMode, differences []io.Reader, opts *BackupOptions) (shows alloc.Origin, err error) {
-	maxSize := uint64(opts.MaxSize)
-	if maxSize == 0 {
-		maxSize = sn.s.a.MaxSize()
+func (o *BackupOptions) check() error {
+	if o.MaxSize < 0 || o.MaxSize > alloc.MaxSize {
+		return fmt.Errorf("MaxSize is %d, expected 0 to %d", o.MaxSize, uint64(alloc.MaxSize))
 	}
-	a, err := alloc.Open(path, alloc.Options{Mode: mode, MaxSize: maxSize, Seed: &[2]uint64{sn.s.k0, sn.s.k1}})
+	return nil
+}
+
+// draftMode is the permission bits of a copy that is being made.
+func (sn *Snapshot) draftMode() fs.FileMode { return sn.s.a.Mode() | 0o600 }
+
+// fill makes the copy, changes it, and returns its version.
+func (sn *Snapshot) fill(ctx context.Context, path string, o alloc.Options, opts *BackupOptions, change func(*Store) error) (version uint64, err error) {
+	o.Mode, o.MaxSize = sn.draftMode(), uint64(opts.MaxSize)
+	if o.MaxSize == 0 {
+		o.MaxSize = sn.s.a.MaxSize()
+	}
+	a, err := alloc.Open(path, o)
 	if err != nil {
-		return alloc.Origin{}, err
+		return 0, err
 	}
 	s := newStore(a, path)
 	s.hostile = sn.s.hostile
-	shows = sn.shows()
 	if err = sn.copyTo(ctx, s, opts); err == nil {
-		for i, r := range differences {
-			if shows, err = s.apply(ctx, shows, r); err != nil {
-				err = fmt.Errorf("difference %d: %w", i+1, err)
-				break
-			}
-		}
+		err = change(s)
 	}
-	shows.At = s.Version()
+	version = s.Version()
 	if e := s.Close(); err == nil {
 		err = e
 	}
-	return shows, err
+	return version, err
 }
 
 // shows is what the snapshot shows: a version of its store, or of the one that

@@ -21,7 +21,8 @@ import (
 )
 
 // clearErrors are what a damaged store may say.
-var clearErrors = []error{ErrCorrupt, ErrVersion, ErrFull, ErrNotFound, ErrTooManyProcesses, ErrTooManySnapshots}
+var clearErrors = []error{ErrCorrupt, ErrVersion, ErrFull, ErrNotFound, ErrTooManyProcesses, ErrTooManySnapshots,
+	ErrClosed} // an end of 0 looks like that of a store that was rewritten
 
 // A guest uses a store that may be damaged in any way. What it reads may be
 // wrong; what it must not meet is a panic, a fault, an error that is not a clear

@@ -17,7 +17,9 @@ var (
 	// ErrNotFound: the key is not in the store. Get and its like return it
 	// bare, so that a miss costs no allocation.
 	ErrNotFound = errors.New("key not found")
-	// ErrClosed: the store, snapshot or transaction was closed.
+	// ErrClosed: the store, snapshot or transaction was closed; or the store was
+	// rewritten, and this handle did not keep it from that, since it may not write
+	// slots.
 	ErrClosed = alloc.ErrClosed
 	// ErrReadOnly: a write through a store opened with ReadOnly, or a pin
 	// (Snapshot, View, GetMany, Wait) without write permission on the file
@@ -39,6 +41,9 @@ var (
 	// ErrTooManyProcesses: MaxProcesses handles are open, or MaxWriters
 	// writers are at work.
 	ErrTooManyProcesses = alloc.ErrTooManyProcesses
+	// ErrInUse: Rewrite while others are attached, or Open while a process rewrites
+	// the store.
+	ErrInUse = alloc.ErrInUse
 	// ErrUnrelated: BackupSince with a base that is no relative of the store, or
 	// Restore with a difference that does not follow on what is before it.
 	ErrUnrelated = errors.New("do not belong together")

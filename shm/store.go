@@ -65,7 +65,8 @@ type Store struct {
 // Open opens the store in the directory path, and creates it when it is
 // missing; nil options mean the defaults. A creation that another process did
 // not live to finish is completed. What processes that died have left behind
-// in the store is put in order.
+// in the store is put in order. While a process rewrites the store, Open waits for it
+// for up to a second, and then returns ErrInUse.
 //
 // It refuses, with an error that says what was found, directories that hold
 // something else, damaged files, other format versions, and network file

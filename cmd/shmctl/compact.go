@@ -18,9 +18,19 @@ type compacted struct {
 	Ended bool `json:"ended"` // false: --limit came first
 }
 
+// rewritten is what compact --exclusive reports.
+type rewritten struct {
+	Path      string `json:"path"`
+	Entries   int64  `json:"entries"`
+	DataBytes int64  `json:"data_bytes"`
+	MaxSize   int64  `json:"max_size"`
+	Before    int64  `json:"before"` // AllocatedBytes
+	After     int64  `json:"after"`
+}
+
 func newCompact() *cobra.Command {
-	var asJSON bool
-	var rate bytesValue
+	var asJSON, exclusive bool
+	var rate, maxSize bytesValue
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:   "compact STORE",
@@ -32,12 +42,27 @@ file keeps its length; what it takes falls (see "allocated" of stat).
 Others may use the store meanwhile: each record is moved by a commit of its own,
 as if somebody had written the same value again. What snapshots hold stays. It
 may be interrupted or killed at any time: what was done is done, and it can
-simply be run again. A new store that is as small as can be is what backup makes.`,
-		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m",
-		Args:    arguments("STORE", 1, 1),
+simply be run again.
+
+With --exclusive the whole store is written anew, as small as can be, with a file
+that is as short as can be, and put in the place of the old one in one step. Then
+--max-size may also change what it can grow to. Nobody else may have the store open:
+otherwise nothing happens, the exit code is 8, and standard error names the
+processes. It may be interrupted or killed at any time too: until the end the store
+is what it was. It takes space for both, in the directory that holds STORE.`,
+		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m\n" +
+			"  shmctl compact /dev/shm/cache --exclusive --max-size 1GiB",
+		Args: arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if limit < 0 {
+			switch {
+			case limit < 0:
 				return usagef("compact: found --limit %v, expected a duration", limit)
+			case exclusive && (limit != 0 || rate != 0):
+				return usagef("compact: found --exclusive with --rate or --limit, expected one of them")
+			case exclusive:
+				return compactAlone(cmd, args[0], int64(maxSize), asJSON)
+			case maxSize != 0:
+				return usagef("compact: found --max-size, expected --exclusive with it")
 			}
 			s, err := shm.Open(args[0], &shm.Options{MustExist: true})
 			if err != nil {
@@ -73,7 +98,54 @@ simply be run again. A new store that is as small as can be is what backup makes
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().Var(&rate, "rate", "move at most so many bytes of keys and values a second, as in 10MiB")
 	cmd.Flags().DurationVar(&limit, "limit", 0, "end after `DURATION`, as in 30s")
+	cmd.Flags().BoolVar(&exclusive, "exclusive", false, "write the whole store anew, if nobody else has it open")
+	cmd.Flags().Var(&maxSize, "max-size", "with --exclusive, what the store may grow to from now on, as in 512MiB")
 	return cmd
+}
+
+// compactAlone rewrites a store that nobody else has open.
+func compactAlone(cmd *cobra.Command, path string, maxSize int64, asJSON bool) error {
+	before, err := statsOf(path)
+	if err != nil {
+		return err
+	}
+	if err := rewrite(cmd, path, maxSize); err != nil {
+		return err
+	}
+	st, err := statsOf(path)
+	if err != nil {
+		return err
+	}
+	r := rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), r)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), r)
+	return err
+}
+
+// rewrite is shm.Rewrite with a progress line.
+func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
+	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+	defer bar.clear()
+	return interruptible(cmd, func(ctx context.Context) error {
+		return shm.Rewrite(ctx, path, &shm.RewriteOptions{MaxSize: maxSize, Progress: bar.show})
+	})
+}
+
+// statsOf looks at a store that is not open.
+func statsOf(path string) (st shm.Stats, err error) {
+	s, err := openToRead(path)
+	if err != nil {
+		return st, err
+	}
+	defer closing(s, &err)
+	return s.Stats(), nil
+}
+
+func (r rewritten) String() string {
+	return fmt.Sprintf("%s: %s, was %s; %s of %s; may grow to %s", r.Path, size(r.After), size(r.Before),
+		things(r.Entries, "record", "records"), size(r.DataBytes), size(r.MaxSize))
 }
 
 func (c compacted) String() string {

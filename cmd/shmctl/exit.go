@@ -19,6 +19,7 @@ const (
 	exitFull        = 5
 	exitDiffer      = 6
 	exitProblem     = 7
+	exitInUse       = 8
 	exitInterrupted = 130
 )
 
@@ -37,6 +38,7 @@ var exits = []struct {
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
 	{exitProblem, "doctor found a problem", []error{errProblem}},
+	{exitInUse, "others have the store open, or rewrite it", []error{shm.ErrInUse}},
 	{exitInterrupted, "interrupted", []error{errInterrupted}},
 }
 

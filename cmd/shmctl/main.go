@@ -37,7 +37,8 @@ func newRoot() *cobra.Command {
 		Use:   "shmctl",
 		Short: "Look after shared-memory key/value stores",
 		Long: `shmctl looks after shared-memory key/value stores of package shm. STORE is the
-store's directory. All verbs work while other programs use the store.
+store's directory. All verbs work while other programs use the store,
+but for compact --exclusive and check --repair.
 
 ` + exitHelp(),
 		Example:       "  shmctl demo\n  shmctl set /dev/shm/cache greeting hello\n  shmctl get /dev/shm/cache greeting",

@@ -148,6 +148,7 @@ func TestExitCodes(t *testing.T) {
 		shm.ErrFull:     exitFull,
 		errDiffer:       exitDiffer,
 		errProblem:      exitProblem,
+		shm.ErrInUse:    exitInUse,
 		errInterrupted:  exitInterrupted,
 	} {
 		require.Equal(t, code, exitCode(err), "%v", err)
