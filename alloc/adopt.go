@@ -327,17 +327,17 @@ func (s *Slot) recover() error {
 			continue
 		}
 		if !s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook) {
+			a.announce(p)
 			s.setAside(i, 0, 0)
 		}
 	}
 	if p := s.m.Word(s.base + slotLook); p != 0 && !s.owns(p, pageChunk) {
+		a.announce(p)
 		s.setLook(0)
 	}
 	for c, p := range s.slabs {
 		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {
-			if st := a.page(p); st.state() == pageSlabShared && st.class() == c {
-				a.hint(p, hintOf(c))
-			}
+			a.announce(p)
 			s.setSlab(c, 0)
 		}
 	}
@@ -445,13 +445,16 @@ func (s *Slot) recoverRecord() {
 				if st := a.page(q); !st.free() && st.owner() == s.idx && st.gen() == gen {
 					a.mem.Store(desc(q)+descInfo, 0)
 					a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
-					a.hint(q, hintFree)
 				} else if st.state() == pageFree && st.gen() < gen {
 					a.mem.Add(offFreePages, 1) // it was not taken any more
 				}
+				a.announce(q)
 			}
 		case recFree:
 			s.redoFree()
+			for i := range n {
+				a.announce(p + i*pageSize)
+			}
 		case recTake:
 			st := a.page(p)
 			if st.gen() == headGen && st.owner() == s.idx {
@@ -462,15 +465,26 @@ func (s *Slot) recoverRecord() {
 					a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, headGen+1)))
 				}
 			}
-			switch st := a.page(p); st.state() {
-			case pageSlabShared:
-				a.hint(p, hintOf(st.class()))
-			case pageChunkShared:
-				a.hint(p, hintChunk)
-			}
+			a.announce(p)
 		}
 	}
 	s.endRecord()
+}
+
+// announce sets the hint of what a page offers: who made it so may have died before.
+func (a *Arena) announce(p uint64) {
+	switch st := a.page(p); st.state() {
+	case pageHole, pageFree:
+		a.hint(p, hintFree)
+	case pageReserve:
+		a.hint(p, hintReserve)
+	case pageChunkShared:
+		a.hint(p, hintChunk)
+	case pageSlabShared:
+		if st.class() < numClasses {
+			a.hint(p, hintOf(st.class()))
+		}
+	}
 }
 
 // linked reports whether a page is part of the slot's structures.

@@ -50,6 +50,7 @@
 //	          or its adopter
 //	dir       by the holder of the slot: 0 → page|1 → page
 //	hints     bits, by everybody; they only speed searches up
+//	frontier  by everybody; it only says where space is taken first
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
 //	          cleared by whoever gives a block back
@@ -161,6 +162,7 @@
 //	0x01280  gate: a large batch that asks for room, or 0
 //	0x012c0  slots ever used
 //	0x01300  sequence of new hints
+//	0x01340  frontier: what lies beyond is being emptied, or 0
 //	0x02000  owners: a word a slot, entry+1 | 2^15 when idle | generation<<16 |
 //	         claim<<48
 //	0x03000  directory: a word a slot, the offset of its page (|1: being made)

@@ -225,15 +225,19 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
+	announce := func() {
+		for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
+			if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
+				a.hint(base, hintFree)
+			}
+		}
+	}
+	announce() // in case of a death; but searchers that find nothing yet take it down
 	a.mem.Max(offEnd, to)
 	if _, err := a.Limit(); err != nil {
 		return err
 	}
-	for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
-		if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
-			a.hint(base, hintFree)
-		}
-	}
+	announce()
 	a.debug("store grew", "from", end, "to", to)
 	return nil
 }
@@ -305,7 +309,7 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 
 var errNoneFree = errors.New("no free pages")
 
-// A freedRun is pages in a row that the slot has freed: a hint.
+// A freedRun is free pages in a row: a hint.
 type freedRun struct{ first, pages uint64 }
 
 // noteFreed remembers pages in a row that were freed. Finding so many again takes
@@ -579,48 +583,75 @@ func (s *Slot) trim(live uint64) {
 		return
 	}
 	keep := s.trimTo(live) * 3 / 4
-	s.punchFree(from, keep, trimRuns)
-	if from != 0 && s.thin > 0 { // it shrinks: what lies before is not needed either
-		s.punchFree(0, keep, trimRuns)
+	if from != 0 {
+		s.swept = s.sweep(max(from, s.swept), keep, trimLooks)
+	}
+	if from == 0 || s.thin > 0 { // it shrinks: what lies before is not needed either
+		s.punchFree(keep, trimRuns)
 	}
 }
 
-// trimRuns is how many runs of pages a pass takes the memory from at most.
-const trimRuns = 512
+// trimRuns is how many runs of pages a pass takes the memory from at most, trimLooks
+// at how many pages it looks in a space that is being emptied.
+const (
+	trimRuns  = 512
+	trimLooks = 4096
+)
 
 // punchFree takes the memory from behind free pages, in so many runs at most, until
-// no more than keep have theirs: from behind those from an offset on that is not 0,
-// or behind all.
-func (s *Slot) punchFree(from uint64, keep int64, runs int) {
+// no more than keep have theirs.
+func (s *Slot) punchFree(keep int64, runs int) {
 	a := s.a
 	a.setPunched()
-	all := from == 0
 	for ; int64(a.ro.Load(offFreePages)) > keep && runs > 0; runs-- {
-		var first, n uint64
-		gather := func(p uint64, st pageState) bool {
-			if st.state() != pageFree {
-				return n > 0
-			}
-			if n > 0 && (p != first+n*pageSize || segmentOf(p) != segmentOf(first)) {
-				return true
-			}
-			if n == 0 {
-				first = p
-			}
-			n++
-			return n == 256
-		}
-		if all {
-			a.search(hintFree, gather)
-		} else {
-			a.searchRange(hintFree, from, a.end.Load(), gather)
-		}
-		if n == 0 {
+		var r freedRun
+		a.search(hintFree, r.gather)
+		if r.pages == 0 {
 			return
 		}
-		s.punch(first, n)
-		from = first + n*pageSize // holes are looked at once, not again for every run
+		s.punch(r.first, r.pages)
 	}
+}
+
+// sweep does so in address order, from an offset on, and returns where it has come
+// to, or 0 at the end. It looks at so many pages at most: holes, over and over, are
+// what most of a space that is being emptied is.
+func (s *Slot) sweep(from uint64, keep int64, looks int) uint64 {
+	a := s.a
+	a.setPunched()
+	for int64(a.ro.Load(offFreePages)) > keep {
+		var r freedRun
+		found := a.searchRange(hintFree, from, a.end.Load(), func(p uint64, st pageState) bool {
+			from = p
+			looks--
+			return r.gather(p, st) || looks <= 0
+		})
+		if r.pages > 0 {
+			s.punch(r.first, r.pages)
+		}
+		if !found {
+			return 0
+		}
+		if looks <= 0 {
+			break
+		}
+	}
+	return from
+}
+
+// gather adds a page to the run if it can, and reports whether the run is done.
+func (r *freedRun) gather(p uint64, st pageState) bool {
+	if st.state() != pageFree {
+		return r.pages > 0
+	}
+	if r.pages > 0 && (p != r.first+r.pages*pageSize || segmentOf(p) != segmentOf(r.first)) {
+		return true
+	}
+	if r.pages == 0 {
+		r.first = p
+	}
+	r.pages++
+	return r.pages == 256
 }
 
 // setPunched tells readers that there may be holes.

@@ -147,7 +147,7 @@ func (s *Slot) Shrink() error {
 		return err
 	}
 	// In order, so that it ends beside writers, and however many are counted.
-	s.punchFree(pageSize, math.MinInt64, 1<<30)
+	s.sweep(0, math.MinInt64, math.MaxInt)
 	return nil
 }
 

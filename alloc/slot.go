@@ -51,6 +51,7 @@ type Slot struct {
 	frontier     uint64 // as of the last pass
 	freedRuns    []freedRun
 	aimed        uint64 // version at the last aim
+	swept        uint64 // where the last sweep has come to
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
@@ -366,8 +367,8 @@ func (a *Arena) slotPage(i int) (uint64, error) {
 	}
 	if st := a.page(p); st.state() == pageSlot && st.owner() == i {
 		a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, st.gen()+1)))
-		a.hint(p, hintFree)
 	}
+	a.announce(p)
 	a.mem.Store(dir, 0)
 	return 0, nil
 }
