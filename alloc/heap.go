@@ -261,7 +261,8 @@ const (
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
 	DirOff      = offDir
-	TableOff    = offTable // of the first segment, up to FirstPageOff
+	TableOff    = offTable   // of the first segment, up to FirstPageOff
+	BitmapOff   = descBitmap // in a descriptor
 
 	SlotIntentOff = slotIntent
 	SlotTailOff   = slotQueueTail

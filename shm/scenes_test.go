@@ -303,6 +303,11 @@ func tables(_ *scene, _ int, off uint64) bool {
 	return off >= alloc.TableOff && off < alloc.FirstPageOff()
 }
 
+// bitmaps is the bitmaps alone.
+func bitmaps(s *scene, actor int, off uint64) bool {
+	return tables(s, actor, off) && off%64 >= alloc.BitmapOff && off%64 < alloc.BitmapOff+32
+}
+
 // slabLinks is which slabs slots have.
 func slabLinks(_ *scene, _ int, off uint64) bool {
 	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
@@ -355,7 +360,7 @@ var scenes = []scene{
 		{actSet("a", "1"), actDelete("key002")}, {actDelete("a"), actSet("key002", "2")}, {actAppend("key002"), actAppend("a")}}},
 	{name: "overtaken and overtaken again", deep: true, hash: crowdedHash, prepare: filled(12, 8), focus: hotWords, actors: [][]op{
 		{actSet("key001", "1")}, {actSet("key001", "2"), actSet("key001", "3"), actSet("key001", "4"), actSet("key001", "5"), actSet("key003", "6")}}},
-	{name: "owner and giver of a slab", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: tables, actors: [][]op{
+	{name: "owner and giver of a slab", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: bitmaps, actors: [][]op{
 		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0"), actDelete("own1")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
 		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002"), actSet("z", "1"), actSet("z", "2")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
