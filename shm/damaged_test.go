@@ -452,6 +452,9 @@ func holdEntry(t testing.TB, path string) (die func()) {
 // Damage to what a dead process's slot says of its lists, each of which was
 // found by fuzzing or could have been.
 func TestDamagedLists(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	var garbage = []uint64{1, 8, 4096, 1 << 20, 1<<20 - 8, 1 << 40, 1<<46 - 4096, 1 << 46, 1<<62 + 4096, 1<<63 + 4096, ^uint64(0), ^uint64(7), ^uint64(4095)}
 	fill := false
 	try := func(name string, base int, edit func(m *image, page uint64) bool) {

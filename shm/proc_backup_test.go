@@ -34,6 +34,9 @@ func init() {
 // TestKilledBackup: whenever a process is killed while it makes a backup, there
 // is all of it or nothing, and the next backup removes what was left.
 func TestKilledBackup(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	dir := memoryDir(t)
 	rng := newRand(t)
 	s := mustOpen(dir+"/store", nil)

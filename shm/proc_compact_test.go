@@ -67,6 +67,9 @@ func init() {
 // stopped for a while. No write is lost, nor done twice; what nobody writes stays;
 // and in the end the space is given back.
 func TestCompactIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	const rounds, entries, stay = 6, 8000, 800
 	rnd := newRand(t)
 	dir := memoryDir(t)
@@ -170,6 +173,9 @@ func TestCompactIsKilled(t *testing.T) {
 // A frontier that means nothing, and counts that are wrong, are what a damaged
 // store has: searches end, and nothing is lost.
 func TestDamagedFrontier(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	const imgFreePages, imgFrontier, imgLive = 0x1200, 0x1340, 32
 	rnd := rand.New(rand.NewPCG(8, 8))
 	values := []uint64{1, 4095, 4096, imgDescs, 1<<20 - 4096, 1 << 20, 1<<20 + 4096, 1 << 40, 1 << 46, 1 << 63, ^uint64(0), ^uint64(4095)}

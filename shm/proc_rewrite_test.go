@@ -81,6 +81,9 @@ func holdsImage(t testing.TB, s *Store, n int) {
 // TestKilledRewrite: whenever a process is killed while it rewrites a store, there
 // is all of it, and the next one removes what was left.
 func TestKilledRewrite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	dir := memoryDir(t)
 	rng := newRand(t)
 	require.NoError(t, os.Mkdir(dir+"/in", 0o700))
@@ -127,6 +130,9 @@ func TestKilledRewrite(t *testing.T) {
 // TestRewriteBesideVisitors: who opens a store, writes and closes it, while others
 // rewrite it again and again, never writes to one that is gone.
 func TestRewriteBesideVisitors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	dir := memoryDir(t)
 	path := dir + "/store"
 	fillImage(t, path, 50)
@@ -172,6 +178,9 @@ func TestRewriteBesideVisitors(t *testing.T) {
 // What is wrong with slots, lists and bitmaps is mended, also where a store cannot
 // be opened to write.
 func TestRewriteMends(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with the race detector, which sees nothing here")
+	}
 	last := func(m *image) uint64 { return m.slotPage(0) }
 	refused, found := 0, 0
 	for base := range images() {
