@@ -39,9 +39,8 @@ const compactPasses = 3
 // it holds nobody up for longer than any commit does. The version rises; values
 // stay, and Diff shows nothing. What snapshots hold cannot be moved: while one is
 // open, what is moved takes space twice, and a store that is nearly full may refuse
-// it with ErrFull. It may be
-// interrupted by ctx at any time, and whatever it has done by then is done: then
-// the error is ctx's. Two at once only do some work twice.
+// it with ErrFull. It may be interrupted by ctx at any time, and whatever it has done
+// by then is done: then the error is ctx's. Two at once only do some work twice.
 //
 // Writers give back by themselves, in time, what a change of the store leaves
 // half empty: Compact does it at once, and for what is not written any more.
