@@ -26,11 +26,16 @@ type Arena struct {
 	owner uint64
 	lock  locker // holds the entry
 
-	slots  slotPool
-	pins   pinTable
-	pages  pageCursor
-	adopt  sync.Mutex // one adoption at a time in this handle
-	closed atomic.Bool
+	slots slotPool
+	pins  pinTable
+	pages pageCursor
+	adopt sync.Mutex // one adoption at a time in this handle
+
+	users    userCount
+	closed   atomic.Bool // nobody may enter
+	ended    atomic.Bool // and nobody is inside: see endUnused
+	closing  sync.Once
+	closeErr error
 
 	lastGate atomic.Uint64 // gate that was waited for long enough
 
@@ -44,7 +49,7 @@ func (a *Arena) attach() error {
 	a.entry = -1
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
-	a.pace = pace{passCommits, lagCommits}
+	a.pace = pace{passCommits, lagCommits, firstHole}
 	size, err := a.b.size()
 	if err != nil {
 		return err
@@ -128,7 +133,8 @@ func (a *Arena) FileBytes() uint64 { return a.ro.Load(offEnd) }
 // Punched reports whether there may be holes below the end: punched ones, and
 // gaps that extend left. Reading one makes memory appear behind it, which can
 // fault when there is none left; an optimistic reader, who may be led to one,
-// guards itself then.
+// guards itself then. It looks for holes after it has read the end: an end that
+// reaches over a gap is raised after the gap was announced.
 func (a *Arena) Punched() bool { return a.ro.Load(offPunched) != 0 }
 
 // Limit returns how much of data may be touched: the end that was published,
@@ -210,7 +216,8 @@ func (a *Arena) Held(g Glance) bool {
 func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word) }
 
 // Version returns the current version. It reads the root word and the horizon
-// only, both of which are always there.
+// only, both of which are always there. For those who are no users of the handle
+// the result counts if the handle is not Closed afterwards.
 func (a *Arena) Version() uint64 {
 	for {
 		h := a.ro.Load(offHorizon)

@@ -115,6 +115,11 @@
 //	R1  The end is read after the root word.
 //	R2  The horizon is checked before a length from shared memory allocates.
 //	R3  On processors that reorder loads a barrier stands before that check.
+//	H1  Who touches a handle's mappings or relies on its pins enters it first:
+//	    count, then look whether it is closed. Close keeps others out; the last to
+//	    leave ends the handle: pins, slots, entry, mappings. Optimistic reads do
+//	    not enter: a detached mapping reads as zeros, and a horizon of zero
+//	    confirms nothing.
 //	D1  A lock is tested through an opening of its own; one never tests itself.
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle
 //	    one is made one in use by CAS before, since others may take it as well.
@@ -154,7 +159,7 @@
 //	         own; the last word is the CRC-64/ECMA of the others
 //	0x01000  root: offset of the root node | version<<48
 //	0x01008  end of what may be touched, or 0 in what was rewritten
-//	0x01010  1 once there may be holes below the end
+//	0x01010  since when there may be holes below the end, in Unix nanoseconds, or 0
 //	0x01040  horizon
 //	0x01080  hints, a word a segment
 //	0x01200  free pages with memory, about

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -275,8 +277,32 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		})
 	}
 	f.maps = m
+	remember(f, a)
 	runtime.AddCleanup(a, func(m *mappings) { m.unmap() }, m)
 	return a, nil
+}
+
+// open keeps the handles that are not closed from being garbage: a user may have
+// dropped the handle and still use values of a snapshot, which lie in its mappings
+// and which its entry protects.
+var open struct {
+	sync.Mutex
+	handles map[*files]*Arena
+}
+
+func remember(f *files, a *Arena) {
+	open.Lock()
+	defer open.Unlock()
+	if open.handles == nil {
+		open.handles = map[*files]*Arena{}
+	}
+	open.handles[f] = a
+}
+
+func forget(f *files) {
+	open.Lock()
+	defer open.Unlock()
+	delete(open.handles, f)
 }
 
 // eachRange calls fn for the ranges of data that have memory, up to a limit. What
@@ -372,17 +398,18 @@ func (f *files) allocated() (uint64, error) {
 	return sum, nil
 }
 
-// close lets go of the files. Where they were mapped there are zeros from now
-// on, for readers that have not noticed yet: their last look at the horizon
-// tells them.
+// close lets go of the files. The mappings read as zeros from now on: optimistic
+// readers may still be inside of them, and their last look at the horizon tells
+// them. The view that can write goes first.
 func (f *files) close() error {
 	var failed error
 	if f.writes {
 		f.sweep()
 	}
-	for i := range f.maps.all {
-		failed = errors.Join(failed, f.maps.all[i].Detach())
+	for _, m := range slices.Backward(f.maps.all) {
+		failed = errors.Join(failed, m.Detach())
 	}
+	forget(f)
 	return errors.Join(failed, f.data.Close(), f.dir.Close())
 }
 

@@ -88,6 +88,13 @@ func (h *Heap) SetEager() {
 	h.eager = true
 }
 
+// Attached returns how many handles hold a process entry.
+func (h *Heap) Attached() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.locked)
+}
+
 // BackedBytes returns how much memory is behind the store.
 func (h *Heap) BackedBytes() uint64 {
 	h.mu.Lock()
@@ -100,6 +107,7 @@ func (h *Heap) BackedBytes() uint64 {
 func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	b := &heapBacking{heap: h}
 	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b}
+	b.views = []*region.Mem{&a.mem, &a.shared, &a.ro}
 	if hook != nil {
 		a.SetHook(hook)
 		b.hook = hook
@@ -113,8 +121,9 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	if err := a.attach(); err != nil {
 		return nil, nil, err
 	}
+	a.pace.holes = 0
 	if h.eager {
-		a.pace = pace{1, 0}
+		a.pace.commits, a.pace.lag = 1, 0
 	}
 	attached = true
 	return a, b.die, nil
@@ -122,7 +131,9 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 
 // AttachReadOnly opens a handle that has write permission on nothing.
 func (h *Heap) AttachReadOnly(hook func(region.Op, uint64)) (*Arena, error) {
-	a := &Arena{ro: region.FromWords(h.data), b: &heapBacking{heap: h}}
+	b := &heapBacking{heap: h}
+	a := &Arena{ro: region.FromWords(h.data), b: b}
+	b.views = []*region.Mem{&a.ro}
 	a.ro.SetHook(hook)
 	return a, a.attach()
 }
@@ -138,6 +149,7 @@ func (a *Arena) SetHook(hook func(region.Op, uint64)) {
 type heapBacking struct {
 	heap    *Heap
 	hook    func(region.Op, uint64)
+	views   []*region.Mem // of the handle
 	mu      sync.Mutex
 	lockers []*heapLocker
 }
@@ -199,7 +211,14 @@ func (b *heapBacking) locks() (locker, error) {
 	return l, nil
 }
 
-func (b *heapBacking) close() error { return nil }
+// close detaches the views as files does, in a build with the tag shmhook and for
+// a handle with a hook. A view of the Go heap cannot be detached otherwise.
+func (b *heapBacking) close() error {
+	for _, v := range b.views {
+		v.DetachWords()
+	}
+	return nil
+}
 
 // die drops the handle's locks, as the kernel does for a dead process. The
 // handle must not be used any more.

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -261,7 +262,7 @@ func (a *Arena) backTo(end, from, to uint64) error {
 		}
 		lo, hi := max(end, g.first), min(to, g.stop)
 		if hi <= from && hi > lo+maxStep {
-			a.setPunched()
+			a.setPunched(1) // who sees the new end sees this as well
 		} else if hi > lo {
 			if err := a.b.back(lo, hi-lo); err != nil {
 				return err
@@ -582,6 +583,9 @@ func (s *Slot) trim(live uint64) {
 	if int64(a.ro.Load(offFreePages)) <= above {
 		return
 	}
+	if !a.mayPunch() {
+		return
+	}
 	keep := s.trimTo(live) * 3 / 4
 	if from != 0 {
 		s.swept = s.sweep(max(from, s.swept), keep, trimLooks)
@@ -602,7 +606,6 @@ const (
 // no more than keep have theirs.
 func (s *Slot) punchFree(keep int64, runs int) {
 	a := s.a
-	a.setPunched()
 	for ; int64(a.ro.Load(offFreePages)) > keep && runs > 0; runs-- {
 		var r freedRun
 		a.search(hintFree, r.gather)
@@ -618,7 +621,6 @@ func (s *Slot) punchFree(keep int64, runs int) {
 // what most of a space that is being emptied is.
 func (s *Slot) sweep(from uint64, keep int64, looks int) uint64 {
 	a := s.a
-	a.setPunched()
 	for int64(a.ro.Load(offFreePages)) > keep {
 		var r freedRun
 		found := a.searchRange(hintFree, from, a.end.Load(), func(p uint64, st pageState) bool {
@@ -654,11 +656,22 @@ func (r *freedRun) gather(p uint64, st pageState) bool {
 	return r.pages == 256
 }
 
-// setPunched tells readers that there may be holes.
-func (a *Arena) setPunched() {
-	if !a.Punched() {
-		a.mem.Store(offPunched, 1)
+// setPunched tells readers that there may be holes, and since when.
+func (a *Arena) setPunched(now uint64) { a.mem.Max(offPunched, now) }
+
+// mayPunch reports whether the first hole may be made in place of pages that
+// readers know of. It announces holes, and permits them a moment later: by then
+// optimistic readers that have begun before the announcement, and so read without
+// a guard, have ended. One that is stopped in its middle for longer, and led to a
+// hole when the file system is full, is not protected.
+func (a *Arena) mayPunch() bool {
+	now := uint64(time.Now().UnixNano())
+	since := a.ro.Load(offPunched)
+	if since == 0 || since > now { // none yet, or the clock was put back
+		a.mem.CAS(offPunched, since, now)
+		since = now
 	}
+	return now-since >= uint64(a.pace.holes)
 }
 
 // punch takes the memory from behind n free pages, as far as it gets them.

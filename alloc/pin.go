@@ -33,25 +33,20 @@ type Pin struct {
 	users int
 }
 
+// pinTable is the pins that a handle holds. No shared word is touched under the
+// lock.
 type pinTable struct {
 	mu   sync.Mutex
 	held map[uint64]*Pin // by version
-	idle []int           // pins of this handle that hold nothing
+	last []int           // places in slots that this handle had lately, the latest last
 }
 
-// Pin pins the current version.
+// Pin pins the current version. The caller is a user of the handle, see Enter.
 func (a *Arena) Pin() (*Pin, error) {
 	if !a.CanPin() {
 		return nil, ErrReadOnly
 	}
-	t := &a.pins
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a.closed.Load() {
-		return nil, ErrClosed
-	}
-	if p := t.held[a.Version()]; p != nil {
-		p.users++
+	if p := a.pins.share(a.Version()); p != nil {
 		return p, nil
 	}
 	i, err := a.takePin()
@@ -61,50 +56,85 @@ func (a *Arena) Pin() (*Pin, error) {
 	a.shared.Store(snapPin(i)+pinSince, uint64(time.Now().UnixNano()))
 	word, version := a.pinVersionAt(snapPin(i))
 	root, err := a.rootNode(word, version)
-	if p := t.held[version]; p != nil || err != nil {
-		a.shared.Store(snapPin(i)+pinVersion, 0)
-		t.idle = append(t.idle, i)
-		if err != nil {
-			return nil, err
-		}
-		p.users++
-		return p, nil
+	if err != nil {
+		a.givePin(i)
+		return nil, err
 	}
-	p := &Pin{Root: root, index: i, users: 1}
-	if t.held == nil {
-		t.held = map[uint64]*Pin{}
+	p := a.pins.add(&Pin{Root: root, index: i, users: 1})
+	if p.index != i {
+		a.givePin(i) // another goroutine has pinned the version meanwhile
 	}
-	t.held[version] = p
 	return p, nil
 }
 
-// Unpin lets go of what Pin held, once for every Pin.
-func (a *Arena) Unpin(p *Pin) {
+// Repin adds a Pin to one that is held, and reports whether it was.
+func (a *Arena) Repin(p *Pin) bool {
 	t := &a.pins
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.users--; p.users > 0 || a.closed.Load() {
-		return
+	if t.held[p.Version] != p {
+		return false
 	}
-	delete(t.held, p.Version)
-	a.shared.Store(snapPin(p.index)+pinVersion, 0)
-	t.idle = append(t.idle, p.index)
+	p.users++
+	return true
 }
 
-// takePin returns a pin that this handle owns and that holds nothing.
+// Unpin lets go of a pin, once for every Pin. The caller is a user of the handle.
+func (a *Arena) Unpin(p *Pin) {
+	if a.pins.drop(p) {
+		a.givePin(p.index)
+	}
+}
+
+// share returns the pin of a version, with one user more, or nil.
+func (t *pinTable) share(version uint64) *Pin {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.held[version]
+	if p != nil {
+		p.users++
+	}
+	return p
+}
+
+// add returns the pin of p's version, with p's user: p itself, or the one that
+// was there before.
+func (t *pinTable) add(p *Pin) *Pin {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if was := t.held[p.Version]; was != nil {
+		was.users++
+		return was
+	}
+	if t.held == nil {
+		t.held = map[uint64]*Pin{}
+	}
+	t.held[p.Version] = p
+	return p
+}
+
+// drop takes a user from a pin and reports whether that was the last.
+func (t *pinTable) drop(p *Pin) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.users--; p.users > 0 {
+		return false
+	}
+	delete(t.held, p.Version)
+	return true
+}
+
+// takePin claims a pin: one of those that the handle had lately, which nobody
+// else is likely to have taken since, or any that is free.
 func (a *Arena) takePin() (int, error) {
-	t := &a.pins
-	if n := len(t.idle); n > 0 {
-		i := t.idle[n-1]
-		t.idle = t.idle[:n-1]
-		return i, nil
+	for i := a.pins.pop(); i >= 0; i = a.pins.pop() {
+		if a.claimPin(i) {
+			return i, nil
+		}
 	}
 	for adopted := false; ; adopted = true {
 		for i := range maxSnapPins {
-			off := snapPin(i)
-			if a.shared.Load(off+pinOwner) == 0 && a.shared.CAS(off+pinOwner, 0, a.owner) {
-				// Raised before the pin is published: see scan.
-				a.shared.Max(offPinHigh, uint64(i)+1)
+			if a.shared.Load(snapPin(i)+pinOwner) == 0 && a.claimPin(i) {
 				return i, nil
 			}
 		}
@@ -117,18 +147,50 @@ func (a *Arena) takePin() (int, error) {
 	}
 }
 
-// dropPins gives every pin of the handle back.
-func (a *Arena) dropPins() {
-	t := &a.pins
+func (a *Arena) claimPin(i int) bool {
+	if !a.shared.CAS(snapPin(i)+pinOwner, 0, a.owner) {
+		return false
+	}
+	// Raised before the pin is published: see scan.
+	a.shared.Max(offPinHigh, uint64(i)+1)
+	return true
+}
+
+// givePin lets a pin go, for anybody to claim.
+func (a *Arena) givePin(i int) {
+	a.releasePin(i)
+	a.pins.push(i)
+}
+
+// lastPins is how many places a handle remembers.
+const lastPins = 16
+
+func (t *pinTable) push(i int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range t.held {
+	if len(t.last) < lastPins {
+		t.last = append(t.last, i)
+	}
+}
+
+// pop returns the place that was remembered last, or -1.
+func (t *pinTable) pop() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := len(t.last) - 1
+	if n < 0 {
+		return -1
+	}
+	i := t.last[n]
+	t.last = t.last[:n]
+	return i
+}
+
+// dropPins lets go of all pins of a closed handle that nobody uses.
+func (a *Arena) dropPins() {
+	for _, p := range a.pins.held {
 		a.releasePin(p.index)
 	}
-	for _, i := range t.idle {
-		a.releasePin(i)
-	}
-	t.held, t.idle = nil, nil
 }
 
 // releasePin empties a pin, then gives it away.

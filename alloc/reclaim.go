@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -27,10 +28,17 @@ const (
 	looksPerPass = 4
 	// So many runs of pages that it has freed a slot remembers.
 	freedCap = 16
+
+	// firstHole is the time between the announcement of holes and the first.
+	firstHole = 100 * time.Millisecond
 )
 
-// pace is after how many commits a pass is due and how many it lags, at most.
-type pace struct{ commits, lag uint64 }
+// pace is after how many commits a pass is due and how many it lags, at most, and
+// how long after its announcement the first hole is made: see mayPunch.
+type pace struct {
+	commits, lag uint64
+	holes        time.Duration
+}
 
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
@@ -146,6 +154,9 @@ func (s *Slot) Shrink() error {
 	}
 	if err := s.emptyMags(); err != nil {
 		return err
+	}
+	for !a.mayPunch() {
+		time.Sleep(a.pace.holes / 8)
 	}
 	// In order, so that it ends beside writers, and however many are counted.
 	s.sweep(0, math.MinInt64, math.MaxInt)

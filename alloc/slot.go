@@ -133,6 +133,13 @@ func (p *slotPool) takeMore() *Slot {
 	return nil
 }
 
+// wakeAll wakes those who wait for a slot.
+func (p *slotPool) wakeAll() {
+	p.mu.Lock()
+	p.freed.Broadcast()
+	p.mu.Unlock()
+}
+
 func (p *slotPool) put(s *Slot) {
 	for i := range uint32(len(p.idle)) {
 		place := &p.idle[(s.place+i)%uint32(len(p.idle))]
@@ -154,7 +161,8 @@ func (p *slotPool) put(s *Slot) {
 // Slot returns a slot for one transaction; Release gives it back. A caller
 // that runs no foreign code in between says that it is brief, and may then wait
 // for another brief transaction to end. One that may come to free more than it
-// takes says so: then a new slot may take its page from the reserve.
+// takes says so: then a new slot may take its page from the reserve. The caller is
+// a user of the handle, see Enter, until it has released the slot.
 func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
 	if !a.Writable() || !a.CanPin() {
 		return nil, ErrReadOnly
@@ -276,11 +284,6 @@ func (a *Arena) Release(s *Slot) {
 	p.put(s)
 	if p.yielders.Load() > 0 {
 		runtime.Gosched() // now that it holds nothing
-	}
-	if a.closed.Load() {
-		if err := a.leave(); err != nil {
-			a.debug("releasing a slot of a closed store failed", "err", err)
-		}
 	}
 }
 

@@ -52,6 +52,7 @@ type Tx struct {
 	alloc Allocator
 	hash  func(key []byte) uint64
 
+	resets      uint64 // tells the transactions apart for which the Tx was used
 	freezes     int
 	frozenBelow uint64  // own blocks of a lesser Age must not change
 	pending     []block // own blocks that Finish will discard
@@ -77,6 +78,7 @@ func (t *Tx) Reset(r Reader, a Allocator, hash func(key []byte) uint64, root Ref
 	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
 	t.KeepLeaves = false
 	t.r, t.alloc, t.hash = r, a, hash
+	t.resets++
 	t.freezes, t.frozenBelow = 0, 0
 	t.pending = t.pending[:0]
 	t.nfresh, t.copied = 0, 0
@@ -245,11 +247,16 @@ func (t *Tx) delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
 }
 
 // Walk visits the entries of the transaction as they are now, until visit
-// returns false. visit may call Set and Delete: what it changes is not seen.
+// returns false. visit may call Set and Delete: what it changes is not seen. A Walk
+// that is suspended in visit may outlive the transaction: visit returns false then.
 func (t *Tx) Walk(visit func(Leaf) bool) error {
 	t.freezes++
 	t.frozenBelow = t.alloc.LogLen()
+	began := t.resets
 	defer func() {
+		if t.resets != began {
+			return // the Tx is another transaction's now
+		}
 		// Walks need not end in the order in which they began, so everything
 		// that the latest one must find unchanged stays so until all ended.
 		if t.freezes--; t.freezes == 0 {

@@ -1227,60 +1227,92 @@ func TestCloseWhileBusy(t *testing.T) {
 	}
 }
 
-// The store itself may be used within Update's and Modify's functions.
+// Within Update's and Modify's functions the store may be read. A write to it, by
+// other means than the transaction, would overtake the transaction each time.
 func TestNestedUse(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
+		set(t, s, "inner", "1")
+		nested := func() {
+			k := []byte("inner")
+			require.ErrorIs(t, s.Set(k, k), shm.ErrNested)
+			_, err := s.Delete(k)
+			require.ErrorIs(t, err, shm.ErrNested)
+			_, _, err = s.Swap(k, k)
+			require.ErrorIs(t, err, shm.ErrNested)
+			_, err = s.CompareAndSwap(k, nil, k)
+			require.ErrorIs(t, err, shm.ErrNested)
+			require.ErrorIs(t, s.Modify(k, func([]byte, bool) ([]byte, bool) { return nil, false }), shm.ErrNested)
+			require.ErrorIs(t, s.Update(func(*shm.Tx) error { return nil }), shm.ErrNested)
+
+			require.Equal(t, "1", get(t, s, "inner"))
+			_, err = s.Get([]byte("outer"))
+			require.ErrorIs(t, err, shm.ErrNotFound)
+			require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+				require.Equal(t, 1, sn.Len())
+				_, err := s.Check(context.Background(), nil)
+				return err
+			}))
+			set(t, fileStore(t, nil), "another", "store")
+		}
 		runs := 0
 		require.NoError(t, s.Update(func(tx *shm.Tx) error {
 			runs++
-			require.NoError(t, tx.Set([]byte("outer"), fmt.Append(nil, runs)))
-			if runs > 1 {
-				return nil
-			}
-			set(t, s, "inner", "1")
-			require.Equal(t, "1", get(t, s, "inner"))
-			_, err := s.Get([]byte("outer"))
-			require.ErrorIs(t, err, shm.ErrNotFound)
-			require.NoError(t, s.Update(func(in *shm.Tx) error { return in.Set([]byte("inner"), []byte("2")) }))
-			require.NoError(t, s.Modify([]byte("inner"), func(old []byte, _ bool) ([]byte, bool) {
-				if has, err := s.Has([]byte("innermost")); err == nil && !has {
-					set(t, s, "innermost", "3")
-				}
-				return append(bytes.Clone(old), '!'), true
-			}))
-			return s.View(func(sn *shm.Snapshot) error {
-				require.Equal(t, 2, sn.Len())
-				_, err := s.Check(context.Background(), nil)
-				return err
-			})
+			require.NoError(t, tx.Set([]byte("outer"), nil))
+			nested()
+			return nil
+		}))
+		require.NoError(t, s.Modify([]byte("modified"), func([]byte, bool) ([]byte, bool) {
+			runs++
+			_, err := s.Delete([]byte("outer"))
+			require.ErrorIs(t, err, shm.ErrNested)
+			return []byte("2"), true
 		}))
 		require.Equal(t, 2, runs)
-		require.Equal(t, "2", get(t, other, "outer"))
-		require.Equal(t, "2!", get(t, other, "inner"))
-		require.Equal(t, "3", get(t, other, "innermost"))
+		require.Equal(t, "2", get(t, other, "modified"))
+		require.Equal(t, "1", get(t, other, "inner"))
+		set(t, s, "inner", "outside again")
+
+		// Neither an error nor a panic leaves anything behind.
+		require.Error(t, s.Update(func(*shm.Tx) error { return errors.New("no") }))
+		require.Panics(t, func() { _ = s.Update(func(*shm.Tx) error { panic("no") }) })
+		require.NoError(t, s.Update(func(tx *shm.Tx) error { return tx.Set([]byte("outer"), []byte("3")) }))
+		set(t, s, "inner", "outside again")
 	})
 }
 
-// However deep: a Set within more transactions than a handle keeps slots.
-func TestDeeplyNestedUse(t *testing.T) {
-	s := heapStores(t, 16<<20, 1)[0]
-	var nest func(depth int) error
-	nest = func(depth int) error {
-		if depth == 0 {
-			return s.Set([]byte("k"), []byte("v"))
+// What a nested write that cannot be recognised does to an Update is bounded.
+func TestUpdateThatAlwaysLoses(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		for name, write := range map[string]func(i int) error{
+			"another handle": func(i int) error { return other.Set([]byte("k"), fmt.Append(nil, i)) },
+			"another goroutine": func(i int) error {
+				done := make(chan error)
+				go func() { done <- s.Set([]byte("k"), fmt.Append(nil, i)) }()
+				return <-done
+			},
+		} {
+			runs := 0
+			err := s.Update(func(tx *shm.Tx) error {
+				runs++
+				require.NoError(t, write(runs))
+				return tx.Set([]byte("k"), []byte("mine"))
+			})
+			require.ErrorIs(t, err, shm.ErrConflict, name)
+			require.ErrorContains(t, err, "1000 runs", name)
+			require.Equal(t, shm.MaxRuns, runs, name)
+			require.Equal(t, "1000", get(t, s, "k"), name)
+
+			runs = 0
+			err = s.Modify([]byte("k"), func([]byte, bool) ([]byte, bool) {
+				runs++
+				require.NoError(t, write(-runs))
+				return []byte("mine"), true
+			})
+			require.ErrorIs(t, err, shm.ErrConflict, name)
+			require.Equal(t, shm.MaxRuns, runs, name)
+			require.Equal(t, "-1000", get(t, s, "k"), name)
 		}
-		return s.Update(func(*shm.Tx) error { return nest(depth - 1) })
-	}
-	done := make(chan error, 1)
-	go func() { done <- nest(40) }()
-	select {
-	case err := <-done:
-		require.NoError(t, err)
-		require.Equal(t, "v", get(t, s, "k"))
-		sound(t, s)
-	case <-time.After(3 * time.Second):
-		t.Fatal("a Set within 40 nested Updates of one goroutine waits for ever")
-	}
+	})
 }
 
 func TestDiffAfterContraction(t *testing.T) {

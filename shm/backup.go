@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,8 @@ func (sn *Snapshot) Backup(ctx context.Context, dir string, opts *BackupOptions)
 // and each other one since what comes of the one before it. A difference that is
 // damaged or not complete is refused with ErrCorrupt.
 func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
-	if err := sn.restore(ctx, dir, differences, opts); err != nil {
+	err := sn.hold(func() error { return sn.restore(ctx, dir, differences, opts) })
+	if err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = ErrExist
 		}
@@ -73,9 +75,6 @@ func (sn *Snapshot) restore(ctx context.Context, dir string, differences []io.Re
 		opts = &BackupOptions{}
 	}
 	if err := opts.check(); err != nil {
-		return err
-	}
-	if err := sn.check(); err != nil {
 		return err
 	}
 	draft, err := alloc.NewDraft(dir, sn.draftMode())
@@ -154,7 +153,7 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 	var bytes uint64
 	var done int64
 	commit := func() error {
-		if err := ctx.Err(); err != nil {
+		if err := cmp.Or(ctx.Err(), sn.check()); err != nil {
 			return err
 		}
 		err := to.Update(func(tx *Tx) error {

@@ -55,6 +55,7 @@ const (
 	fileUpdate  = "shm/tx.go"
 	fileCompact = "shm/compact.go"
 	fileSlot    = "alloc/slot.go"
+	fileUsers   = "alloc/users.go"
 )
 
 // Rules of which there is no breach: P3 and K1 are about checkpoints and L4 is
@@ -120,8 +121,8 @@ var breaches = []breach{
 	{rule: "C4", what: "what was copied stands whatever the winner has changed", file: fileTx,
 		old: "		if same = at.Off() == t.path[d].off", new: "		if same = d == 1 || at.Off() == t.path[d].off"},
 	{rule: "C5", what: "Modify decides once, whatever came in between", tests: "TestSchedules/writers_of_one_key", file: "shm/write.go",
-		old: "	c, err = w.decide(h, key, decide)\n	for err",
-		new: "	var v []byte\n	var k change\n	asked, once := false, decide\n	decide = func(old []byte, exists bool) ([]byte, change, error) {\n		if !asked {\n			asked = true\n			v, k, _ = once(old, exists)\n		}\n		return v, k, nil\n	}\n	c, err = w.decide(h, key, decide)\n	for err"},
+		old: "	c, err = w.decide(h, key, decide)\n	for lost",
+		new: "	var v []byte\n	var k change\n	asked, once := false, decide\n	decide = func(old []byte, exists bool) ([]byte, change, error) {\n		if !asked {\n			asked = true\n			v, k, _ = once(old, exists)\n		}\n		return v, k, nil\n	}\n	c, err = w.decide(h, key, decide)\n	for lost"},
 	{rule: "C6", what: "births are not stamped", file: fileCommit,
 		old: "		s.m.SetWord(entry&offMask, version)\n", new: ""},
 	{rule: "C6", what: "published nodes are changed in place", file: fileSlot,
@@ -222,6 +223,20 @@ var breaches = []breach{
 		old: "	a.ro.LoadFence()\n", new: ""},
 	{rule: "R4", what: "a reader that cannot pin gives up at the first try", file: "shm/get.go", tests: "TestOvertakenReader",
 		old: "	for range readOnlyTries {\n", new: "	for range 1 {\n"},
+
+	// Handles.
+	{rule: "H1", what: "Close ends a handle while others are inside", tests: "TestSchedules/beside_close", file: fileUsers, quick: true,
+		old: "	if a.users.any() || ", new: "	if "},
+	{rule: "H1", what: "a call looks whether the handle is closed, then counts itself", tests: "TestSchedules/beside_close", file: fileUsers,
+		old: "	u = a.users.enter()\n	if a.closed.Load() {\n		a.Leave(u)\n", new: "	closed := a.closed.Load()\n	a.ro.Touch(region.OpLoad, 0)\n	u = a.users.enter()\n	if closed {\n		a.Leave(u)\n"},
+	{rule: "H1", what: "the last to leave a closed handle does not end it", tests: "TestSchedules/beside_close", file: fileUsers,
+		old: "	u.lane.Add(-1)\n	if a.closed.Load() {\n", new: "	u.lane.Add(-1)\n	if false {\n"},
+	{rule: "H1", what: "the mappings are detached before the slots are given back", tests: "TestSchedules/beside_close", file: fileUsers,
+		old: "	var failed error\n	if a.CanPin() {\n		a.dropPins()\n", new: "	failed := a.b.close()\n	if a.CanPin() {\n		a.dropPins()\n"},
+	{rule: "H1", what: "Close drops the pins of those who are inside", tests: "TestSchedules/beside_close", file: fileUsers,
+		old: "	a.closed.Store(true)\n", new: "	a.closed.Store(true)\n	if a.CanPin() {\n		a.dropPins()\n	}\n"},
+	{rule: "H1", what: "a loop over a snapshot does not tell that it was cut short", tests: "TestSchedules/beside_close", file: "shm/snapshot.go",
+		old: "			return closed\n		})\n	}\n}\n\n// Err", new: "			return nil\n		})\n	}\n}\n\n// Err"},
 
 	// The dead.
 	{rule: "D1", what: "locks are tested through the opening that holds one's own", tests: "TestSchedules/(opener|adopter)", file: fileAdopt,

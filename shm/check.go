@@ -78,9 +78,11 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	if opts == nil {
 		opts = &CheckOptions{}
 	}
-	if s.a.Closed() {
+	u, ok := s.a.Enter()
+	if !ok {
 		return nil, s.fail("checking", ErrClosed)
 	}
+	defer s.a.Leave(u)
 	if _, err := s.a.AdoptDead(); err != nil {
 		return nil, s.fail("checking", err)
 	}

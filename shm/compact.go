@@ -48,6 +48,11 @@ func (s *Store) Compact(ctx context.Context, opts *CompactOptions) (CompactStats
 	if opts == nil {
 		opts = &CompactOptions{}
 	}
+	u, ok := s.a.Enter() // so that the frontier is dropped before the store is closed
+	if !ok {
+		return CompactStats{}, s.fail("compacting", ErrClosed)
+	}
+	defer s.a.Leave(u)
 	c := compactor{s: s, ctx: ctx, opts: opts, began: time.Now()}
 	c.Before = s.Stats().AllocatedBytes
 	err := c.run()
@@ -168,6 +173,6 @@ func (c *compactor) shrink() error {
 		return err
 	}
 	err = w.Shrink()
-	c.s.a.Release(w.Slot)
+	w.release()
 	return err
 }

@@ -48,7 +48,10 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *BackupOptions) (changes int64, err error) {
 	d := &differenceWriter{crc: crc64.New(crcTable)}
 	d.w = bufio.NewWriterSize(io.MultiWriter(w, d.crc), 256<<10)
-	if err := sn.writeDifference(ctx, base, d, opts); err != nil {
+	err = sn.hold(func() error {
+		return base.hold(func() error { return sn.writeDifference(ctx, base, d, opts) })
+	})
+	if err != nil {
 		return d.changes, sn.s.fail(fmt.Sprintf("writing what changed since %s in", base.s.path), err)
 	}
 	return d.changes, nil
@@ -57,9 +60,6 @@ func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer
 func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *differenceWriter, opts *BackupOptions) error {
 	if opts == nil {
 		opts = &BackupOptions{}
-	}
-	if err := cmp.Or(sn.check(), base.check()); err != nil {
-		return err
 	}
 	if base.s.k0 != sn.s.k0 || base.s.k1 != sn.s.k1 {
 		return fmt.Errorf("%w: found another store, expected a backup of this one", ErrUnrelated)

@@ -47,6 +47,13 @@ var (
 	// ErrUnrelated: BackupSince with a base that is no relative of the store, or
 	// Restore with a difference that does not follow on what is before it.
 	ErrUnrelated = errors.New("do not belong together")
+	// ErrNested: a write to the store by a goroutine that is in a function of
+	// Update or Modify of the same handle, by other means than the transaction. The
+	// transaction could never commit.
+	ErrNested = errors.New("a write inside of Update or Modify")
+	// ErrConflict: Update or Modify has run its function MaxRuns times, and each
+	// time another commit came first.
+	ErrConflict = errors.New("overtaken by other commits")
 	// ErrTooManySnapshots: MaxSnapshots different versions are pinned.
 	ErrTooManySnapshots = alloc.ErrTooManyPins
 )
@@ -58,7 +65,12 @@ const (
 	MaxProcesses = alloc.MaxEntries // open handles on a store
 	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
 	MaxSnapshots = alloc.MaxPins    // versions pinned by snapshots at one time
+	MaxRuns      = 1000             // runs of the function of one Update or Modify
 )
+
+func errConflict() error {
+	return fmt.Errorf("%w in each of %d runs of the function; does it wait for another write to this store?", ErrConflict, MaxRuns)
+}
 
 type existError struct{}
 

@@ -42,9 +42,11 @@ const (
 // It reads tables and lists, not keys and values. Memory: about a sixtieth of the
 // file. It ends early, with an error, when ctx is done.
 func (s *Store) Extents(ctx context.Context, fn func(Extent) error) error {
-	if s.a.Closed() {
+	u, ok := s.a.Enter()
+	if !ok {
 		return s.fail("mapping", ErrClosed)
 	}
+	defer s.a.Leave(u)
 	var failed error
 	err := s.a.Extents(ctx, func(e alloc.Extent) error {
 		failed = fn(Extent{int64(e.Off), int64(e.Bytes), ExtentKind(e.Kind), int64(e.BlockSize), e.Blocks, e.Free, e.Retired})

@@ -1,9 +1,12 @@
 package shm
 
 import (
+	"bytes"
 	"fmt"
 	"runtime/debug"
 
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -26,22 +29,19 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 
 // Append appends the value of key to dst, which costs no allocation if it
 // fits, and returns the extended slice. On an error, which may be ErrNotFound,
-// it returns dst as it was.
+// it returns dst as it was; its spare room may have been written to. key may lie
+// in that room: it is read before it is overwritten.
 //
 // It leaves no trace in the store: it reads the root, walks, copies, and then
 // looks whether what it read could have been reused meanwhile. If so it tries
 // again, and after a few tries pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	h := s.hashOf(key)
+	if region.Overlap(key, dst[len(dst):cap(dst)]) {
+		key = bytes.Clone(key) // a try that fails may have copied over it
+	}
 	for range optimisticTries {
-		var got []byte
-		var status hamt.Status
-		var held bool
-		if s.a.Punched() {
-			got, status, held = s.tryGuarded(h, dst, key)
-		} else {
-			got, status, held = s.try(h, dst, key)
-		}
+		got, status, held := s.try(h, dst, key)
 		if held {
 			switch status {
 			case hamt.Present:
@@ -55,15 +55,33 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	return s.appendSlow(dst, key, h)
 }
 
-// try looks for a value and copies it while it may be reused: unless held, what
-// it returns means nothing.
+// try looks for a value and copies it while it may be reused: unless held, its
+// results mean nothing. It looks for holes after it has read the root and the end,
+// and before it follows the root: whoever makes the first hole announces it long
+// before (see alloc.Arena.Punched).
 func (s *Store) try(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
 	g, ok := s.a.Glance()
 	if !ok {
 		return dst, hamt.Damaged, true
 	}
+	if s.a.Punched() {
+		return s.copyGuarded(g, h, dst, key)
+	}
+	return s.copyAt(g, h, dst, key)
+}
+
+// copyGuarded is copyAt where a stray reference may lead to a hole in the file.
+func (s *Store) copyGuarded(g alloc.Glance, h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+	if guarded(func() { got, status, held = s.copyAt(g, h, dst, key) }) {
+		return dst, hamt.Damaged, s.a.Held(g)
+	}
+	return got, status, held
+}
+
+// copyAt looks for a value below the root that was glanced at, and copies it.
+func (s *Store) copyAt(g alloc.Glance, h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
 	m := s.a.Mem()
-	l, status := hamt.NewReader(m, g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
+	l, status := s.findAt(g, h, key)
 	if status != hamt.Present {
 		return dst, status, s.a.Held(g)
 	}
@@ -75,12 +93,9 @@ func (s *Store) try(h uint64, dst, key []byte) (got []byte, status hamt.Status, 
 	return got, status, s.a.Held(g)
 }
 
-// tryGuarded is try where a stray reference may lead to a hole in the file.
-func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
-	if guarded(func() { got, status, held = s.try(h, dst, key) }) {
-		return dst, hamt.Damaged, true
-	}
-	return got, status, held
+// findAt looks for a key below the root that was glanced at.
+func (s *Store) findAt(g alloc.Glance, h uint64, key []byte) (hamt.Leaf, hamt.Status) {
+	return hamt.NewReader(s.a.Mem(), g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
 }
 
 // guarded calls read and reports whether it touched what has no memory behind
@@ -107,25 +122,18 @@ func (s *Store) appendSlow(dst, key []byte, h uint64) ([]byte, error) {
 	if !s.a.CanPin() {
 		return s.appendUnpinned(dst, key, h)
 	}
-	sn, err := s.Snapshot()
-	if err != nil {
-		return dst, err
-	}
-	defer func() { _ = sn.Close() }()
-	value, err := sn.Get(key)
-	if err != nil {
-		return dst, err
-	}
-	got := append(dst, value...)
-	if s.a.Closed() {
-		return dst, s.fail("reading", ErrClosed)
-	}
-	return got, nil
+	got := dst
+	err := s.View(func(sn *Snapshot) error {
+		value, err := sn.Get(key)
+		got = append(dst, value...)
+		return err
+	})
+	return got, err
 }
 
 func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
 	for range readOnlyTries {
-		got, status, held := s.tryGuarded(h, dst, key)
+		got, status, held := s.try(h, dst, key)
 		switch {
 		case !held:
 			continue
@@ -176,8 +184,7 @@ func (s *Store) Has(key []byte) (bool, error) {
 		if !ok || s.a.Punched() {
 			break
 		}
-		r := hamt.NewReader(s.a.Mem(), g.End())
-		_, status := r.Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
+		_, status := s.findAt(g, h, key)
 		if s.a.Held(g) && status != hamt.Damaged {
 			return status == hamt.Present, nil
 		}
@@ -192,7 +199,7 @@ func (s *Store) Has(key []byte) (bool, error) {
 // GetMany looks many keys up in one version and calls fn for each, in order.
 // The value is valid in fn only; without ok the key is not in the store. Large
 // stores answer it several times faster for a key than Get, because the waits
-// for memory overlap.
+// for memory overlap. It ends with ErrClosed if the store is closed meanwhile.
 func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
 	const batch = 64
 	var hashes [batch]uint64
@@ -205,6 +212,9 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 			}
 			sn.r.FindMany(sn.trie, hashes[:len(part)], part, out[:len(part)])
 			for i := range part {
+				if err := sn.check(); err != nil {
+					return err
+				}
 				switch out[i].Status {
 				case hamt.Present:
 					fn(base+i, sn.r.Value(out[i].Leaf), true)
@@ -213,9 +223,6 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 				default:
 					return s.fail("reading", damage(sn.r.Explain(sn.trie, hashes[i], part[i])))
 				}
-			}
-			if s.a.Closed() {
-				return s.fail("reading", ErrClosed)
 			}
 		}
 		return nil

@@ -81,7 +81,7 @@ func (sn *Snapshot) replace(ctx context.Context, opts *BackupOptions) error {
 		return err
 	}
 	at, err := sn.fill(ctx, draft.Path(), alloc.Options{Successor: sn.s.a}, opts, func(s *Store) error {
-		if was, is := sn.s.rootWord(sn.pin.Off, rootData), s.glanceAt(rootData); was != is {
+		if was, is := sn.s.rootWord(sn.pin.Off, rootData), uint64(s.Stats().DataBytes); was != is {
 			return alloc.Corrupt(sn.pin.Off, "bytes of data in the root node", int64(was), int64(is))
 		}
 		return ctx.Err()

@@ -3,6 +3,7 @@
 package shm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -110,7 +111,7 @@ func actView() op {
 			})
 			return text + fmt.Sprint(err)
 		},
-		func(c contents, _ string) string { return fmt.Sprint(c) + "<nil>" }}
+		func(c contents, _ string) string { return fmt.Sprint(c.without(closedMark)) + "<nil>" }}
 }
 
 // actPeek reads one key of a snapshot.
@@ -150,7 +151,173 @@ func actAdopt() op {
 func actClose() op {
 	return op{"close",
 		func(a *actor) string { return fmt.Sprint(a.store.Close()) },
-		func(contents, string) string { return "<nil>" }}
+		func(c contents, _ string) string { c[closedMark] = ""; return "<nil>" }}
+}
+
+// closedMark stands in the contents once the handle that a scene is about was
+// closed.
+const closedMark = "\x00closed"
+
+// besideClose is an operation of a handle that another actor closes. It succeeds, or
+// it does nothing and says that the handle is closed; it says so if it begins after
+// Close has. A reader's bound is not its own: it may be the last user, who ends the
+// handle.
+func besideClose(o op) op {
+	return op{"closing: " + o.name,
+		func(a *actor) string {
+			closed := a.store.a.Closed()
+			got := o.do(a)
+			if strings.Contains(got, ErrClosed.Error()) {
+				return "closed"
+			} else if closed {
+				return "in a closed handle: " + got
+			}
+			return got
+		},
+		func(c contents, got string) string {
+			if _, closed := c[closedMark]; closed && got == "closed" {
+				return got
+			}
+			return o.model(c, got)
+		}}
+}
+
+// ignoring is the model of an operation that changes nothing and that answers
+// either <nil> or an error.
+func ignoring(contents, string) string { return "<nil>" }
+
+// actReadAll reads all of a snapshot in a loop, which has to end with an error if
+// it does not see all.
+func actReadAll() op {
+	return op{"read all",
+		func(a *actor) string {
+			sn, err := a.store.Snapshot()
+			if err != nil {
+				return err.Error()
+			}
+			defer func() { _ = sn.Close() }()
+			c := contents{}
+			for k, v := range sn.All() {
+				c[string(k)] = string(v)
+			}
+			if err := sn.Err(); err != nil {
+				return err.Error()
+			}
+			return fmt.Sprint(c)
+		},
+		func(c contents, _ string) string { return fmt.Sprint(c.without(closedMark)) }}
+}
+
+// actGetMany reads keys with GetMany. What it was told before an error counts too.
+func actGetMany(keys ...string) op {
+	return op{"get " + strings.Join(keys, ", "),
+		func(a *actor) string {
+			var many [][]byte
+			for _, k := range keys {
+				many = append(many, []byte(k))
+			}
+			text := ""
+			err := a.store.GetMany(many, func(_ int, value []byte, ok bool) { text += fmt.Sprintf("%s %v ", value, ok) })
+			if err != nil {
+				return err.Error()
+			}
+			return text
+		},
+		func(c contents, _ string) (text string) {
+			for _, k := range keys {
+				v, ok := c[k]
+				text += fmt.Sprintf("%s %v ", v, ok)
+			}
+			return text
+		}}
+}
+
+func actCheck() op {
+	return op{"check",
+		func(a *actor) string { _, err := a.store.Check(a.st.t.Context(), nil); return fmt.Sprint(err) }, ignoring}
+}
+
+func actCompact() op {
+	return op{"compact",
+		func(a *actor) string { _, err := a.store.Compact(a.st.t.Context(), nil); return fmt.Sprint(err) }, ignoring}
+}
+
+// actWait waits for a version that does not come, and looks a few times.
+func actWait() op {
+	return op{"wait",
+		func(a *actor) string {
+			_, err := a.store.Wait(&fewLooks{Context: a.st.t.Context(), left: 6}, 1<<40)
+			if errors.Is(err, context.Canceled) {
+				return "<nil>"
+			}
+			return fmt.Sprint(err)
+		}, ignoring}
+}
+
+// fewLooks is a context that is done when it was looked at a few times.
+type fewLooks struct {
+	context.Context
+	left int
+}
+
+func (c *fewLooks) Done() <-chan struct{} { return nil }
+
+func (c *fewLooks) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// actKill lets another process die in the middle of a transaction, unobserved.
+func actKill() op {
+	return op{"kill",
+		func(a *actor) string {
+			m := &mortal{heap: a.st.heap, dieAt: 300}
+			var die func()
+			died := m.live(func() {
+				var s *Store
+				s, die = m.attach(a.st.t)
+				_ = s.Update(func(tx *Tx) error {
+					for i := range 20 {
+						if err := tx.Set(fmt.Append(nil, "dead", i), []byte("x")); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			})
+			require.True(a.st.t, died)
+			die()
+			return ""
+		},
+		func(contents, string) string { return "" }}
+}
+
+// closers are the scenes in which one goroutine closes a handle while another of
+// the same process is inside of it, and another process is at work. Whatever is
+// done through the handle is whole, or was not done.
+func closers() (all []scene) {
+	beside := func(name string, ops ...op) {
+		for i := range ops {
+			ops[i] = besideClose(ops[i])
+		}
+		all = append(all, scene{name: name + " beside close", prepare: filled(3, 8), handles: []int{0, 0, 2}, actors: [][]op{
+			ops, {actClose()}, {actSet("key001", "1"), actSet("key002", "2"), actDelete("key000")}}})
+	}
+	beside("get", actGet("key001"), actGet("absent"), actPeek("key001"))
+	beside("set", actSet("a", "1"), actDelete("key001"))
+	beside("update", actMove("key001", "a"), actAppend("key002"))
+	beside("read all", actReadAll())
+	beside("get many", actGetMany("key000", "absent", "key002"))
+	beside("check", actCheck())
+	beside("compact", actCompact())
+	beside("wait", actWait(), actSet("a", "1"))
+	beside("adopt", actAdopt())
+	all[len(all)-1].warm = func() []op { return []op{actKill()} }
+	all = append(all, scene{name: "take-over of an idle slot beside close", prepare: full, focus: owners, handles: []int{0, 0, 2}, actors: [][]op{
+		{besideClose(actSet("b", "1"))}, {actClose()}, {actSet("a", strings.Repeat("A", 60_000))}}})
+	return all
 }
 
 // actOpen opens a second handle, as a process that comes later does, writes
@@ -313,7 +480,7 @@ func slabLinks(_ *scene, _ int, off uint64) bool {
 	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
 }
 
-var scenes = []scene{
+var scenes = append(closers(), []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
 	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
 	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},
@@ -372,4 +539,4 @@ var scenes = []scene{
 		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
-}
+}...)

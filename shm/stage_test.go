@@ -60,6 +60,7 @@ type scene struct {
 	actors  [][]op
 	focus   func(sc *scene, actor int, off uint64) bool // if not nil, where actors are interrupted
 	warm    func() []op                                 // what the first actor has done before, unobserved
+	handles []int                                       // by actor: whose handle it uses, as a goroutine of the same process; nil: its own
 
 	rootPage uint64 // where the prepared store has its root node
 
@@ -88,7 +89,6 @@ type actor struct {
 	total  int // accesses in all
 	wake   chan struct{}
 	store  *Store
-	hook   func(region.Op, uint64)
 	kills  []func()
 	past   []past
 
@@ -121,14 +121,15 @@ type point struct {
 }
 
 type stage struct {
-	t      testing.TB
-	scene  *scene
-	heap   *alloc.Heap
-	actors []*actor
-	yield  chan struct{} // the running actor stops running
-	clock  int           // stands still while the actors attach
-	ready  bool
-	failed any
+	t       testing.TB
+	scene   *scene
+	heap    *alloc.Heap
+	actors  []*actor
+	running *actor
+	yield   chan struct{} // the running actor stops running
+	clock   int           // stands still while the actors attach
+	ready   bool
+	failed  any
 
 	ran    []turn
 	kept   pending // what the turn before was kept from
@@ -145,20 +146,21 @@ type stage struct {
 // dead, stopped or slow.
 const bound = 100_000
 
-// touch runs before every access of an actor.
-func (st *stage) touch(a *actor, op region.Op, off uint64) {
-	if a.state == die {
-		panic(death{}) // the dead touch nothing
-	}
+// touch runs before every access of the running actor.
+func (st *stage) touch(op region.Op, off uint64) {
 	if !st.ready {
 		return
+	}
+	a := st.running
+	if a.state == die {
+		panic(death{}) // the dead touch nothing
 	}
 	st.clock++
 	contended := st.scene.note(a, op, off)
 	if st.scene.focus != nil && !st.wide {
 		contended = contended && st.scene.focus(st.scene, a.index, off)
 	}
-	write := changes(op)
+	write := op.Changes() || op == region.OpCall
 	if contended {
 		st.seen++
 		if st.cuts != nil {
@@ -190,10 +192,6 @@ func (st *stage) touch(a *actor, op region.Op, off uint64) {
 	}
 }
 
-func changes(op region.Op) bool {
-	return op != region.OpLoad && op != region.OpRead && op != region.OpFence
-}
-
 // note remembers who does what to a word, and reports whether several do and
 // one of them writes. Only there does it matter who comes first.
 func (sc *scene) note(a *actor, op region.Op, off uint64) (contended bool) {
@@ -203,7 +201,7 @@ func (sc *scene) note(a *actor, op region.Op, off uint64) (contended bool) {
 		sc.words[off] = u
 	}
 	me := uint8(1) << a.index
-	if changes(op) {
+	if op.Changes() || op == region.OpCall {
 		u.writers |= me
 	} else {
 		u.readers |= me
@@ -242,7 +240,7 @@ func (a *actor) unhide() {
 
 // attach opens a handle for an actor.
 func (a *actor) attach(t testing.TB) *Store {
-	arena, kill, err := a.st.heap.Attach(a.hook)
+	arena, kill, err := a.st.heap.Attach(func(op region.Op, off uint64) { a.st.touch(op, off) })
 	require.NoError(t, err)
 	a.kills = append(a.kills, kill)
 	s := newStore(arena, "heap")
@@ -292,9 +290,12 @@ func (sc *scene) open(t testing.TB, base *alloc.Heap) *stage {
 	st := &stage{t: t, scene: sc, heap: base.Clone(), yield: make(chan struct{})}
 	for i, ops := range sc.actors {
 		a := &actor{st: st, index: i, state: goOn, wake: make(chan struct{})}
-		a.hook = func(op region.Op, off uint64) { st.touch(a, op, off) }
 		st.actors = append(st.actors, a)
-		a.store = a.attach(t)
+		if sc.handles != nil && sc.handles[i] != i {
+			a.store = st.actors[sc.handles[i]].store
+		} else {
+			a.store = a.attach(t)
+		}
 		require.NoError(t, a.store.Set(fmt.Appendf(nil, "actor%d", i), nil))
 		st.begin(a, ops)
 	}
@@ -316,18 +317,13 @@ func (st *stage) run(u turn) bool {
 	a.budget, a.then, a.steps = u.steps, u.then, 0
 	st.kept, st.next = st.next, pending{}
 	st.met = !st.kept.ok
-	a.wake <- struct{}{}
-	<-st.yield
+	st.resume(a)
 	u.steps = a.steps
 	if a.done {
 		u.then = goOn
-	} else if a.state == die {
-		// Let its goroutine end, so that its locks are dropped.
-		a.wake <- struct{}{}
-		<-st.yield
-		u.then = die
 	} else {
 		u.then = a.state
+		st.share(a)
 	}
 	if a.done && a.state != die {
 		u.steps = -1
@@ -337,6 +333,31 @@ func (st *stage) run(u turn) bool {
 		st.points = append(st.points, point{ran: len(st.ran), other: true})
 	}
 	return true
+}
+
+// resume lets an actor run until it yields or ends.
+func (st *stage) resume(a *actor) {
+	st.running = a
+	a.wake <- struct{}{}
+	<-st.yield
+}
+
+// share lets the whole process of an actor have its fate. The goroutines of the
+// dead end, so that their locks are dropped.
+func (st *stage) share(a *actor) {
+	for _, b := range st.actors {
+		if a.state == goOn || b.store != a.store {
+			continue
+		}
+		if !b.done {
+			if b.state = a.state; b.state == die {
+				st.resume(b)
+			}
+		}
+		if a.state == die {
+			b.kill()
+		}
+	}
 }
 
 // play runs a schedule. What it leaves undone is done in the order of the
@@ -370,6 +391,9 @@ func (st *stage) judge(before contents) error {
 	for _, a := range st.actors {
 		stopped = stopped || a.state == stop
 	}
+	if n, want := st.heap.Attached(), 1+st.handles(); st.scene.handles != nil && n != want {
+		return fmt.Errorf("%d handles are attached, expected %d", n, want)
+	}
 	ledger := func(quiet bool) error {
 		rep, err := s.Check(st.t.Context(), nil)
 		if err != nil || rep.LeakedBytes != 0 || quiet && (rep.InFlightBytes != 0 || !rep.Quiet) {
@@ -391,8 +415,7 @@ func (st *stage) judge(before contents) error {
 		for _, a := range st.actors {
 			if a.state == stop {
 				a.state = die
-				a.wake <- struct{}{}
-				<-st.yield
+				st.share(a)
 			}
 		}
 		if _, err := s.Adopt(); err != nil {
@@ -409,6 +432,24 @@ func (st *stage) judge(before contents) error {
 		return fmt.Errorf("going on: %w", err)
 	}
 	return s.Close()
+}
+
+// handles is how many handles the actors should have: those that are not dead, nor
+// closed with nobody inside.
+func (st *stage) handles() (n int) {
+	for i, a := range st.actors {
+		first, inside := true, false
+		for j, b := range st.actors {
+			if b.store == a.store {
+				first = first && j >= i
+				inside = inside || !b.done
+			}
+		}
+		if first && a.state != die && (inside || !a.store.a.Closed()) {
+			n++
+		}
+	}
+	return n
 }
 
 // explain looks for an order of the operations, each at one moment between its
@@ -446,6 +487,7 @@ func (st *stage) explain(c, end contents) error {
 			}
 		}
 		if !left {
+			delete(c, closedMark)
 			return maps.Equal(c, end)
 		}
 		for i, l := range lines {
@@ -484,8 +526,7 @@ func (st *stage) leave() {
 	for _, a := range st.actors {
 		if !a.done {
 			a.state = die
-			a.wake <- struct{}{}
-			<-st.yield
+			st.resume(a)
 		}
 	}
 }

@@ -30,29 +30,29 @@ func (s Stats) Sub(old Stats) Stats {
 // Stats returns what the current root and the file tell, or the zero Stats
 // after Close.
 func (s *Store) Stats() Stats {
-	for {
-		g, ok := s.a.Glance()
-		if !ok {
-			return Stats{}
-		}
-		st := Stats{
-			Version:   s.a.VersionOf(g),
-			Entries:   int64(s.rootWord(g.Root(), rootEntries)),
-			DataBytes: int64(s.rootWord(g.Root(), rootData)),
-			LiveBytes: int64(s.rootWord(g.Root(), rootLive)),
-			FreeBytes: int64(s.a.FreeBytes()),
-			FileBytes: int64(s.a.FileBytes()),
-			MaxSize:   int64(s.a.MaxSize()),
-		}
-		if !s.a.Held(g) {
-			continue
-		}
-		st.Counters = Counters(s.a.Counts())
-		if n, err := s.a.AllocatedBytes(); err == nil {
-			st.AllocatedBytes = int64(n)
-		}
-		return st
+	u, ok := s.a.Enter()
+	if !ok {
+		return Stats{}
 	}
+	defer s.a.Leave(u)
+	words, g, ok := s.rootNow()
+	if !ok {
+		return Stats{}
+	}
+	st := Stats{
+		Version:   s.a.VersionOf(g),
+		Entries:   int64(words[rootEntries]),
+		DataBytes: int64(words[rootData]),
+		LiveBytes: int64(words[rootLive]),
+		FreeBytes: int64(s.a.FreeBytes()),
+		FileBytes: int64(s.a.FileBytes()),
+		MaxSize:   int64(s.a.MaxSize()),
+		Counters:  Counters(s.a.Counts()),
+	}
+	if n, err := s.a.AllocatedBytes(); err == nil {
+		st.AllocatedBytes = int64(n)
+	}
+	return st
 }
 
 // Info is what a store's superblock says. It never changes.
@@ -94,9 +94,11 @@ type Pin struct {
 
 // Processes lists who is attached to the store and what each pins.
 func (s *Store) Processes() ([]Process, error) {
-	if s.a.Closed() {
+	u, ok := s.a.Enter()
+	if !ok {
 		return nil, s.fail("listing the processes of", ErrClosed)
 	}
+	defer s.a.Leave(u)
 	found, err := s.a.Processes()
 	if err != nil {
 		return nil, s.fail("listing the processes of", err)
@@ -119,9 +121,11 @@ func (s *Store) Processes() ([]Process, error) {
 // Adopt takes over from processes that died, as any writer does when it needs
 // what they held, and returns how many there were.
 func (s *Store) Adopt() (int, error) {
-	if s.a.Closed() {
+	u, ok := s.a.Enter()
+	if !ok {
 		return 0, s.fail("adopting in", ErrClosed)
 	}
+	defer s.a.Leave(u)
 	n, err := s.a.AdoptDead()
 	if err != nil {
 		return n, s.fail("adopting in", err)

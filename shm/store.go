@@ -60,6 +60,8 @@ type Store struct {
 	k0, k1  uint64
 	hostile func(key []byte) uint64 // replaces the hash in tests
 	hash    func(key []byte) uint64
+
+	functions functions
 }
 
 // Open opens the store in the directory path, and creates it when it is
@@ -121,14 +123,19 @@ func (s *Store) hashOf(key []byte) uint64 {
 // Path returns the path that the store was opened with.
 func (s *Store) Path() string { return s.path }
 
-// Close gives up the handle: its pins, its entry, its mappings. It is
-// idempotent; all later calls but Path return ErrClosed. Transactions under way
-// in other goroutines may still commit. Slices that came from a Snapshot, View
-// or GetMany of this handle must not be used after Close.
+// Close closes the handle. All later calls but Path, Info and Close return
+// ErrClosed, and a second Close waits for the first and returns the same.
+//
+// Calls that are under way in other goroutines go on: a transaction may still
+// commit, View's function and GetMany's may still read, and loops over All and
+// Diff end with ErrClosed (see [Snapshot.Err]). The last of these calls gives the
+// handle's pins, its entry and its mappings up. Otherwise Close does so before it
+// returns; a Snapshot that is still open is no use after that, and its slices must
+// not be used.
+//
+// A Store that is not closed stays open until the process ends, even if the
+// program has dropped it.
 func (s *Store) Close() error {
-	if s.a.Closed() {
-		return nil
-	}
 	if err := s.a.Close(); err != nil {
 		return fmt.Errorf("shm: closing %s: %w", s.path, err)
 	}
@@ -152,23 +159,54 @@ func (s *Store) rootWord(off uint64, i int) uint64 {
 	return s.a.Mem().Word(alloc.PayloadAt(off) + uint64(i)*8)
 }
 
-// Version returns the number of the latest commit. The versions of a store's
-// commits follow each other without gaps.
-func (s *Store) Version() uint64 { return s.a.Version() }
+// Version returns the number of the latest commit, or 0 after Close. The versions
+// of a store's commits follow each other without gaps.
+func (s *Store) Version() uint64 {
+	v := s.a.Version()
+	if s.a.Closed() {
+		return 0
+	}
+	return v
+}
 
 // Len returns the number of entries, or 0 after Close.
-func (s *Store) Len() int { return int(min(s.glanceAt(rootEntries), math.MaxInt)) }
+func (s *Store) Len() int {
+	words, _, _ := s.rootNow()
+	return int(min(words[rootEntries], math.MaxInt))
+}
 
-// glanceAt reads one word of the current root node.
-func (s *Store) glanceAt(i int) uint64 {
+// rootWords is the payload of a root node.
+type rootWords [alloc.PayloadWords]uint64
+
+// rootNow reads the current root node without a pin. Without ok the handle is
+// closed or the node cannot be read.
+func (s *Store) rootNow() (words rootWords, g alloc.Glance, ok bool) {
 	for {
-		g, ok := s.a.Glance()
-		if !ok {
-			return 0
+		if g, ok = s.a.Glance(); !ok {
+			return rootWords{}, g, false
 		}
-		v := s.rootWord(g.Root(), i)
-		if s.a.Held(g) {
-			return v
+		faulted := s.readRoot(g, &words)
+		switch {
+		case !s.a.Held(g):
+			continue // it may have been reused
+		case faulted:
+			return rootWords{}, g, false
+		}
+		return words, g, true
+	}
+}
+
+// readRoot reads the root node that was glanced at, and reports whether there was
+// no memory where it had to be.
+func (s *Store) readRoot(g alloc.Glance, words *rootWords) (faulted bool) {
+	read := func() {
+		for i := range words {
+			words[i] = s.rootWord(g.Root(), i)
 		}
 	}
+	if s.a.Punched() {
+		return guarded(read)
+	}
+	read()
+	return false
 }

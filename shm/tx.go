@@ -39,13 +39,19 @@ const gateAfter = 2
 // fn returns nil. If fn returns an error or panics, nothing is changed.
 //
 // It is optimistic: if another commit came first, fn runs again upon the new
-// version, so it should do nothing but read and write tx. A large batch loses
+// version, so it should do nothing but read and write tx. It runs at most MaxRuns
+// times; then the error is ErrConflict. fn may read the store by other means, and
+// must not write to it: such a write is refused with ErrNested. A large batch loses
 // against small commits more often, and each time costs all of it; after two
 // losses it asks other writers to let it pass, which they do for about twice
 // the time it takes, and at most half a second. A thousand keys or so make a good batch. A transaction that
 // wrote nothing commits nothing. In a full store a transaction that only deletes
 // may use the reserve, as Delete may, and any waits a little for its place.
 func (s *Store) Update(fn func(tx *Tx) error) error {
+	if err := s.functions.enter(); err != nil {
+		return s.fail("updating", err)
+	}
+	defer s.functions.leave()
 	for tries := 0; ; tries++ {
 		frees, err := s.updateOnce(fn)
 		if !frees || !again(err, tries) {
@@ -80,7 +86,7 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 
 // update returns the last transaction, and whether it was committed.
 func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err error) {
-	var took time.Duration
+	took := time.Hour // the shortest run: a run may have waited for a gate of ours
 	for lost := 0; ; lost++ {
 		w.pending.n = 0
 		tx = &Tx{w: w, pending: &w.pending}
@@ -109,8 +115,11 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 		if won {
 			return true, tx, nil
 		}
+		if lost+1 == MaxRuns {
+			return false, tx, w.abandon(errConflict())
+		}
 		w.Abort(0)
-		took = time.Since(began)
+		took = min(took, time.Since(began))
 	}
 }
 
@@ -235,15 +244,28 @@ func (tx *Tx) Len() int {
 
 // All iterates over all entries, in no order, as they are when the iteration
 // begins, the transaction's own writes included. The loop may write to the
-// transaction. The slices are valid until fn returns.
+// transaction. The slices are valid until fn returns. If the store is damaged the
+// loop ends early, and the transaction is lost: Err tells.
 func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		if tx.done || tx.flush() != nil {
 			return
 		}
 		r := tx.w.reader()
-		_ = tx.w.tx.Walk(func(l hamt.Leaf) bool {
+		err := tx.w.tx.Walk(func(l hamt.Leaf) bool {
 			return yield(r.Key(l), r.Value(l)) && !tx.done
 		})
+		if err != nil && !tx.done {
+			tx.err = err
+		}
 	}
+}
+
+// Err returns the error by which the transaction is lost, if it is: a set was
+// refused, or a loop over All met damage. Update returns it if fn does not.
+func (tx *Tx) Err() error {
+	if tx.err == nil {
+		return nil
+	}
+	return tx.fail("updating", tx.err)
 }

@@ -7,13 +7,15 @@ import "context"
 // of the operating system. It returns early, with the version, when ctx is
 // done or the store is closed.
 func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err error) {
-	if s.a.Closed() {
+	u, ok := s.a.Enter()
+	if !ok {
 		return 0, s.fail("waiting for", ErrClosed)
 	}
+	defer s.a.Leave(u)
 	if !s.a.CanPin() {
 		return 0, s.fail("waiting without write permission on slots for", ErrReadOnly)
 	}
-	stop := context.AfterFunc(ctx, s.a.WakeAll)
+	stop := context.AfterFunc(ctx, s.wake)
 	defer stop()
 	for {
 		version = s.a.Version()
@@ -27,5 +29,13 @@ func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err err
 			return version, s.fail("waiting for", err)
 		}
 		s.a.WaitChange(version, func() bool { return ctx.Err() != nil })
+	}
+}
+
+// wake wakes all who wait.
+func (s *Store) wake() {
+	if u, ok := s.a.Enter(); ok {
+		s.a.WakeAll()
+		s.a.Leave(u)
 	}
 }

@@ -18,15 +18,22 @@ type writer struct {
 	root alloc.Root // that is pinned
 	end  uint64     // of what may be touched from there
 	live uint64     // bytes of blocks, once it is committed
+	use  alloc.User // from writer to release
 
 	pending pendingSets // of an Update
 }
 
-// writer takes a slot. brief promises not to run the user's code before it is
-// released; frees says that the transaction may free more than it takes.
+// writer takes a slot, for release to give back. brief promises not to run the
+// user's code in between; frees says that the transaction may free more than it
+// takes.
 func (s *Store) writer(brief, frees bool) (*writer, error) {
-	slot, err := s.a.Slot(brief, frees)
+	u, ok := s.a.Enter()
+	if !ok {
+		return nil, ErrClosed
+	}
+	slot, err := s.slot(brief, frees)
 	if err != nil {
+		s.a.Leave(u)
 		return nil, err
 	}
 	w, _ := slot.Scratch.(*writer)
@@ -34,9 +41,23 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 		w = &writer{Slot: slot}
 		slot.Scratch = w
 	}
-	w.s = s
+	w.s, w.use = s, u
 	slot.PassGate()
 	return w, nil
+}
+
+func (s *Store) slot(brief, frees bool) (*alloc.Slot, error) {
+	if brief && s.functions.running() { // Update and Modify have looked themselves
+		return nil, ErrNested
+	}
+	return s.a.Slot(brief, frees)
+}
+
+// release gives the slot back. The writer may be another goroutine's at once.
+func (w *writer) release() {
+	a, u := w.s.a, w.use
+	a.Release(w.Slot)
+	a.Leave(u)
 }
 
 // begin starts a transaction upon the current version.
@@ -107,7 +128,7 @@ func (w *writer) finish(committed bool) {
 		w.s.a.Notify()
 		w.Tidy(w.live)
 	}
-	w.s.a.Release(w.Slot)
+	w.release()
 }
 
 func checkSizes(key, value []byte) error {
@@ -282,10 +303,14 @@ func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, 
 		return false, leave, w.abandon(err)
 	}
 	c, err = w.decide(h, key, decide)
-	for err == nil && c != leave {
+	for lost := 0; err == nil && c != leave; {
 		if committed, err = w.commit(1); committed {
 			return true, c, nil
 		} else if err != nil {
+			break
+		}
+		if lost++; lost == MaxRuns {
+			err = errConflict()
 			break
 		}
 		var ok bool
@@ -369,9 +394,14 @@ func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
 
 // Modify makes of key what fn returns: the new value, or with keep false,
 // nothing. old is the store's own memory: it is valid in fn only, and must not
-// be written to. fn may run again when another commit came first, so it should
-// do nothing but compute. A panic in fn changes nothing.
+// be written to. fn may run again when another commit came first, at most MaxRuns
+// times, so it should do nothing but compute. It may read the store, and must not
+// write to it (ErrNested). A panic in fn changes nothing.
 func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
+	if err := s.functions.enter(); err != nil {
+		return s.fail("writing to", err)
+	}
+	defer s.functions.leave()
 	return s.modify(key, false, func(old []byte, exists bool) ([]byte, change, error) {
 		value, keep := fn(old, exists)
 		if !keep {

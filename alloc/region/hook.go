@@ -17,6 +17,9 @@ const (
 	OpFence // see LoadFence
 )
 
+// Changes reports whether an access of this kind can change memory.
+func (o Op) Changes() bool { return o != OpLoad && o != OpRead && o != OpFence && o != OpCall }
+
 func (o Op) String() string {
 	return [...]string{"load", "store", "cas", "or", "and", "add", "read", "write", "call", "fence"}[o]
 }

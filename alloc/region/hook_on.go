@@ -2,20 +2,77 @@
 
 package region
 
+import (
+	"sync"
+	"unsafe"
+)
+
 // Hooked tells whether this build calls hooks.
 const Hooked = true
 
-type hooked struct{ hook func(Op, uint64) }
+type hooked struct {
+	hook  func(Op, uint64)
+	state *viewState // shared by all copies of a Mem; nil without a hook
+}
+
+// viewState tells where a view of the Go heap leads.
+type viewState struct {
+	zeros []uint64 // in place of the heap, once the view is detached
+}
 
 func (h hooked) touch(op Op, off uint64) {
 	if h.hook != nil {
 		h.hook(op, off)
 	}
+	if h.state != nil && h.state.zeros != nil && op.Changes() {
+		panic("region: a write through a detached view")
+	}
 }
+
+// neverSleeps tells that a scheduler decides who runs: a futex returns at once.
+func (h hooked) neverSleeps() bool { return h.hook != nil }
 
 // Touch is a point of the hook that is not an access to a word.
 func (h hooked) Touch(op Op, off uint64) { h.touch(op, off) }
 
 // SetHook makes every later access through this Mem call fn first. A panic in
 // fn stops the access.
-func (m *Mem) SetHook(fn func(Op, uint64)) { m.hook = fn }
+func (m *Mem) SetHook(fn func(Op, uint64)) {
+	m.hook = fn
+	if m.state == nil {
+		m.state = &viewState{}
+	}
+}
+
+func (h hooked) place(base unsafe.Pointer, off uint64) unsafe.Pointer {
+	if h.state != nil && h.state.zeros != nil {
+		base = unsafe.Pointer(unsafe.SliceData(h.state.zeros))
+	}
+	return unsafe.Add(base, off)
+}
+
+// DetachWords does for a view of the Go heap what Detach does for a mapping:
+// the view and all its copies read zeros from now on. A write through one of
+// them panics. Only a view that has a hook can be detached.
+func (m *Mem) DetachWords() {
+	if m.state == nil {
+		return
+	}
+	m.touch(OpCall, 0)
+	m.state.zeros = zeroWords(m.size / 8)
+}
+
+var (
+	zerosMu sync.Mutex
+	zeros   []uint64
+)
+
+// zeroWords returns n words that stay zero.
+func zeroWords(n uint64) []uint64 {
+	zerosMu.Lock()
+	defer zerosMu.Unlock()
+	if uint64(len(zeros)) < n {
+		zeros = make([]uint64, n)
+	}
+	return zeros[:n]
+}

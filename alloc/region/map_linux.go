@@ -68,13 +68,15 @@ func (m *Mem) Unmap() error {
 	return err
 }
 
-// Detach puts zeros, private to this process, in place of the file, in one step:
-// who touches the view afterwards does not fault, and holds nothing of the file.
+// Detach replaces the mapping by zeros that are private to this process and
+// cannot be written to, in one step. A read through the view does not fault
+// afterwards and does not reach the file; a write faults. The zeros take address
+// space, and no memory that any limit counts.
 func (m *Mem) Detach() error {
 	if m.base == nil {
 		return nil
 	}
-	_, err := unix.MmapPtr(-1, 0, m.base, uintptr(m.size), unix.PROT_READ|unix.PROT_WRITE,
+	_, err := unix.MmapPtr(-1, 0, m.base, uintptr(m.size), unix.PROT_READ,
 		unix.MAP_FIXED|unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	return err
 }
@@ -102,6 +104,9 @@ const (
 // FutexWake or for at most d. It may return early.
 func (m *Mem) FutexWait(off uint64, val uint32, d time.Duration) {
 	m.touch(OpCall, off)
+	if m.neverSleeps() {
+		return
+	}
 	ts := unix.NsecToTimespec(int64(d))
 	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(m.at(off))), futexWait,
 		uintptr(val), uintptr(unsafe.Pointer(&ts)), 0, 0)

@@ -22,7 +22,7 @@ func (m Mem) Size() uint64 { return m.size }
 // Valid reports whether the view has memory behind it.
 func (m Mem) Valid() bool { return m.base != nil }
 
-func (m Mem) at(off uint64) *uint64 { return (*uint64)(unsafe.Add(m.base, off)) }
+func (m Mem) at(off uint64) *uint64 { return (*uint64)(m.place(m.base, off)) }
 
 // Load reads a shared word.
 func (m Mem) Load(off uint64) uint64 {
@@ -87,7 +87,7 @@ const PageSize = 4096
 // read-only view a write to it faults in the writer's process.
 func (m Mem) Bytes(off, n uint64) []byte {
 	m.touch(OpRead, off)
-	return unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n)
+	return unsafe.Slice((*byte)(m.place(m.base, off)), n)
 }
 
 // Zero clears n bytes at off; both are multiples of 8.
@@ -106,6 +106,15 @@ func FromBytes(b []byte) Mem {
 // FromWords returns a view of a block of the Go heap.
 func FromWords(w []uint64) Mem {
 	return Mem{base: unsafe.Pointer(unsafe.SliceData(w)), size: uint64(len(w)) * 8}
+}
+
+// Overlap reports whether a and b share memory.
+func Overlap(a, b []byte) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	p, q := uintptr(unsafe.Pointer(unsafe.SliceData(a))), uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return p < q+uintptr(len(b)) && q < p+uintptr(len(a))
 }
 
 // LoadFence orders the plain loads before it with the atomic loads after it,

@@ -34,7 +34,7 @@ func (m Mem) Release(off, v uint64) {
 // Write copies p into unpublished memory.
 func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
-	copy(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), len(p)), p)
+	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
 }
 
 // AppendTo appends the n bytes at off to dst.

@@ -1,0 +1,122 @@
+package alloc
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// The users of a handle are the calls that are inside of it: they may touch its
+// mappings and rely on its pins. Close marks the handle as closed, which keeps
+// new users out, and the last user to leave gives up all that the handle has.
+// Close is a user itself, so it does that when nobody else is inside.
+//
+// A user counts itself before it looks whether the handle is closed, and Close
+// marks the handle before anybody sums up. So a sum of zero in a closed handle
+// means that no user is inside and that none will be.
+//
+// Optimistic reads are no users. They use the read-only mapping, which reads as
+// zeros once it is detached, and believe nothing that the horizon, which is zero
+// then as well, does not confirm.
+
+// lanes spread the count over cache lines, so that users on different
+// processors seldom write to the same one.
+const lanes = 64
+
+// A User stands for one call that is inside of a handle, from Enter to Leave.
+type User struct{ lane *atomic.Int64 }
+
+type userCount [lanes]struct {
+	atomic.Int64
+	_ [56]byte
+}
+
+// Enter counts the caller as a user of the handle until Leave: what is mapped
+// stays mapped, and what is pinned stays pinned. Without ok the handle is
+// closed, and the caller must not touch it. A user may enter again.
+func (a *Arena) Enter() (u User, ok bool) {
+	u = a.users.enter()
+	if a.closed.Load() {
+		a.Leave(u)
+		return User{}, false
+	}
+	return u, true
+}
+
+// Leave ends what Enter began. The last user of a closed handle ends the handle.
+func (a *Arena) Leave(u User) {
+	u.lane.Add(-1)
+	if a.closed.Load() {
+		if err := a.endUnused(); err != nil {
+			a.debug("closing a store failed", "err", err)
+		}
+	}
+}
+
+func (c *userCount) enter() User {
+	u := User{&c[region.Lane()%lanes].Int64}
+	u.lane.Add(1)
+	return u
+}
+
+// any reports whether somebody is inside of a closed handle. It may count those
+// who are about to find out that it is closed; they look again when they leave.
+func (c *userCount) any() bool {
+	for i := range c {
+		if c[i].Load() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Close closes the handle. Calls that are inside of it go on, and the last of
+// them gives up what the handle has: its pins, its slots, its entry and its
+// mappings. If nobody is inside, Close does that before it returns. A second
+// Close waits for the first and returns the same.
+func (a *Arena) Close() error {
+	a.closing.Do(func() { a.closeErr = a.close() })
+	return a.closeErr
+}
+
+func (a *Arena) close() error {
+	u := a.users.enter()
+	a.closed.Store(true)
+	if a.CanPin() {
+		a.WakeAll() // those who wait for a change
+	}
+	a.slots.wakeAll() // those who wait for a slot
+	u.lane.Add(-1)
+	return a.endUnused()
+}
+
+// endUnused gives up all that a closed handle has, unless somebody is inside of
+// it, who does that later. It happens once.
+func (a *Arena) endUnused() error {
+	if a.users.any() || !a.ended.CompareAndSwap(false, true) {
+		return nil
+	}
+	var failed error
+	if a.CanPin() {
+		a.dropPins()
+		failed = a.releaseSlots()
+		a.leaveEntry()
+	}
+	return errors.Join(failed, a.b.close())
+}
+
+// releaseSlots gives back all slots of a handle that nobody uses.
+func (a *Arena) releaseSlots() (failed error) {
+	p := &a.slots
+	for s := p.takeMore(); s != nil; s = p.takeMore() {
+		if !s.retake() {
+			continue // others have taken it while it was idle
+		}
+		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
+			failed = errors.Join(failed, err)
+		}
+		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
+	}
+	return failed
+}
