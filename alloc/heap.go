@@ -277,6 +277,8 @@ func (l *heapLocker) drop() {
 const (
 	RootOff     = offRoot
 	HorizonOff  = offHorizon
+	PunchedOff  = offPunched
+	EndOff      = offEnd
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
 	DirOff      = offDir

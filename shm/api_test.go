@@ -251,7 +251,7 @@ func TestConflictRunsFnAgain(t *testing.T) {
 			require.NoError(t, err)
 			if runs++; runs <= 5 {
 				set(t, other, "k", fmt.Sprint("other", runs))
-				set(t, s, "also", "through the same handle")
+				set(t, other, "also", "another key")
 			}
 			again, err := tx.Get([]byte("k"))
 			require.NoError(t, err)

@@ -440,14 +440,14 @@ func TestManyTransactionsUnderWay(t *testing.T) {
 		inside.Add(goroutines)
 		done := make(chan error, goroutines)
 		for g := range goroutines {
-			s, first := all[g%2], true
+			s, other, first := all[g%2], all[1-g%2], true
 			go func() {
 				done <- s.Update(func(tx *shm.Tx) error {
 					if first {
 						first = false
 						inside.Done()
 						inside.Wait() // for all to be within
-						if err := s.Set(fmt.Append(nil, "within ", g), nil); err != nil {
+						if err := other.Set(fmt.Append(nil, "within ", g), nil); err != nil {
 							return err
 						}
 					}
@@ -461,7 +461,7 @@ func TestManyTransactionsUnderWay(t *testing.T) {
 			case err := <-done:
 				require.NoError(t, err)
 			case <-late:
-				t.Fatal("goroutines that are in an Update and call Set wait for each other for ever")
+				t.Fatal("goroutines that are in an Update and call Set of another handle wait for each other for ever")
 			}
 		}
 		require.Equal(t, 2*goroutines, all[0].Len())

@@ -1,0 +1,300 @@
+package shm_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// twoHandles runs a story with two handles on a store of 200 entries.
+func twoHandles(t *testing.T, story func(t *testing.T, s, other *shm.Store)) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		for i := range 200 {
+			set(t, s, string(numbered(i)), fmt.Sprint("value ", i))
+		}
+		story(t, s, other)
+	})
+}
+
+// overwrite replaces all values often enough that unpinned memory is reused.
+func overwrite(t *testing.T, s *shm.Store) {
+	for round := range 40 {
+		for i := range 200 {
+			set(t, s, string(numbered(i)), fmt.Sprint("other ", round))
+		}
+	}
+}
+
+// A loop over a snapshot whose store is closed in the middle ends with ErrClosed,
+// and all that it has seen is true, even if others write.
+func TestCloseInALoop(t *testing.T) {
+	twoHandles(t, func(t *testing.T, s, other *shm.Store) {
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		n := 0
+		for key, value := range sn.All() {
+			if n++; n == 10 {
+				require.NoError(t, s.Close())
+				overwrite(t, other)
+			}
+			var i int
+			_, err := fmt.Sscanf(string(key), "key %d", &i)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint("value ", i), string(value))
+		}
+		require.Equal(t, 10, n)
+		require.ErrorIs(t, sn.Err(), shm.ErrClosed)
+		require.ErrorContains(t, sn.Err(), s.Path())
+	})
+}
+
+func TestCloseInDiff(t *testing.T) {
+	for name, end := range map[string]func(s *shm.Store, older, newer *shm.Snapshot) error{
+		"store": func(s *shm.Store, _, _ *shm.Snapshot) error { return s.Close() },
+		"older": func(_ *shm.Store, older, _ *shm.Snapshot) error { return older.Close() },
+		"newer": func(_ *shm.Store, _, newer *shm.Snapshot) error { return newer.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			twoHandles(t, func(t *testing.T, s, other *shm.Store) {
+				older, err := s.Snapshot()
+				require.NoError(t, err)
+				overwrite(t, other)
+				newer, err := s.Snapshot()
+				require.NoError(t, err)
+				n := 0
+				for key, c := range newer.Diff(older) {
+					if n++; n == 10 {
+						require.NoError(t, end(s, older, newer))
+						overwrite(t, other)
+					}
+					var i int
+					_, err := fmt.Sscanf(string(key), "key %d", &i)
+					require.NoError(t, err)
+					require.Equal(t, fmt.Sprint("value ", i), string(c.Old))
+					require.Equal(t, "other 39", string(c.New))
+				}
+				require.Equal(t, 10, n)
+				require.ErrorIs(t, newer.Err(), shm.ErrClosed)
+			})
+		})
+	}
+}
+
+func TestCloseInGetMany(t *testing.T) {
+	twoHandles(t, func(t *testing.T, s, other *shm.Store) {
+		var keys [][]byte
+		for i := range 200 {
+			keys = append(keys, numbered(i))
+		}
+		n := 0
+		err := s.GetMany(keys, func(i int, value []byte, ok bool) {
+			if n++; n == 70 {
+				require.NoError(t, s.Close())
+				overwrite(t, other)
+			}
+			require.True(t, ok)
+			require.Equal(t, fmt.Sprint("value ", i), string(value))
+		})
+		require.ErrorIs(t, err, shm.ErrClosed)
+		require.Equal(t, 70, n)
+	})
+}
+
+// What a View has read stays as it is until its function returns.
+func TestCloseInView(t *testing.T) {
+	twoHandles(t, func(t *testing.T, s, other *shm.Store) {
+		require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+			value, err := sn.Get(numbered(7))
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			overwrite(t, other)
+			require.Equal(t, "value 7", string(value))
+			_, err = sn.Get(numbered(7))
+			require.ErrorIs(t, err, shm.ErrClosed)
+			require.Zero(t, sn.Len())
+			return nil
+		}))
+		alive(t, other, 1)
+	})
+}
+
+// alive requires that so many handles are attached.
+func alive(t testing.TB, s *shm.Store, want int) {
+	t.Helper()
+	all, err := s.Processes()
+	require.NoError(t, err)
+	require.Len(t, all, want)
+}
+
+// A loop that ends by itself, or by a break, leaves no error.
+func TestErrOfLoops(t *testing.T) {
+	twoHandles(t, func(t *testing.T, s, _ *shm.Store) {
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		for range sn.All() {
+		}
+		for range sn.All() {
+			break
+		}
+		for range sn.Diff(sn) {
+		}
+		require.NoError(t, sn.Err())
+		require.NoError(t, sn.Close())
+		for range sn.All() {
+			require.Fail(t, "a closed snapshot has entries")
+		}
+		require.ErrorIs(t, sn.Err(), shm.ErrClosed)
+	})
+}
+
+// Compact that Close interrupts leaves the store as it should be: new blocks may
+// lie anywhere.
+func TestCloseInCompact(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		for i := range 3000 {
+			set(t, s, string(numbered(i)), string(make([]byte, 400)))
+		}
+		for i := range 3000 {
+			if i%10 != 0 {
+				_, err := s.Delete(numbered(i))
+				require.NoError(t, err)
+			}
+		}
+		_, err := s.Compact(context.Background(), &shm.CompactOptions{Progress: func(done, _ int64) {
+			if done == 100 {
+				require.NoError(t, s.Close())
+			}
+		}})
+		require.ErrorIs(t, err, shm.ErrClosed)
+		require.Zero(t, shm.Frontier(other))
+	})
+}
+
+// A program that drops a handle may still use what a snapshot of it has shown.
+func TestDroppedHandle(t *testing.T) {
+	other := fileStore(t, &shm.Options{MaxSize: 16 << 20})
+	set(t, other, "k", "value")
+	value := func() []byte {
+		s, err := shm.Open(other.Path(), nil)
+		require.NoError(t, err)
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		value, err := sn.Get([]byte("k"))
+		require.NoError(t, err)
+		return value
+	}()
+	for range 5 {
+		runtime.GC()
+	}
+	for i := range 1000 {
+		set(t, other, "k", fmt.Sprint(i))
+	}
+	require.Equal(t, "value", string(value))
+	alive(t, other, 2)
+}
+
+// Many snapshots of one handle, once closed, leave pins for all others.
+func TestClosedSnapshotsAreGivenBack(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		var all []*shm.Snapshot
+		for i := range shm.MaxSnapshots {
+			set(t, s, "k", fmt.Sprint(i))
+			sn, err := s.Snapshot()
+			require.NoError(t, err)
+			all = append(all, sn)
+		}
+		_, err := other.Snapshot()
+		require.ErrorIs(t, err, shm.ErrTooManySnapshots)
+		for _, sn := range all {
+			require.NoError(t, sn.Close())
+		}
+		all = all[:0]
+		for i := range shm.MaxSnapshots {
+			set(t, s, "k", fmt.Sprint(i))
+			sn, err := other.Snapshot()
+			require.NoError(t, err)
+			all = append(all, sn)
+		}
+		for _, sn := range all {
+			require.NoError(t, sn.Close())
+		}
+	})
+}
+
+// An iteration that outlives its transaction does not disturb the next one, which
+// may use the same slot.
+func TestTxAllKept(t *testing.T) {
+	twoHandles(t, func(t *testing.T, s, _ *shm.Store) {
+		var next func() ([]byte, []byte, bool)
+		var stop func()
+		require.NoError(t, s.Update(func(tx *shm.Tx) error {
+			next, stop = iter.Pull2(tx.All())
+			_, _, ok := next()
+			require.True(t, ok)
+			return tx.Set([]byte("first"), nil)
+		}))
+		require.NoError(t, s.Update(func(tx *shm.Tx) error {
+			for i := range 200 { // so that the nodes are the transaction's own
+				require.NoError(t, tx.Set(numbered(i), []byte("second")))
+			}
+			seen := map[string]bool{}
+			for key := range tx.All() {
+				if len(seen) == 5 {
+					_, _, ok := next()
+					require.False(t, ok, "the transaction has ended")
+					stop()
+				}
+				require.False(t, seen[string(key)])
+				seen[string(key)] = true
+				for i := range 20 {
+					require.NoError(t, tx.Set(fmt.Appendf(nil, "%s-%d", key, i), nil))
+				}
+			}
+			require.Len(t, seen, 201, "the state at the beginning of the iteration")
+			return nil
+		}))
+		require.Equal(t, 201*21, s.Len())
+	})
+}
+
+// Append reads a key that lies in the spare room of its destination, whatever is
+// written meanwhile.
+func TestAppendOverItsKey(t *testing.T) {
+	all := heapStores(t, 64<<20, 2)
+	s, writer := all[0], all[1]
+	value := make([]byte, 1<<20)
+	require.NoError(t, s.Set([]byte("key"), value))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := writer.Set([]byte("key"), value); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	buf := make([]byte, 2<<20)
+	for range 100 {
+		n := copy(buf, "key")
+		got, err := s.Append(buf[:0], buf[:n])
+		if err != nil || len(got) != len(value) {
+			t.Errorf("found %d bytes, %v, expected %d", len(got), err, len(value))
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
