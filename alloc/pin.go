@@ -46,10 +46,11 @@ func (a *Arena) Pin() (*Pin, error) {
 	if !a.CanPin() {
 		return nil, ErrReadOnly
 	}
-	if p := a.pins.share(a.Version()); p != nil {
+	p, place := a.pins.share(a.Version())
+	if p != nil {
 		return p, nil
 	}
-	i, err := a.takePin()
+	i, err := a.takePin(place)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +58,12 @@ func (a *Arena) Pin() (*Pin, error) {
 	word, version := a.pinVersionAt(snapPin(i))
 	root, err := a.rootNode(word, version)
 	if err != nil {
-		a.givePin(i)
+		a.releasePin(i)
 		return nil, err
 	}
-	p := a.pins.add(&Pin{Root: root, index: i, users: 1})
+	p = a.pins.add(&Pin{Root: root, index: i, users: 1})
 	if p.index != i {
-		a.givePin(i) // another goroutine has pinned the version meanwhile
+		a.releasePin(i) // another goroutine has pinned the version meanwhile
 	}
 	return p, nil
 }
@@ -82,19 +83,26 @@ func (a *Arena) Repin(p *Pin) bool {
 // Unpin lets go of a pin, once for every Pin. The caller is a user of the handle.
 func (a *Arena) Unpin(p *Pin) {
 	if a.pins.drop(p) {
-		a.givePin(p.index)
+		a.releasePin(p.index)
 	}
 }
 
-// share returns the pin of a version, with one user more, or nil.
-func (t *pinTable) share(version uint64) *Pin {
+// share returns the pin of a version, with one user more. If there is none it
+// returns a place in slots that the handle had lately, or -1.
+func (t *pinTable) share(version uint64) (p *Pin, place int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.held[version]
-	if p != nil {
+	if p = t.held[version]; p != nil {
 		p.users++
+		return p, -1
 	}
-	return p
+	n := len(t.last) - 1
+	if n < 0 {
+		return nil, -1
+	}
+	place = t.last[n]
+	t.last = t.last[:n]
+	return nil, place
 }
 
 // add returns the pin of p's version, with p's user: p itself, or the one that
@@ -121,16 +129,19 @@ func (t *pinTable) drop(p *Pin) bool {
 		return false
 	}
 	delete(t.held, p.Version)
+	if len(t.last) < lastPins {
+		t.last = append(t.last, p.index)
+	}
 	return true
 }
 
-// takePin claims a pin: one of those that the handle had lately, which nobody
-// else is likely to have taken since, or any that is free.
-func (a *Arena) takePin() (int, error) {
-	for i := a.pins.pop(); i >= 0; i = a.pins.pop() {
-		if a.claimPin(i) {
-			return i, nil
-		}
+// lastPins is how many places a handle remembers.
+const lastPins = 16
+
+// takePin claims a pin: the one at the given place if that is still free, or any.
+func (a *Arena) takePin(place int) (int, error) {
+	if place >= 0 && a.claimPin(place) {
+		return place, nil
 	}
 	for adopted := false; ; adopted = true {
 		for i := range maxSnapPins {
@@ -154,36 +165,6 @@ func (a *Arena) claimPin(i int) bool {
 	// Raised before the pin is published: see scan.
 	a.shared.Max(offPinHigh, uint64(i)+1)
 	return true
-}
-
-// givePin lets a pin go, for anybody to claim.
-func (a *Arena) givePin(i int) {
-	a.releasePin(i)
-	a.pins.push(i)
-}
-
-// lastPins is how many places a handle remembers.
-const lastPins = 16
-
-func (t *pinTable) push(i int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.last) < lastPins {
-		t.last = append(t.last, i)
-	}
-}
-
-// pop returns the place that was remembered last, or -1.
-func (t *pinTable) pop() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := len(t.last) - 1
-	if n < 0 {
-		return -1
-	}
-	i := t.last[n]
-	t.last = t.last[:n]
-	return i
 }
 
 // dropPins lets go of all pins of a closed handle that nobody uses.

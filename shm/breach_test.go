@@ -211,7 +211,7 @@ var breaches = []breach{
 	{rule: "R1", what: "the end is raised over holes", tests: "TestNoHoles", plain: true, file: filePage,
 		old: "			if err := a.b.back(lo, hi-lo); err != nil {\n", new: "			if err := a.b.back(hi-pageSize, pageSize); err != nil {\n"},
 	{rule: "R1", what: "a reader looks for holes before it has the root", tests: "TestReadsBesideTheFirstHole", file: "shm/get.go",
-		old: "	g, ok := s.a.Glance()\n	if !ok {\n		return dst, hamt.Damaged, true\n	}\n	if s.a.Punched() {\n", new: "	punched := s.a.Punched()\n	g, ok := s.a.Glance()\n	if !ok {\n		return dst, hamt.Damaged, true\n	}\n	if punched {\n"},
+		old: "	g, ok := s.a.Glance()\n	if !ok {\n		return dst, hamt.Damaged, true\n	}\n	if !inGuard && s.a.Punched() {\n", new: "	punched := s.a.Punched()\n	g, ok := s.a.Glance()\n	if !ok {\n		return dst, hamt.Damaged, true\n	}\n	if !inGuard && punched {\n"},
 	{rule: "R2", what: "the horizon is read after the root", tests: "TestSchedules/reader", file: fileArena,
 		old: "	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}\n",
 		new: "	g = Glance{word: a.ro.Load(offRoot), horizon: a.ro.Load(offHorizon), end: a.ro.Load(offEnd)}\n"},

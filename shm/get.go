@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
@@ -37,11 +36,11 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // again, and after a few tries pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	h := s.hashOf(key)
-	if region.Overlap(key, dst[len(dst):cap(dst)]) {
+	if cap(dst) > len(dst) && region.Overlap(key, dst[len(dst):cap(dst)]) {
 		key = bytes.Clone(key) // a try that fails may have copied over it
 	}
 	for range optimisticTries {
-		got, status, held := s.try(h, dst, key)
+		got, status, held := s.try(h, dst, key, false)
 		if held {
 			switch status {
 			case hamt.Present:
@@ -56,32 +55,22 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 }
 
 // try looks for a value and copies it while it may be reused: unless held, its
-// results mean nothing. It looks for holes after it has read the root and the end,
-// and before it follows the root: whoever makes the first hole announces it long
-// before (see alloc.Arena.Punched).
-func (s *Store) try(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+// results mean nothing.
+//
+// Where a stray reference may lead to a hole in the file it is guarded. It looks
+// for holes after it has read the root and the end, and before it follows the
+// root: whoever makes the first hole announces it long before (see
+// alloc.Arena.Punched).
+func (s *Store) try(h uint64, dst, key []byte, inGuard bool) (got []byte, status hamt.Status, held bool) {
 	g, ok := s.a.Glance()
 	if !ok {
 		return dst, hamt.Damaged, true
 	}
-	if s.a.Punched() {
-		return s.copyGuarded(g, h, dst, key)
+	if !inGuard && s.a.Punched() {
+		return s.tryGuarded(h, dst, key)
 	}
-	return s.copyAt(g, h, dst, key)
-}
-
-// copyGuarded is copyAt where a stray reference may lead to a hole in the file.
-func (s *Store) copyGuarded(g alloc.Glance, h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
-	if guarded(func() { got, status, held = s.copyAt(g, h, dst, key) }) {
-		return dst, hamt.Damaged, s.a.Held(g)
-	}
-	return got, status, held
-}
-
-// copyAt looks for a value below the root that was glanced at, and copies it.
-func (s *Store) copyAt(g alloc.Glance, h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
 	m := s.a.Mem()
-	l, status := s.findAt(g, h, key)
+	l, status := hamt.NewReader(m, g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
 	if status != hamt.Present {
 		return dst, status, s.a.Held(g)
 	}
@@ -93,9 +82,13 @@ func (s *Store) copyAt(g alloc.Glance, h uint64, dst, key []byte) (got []byte, s
 	return got, status, s.a.Held(g)
 }
 
-// findAt looks for a key below the root that was glanced at.
-func (s *Store) findAt(g alloc.Glance, h uint64, key []byte) (hamt.Leaf, hamt.Status) {
-	return hamt.NewReader(s.a.Mem(), g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
+// tryGuarded is try under a guard. A fault is damage, or a sign that the root was
+// overtaken: a read under a pin tells.
+func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+	if guarded(func() { got, status, held = s.try(h, dst, key, true) }) {
+		return dst, hamt.Damaged, true
+	}
+	return got, status, held
 }
 
 // guarded calls read and reports whether it touched what has no memory behind
@@ -133,7 +126,7 @@ func (s *Store) appendSlow(dst, key []byte, h uint64) ([]byte, error) {
 
 func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
 	for range readOnlyTries {
-		got, status, held := s.try(h, dst, key)
+		got, status, held := s.try(h, dst, key, false)
 		switch {
 		case !held:
 			continue
@@ -184,7 +177,8 @@ func (s *Store) Has(key []byte) (bool, error) {
 		if !ok || s.a.Punched() {
 			break
 		}
-		_, status := s.findAt(g, h, key)
+		r := hamt.NewReader(s.a.Mem(), g.End())
+		_, status := r.Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
 		if s.a.Held(g) && status != hamt.Damaged {
 			return status == hamt.Present, nil
 		}
