@@ -209,6 +209,9 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if err != nil {
 		return nil, err
 	}
+	if super.origin.Backup && !o.ReadOnly {
+		return nil, fmt.Errorf("%w: found a backup, which Options.ReadOnly opens, and Restore (shmctl restore) makes a store of", ErrReadOnly)
+	}
 	// A closed handle's address space stays taken until the handle is garbage:
 	// a reader may be in the middle of it. Many handles opened and closed in a
 	// row would use it up before the collector sees a need.

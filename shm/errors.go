@@ -21,9 +21,9 @@ var (
 	// rewritten, and this handle did not keep it from that, since it may not write
 	// slots.
 	ErrClosed = alloc.ErrClosed
-	// ErrReadOnly: a write through a store opened with ReadOnly, or a pin
-	// (Snapshot, View, GetMany, Wait) without write permission on the file
-	// slots.
+	// ErrReadOnly: a write through a store opened with ReadOnly; a backup opened
+	// without ReadOnly; or a pin (Snapshot, View, GetMany, Wait) without write
+	// permission on the file slots.
 	ErrReadOnly = alloc.ErrReadOnly
 	// ErrExist: Options.Exclusive, and the store is there. It matches
 	// fs.ErrExist.

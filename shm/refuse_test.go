@@ -176,6 +176,11 @@ func TestRefuseVersions(t *testing.T) {
 		patchSuper(t, filepath.Join(path, "data"), superBytes, 4, 9)
 		refused(t, path, []error{ErrVersion}, "found hash 9", "reads 1")
 	})
+	t.Run("flags", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "data"), superBytes, 14, 6)
+		refused(t, path, []error{ErrVersion}, "found flags 0x6", "knows 0x1")
+	})
 	t.Run("maximum size", func(t *testing.T) {
 		for _, v := range []uint64{0, 1, 1<<20 - 4096, 1<<20 + 1, 1 << 47, 1<<64 - 4096} {
 			path := newStoreFiles(t)

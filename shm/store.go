@@ -14,7 +14,7 @@ import (
 // Options say how to open a store. The zero value of each field is its default.
 type Options struct {
 	// ReadOnly maps everything read-only but the pins. A missing store is an
-	// error then. Without write permission on the file slots Get, Append, Has
+	// error then. A backup can be opened only so. Without write permission on the file slots Get, Append, Has
 	// and Len still work; what pins a version does not.
 	ReadOnly bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
@@ -67,6 +67,9 @@ type Store struct {
 // not live to finish is completed. What processes that died have left behind
 // in the store is put in order. While a process rewrites the store, Open waits for it
 // for up to a second, and then returns ErrInUse.
+//
+// A store that Backup made is opened with Options.ReadOnly only, else the error
+// matches ErrReadOnly; Restore makes a store of it that can be written to.
 //
 // It refuses, with an error that says what was found, directories that hold
 // something else, damaged files, other format versions, and network file

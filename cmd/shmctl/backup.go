@@ -40,14 +40,17 @@ func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup STORE DIR|FILE",
 		Short: "Copy one version of a store, or what changed since",
-		Long: `backup makes a new store in DIR, which must not exist, of all records of one
+		Long: `backup makes a backup in DIR, which must not exist, of all records of one
 version of STORE. DIR appears when all of it is on disk, or not at all. Others
-may write to STORE meanwhile. The backup is a store as any other, so DIR must be
-on a local file system; stat tells what it is a backup of.
+may write to STORE meanwhile. The backup is a store that can only be read: set,
+del, load and compact refuse it, get, dump, diff and others work on it, and
+restore makes a store of it. DIR must be on a local file system; stat tells what
+it is a backup of.
 
 With --since it writes to FILE, which must not exist either, or to standard
-output, only what has to be changed to make STORE's present version of BASE, an
-earlier backup of STORE that nobody has written to since. BASE is only read. It
+output, only what has to be changed to make STORE's present version of BASE: a
+backup of STORE, or a store that restore made of one and that nobody has written
+to since. BASE is only read. It
 is compared with STORE record by record, so this takes no space for what is
 equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
@@ -71,7 +74,9 @@ equal, but time. See restore for how such differences are applied.`,
 					return backupSince(ctx, cmd, s, since, args[1], asJSON)
 				}
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(ctx, cmd, sn, args[1], nil, maxSize, asJSON)
+					return makeStore(cmd, args[1], maxSize, asJSON, func(o *shm.BackupOptions) error {
+						return sn.Backup(ctx, args[1], o)
+					})
 				})
 			})
 		},
@@ -92,10 +97,12 @@ func newRestore() *cobra.Command {
 files that backup --since has written, in their order: the first one since
 BACKUP, each other since what its predecessor led to. What does not follow or is
 damaged is refused. STORE appears when all of it is on disk, or not at all.
-BACKUP and the differences are only read; - is standard input.
+BACKUP and the differences are only read; - is standard input. Without
+differences STORE has the records of BACKUP.
 
-What it makes is as good as a backup of the version that the last difference led
-to: until it is written to, it can be the BASE of another one.`,
+STORE can be written to. Until that is done, it can also be used as a backup of
+the version that the last difference led to: as BASE of backup --since, and as
+BACKUP for later differences. backup makes a backup of it that can only be read.`,
 		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
@@ -119,8 +126,11 @@ to: until it is written to, it can be the BASE of another one.`,
 				differences = append(differences, f)
 			}
 			return interruptible(cmd, func(ctx context.Context) error {
+				to := args[len(args)-1]
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(ctx, cmd, sn, args[len(args)-1], differences, maxSize, asJSON)
+					return makeStore(cmd, to, maxSize, asJSON, func(o *shm.BackupOptions) error {
+						return sn.Restore(ctx, to, differences, o)
+					})
 				})
 			})
 		},
@@ -142,10 +152,10 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 	return err
 }
 
-// makeStore makes a store of a snapshot and says what it holds.
-func makeStore(ctx context.Context, cmd *cobra.Command, sn *shm.Snapshot, path string, differences []io.Reader, maxSize bytesValue, asJSON bool) (err error) {
+// makeStore makes a store of a snapshot at path and says what it holds.
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool, write func(*shm.BackupOptions) error) (err error) {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	err = sn.Restore(ctx, path, differences, &shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	err = write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
 	if err != nil {
 		return err
