@@ -79,25 +79,10 @@ func Open(path string, opts *Options) (*Store, error) {
 		opts = &Options{}
 	}
 	fail := func(err error) (*Store, error) { return nil, fmt.Errorf("shm: opening %s: %w", path, err) }
-	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
-		return fail(fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize)))
+	if err := opts.check(); err != nil {
+		return fail(err)
 	}
-	if opts.Mode&^fs.ModePerm != 0 {
-		return fail(fmt.Errorf("Options.Mode is %v, expected permission bits", opts.Mode))
-	}
-	if opts.Exclusive && (opts.ReadOnly || opts.MustExist) {
-		return fail(errors.New("Options.Exclusive contradicts ReadOnly and MustExist"))
-	}
-	a, err := alloc.Open(path, alloc.Options{
-		ReadOnly:  opts.ReadOnly,
-		MustExist: opts.MustExist,
-		Exclusive: opts.Exclusive,
-		Mode:      opts.Mode,
-		MaxSize:   uint64(opts.MaxSize),
-		HugePages: opts.HugePages,
-		Prefault:  opts.Prefault,
-		Logger:    opts.Logger,
-	})
+	a, err := alloc.Open(path, opts.alloc())
 	if opts.Exclusive && errors.Is(err, fs.ErrExist) {
 		return fail(ErrExist)
 	}
@@ -105,6 +90,31 @@ func Open(path string, opts *Options) (*Store, error) {
 		return fail(err)
 	}
 	return newStore(a, path), nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.MaxSize < 0 || o.MaxSize > alloc.MaxSize:
+		return fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", o.MaxSize, uint64(alloc.MaxSize))
+	case o.Mode&^fs.ModePerm != 0:
+		return fmt.Errorf("Options.Mode is %v, expected permission bits", o.Mode)
+	case o.Exclusive && (o.ReadOnly || o.MustExist):
+		return errors.New("Options.Exclusive contradicts ReadOnly and MustExist")
+	}
+	return nil
+}
+
+func (o *Options) alloc() alloc.Options {
+	return alloc.Options{
+		ReadOnly:  o.ReadOnly,
+		MustExist: o.MustExist,
+		Exclusive: o.Exclusive,
+		Mode:      o.Mode,
+		MaxSize:   uint64(o.MaxSize),
+		HugePages: o.HugePages,
+		Prefault:  o.Prefault,
+		Logger:    o.Logger,
+	}
 }
 
 func newStore(a *alloc.Arena, path string) *Store {

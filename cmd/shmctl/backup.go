@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -115,7 +116,7 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 			var differences []io.Reader
 			for _, name := range args[1 : len(args)-1] {
 				if name == "-" {
-					differences = append(differences, cmd.InOrStdin())
+					differences = append(differences, nil) // standard input, see below
 					continue
 				}
 				f, err := os.Open(name)
@@ -126,6 +127,12 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 				differences = append(differences, f)
 			}
 			return interruptible(cmd, func(ctx context.Context) error {
+				stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
+				for i := range differences {
+					if differences[i] == nil {
+						differences[i] = stdin()
+					}
+				}
 				to := args[len(args)-1]
 				return s.View(func(sn *shm.Snapshot) error {
 					return makeStore(cmd, to, maxSize, asJSON, func(o *shm.BackupOptions) error {
@@ -150,6 +157,18 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 		return fmt.Errorf("%s: %w", cmd.Name(), errInterrupted)
 	}
 	return err
+}
+
+// untilDone reads from in until ctx is done, also when in waits for somebody to
+// write.
+func untilDone(ctx context.Context, in io.Reader) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		_ = w.CloseWithError(err) // nil: the end
+	}()
+	context.AfterFunc(ctx, func() { _ = r.CloseWithError(ctx.Err()); _ = w.CloseWithError(ctx.Err()) })
+	return r
 }
 
 // makeStore makes a store of a snapshot at path and says what it holds.
