@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -149,7 +147,9 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 
 // interruptible runs a verb that leaves nothing behind when it is interrupted.
 func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	signals = slices.DeleteFunc(signals, signal.Ignored) // as under nohup
+	ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input
 	err := run(ctx)
@@ -216,7 +216,7 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	if path == "-" {
 		return write(cmd.OutOrStdout())
 	}
-	if made.Bytes, err = writeNew(path, write); err != nil {
+	if made.Bytes, err = writeNew(ctx, path, write); err != nil {
 		return err
 	}
 	if asJSON {
@@ -224,33 +224,4 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", count(made.Version), things(made.Changes, "change", "changes"), size(made.Bytes))
 	return err
-}
-
-// writeNew makes a file that appears when it is complete and on disk, and takes
-// the place of none.
-func writeNew(path string, write func(w io.Writer) error) (bytes int64, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return 0, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
-	}()
-	if err = write(f); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		bytes, err = f.Seek(0, io.SeekCurrent)
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		err = fmt.Errorf("%w: %w", shm.ErrFull, err)
-	}
-	return bytes, err
 }
