@@ -34,7 +34,8 @@ var (
 	ErrFull = alloc.ErrFull
 	// ErrTooLarge: a key above MaxKey or a value above MaxValue.
 	ErrTooLarge = hamt.ErrTooLarge
-	// ErrCorrupt: the files are damaged, or are not a store.
+	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
+	// where there is something other than a store matches fs.ErrNotExist too.
 	ErrCorrupt = region.ErrCorrupt
 	// ErrVersion: the files are a store of another format version or geometry.
 	ErrVersion = alloc.ErrVersion
