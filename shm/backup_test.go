@@ -142,7 +142,7 @@ func changed(old, new map[string]string) (n int) {
 func TestBackupIsReadOnly(t *testing.T) {
 	s := fileStore(t, nil)
 	set(t, s, "a", "1")
-	dir := t.TempDir()
+	dir := memory(t)
 	require.NoError(t, s.Backup(background, dir+"/backup"))
 	require.False(t, s.Info().Backup)
 
