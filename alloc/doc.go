@@ -130,6 +130,11 @@
 //	D6  Rewrite under the locks of all entries, in such a directory, which is then
 //	    exchanged with the old one. Who has taken an entry looks then whether the
 //	    path still leads to where it is.
+//	D7  What is a backup is never open for writing, for differences were or will be
+//	    written since what it shows. Its maker fills a draft that is none yet, and
+//	    sets the flag in the superblock before the draft gets its name; a
+//	    replacement gets the flag of what it replaces. Open looks at the flag before
+//	    it maps anything, and nobody ever takes it away.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after
@@ -156,7 +161,8 @@
 //	0x00000  superblock, 512 bytes: magic, format version, geometry, maximum
 //	         size, hash, seed (2), store id (2), creation time, and of a copy
 //	         the id (2) and version that it shows, and at which version of its
-//	         own; the last word is the CRC-64/ECMA of the others
+//	         own; flags: 1 if it is a backup (in other stores, and where an older
+//	         build made it, 0); the last word is the CRC-64/ECMA of the others
 //	0x01000  root: offset of the root node | version<<48
 //	0x01008  end of what may be touched, or 0 in what was rewritten
 //	0x01010  since when there may be holes below the end, in Unix nanoseconds, or 0

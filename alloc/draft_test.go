@@ -39,7 +39,7 @@ func TestDraftsOfTheLiving(t *testing.T) {
 	require.Len(t, namesIn(t, dir), 2, "the second has left the first alone")
 	fillDraft(t, one)
 	fillDraft(t, two)
-	origin := Origin{[2]uint64{1, 2}, 3, 4}
+	origin := Origin{Store: [2]uint64{1, 2}, Version: 3, At: 4}
 	require.NoError(t, one.Publish(origin))
 	require.ErrorIs(t, two.Publish(Origin{}), fs.ErrExist)
 	require.Equal(t, []string{"store"}, namesIn(t, dir))

@@ -101,6 +101,9 @@ func leadsElsewhere(path string, dir *os.Root) bool {
 
 func openDir(path string, o Options) (*os.Root, error) {
 	dir, err := os.OpenRoot(path)
+	if st, e := os.Stat(path); err != nil && e == nil && !st.IsDir() {
+		return nil, &notStoreError{"a file", "a directory"}
+	}
 	if err == nil || o.MustExist || !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
 	}
@@ -160,7 +163,13 @@ type files struct {
 func openFiles(dir *os.Root, o Options) (*Arena, error) {
 	data, err := dir.OpenFile(nameData, openFlag(o), 0)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !o.MustExist:
+	case errors.Is(err, fs.ErrNotExist):
+		switch other := refuseOthers(dir); {
+		case o.MustExist && (other == nil || errors.Is(other, fs.ErrPermission)):
+			return nil, fmt.Errorf("no store in the directory: %w", err)
+		case other != nil:
+			return nil, other
+		}
 		made, err := create(dir, o)
 		if err != nil {
 			return nil, fmt.Errorf("creating: %w", err)
@@ -183,6 +192,37 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// notStoreError is that of a path where there is something, and no store. So it is
+// an error for files that are not a store, and for a store that is not there.
+type notStoreError struct{ found, want string }
+
+func (e *notStoreError) Error() string {
+	return fmt.Sprintf("not a store: found %s, expected %s", e.found, e.want)
+}
+
+func (e *notStoreError) Is(target error) bool {
+	return target == region.ErrCorrupt || target == fs.ErrNotExist
+}
+
+// refuseOthers refuses a directory that holds what no store has.
+func refuseOthers(dir *os.Root) error {
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(names, func(name string) bool {
+		return name == nameData || name == nameSlots || strings.HasPrefix(name, tmpPrefix)
+	})
+	if len(others) == 0 {
+		return nil
+	}
+	found := fmt.Sprintf("%q in the directory", slices.Min(others))
+	if len(others) > 1 {
+		found = fmt.Sprintf("%q and %d more in the directory", slices.Min(others), len(others)-1)
+	}
+	return &notStoreError{found, fmt.Sprintf("%q and %q", nameData, nameSlots)}
 }
 
 // openFlag never waits: not for the other end of a pipe in the place of data,
@@ -210,6 +250,9 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	super, err := decodeSuper(head)
 	if err != nil {
 		return nil, err
+	}
+	if super.origin.Backup && !o.ReadOnly {
+		return nil, fmt.Errorf("%w: found a backup, which Options.ReadOnly opens, and Restore (shmctl restore) makes a store of", ErrReadOnly)
 	}
 	// A closed handle's address space stays taken until the handle is garbage:
 	// a reader may be in the middle of it. Many handles opened and closed in a
@@ -461,16 +504,6 @@ func ofdLock(f *os.File, kind int16, start, length int64) error {
 // perhaps slots, which the next one uses. It reports whether the data is
 // this creator's.
 func create(dir *os.Root, o Options) (bool, error) {
-	names, err := readNames(dir)
-	if err != nil {
-		return false, err
-	}
-	for _, name := range names {
-		if name != nameData && name != nameSlots && !strings.HasPrefix(name, tmpPrefix) {
-			return false, fmt.Errorf("%w: not a store: found %q in the directory, expected it to be empty or to hold %q and %q",
-				region.ErrCorrupt, name, nameData, nameSlots)
-		}
-	}
 	var random [32]byte
 	_, _ = rand.Read(random[:])
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
@@ -484,7 +517,7 @@ func create(dir *os.Root, o Options) (bool, error) {
 		id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
 	}
 
-	_, err = build(dir, nameSlots, o.Mode, func(f *os.File) error {
+	_, err := build(dir, nameSlots, o.Mode, func(f *os.File) error {
 		if err := fallocate(f, 0, 0, slotsSize); err != nil {
 			return err
 		}

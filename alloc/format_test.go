@@ -115,14 +115,20 @@ func TestGolden(t *testing.T) {
 func TestOriginInSuperblock(t *testing.T) {
 	super := superblock{maxSize: MinSize, hashID: hashSip13, id: storeID{1, 2}}
 	require.Equal(t, make([]byte, superSize-8-80), super.encode()[80:superSize-8], "of a store that was made empty")
-	super.origin = Origin{[2]uint64{3, 4}, 5, 6}
-	b := super.encode()
-	for i, want := range []uint64{3, 4, 5, 6, 0} {
-		require.Equal(t, want, binary.LittleEndian.Uint64(b[80+8*i:]))
+	for _, backup := range []bool{false, true} {
+		super.origin = Origin{[2]uint64{3, 4}, 5, 6, backup}
+		b := super.encode()
+		want := []uint64{3, 4, 5, 6, 0, 0}
+		if backup {
+			want[4] = 1
+		}
+		for i, want := range want {
+			require.Equal(t, want, binary.LittleEndian.Uint64(b[80+8*i:]))
+		}
+		got, err := decodeSuper(b)
+		require.NoError(t, err)
+		require.Equal(t, super, got)
 	}
-	got, err := decodeSuper(b)
-	require.NoError(t, err)
-	require.Equal(t, super, got)
 }
 
 func nameOfData(off uint64) string {

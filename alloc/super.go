@@ -27,7 +27,11 @@ type Origin struct {
 	Store   [2]uint64 // its id; 0 in a store that was made empty
 	Version uint64
 	At      uint64 // the version of this store that shows it
+	Backup  bool   // it may only be read, so that it goes on to show that (rule D7)
 }
+
+// flagBackup is the one bit of the superblock's flags that has a meaning.
+const flagBackup = 1
 
 // superblock is what data starts with; it never changes.
 type superblock struct {
@@ -43,9 +47,13 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 
 func (s *superblock) encode() []byte {
 	b := make([]byte, superSize)
+	flags := uint64(0)
+	if s.origin.Backup {
+		flags = flagBackup
+	}
 	for i, w := range []uint64{magicData, FormatVersion, geometry, s.maxSize, s.hashID, s.seed[0], s.seed[1],
 		s.id[0], s.id[1], uint64(s.created),
-		s.origin.Store[0], s.origin.Store[1], s.origin.Version, s.origin.At} {
+		s.origin.Store[0], s.origin.Store[1], s.origin.Version, s.origin.At, flags} {
 		binary.LittleEndian.PutUint64(b[8*i:], w)
 	}
 	sum := crc64.Checksum(b[:superSize-8], crcTable)
@@ -68,7 +76,10 @@ func decodeSuper(b []byte) (s superblock, err error) {
 		return s, fmt.Errorf("%w: found geometry %#x, this build reads %#x", ErrVersion, w(2), uint64(geometry))
 	}
 	s = superblock{w(3), w(4), [2]uint64{w(5), w(6)}, storeID{w(7), w(8)}, int64(w(9)),
-		Origin{[2]uint64{w(10), w(11)}, w(12), w(13)}}
+		Origin{[2]uint64{w(10), w(11)}, w(12), w(13), w(14)&flagBackup != 0}}
+	if w(14)&^flagBackup != 0 {
+		return s, fmt.Errorf("%w: found flags %#x in the superblock, this build knows %#x", ErrVersion, w(14), flagBackup)
+	}
 	if s.maxSize < MinSize || s.maxSize > MaxSize || s.maxSize%pageSize != 0 {
 		return s, region.Corrupt(24, "maximum size", s.maxSize, fmt.Sprintf("a multiple of %d from %d to %d", pageSize, MinSize, uint64(MaxSize)))
 	}

@@ -28,20 +28,24 @@ func (o *BackupOptions) progress(done, total int64) {
 }
 
 // Origin is what a store was made to show by Backup or Restore.
+// Info.Backup tells which of them.
 type Origin struct {
 	ID      string `json:"id"`      // of the store that was copied
 	Version uint64 `json:"version"` // of that store
 	At      uint64 `json:"at"`      // the copy's own version that shows it; a greater one has been written to
 }
 
-// Backup makes a new store in the directory dir, where there must be nothing
+// Backup makes a backup in the directory dir, where there must be nothing
 // (ErrExist), with all entries of the present version and of no other. It appears
 // there as a whole or not at all, and is on disk by then; a process that dies
 // meanwhile leaves a hidden directory beside it, which the next Backup to dir
 // removes. Others read and write the store meanwhile.
 //
-// The backup is a store of its own, with the same MaxSize, hash and permission
-// bits, before umask. It has no garbage. Its Info tells what it is a backup of. On
+// The backup is a store that nobody can write to, so that it stays what differences
+// (BackupSince) are written since: Open refuses it with ErrReadOnly unless
+// Options.ReadOnly is set. Restore makes a store of it that can be written to. The
+// backup has the same MaxSize, hash and permission bits, before umask, and no
+// garbage. Its Info tells that it is a backup, and of what. On
 // the way every entry is proved to be where it belongs: damage ends the backup
 // with ErrCorrupt, lack of space at dir with ErrFull, and ctx with its error. The
 // version is pinned meanwhile, as by a Snapshot.
@@ -51,16 +55,26 @@ func (s *Store) Backup(ctx context.Context, dir string) error {
 
 // Backup does what Store.Backup does, with the snapshot's version.
 func (sn *Snapshot) Backup(ctx context.Context, dir string, opts *BackupOptions) error {
-	return sn.Restore(ctx, dir, nil, opts)
+	return sn.makeStore(ctx, dir, nil, opts, true)
 }
 
-// Restore makes a new store in dir as Backup does, of what differences, written by
-// BackupSince, have made of the snapshot's version, one after the other. The first
-// one must have been written since a backup that shows what the snapshot shows,
+// Restore makes a new store in dir as Backup does, but one that can be written to.
+// It holds what differences, written by BackupSince, make of the snapshot's version,
+// one after the other; without any, that version. The first difference
+// must have been written since a backup that shows what the snapshot shows,
 // and each other one since what comes of the one before it. A difference that is
 // damaged or not complete is refused with ErrCorrupt.
+//
+// Until the store is written to, it can be used like a backup of the version that
+// the last difference led to: as base of BackupSince, and to apply later
+// differences to. After that it is a store of its own.
 func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
-	err := sn.hold(func() error { return sn.restore(ctx, dir, differences, opts) })
+	return sn.makeStore(ctx, dir, differences, opts, false)
+}
+
+// makeStore makes a backup, or else a store that can be written to.
+func (sn *Snapshot) makeStore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions, backup bool) error {
+	err := sn.hold(func() error { return sn.fillDraft(ctx, dir, differences, opts, backup) })
 	if err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = ErrExist
@@ -70,7 +84,7 @@ func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Re
 	return nil
 }
 
-func (sn *Snapshot) restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
+func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions, backup bool) error {
 	if opts == nil {
 		opts = &BackupOptions{}
 	}
@@ -95,6 +109,7 @@ func (sn *Snapshot) restore(ctx context.Context, dir string, differences []io.Re
 		draft.Discard()
 		return err
 	}
+	shows.Backup = backup
 	return draft.Publish(shows)
 }
 

@@ -34,7 +34,7 @@ func contents(sn *shm.Snapshot) map[string]string {
 // hash, proves it, and takes a snapshot of it.
 func openBackup(t testing.TB, dir string, hash func([]byte) uint64) *shm.Snapshot {
 	t.Helper()
-	s, err := shm.Open(dir, &shm.Options{MustExist: true})
+	s, err := shm.Open(dir, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	s.SetHash(hash)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -136,6 +136,82 @@ func changed(old, new map[string]string) (n int) {
 	return n
 }
 
+// Nobody can write to a backup, however it is opened, so it stays the base of its
+// differences; also when it is rewritten, and when it is a backup of a backup.
+// Restore makes a store of it that can be written to.
+func TestBackupIsReadOnly(t *testing.T) {
+	s := fileStore(t, nil)
+	set(t, s, "a", "1")
+	dir := memory(t)
+	require.NoError(t, s.Backup(background, dir+"/backup"))
+	require.False(t, s.Info().Backup)
+
+	refuses := func(path string) {
+		t.Helper()
+		before, err := os.ReadFile(path + "/data")
+		require.NoError(t, err)
+		for _, o := range []*shm.Options{nil, {MustExist: true}, {HugePages: true}, {MaxSize: 1 << 20}} {
+			_, err := shm.Open(path, o)
+			require.ErrorIs(t, err, shm.ErrReadOnly)
+			for _, part := range []string{path, "a backup", "Options.ReadOnly", "Restore"} {
+				require.ErrorContains(t, err, part)
+			}
+		}
+		_, err = shm.Open(path, &shm.Options{Exclusive: true})
+		require.ErrorIs(t, err, shm.ErrExist)
+		after, err := os.ReadFile(path + "/data")
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(before, after), "data was changed")
+
+		b, err := shm.Open(path, &shm.Options{ReadOnly: true})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, b.Close()) }()
+		require.True(t, b.Info().Backup)
+		require.Equal(t, b.Version(), b.Info().Origin.At)
+		require.ErrorIs(t, b.Set([]byte("a"), []byte("2")), shm.ErrReadOnly)
+		sound(t, b)
+	}
+	refuses(dir + "/backup")
+	require.NoError(t, shm.Rewrite(background, dir+"/backup", &shm.RewriteOptions{MaxSize: 2 << 20}))
+	refuses(dir + "/backup")
+
+	base := openBackup(t, dir+"/backup", nil)
+	require.NoError(t, base.Backup(background, dir+"/again", nil))
+	refuses(dir + "/again")
+
+	// What was written since all of them can be applied to each.
+	set(t, s, "b", "2")
+	var difference bytes.Buffer
+	require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+		_, err := sn.BackupSince(background, base, &difference, nil)
+		return err
+	}))
+	for _, name := range []string{"/backup", "/again"} {
+		sn := openBackup(t, dir+name, nil)
+		for i, differences := range [][]io.Reader{nil, {bytes.NewReader(difference.Bytes())}} {
+			path := fmt.Sprint(dir, name, " restored ", i)
+			require.NoError(t, sn.Restore(background, path, differences, nil))
+			r, err := shm.Open(path, nil)
+			require.NoError(t, err)
+			require.False(t, r.Info().Backup)
+			require.Equal(t, r.Version(), r.Info().Origin.At)
+			require.Equal(t, 1+i, r.Len())
+
+			// It is a base and has what a base needs until it is written to, and can
+			// be backed up.
+			require.NoError(t, r.Backup(background, path+" backup"))
+			refuses(path + " backup")
+			set(t, r, "c", "3")
+			require.NoError(t, r.Close())
+			require.NoError(t, shm.Rewrite(background, path, nil))
+			r, err = shm.Open(path, nil)
+			require.NoError(t, err)
+			require.False(t, r.Info().Backup)
+			require.NoError(t, r.Close())
+		}
+	}
+}
+
 // A backup knows what it is, takes over what it should, and is dense.
 func TestBackupIsAStore(t *testing.T) {
 	s := fileStore(t, &shm.Options{MaxSize: 64 << 20})
@@ -157,7 +233,7 @@ func TestBackupIsAStore(t *testing.T) {
 	require.NoError(t, readOnly.Close())
 
 	b := openBackup(t, dir, nil)
-	got, err := shm.Open(dir, nil)
+	got, err := shm.Open(dir, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, got.Close()) }()
 	require.Equal(t, &shm.Origin{ID: s.Info().ID, Version: s.Version(), At: got.Version()}, got.Info().Origin)
@@ -171,22 +247,31 @@ func TestBackupIsAStore(t *testing.T) {
 	require.Less(t, measured(t, got, "backup"), 1.6)
 	require.Zero(t, sound(t, got).RetiredBytes)
 
-	// A backup of a backup is one of what that shows; once it was written to, of itself.
+	// A backup of a backup is one of what that shows, and so is one of a store that
+	// was restored; once it was written to, of itself.
 	again := filepath.Join(t.TempDir(), "again")
 	require.NoError(t, b.Backup(background, again, &shm.BackupOptions{MaxSize: 128 << 20}))
-	third, err := shm.Open(again, nil)
+	third, err := shm.Open(again, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, third.Close()) }()
 	require.Equal(t, s.Info().ID, third.Info().Origin.ID)
 	require.Equal(t, s.Version(), third.Info().Origin.Version)
 	require.EqualValues(t, 128<<20, third.Stats().MaxSize)
-	set(t, got, "a", "b")
-	require.NoError(t, got.Backup(background, dir+"-again"))
-	fourth, err := shm.Open(dir+"-again", nil)
+	require.NoError(t, b.Restore(background, dir+"-restored", nil, nil))
+	restored, err := shm.Open(dir+"-restored", nil)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, fourth.Close()) }()
-	require.Equal(t, got.Info().ID, fourth.Info().Origin.ID)
-	require.Equal(t, got.Version(), fourth.Info().Origin.Version)
+	defer func() { require.NoError(t, restored.Close()) }()
+	for i, of := range []*shm.Store{s, restored} {
+		version := of.Version()
+		path := fmt.Sprintf("%s-again%d", dir, i)
+		require.NoError(t, restored.Backup(background, path))
+		fourth, err := shm.Open(path, &shm.Options{ReadOnly: true})
+		require.NoError(t, err)
+		require.Equal(t, of.Info().ID, fourth.Info().Origin.ID)
+		require.Equal(t, version, fourth.Info().Origin.Version)
+		require.NoError(t, fourth.Close())
+		set(t, restored, "a", "b")
+	}
 }
 
 // Writers go on, and what they write together is together in each backup.
@@ -443,7 +528,8 @@ func TestRestoreRefuses(t *testing.T) {
 	nothingIn(t, dir, "0", "1", "2")
 
 	// A base that has been written to, and a store that is no relative.
-	b, err := shm.Open(dir+"/0", nil)
+	require.NoError(t, backups[0].Restore(background, dir+"/written", nil, nil))
+	b, err := shm.Open(dir+"/written", nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
 	set(t, b, "own", "write")

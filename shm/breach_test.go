@@ -297,6 +297,13 @@ var breaches = []breach{
 	{rule: "D5", what: "a backup leaves what the dead have left", file: fileDraft, tests: "TestKilledBackup", plain: true,
 		old: "			_ = os.RemoveAll(tmp)\n", new: ""},
 
+	{rule: "D7", what: "a backup can be opened for writing", file: fileFiles, tests: "TestBackupIsReadOnly", plain: true,
+		old: "	if super.origin.Backup && !o.ReadOnly {", new: "	if false {"},
+	{rule: "D7", what: "a backup that is rewritten is one no more", file: "shm/rewrite.go", tests: "TestBackupIsReadOnly", plain: true,
+		old: "	origin := sn.s.a.Origin()\n", new: "	origin := sn.s.a.Origin()\n	origin.Backup = false\n"},
+	{rule: "D7", what: "a store that is restored is a backup", file: "shm/backup.go", tests: "TestBackupIsReadOnly", plain: true,
+		old: "	shows.Backup = backup\n", new: "	shows.Backup = true\n"},
+
 	// Waiting.
 	{rule: "W1", what: "a waiter does not raise the flag", file: "alloc/wait.go", tests: "Wait", plain: true,
 		old: "	a.shared.Store(offWaitFlag, 1)\n", new: ""},

@@ -24,7 +24,7 @@ func (g *guest) backup(t testing.TB, base *Snapshot) {
 	err := g.s.Backup(context.Background(), dir+"/backup")
 	g.clear("making a backup", err)
 	if err == nil {
-		b, err := Open(dir+"/backup", nil)
+		b, err := Open(dir+"/backup", &Options{ReadOnly: true})
 		require.NoError(t, err)
 		checkSound(t, b)
 		require.NoError(t, b.Close())

@@ -40,7 +40,8 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 
 // BackupSince writes to w what has to be changed to make the snapshot's contents
 // of those of base, for Restore, and returns how many entries differ. base is a
-// snapshot of an earlier backup of the store (else ErrUnrelated), or an earlier
+// snapshot of an earlier backup of the store, or of a store that Restore made of such
+// and that was not written to since (else ErrUnrelated), or an earlier
 // one of the same handle. A backup is compared entry by entry, in time that is
 // proportional to its size; with the same handle, as with Diff, to what changed. A
 // difference has a checksum and an end: Restore refuses what was written before an

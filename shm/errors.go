@@ -21,9 +21,9 @@ var (
 	// rewritten, and this handle did not keep it from that, since it may not write
 	// slots.
 	ErrClosed = alloc.ErrClosed
-	// ErrReadOnly: a write through a store opened with ReadOnly, or a pin
-	// (Snapshot, View, GetMany, Wait) without write permission on the file
-	// slots.
+	// ErrReadOnly: a write through a store opened with ReadOnly; a backup opened
+	// without ReadOnly; or a pin (Snapshot, View, GetMany, Wait) without write
+	// permission on the file slots.
 	ErrReadOnly = alloc.ErrReadOnly
 	// ErrExist: Options.Exclusive, and the store is there. It matches
 	// fs.ErrExist.
@@ -34,7 +34,8 @@ var (
 	ErrFull = alloc.ErrFull
 	// ErrTooLarge: a key above MaxKey or a value above MaxValue.
 	ErrTooLarge = hamt.ErrTooLarge
-	// ErrCorrupt: the files are damaged, or are not a store.
+	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
+	// where there is something other than a store matches fs.ErrNotExist too.
 	ErrCorrupt = region.ErrCorrupt
 	// ErrVersion: the files are a store of another format version or geometry.
 	ErrVersion = alloc.ErrVersion

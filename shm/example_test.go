@@ -227,7 +227,7 @@ func ExampleStore_Backup() {
 	}
 	_ = s.Set([]byte("a"), []byte("2"))
 
-	// A backup is a store as any other.
+	// A backup is a store that can only be read.
 	b, err := shm.Open(copied, &shm.Options{ReadOnly: true})
 	if err != nil {
 		log.Fatal(err)

@@ -65,7 +65,8 @@ func TestKilledBackup(t *testing.T) {
 		require.NoError(t, err)
 		if _, err := os.Stat(to); err == nil {
 			whole++
-			b := openSound(t, to)
+			b := mustOpen(to, &Options{ReadOnly: true})
+			checkSound(t, b)
 			require.Equal(t, n, b.Len())
 			for i := range n {
 				got, err := b.Get(imageKey(i))

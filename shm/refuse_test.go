@@ -105,22 +105,42 @@ func TestRefuseOtherThings(t *testing.T) {
 	t.Run("a directory of other files", func(t *testing.T) {
 		path := memoryDir(t)
 		require.NoError(t, os.WriteFile(filepath.Join(path, "letter.txt"), []byte("Dear all"), 0o600))
-		_, err := Open(path, nil)
+		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`, `expected "data" and "slots"`)
+		for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
+			_, err := Open(path, o)
+			require.ErrorIs(t, err, fs.ErrNotExist, "there is no store")
+		}
+		err := Rewrite(t.Context(), path, nil)
 		require.ErrorIs(t, err, ErrCorrupt)
 		require.ErrorContains(t, err, "not a store")
-		require.ErrorContains(t, err, `found "letter.txt"`)
-		require.ErrorContains(t, err, "expected")
-		require.Equal(t, []string{"letter.txt"}, namesIn(t, path))
+		require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), nil, 0o600))
+		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`)
+	})
+	t.Run("a creation that has not ended", func(t *testing.T) {
+		path := newStoreFiles(t)
+		require.NoError(t, os.Remove(filepath.Join(path, "data")))
+		require.NoError(t, os.WriteFile(filepath.Join(path, "tmp-data-0"), nil, 0o600))
+		for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
+			_, err := Open(path, o)
+			require.ErrorIs(t, err, fs.ErrNotExist)
+			require.NotErrorIs(t, err, ErrCorrupt)
+			require.ErrorContains(t, err, "no store in the directory")
+		}
+		require.NoError(t, mustOpen(path, nil).Close())
 	})
 	t.Run("a regular file", func(t *testing.T) {
 		path := filepath.Join(memoryDir(t), "file")
 		require.NoError(t, os.WriteFile(path, []byte("Dear all"), 0o600))
 		for _, o := range []*Options{nil, {ReadOnly: true}, {MustExist: true}, {Exclusive: true}} {
 			_, err := Open(path, o)
-			require.Error(t, err)
+			require.ErrorIs(t, err, ErrCorrupt)
 			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, "not a store: found a file, expected a directory")
 			require.False(t, errors.Is(err, ErrExist), "%v", err)
 		}
+		_, err := Open(path+"/below", nil)
+		require.ErrorIs(t, err, syscall.ENOTDIR)
+		require.NotErrorIs(t, err, ErrCorrupt)
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "Dear all", string(b))
@@ -175,6 +195,11 @@ func TestRefuseVersions(t *testing.T) {
 		path := newStoreFiles(t)
 		patchSuper(t, filepath.Join(path, "data"), superBytes, 4, 9)
 		refused(t, path, []error{ErrVersion}, "found hash 9", "reads 1")
+	})
+	t.Run("flags", func(t *testing.T) {
+		path := newStoreFiles(t)
+		patchSuper(t, filepath.Join(path, "data"), superBytes, 14, 6)
+		refused(t, path, []error{ErrVersion}, "found flags 0x6", "knows 0x1")
 	})
 	t.Run("maximum size", func(t *testing.T) {
 		for _, v := range []uint64{0, 1, 1<<20 - 4096, 1<<20 + 1, 1 << 47, 1<<64 - 4096} {

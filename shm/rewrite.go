@@ -34,7 +34,7 @@ type RewriteOptions struct {
 // second, and then gets ErrInUse.
 //
 // It stays the same store: with its id, hash, owner and permission bits, with its
-// Origin and as base or target of BackupSince. The version goes on from what it was:
+// Origin and as base or target of BackupSince; a backup stays a backup. The version goes on from what it was:
 // a greater one than before shows the same, and Wait returns. Counters begin anew,
 // with the commits of the copying.
 // Access control lists and other attributes of files are lost.

@@ -61,13 +61,14 @@ type Info struct {
 	Format  int       `json:"format"`
 	Created time.Time `json:"created"`
 	Origin  *Origin   `json:"origin,omitempty"` // of what Backup and Restore have made
+	Backup  bool      `json:"backup"`           // made by Backup: it may only be read
 }
 
 // Info returns what the store is.
 func (s *Store) Info() Info {
 	i := Info{ID: alloc.FormatID(s.a.ID()), Format: alloc.FormatVersion, Created: time.Unix(0, s.a.Created())}
 	if o := s.a.Origin(); o.At != 0 {
-		i.Origin = &Origin{alloc.FormatID(o.Store), o.Version, o.At}
+		i.Origin, i.Backup = &Origin{alloc.FormatID(o.Store), o.Version, o.At}, o.Backup
 	}
 	return i
 }

@@ -14,7 +14,7 @@ import (
 // Options say how to open a store. The zero value of each field is its default.
 type Options struct {
 	// ReadOnly maps everything read-only but the pins. A missing store is an
-	// error then. Without write permission on the file slots Get, Append, Has
+	// error then. A backup can be opened only so. Without write permission on the file slots Get, Append, Has
 	// and Len still work; what pins a version does not.
 	ReadOnly bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
@@ -70,6 +70,9 @@ type Store struct {
 // in the store is put in order. While a process rewrites the store, Open waits for it
 // for up to a second, and then returns ErrInUse.
 //
+// A store that Backup made is opened with Options.ReadOnly only, else the error
+// matches ErrReadOnly; Restore makes a store of it that can be written to.
+//
 // It refuses, with an error that says what was found, directories that hold
 // something else, damaged files, other format versions, and network file
 // systems.
@@ -78,25 +81,10 @@ func Open(path string, opts *Options) (*Store, error) {
 		opts = &Options{}
 	}
 	fail := func(err error) (*Store, error) { return nil, fmt.Errorf("shm: opening %s: %w", path, err) }
-	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
-		return fail(fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize)))
+	if err := opts.check(); err != nil {
+		return fail(err)
 	}
-	if opts.Mode&^fs.ModePerm != 0 {
-		return fail(fmt.Errorf("Options.Mode is %v, expected permission bits", opts.Mode))
-	}
-	if opts.Exclusive && (opts.ReadOnly || opts.MustExist) {
-		return fail(errors.New("Options.Exclusive contradicts ReadOnly and MustExist"))
-	}
-	a, err := alloc.Open(path, alloc.Options{
-		ReadOnly:  opts.ReadOnly,
-		MustExist: opts.MustExist,
-		Exclusive: opts.Exclusive,
-		Mode:      opts.Mode,
-		MaxSize:   uint64(opts.MaxSize),
-		HugePages: opts.HugePages,
-		Prefault:  opts.Prefault,
-		Logger:    opts.Logger,
-	})
+	a, err := alloc.Open(path, opts.alloc())
 	if opts.Exclusive && errors.Is(err, fs.ErrExist) {
 		return fail(ErrExist)
 	}
@@ -104,6 +92,31 @@ func Open(path string, opts *Options) (*Store, error) {
 		return fail(err)
 	}
 	return newStore(a, path), nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.MaxSize < 0 || o.MaxSize > alloc.MaxSize:
+		return fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", o.MaxSize, uint64(alloc.MaxSize))
+	case o.Mode&^fs.ModePerm != 0:
+		return fmt.Errorf("Options.Mode is %v, expected permission bits", o.Mode)
+	case o.Exclusive && (o.ReadOnly || o.MustExist):
+		return errors.New("Options.Exclusive contradicts ReadOnly and MustExist")
+	}
+	return nil
+}
+
+func (o *Options) alloc() alloc.Options {
+	return alloc.Options{
+		ReadOnly:  o.ReadOnly,
+		MustExist: o.MustExist,
+		Exclusive: o.Exclusive,
+		Mode:      o.Mode,
+		MaxSize:   uint64(o.MaxSize),
+		HugePages: o.HugePages,
+		Prefault:  o.Prefault,
+		Logger:    o.Logger,
+	}
 }
 
 func newStore(a *alloc.Arena, path string) *Store {

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,14 +39,17 @@ func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup STORE DIR|FILE",
 		Short: "Copy one version of a store, or what changed since",
-		Long: `backup makes a new store in DIR, which must not exist, of all records of one
+		Long: `backup makes a backup in DIR, which must not exist, of all records of one
 version of STORE. DIR appears when all of it is on disk, or not at all. Others
-may write to STORE meanwhile. The backup is a store as any other, so DIR must be
-on a local file system; stat tells what it is a backup of.
+may write to STORE meanwhile. The backup is a store that can only be read: set,
+del, load and compact refuse it, get, dump, diff and others work on it, and
+restore makes a store of it. DIR must be on a local file system; stat tells what
+it is a backup of.
 
 With --since it writes to FILE, which must not exist either, or to standard
-output, only what has to be changed to make STORE's present version of BASE, an
-earlier backup of STORE that nobody has written to since. BASE is only read. It
+output, only what has to be changed to make STORE's present version of BASE: a
+backup of STORE, or a store that restore made of one and that nobody has written
+to since. BASE is only read. It
 is compared with STORE record by record, so this takes no space for what is
 equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
@@ -71,7 +73,9 @@ equal, but time. See restore for how such differences are applied.`,
 					return backupSince(ctx, cmd, s, since, args[1], asJSON)
 				}
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(ctx, cmd, sn, args[1], nil, maxSize, asJSON)
+					return makeStore(cmd, args[1], maxSize, asJSON, func(o *shm.BackupOptions) error {
+						return sn.Backup(ctx, args[1], o)
+					})
 				})
 			})
 		},
@@ -92,10 +96,12 @@ func newRestore() *cobra.Command {
 files that backup --since has written, in their order: the first one since
 BACKUP, each other since what its predecessor led to. What does not follow or is
 damaged is refused. STORE appears when all of it is on disk, or not at all.
-BACKUP and the differences are only read; - is standard input.
+BACKUP and the differences are only read; - is standard input. Without
+differences STORE has the records of BACKUP.
 
-What it makes is as good as a backup of the version that the last difference led
-to: until it is written to, it can be the BASE of another one.`,
+STORE can be written to. Until that is done, it can also be used as a backup of
+the version that the last difference led to: as BASE of backup --since, and as
+BACKUP for later differences. backup makes a backup of it that can only be read.`,
 		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
@@ -108,7 +114,7 @@ to: until it is written to, it can be the BASE of another one.`,
 			var differences []io.Reader
 			for _, name := range args[1 : len(args)-1] {
 				if name == "-" {
-					differences = append(differences, cmd.InOrStdin())
+					differences = append(differences, nil) // standard input, see below
 					continue
 				}
 				f, err := os.Open(name)
@@ -119,8 +125,17 @@ to: until it is written to, it can be the BASE of another one.`,
 				differences = append(differences, f)
 			}
 			return interruptible(cmd, func(ctx context.Context) error {
+				stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
+				for i := range differences {
+					if differences[i] == nil {
+						differences[i] = stdin()
+					}
+				}
+				to := args[len(args)-1]
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(ctx, cmd, sn, args[len(args)-1], differences, maxSize, asJSON)
+					return makeStore(cmd, to, maxSize, asJSON, func(o *shm.BackupOptions) error {
+						return sn.Restore(ctx, to, differences, o)
+					})
 				})
 			})
 		},
@@ -132,7 +147,9 @@ to: until it is written to, it can be the BASE of another one.`,
 
 // interruptible runs a verb that leaves nothing behind when it is interrupted.
 func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	signals = slices.DeleteFunc(signals, signal.Ignored) // as under nohup
+	ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input
 	err := run(ctx)
@@ -142,10 +159,22 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 	return err
 }
 
-// makeStore makes a store of a snapshot and says what it holds.
-func makeStore(ctx context.Context, cmd *cobra.Command, sn *shm.Snapshot, path string, differences []io.Reader, maxSize bytesValue, asJSON bool) (err error) {
+// untilDone reads from in until ctx is done, also when in waits for somebody to
+// write.
+func untilDone(ctx context.Context, in io.Reader) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		_ = w.CloseWithError(err) // nil: the end
+	}()
+	context.AfterFunc(ctx, func() { _ = r.CloseWithError(ctx.Err()); _ = w.CloseWithError(ctx.Err()) })
+	return r
+}
+
+// makeStore makes a store of a snapshot at path and says what it holds.
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool, write func(*shm.BackupOptions) error) (err error) {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	err = sn.Restore(ctx, path, differences, &shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	err = write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
 	if err != nil {
 		return err
@@ -187,7 +216,7 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	if path == "-" {
 		return write(cmd.OutOrStdout())
 	}
-	if made.Bytes, err = writeNew(path, write); err != nil {
+	if made.Bytes, err = writeNew(ctx, path, write); err != nil {
 		return err
 	}
 	if asJSON {
@@ -195,33 +224,4 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", count(made.Version), things(made.Changes, "change", "changes"), size(made.Bytes))
 	return err
-}
-
-// writeNew makes a file that appears when it is complete and on disk, and takes
-// the place of none.
-func writeNew(path string, write func(w io.Writer) error) (bytes int64, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return 0, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
-	}()
-	if err = write(f); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		bytes, err = f.Seek(0, io.SeekCurrent)
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		err = fmt.Errorf("%w: %w", shm.ErrFull, err)
-	}
-	return bytes, err
 }

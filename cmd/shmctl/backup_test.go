@@ -34,35 +34,6 @@ func TestInterruptible(t *testing.T) {
 	require.NoError(t, interruptible(cmd, func(context.Context) error { return nil }))
 }
 
-// Nothing is left of a file that could not be written or named, and nothing is
-// overwritten.
-func TestWriteNew(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "file")
-	_, err := writeNew(path, func(w io.Writer) error {
-		_, err := w.Write([]byte("half"))
-		require.NoError(t, err)
-		return syscall.ENOSPC
-	})
-	require.ErrorIs(t, err, shm.ErrFull)
-	_, err = writeNew(path, func(io.Writer) error { return os.WriteFile(path, []byte("another's"), 0o600) })
-	require.ErrorIs(t, err, os.ErrExist)
-	n, err := writeNew(filepath.Join(dir, "other"), func(w io.Writer) error {
-		_, err := w.Write([]byte("whole"))
-		return err
-	})
-	require.NoError(t, err)
-	require.EqualValues(t, 5, n)
-	for name, want := range map[string]string{"file": "another's", "other": "whole"} {
-		got, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		require.Equal(t, want, string(got))
-	}
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, entries, 2)
-}
-
 // The bar is on terminals only, and is gone in the end.
 func TestProgress(t *testing.T) {
 	require.Nil(t, newProgress(io.Discard, "backup").show)

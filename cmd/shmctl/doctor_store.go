@@ -25,6 +25,8 @@ func (d *doctor) examineStore() (maxSize int64) {
 	if err != nil {
 		advice := ""
 		switch {
+		case errors.Is(err, shm.ErrCorrupt) && errors.Is(err, fs.ErrNotExist):
+			advice = "name the directory of a store"
 		case errors.Is(err, shm.ErrCorrupt):
 			advice = "restore it, or remove its directory"
 		case errors.Is(err, fs.ErrPermission):

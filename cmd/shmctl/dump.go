@@ -2,8 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -14,9 +14,9 @@ func newDump() *cobra.Command {
 	return &cobra.Command{
 		Use:   "dump STORE [FILE|-]",
 		Short: "Write all records as JSON Lines",
-		Long: `dump writes all records of one version of the store to FILE, which it
-overwrites, or to standard output, in no order. Others may write to the store
-meanwhile.
+		Long: `dump writes all records of one version of the store to FILE, or to standard
+output, in no order. Others may write to the store meanwhile. FILE appears, and
+takes the place of one that is there, when all of it is on disk, or not at all.
 
 ` + recordHelp,
 		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz",
@@ -30,15 +30,9 @@ meanwhile.
 			if len(args) == 1 || args[1] == "-" {
 				return dump(s, cmd.OutOrStdout())
 			}
-			f, err := os.Create(args[1])
-			if err != nil {
-				return err
-			}
-			err = dump(s, f)
-			if e := f.Close(); err == nil {
-				err = e
-			}
-			return err
+			return interruptible(cmd, func(ctx context.Context) error {
+				return writeFile(ctx, args[1], func(w io.Writer) error { return dump(s, w) })
+			})
 		},
 	}
 }

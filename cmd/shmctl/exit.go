@@ -34,7 +34,7 @@ var exits = []struct {
 	{exitFailure, "failure: no such store, no permission, another format version, ...", nil},
 	{exitUsage, "wrong usage of the command line", nil},
 	{exitNotFound, "get, del: a key is not in the store", []error{shm.ErrNotFound}},
-	{exitDamaged, "the store is damaged, or check found problems", []error{shm.ErrCorrupt}},
+	{exitDamaged, "the store is damaged or is none, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
 	{exitProblem, "doctor found a problem", []error{errProblem}},

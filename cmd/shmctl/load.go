@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,13 @@ func newLoad() *cobra.Command {
 		Long: `load sets all records of FILE, or of standard input, in transactions of --batch
 records, or fewer if they are large. A line that is not a record ends it with
 an error that names the line: nothing of that line's batch is written, and the
-batches before it are. A store that does not exist is created.
+batches before it are.
+
+A store that does not exist is created. It appears when all records are in it, or
+not at all: after an error or an interrupt nothing is left, and --max-size may be
+another one the next time. To see records appear while they come in, make the
+store first: shmctl load STORE /dev/null. In a directory that exists and is empty
+a store is made as soon as the first batch has been read, and stays.
 
 ` + recordHelp,
 		Example: "  zcat cache.jsonl.gz | shmctl load /dev/shm/cache",
@@ -52,14 +60,18 @@ batches before it are. A store that does not exist is created.
 				defer func() { _ = f.Close() }()
 				in, name = f, args[1]
 			}
-			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
+			var done loaded
+			err = interruptible(cmd, func(ctx context.Context) error {
+				l := newLoader(untilDone(ctx, in), batch)
+				err := l.load(args[0], int64(maxSize))
+				done = l.done
+				if input := (inputError{}); errors.As(err, &input) {
+					return fmt.Errorf("load: %s: %w (%s)", name, err, l.left())
+				}
+				return err
+			})
 			if err != nil {
 				return err
-			}
-			defer closing(s, &err)
-			done, err := load(s, in, batch)
-			if err != nil {
-				return fmt.Errorf("load: %s: %w (%s before it loaded)", name, err, things(done.Records, "record", "records"))
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), done)
@@ -75,61 +87,122 @@ batches before it are. A store that does not exist is created.
 	return cmd
 }
 
-// load sets the records of in, and tells also with an error what it has done.
-func load(s *shm.Store, in io.Reader, batch int) (loaded, error) {
-	type record struct{ key, value []byte }
-	var (
-		done  loaded
-		queue []record
-		sum   int64 // bytes in the queue
-		first = 1
-	)
-	commit := func() error {
-		err := s.Update(func(tx *shm.Tx) error {
-			for _, r := range queue {
-				if err := tx.Set(r.key, r.value); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("lines %d to %d: %w", first, first+len(queue)-1, err)
-		}
-		done.Records += len(queue)
-		done.Bytes += sum
-		done.Transactions++
-		first += len(queue)
-		queue, sum = queue[:0], 0
-		return nil
+// inputError is an error that came with some lines of the input.
+type inputError struct {
+	error
+	lines string
+}
+
+func (e inputError) Error() string { return e.lines + ": " + e.error.Error() }
+func (e inputError) Unwrap() error { return e.error }
+
+type record struct{ key, value []byte }
+
+// A loader writes records to a store, one batch after the other.
+type loader struct {
+	lines *bufio.Reader
+	most  int // records in a batch
+
+	batch []record // what has been read and not yet written
+	bytes int64    // in the batch
+	line  int      // the last one that was read
+	end   bool     // nothing follows the batch
+
+	done     loaded
+	creating bool // nothing of done stays after an error
+}
+
+func newLoader(in io.Reader, most int) *loader {
+	return &loader{lines: bufio.NewReaderSize(in, 256<<10), most: most}
+}
+
+// left says what of the records is in the store after an error.
+func (l *loader) left() string {
+	if l.creating {
+		return "no store was made"
 	}
-	lines := bufio.NewReaderSize(in, 256<<10)
-	for number := 1; ; number++ {
-		line, err := lines.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return done, fmt.Errorf("line %d: %w", number, err)
+	return things(l.done.Records, "record", "records") + " before it loaded"
+}
+
+// load reads a first batch before it looks for the store at path, so that input
+// that holds no records makes none.
+func (l *loader) load(path string, maxSize int64) (err error) {
+	if err := l.read(); err != nil {
+		_, statErr := os.Lstat(path)
+		l.creating = errors.Is(statErr, fs.ErrNotExist)
+		return err
+	}
+	s, err := shm.Open(path, &shm.Options{MustExist: true})
+	switch _, statErr := os.Lstat(path); {
+	case err == nil:
+	case errors.Is(statErr, fs.ErrNotExist):
+		l.creating = true
+		return shm.Create(path, &shm.Options{MaxSize: maxSize}, l.fill)
+	case errors.Is(err, fs.ErrNotExist): // a directory that is empty
+		if s, err = shm.Open(path, &shm.Options{MaxSize: maxSize}); err != nil {
+			return err
 		}
-		end := err != nil
-		if end && len(line) == 0 {
+	default:
+		return err
+	}
+	defer closing(s, &err)
+	return l.fill(s)
+}
+
+// fill writes the batch that was read and all others.
+func (l *loader) fill(s *shm.Store) error {
+	for {
+		if err := l.write(s); err != nil || l.end {
+			return err
+		}
+		if err := l.read(); err != nil {
+			return err
+		}
+	}
+}
+
+// read reads a batch of records.
+func (l *loader) read() error {
+	l.batch, l.bytes = l.batch[:0], 0
+	for !l.end && len(l.batch) < l.most && l.bytes < batchBytes {
+		l.line++
+		fail := func(err error) error { return inputError{err, fmt.Sprintf("line %d", l.line)} }
+		line, err := l.lines.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fail(err)
+		}
+		if l.end = err != nil; l.end && len(line) == 0 {
+			l.line--
 			break
 		}
 		key, value, err := parseRecord(bytes.TrimRight(line, "\r\n"))
 		if err != nil {
-			return done, fmt.Errorf("line %d: %w", number, err)
+			return fail(err)
 		}
-		queue = append(queue, record{key, value})
-		sum += int64(len(key) + len(value))
-		if len(queue) == batch || sum >= batchBytes {
-			if err := commit(); err != nil {
-				return done, err
+		l.batch = append(l.batch, record{key, value})
+		l.bytes += int64(len(key) + len(value))
+	}
+	return nil
+}
+
+// write writes the batch in one transaction.
+func (l *loader) write(s *shm.Store) error {
+	if len(l.batch) == 0 {
+		return nil
+	}
+	err := s.Update(func(tx *shm.Tx) error {
+		for _, r := range l.batch {
+			if err := tx.Set(r.key, r.value); err != nil {
+				return err
 			}
 		}
-		if end {
-			break
-		}
+		return nil
+	})
+	if err != nil {
+		return inputError{err, fmt.Sprintf("lines %d to %d", l.line-len(l.batch)+1, l.line)}
 	}
-	if len(queue) > 0 {
-		return done, commit()
-	}
-	return done, nil
+	l.done.Records += len(l.batch)
+	l.done.Bytes += l.bytes
+	l.done.Transactions++
+	return nil
 }

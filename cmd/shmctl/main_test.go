@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -39,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"samelines": sameLines,
 			"patch":     patch,
 			"records":   records,
+			"seeded":    seeded,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -105,6 +107,16 @@ func patch(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = f.WriteAt([]byte(args[2]), int64(i))
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// seeded STORE NUMBER makes an empty store whose hash has a seed of that number,
+// so that the trie of given keys has the same shape in each run.
+func seeded(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	a, err := alloc.Open(ts.MkAbs(args[0]), alloc.Options{Exclusive: true, Seed: &[2]uint64{n, n}})
+	ts.Check(err)
+	ts.Check(a.Close())
 }
 
 // records FILE KEY=SIZE... writes records with values of so many bytes.

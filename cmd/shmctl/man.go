@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -25,13 +28,31 @@ date in them is today's, or that of SOURCE_DATE_EPOCH.`,
 			root := newRoot()
 			root.DisableAutoGenTag = true
 			forMan(root)
-			header := doc.GenManHeader{Title: "SHMCTL", Section: "1", Source: "shmctl", Manual: "Shared-memory key/value stores"}
-			if err := doc.GenManTree(root, &header, args[0]); err != nil {
-				return fmt.Errorf("writing man pages: %w", err)
-			}
-			return nil
+			return interruptible(cmd, func(ctx context.Context) error {
+				if err := writePages(ctx, root, args[0]); err != nil {
+					return fmt.Errorf("writing man pages: %w", err)
+				}
+				return nil
+			})
 		},
 	}
+}
+
+// writePages writes the page of a verb, and those of the verbs below it, to dir.
+func writePages(ctx context.Context, cmd *cobra.Command, dir string) error {
+	for _, c := range cmd.Commands() {
+		if !c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand() {
+			continue
+		}
+		if err := writePages(ctx, c, dir); err != nil {
+			return err
+		}
+	}
+	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
+	return writeFile(ctx, filepath.Join(dir, name), func(w io.Writer) error {
+		header := doc.GenManHeader{Title: "SHMCTL", Section: "1", Source: "shmctl", Manual: "Shared-memory key/value stores"}
+		return doc.GenMan(cmd, &header, w)
+	})
 }
 
 // marked is what Markdown would take for markup.

@@ -6,7 +6,6 @@ import (
 	"image/color"
 	"io"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,7 +27,8 @@ and the pale one that of free blocks. In a store with more pages than a picture
 has room for, a square stands for several pages, and shows what has most of it.
 
 It reads tables and lists, no keys and no values. Others may write meanwhile; so
-it shows roughly what is there.`,
+it shows roughly what is there. The picture appears when it is complete, and takes
+the place of one that is there.`,
 		Example: "  shmctl map /dev/shm/cache --output cache.png",
 		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -46,19 +46,13 @@ it shows roughly what is there.`,
 				return err
 			}
 			defer closing(s, &err)
-			m, err := mapStore(cmd.Context(), s)
-			if err != nil {
-				return err
-			}
-			f, err := os.Create(output)
-			if err != nil {
-				return err
-			}
-			err = encode(m.draw(args[0], s.Stats()), f)
-			if e := f.Close(); err == nil {
-				err = e
-			}
-			return err
+			return interruptible(cmd, func(ctx context.Context) error {
+				m, err := mapStore(ctx, s)
+				if err != nil {
+					return err
+				}
+				return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(args[0], s.Stats()), w) })
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`FILE` to write, .png or .svg")

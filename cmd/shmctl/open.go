@@ -17,11 +17,11 @@ func openToRead(path string) (*shm.Store, error) {
 	return shm.Open(path, &shm.Options{ReadOnly: true, MustExist: true})
 }
 
-// openToCheck opens a store that exists, for writing if that is permitted:
-// only then can the dead be adopted.
+// openToCheck opens a store that exists, for writing if that is permitted and
+// it is no backup: only then can the dead be adopted.
 func openToCheck(path string) (*shm.Store, error) {
 	s, err := shm.Open(path, &shm.Options{MustExist: true})
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, shm.ErrReadOnly) {
 		return openToRead(path)
 	}
 	return s, err

@@ -10,14 +10,17 @@ import (
 )
 
 func newSet() *cobra.Command {
-	var key64 bool
+	var key64, empty bool
 	var maxSize bytesValue
 	cmd := &cobra.Command{
 		Use:   "set STORE KEY [VALUE|-]",
 		Short: "Set the value of a key",
 		Long: `set makes VALUE the value of KEY. Without VALUE, or with -, it is read from
-standard input, all of it, the last newline too. A VALUE that begins with a
-dash stands after --. A store that does not exist is created.`,
+standard input, all of it, the last newline too. If there is nothing to read, the
+key keeps the value that it has and set exits with 1, for what should have written
+it has failed as a rule; --empty makes the value empty then, and so does '' as
+VALUE. A VALUE that begins with a dash stands after --. A store that does not
+exist is created.`,
 		Example: "  shmctl set /dev/shm/cache greeting hello\n  shmctl set /dev/shm/cache photo <photo.jpg\n  shmctl set /dev/shm/cache -- offset -1",
 		Args:    arguments("STORE KEY [VALUE|-]", 2, 3),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -27,9 +30,14 @@ dash stands after --. A store that does not exist is created.`,
 			}
 			var value []byte
 			if len(args) == 3 && args[2] != "-" {
+				if empty {
+					return usagef("set: found VALUE and --empty, expected one of them")
+				}
 				value = []byte(args[2])
 			} else if value, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), shm.MaxValue+1)); err != nil {
 				return fmt.Errorf("reading the value: %w", err)
+			} else if len(value) == 0 && !empty {
+				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", printable(key))
 			}
 			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
 			if err != nil {
@@ -40,6 +48,7 @@ dash stands after --. A store that does not exist is created.`,
 		},
 	}
 	keyFlag(cmd, &key64)
+	cmd.Flags().BoolVar(&empty, "empty", false, "set an empty value if there is nothing on standard input")
 	maxSizeFlag(cmd, &maxSize)
 	return cmd
 }

@@ -96,11 +96,14 @@ func (st storeStat) print(w io.Writer) error {
 		{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},
 	}
 	if o := st.Origin; o != nil {
-		shows := "shows"
-		if o.At != st.Version {
-			shows = "written to since it showed"
+		kind, form := "copy", "shows version %s of %s" // that restore has made
+		switch {
+		case st.Backup:
+			kind, form = "backup", form+"; can only be read"
+		case o.At != st.Version:
+			form = "written to since it showed version %s of %s"
 		}
-		rows = append(rows, []string{"backup", fmt.Sprintf("%s version %s of %s", shows, count(o.Version), o.ID)})
+		rows = append(rows, []string{kind, fmt.Sprintf(form, count(o.Version), o.ID)})
 	}
 	rows = append(rows, [][]string{
 		{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), ago(st.Created, time.Now()))},

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever is done with a directory of other files, it is told to be no store, and
+// nothing happens to it.
+func TestVerbsRefuseOtherThings(t *testing.T) {
+	out := t.TempDir()
+	s := newStore(t)
+	args := map[string][]string{
+		"backup": {out + "/backup"}, "check": {"--repair"}, "compact": nil, "del": {"key"}, "dump": nil, "get": {"key"},
+		"keys": nil, "load": nil, "map": {"--output", out + "/map.svg"}, "restore": {out + "/restored"}, "set": {"key", "value"},
+		"slots": nil, "stat": nil, "top": {"--json"}, "watch": {"key"}, "doctor": nil, "diff": {s.Path()},
+	}
+	for _, cmd := range newRoot().Commands() {
+		more, known := args[cmd.Name()]
+		switch {
+		case cmd.Hidden:
+			continue
+		case strings.Contains(cmd.Use, " STORE") || strings.Contains(cmd.Use, " BACKUP"):
+			require.True(t, known, "%s takes a store", cmd.Name())
+		case !known:
+			continue
+		}
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "letter"), []byte("Dear all"), 0o600))
+		for path, found := range map[string]string{
+			dir:             `not a store: found "letter" in the directory, expected "data" and "slots"`,
+			dir + "/letter": "not a store: found a file, expected a directory",
+		} {
+			code, stdout, stderr := runs(`{"key":"key","value":"value"}`, append([]string{cmd.Name(), path}, more...)...)
+			want := exitDamaged
+			if cmd.Name() == "doctor" {
+				want, stderr = exitProblem, stdout
+				require.Contains(t, stdout, "-> name the directory of a store")
+			}
+			require.Equal(t, want, code, "%s: %s", cmd.Name(), stderr)
+			require.Contains(t, stderr, found)
+			require.NotContains(t, stderr, "damaged")
+		}
+		require.Equal(t, map[string]string{"letter": "Dear all"}, filesIn(t, dir), cmd.Name())
+	}
+	require.Empty(t, filesIn(t, out))
+	code, _, stderr := runs("", "compact", out, "--exclusive")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, stderr, "no store in the directory")
+}
