@@ -121,10 +121,11 @@
 //	D3  slots, which readers can write, holds nothing that leads to a free.
 //	D5  Create under a temporary name, slots before data; link, never replace.
 //	    A copy of a store is made in a directory of its own under a temporary
-//	    name, which is renamed when the copy is on disk.
+//	    name, which is renamed when the copy is on disk. Only a mark in it makes
+//	    it one that others may remove when its maker is dead: see Draft.
 //	D6  Rewrite under the locks of all entries, in such a directory, which is then
-//	    exchanged with the old one. Who has taken an entry looks then whether the
-//	    path still leads to where it is.
+//	    exchanged with the old one, marked before. Who has taken an entry looks
+//	    then whether the path still leads to where it is.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after

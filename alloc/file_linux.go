@@ -73,6 +73,9 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	a, err := openFiles(dir, o)
 	if leadsElsewhere(path, dir) {
 		if err == nil {
+			// The old store is a draft now. Its mark, which is one of the files
+			// that a writable handle sweeps away, must stay.
+			a.b.(*files).writes = false
 			_ = a.Close()
 		} else {
 			_ = dir.Close()

@@ -274,11 +274,17 @@ var breaches = []breach{
 
 	// Backups.
 	{rule: "D5", what: "a backup removes one that is being made", file: fileDraft, tests: "Drafts", pkg: "./alloc", plain: true,
-		old: "unix.LOCK_EX|unix.LOCK_NB", new: "unix.LOCK_SH|unix.LOCK_NB"},
+		old: "	err := ofdLock(f, unix.F_WRLCK, makerLock, 1)\n", new: "	var err error\n"},
 	{rule: "D5", what: "a backup replaces what was made there meanwhile", file: fileDraft, tests: "TestBackupRefuses", plain: true,
 		old: "unix.RENAME_NOREPLACE", new: "0"},
 	{rule: "D5", what: "a backup leaves what the dead have left", file: fileDraft, tests: "TestKilledBackup", plain: true,
-		old: "			_ = os.RemoveAll(tmp)\n", new: ""},
+		old: "		_ = removeDraft(parent, dir, name, digits)\n", new: ""},
+	{rule: "D5", what: "a backup removes a store that only has the name of a draft", file: fileDraft, tests: "TestNoDraft", pkg: "./alloc", plain: true,
+		old: "dir.OpenFile(draftMark+digits, os.O_RDWR|unix", new: "dir.OpenFile(draftMark+digits, os.O_RDWR|os.O_CREATE|unix"},
+	{rule: "D6", what: "an old store does not become a draft before it has the name of one", file: fileDraft, tests: "TestReplaceKilled", pkg: "./alloc", plain: true,
+		old: "makeMark(old.dir, d.digits())", new: "makeMark(d.dir, \"x\"+d.digits())"},
+	{rule: "D6", what: "who opened the old store takes the mark off it", file: fileFiles, tests: "TestReplacedWhileItIsOpened", pkg: "./alloc", plain: true,
+		old: "			a.b.(*files).writes = false\n", new: ""},
 
 	// Waiting.
 	{rule: "W1", what: "a waiter does not raise the flag", file: "alloc/wait.go", tests: "Wait", plain: true,
