@@ -31,6 +31,7 @@ type Arena struct {
 	pages  pageCursor
 	adopt  sync.Mutex // one adoption at a time in this handle
 	closed atomic.Bool
+	name   *nameCheck
 
 	lastGate atomic.Uint64 // gate that was waited for long enough
 
@@ -42,6 +43,7 @@ type Arena struct {
 // attach checks the mapped files and takes a process entry.
 func (a *Arena) attach() error {
 	a.entry = -1
+	a.name = newNameCheck()
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
 	a.pace = pace{passCommits, lagCommits}

@@ -126,6 +126,8 @@
 //	D6  Rewrite under the locks of all entries, in such a directory, which is then
 //	    exchanged with the old one, marked before. Who has taken an entry looks
 //	    then whether the path still leads to where it is.
+//	D7  A writer begins no transaction more than a second after data has lost its
+//	    name, for nobody who comes later could find what it writes: see nameCheck.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -86,6 +87,10 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 		_ = dir.Close()
 		return nil, err
 	}
+	f := a.b.(*files)
+	if f.path, err = filepath.Abs(path); err != nil {
+		f.path = path // what Stale finds depends on the working directory then
+	}
 	return a, nil
 }
 
@@ -154,6 +159,8 @@ type files struct {
 	dir  *os.Root
 	data *os.File
 	maps *mappings
+
+	path string // absolute, that led to dir
 
 	writes bool
 }
@@ -359,6 +366,27 @@ func (f *files) mode() fs.FileMode {
 		return 0
 	}
 	return st.Mode().Perm()
+}
+
+func (f *files) removed() (bool, error) {
+	st, err := f.data.Stat()
+	if err != nil {
+		return false, err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && sys.Nlink == 0, nil
+}
+
+func (f *files) stale() (bool, error) {
+	opened, err := f.data.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(filepath.Join(f.path, nameData))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return true, nil
+	}
+	return err == nil && !os.SameFile(named, opened), err
 }
 
 func (f *files) allocated() (uint64, error) {

@@ -246,6 +246,11 @@ var breaches = []breach{
 	{rule: "D5", what: "the end is raised before there is memory", tests: "TestNoHoles", plain: true, file: filePage,
 		old: "	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end", new: "	a.mem.Max(offEnd, to)\n	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end"},
 
+	{rule: "D7", what: "writers go on in a store that was removed", tests: "TestRemovedWhileOpen", plain: true, file: "alloc/moved.go",
+		old: "		if removed {\n", new: "		if removed && false {\n"},
+	{rule: "D7", what: "a writer looks once whether the store was removed", tests: "TestRemovedWhileOpen", plain: true, file: "alloc/moved.go",
+		old: "		n.timer.Reset(time.Second)\n", new: ""},
+
 	// The ledger and its cost.
 	{rule: "L3", what: "what is set aside is looked at in every pass", file: fileReclaim, tests: "TestCostOfHeldBlocks",
 		old: "		if p != 0 && !s.view.still(s.asideKeys[i]) {", new: "		if p != 0 {"},
