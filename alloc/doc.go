@@ -119,7 +119,8 @@
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle
 //	    one is made one in use by CAS before, since others may take it as well.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
-//	D5  Create under a temporary name, slots before data; link, never replace.
+//	D5  Create under temporary names, both files with all their memory; then link
+//	    slots before data, and never replace. Lack of space leaves nothing.
 //	    A copy of a store is made in a directory of its own under a temporary
 //	    name, which is renamed when the copy is on disk. Only a mark in it makes
 //	    it one that others may remove when its maker is dead: see Draft.

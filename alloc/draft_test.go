@@ -179,9 +179,9 @@ func TestReplacedWhileItIsOpened(t *testing.T) {
 	a, err := Open(path, Options{})
 	require.NoError(t, err)
 	require.NoError(t, a.Close())
-	early, err := openDir(path, Options{})
+	early, _, err := openDir(path, Options{})
 	require.NoError(t, err)
-	late, err := openDir(path, Options{})
+	late, _, err := openDir(path, Options{})
 	require.NoError(t, err)
 
 	old, err := Open(path, Options{ReadOnly: true})

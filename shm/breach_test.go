@@ -239,10 +239,12 @@ var breaches = []breach{
 		old: "		page, err := a.slotPage(j)\n", new: "		a.mem.Store(word, 0)\n		page, err := a.slotPage(j)\n"},
 
 	{rule: "D5", what: "a new store replaces one that was made meanwhile", file: fileFiles, tests: "TestCreate|TestCreator", plain: true,
-		old: "			err = dir.Link(tmp, name)\n", new: "			err = dir.Rename(tmp, name)\n"},
+		old: "t.dir.Link(t.tmp, t.name)", new: "t.dir.Rename(t.tmp, t.name)"},
 	{rule: "D5", what: "a file has its name before it is whole", file: fileFiles, tests: "TestCreate|TestCreator", plain: true,
-		old: "		if err == nil {\n			err = fill(f)\n		}\n		if err == nil {\n			err = dir.Link(tmp, name)\n		}\n",
-		new: "		if err == nil {\n			err = dir.Link(tmp, name)\n		}\n		if err == nil {\n			err = fill(f)\n		}\n"},
+		old: "	if err := format(m, &files{data: data.f}, super, version); err != nil {\n",
+		new: "	if _, err := data.link(); err != nil {\n		return false, err\n	}\n	if err := format(m, &files{data: data.f}, super, version); err != nil {\n"},
+	{rule: "D5", what: "slots have their name before there is memory for data", file: fileFiles, tests: "TestNoRoomToCreate", plain: true,
+		old: "	data, err := newTemp(dir, nameData, o.Mode)\n", new: "	_, _ = slots.link()\n	data, err := newTemp(dir, nameData, o.Mode)\n"},
 	{rule: "D5", what: "the end is raised before there is memory", tests: "TestNoHoles", plain: true, file: filePage,
 		old: "	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end", new: "	a.mem.Max(offEnd, to)\n	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end"},
 
