@@ -30,6 +30,7 @@ type Arena struct {
 	pins  pinTable
 	pages pageCursor
 	adopt sync.Mutex // one adoption at a time in this handle
+	name  *nameCheck
 
 	users    userCount
 	closed   atomic.Bool // nobody may enter
@@ -47,6 +48,7 @@ type Arena struct {
 // attach checks the mapped files and takes a process entry.
 func (a *Arena) attach() error {
 	a.entry = -1
+	a.name = newNameCheck()
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
 	a.pace = pace{passCommits, lagCommits, firstHole}

@@ -19,6 +19,10 @@ type backing interface {
 	mode() fs.FileMode
 	// allocated is the memory behind data and slots, in bytes.
 	allocated() (uint64, error)
+	// removed reports whether data has no name any more.
+	removed() (bool, error)
+	// stale reports whether the path of the store does not lead to data.
+	stale() (bool, error)
 	// locks opens the lock file anew: locks of one opening never conflict
 	// with each other (rule D1).
 	locks() (locker, error)
@@ -42,4 +46,5 @@ var (
 	ErrReadOnly         = errors.New("store is read-only")
 	ErrVersion          = errors.New("another format version")
 	ErrInUse            = errors.New("store is in use")
+	ErrMoved            = errors.New("store was removed")
 )

@@ -124,17 +124,21 @@
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle
 //	    one is made one in use by CAS before, since others may take it as well.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
-//	D5  Create under a temporary name, slots before data; link, never replace.
+//	D5  Create under temporary names, both files with all their memory; then link
+//	    slots before data, and never replace. Lack of space leaves nothing.
 //	    A copy of a store is made in a directory of its own under a temporary
-//	    name, which is renamed when the copy is on disk.
+//	    name, which is renamed when the copy is on disk. Only a mark in it makes
+//	    it one that others may remove when its maker is dead: see Draft.
 //	D6  Rewrite under the locks of all entries, in such a directory, which is then
-//	    exchanged with the old one. Who has taken an entry looks then whether the
-//	    path still leads to where it is.
+//	    exchanged with the old one, marked before. Who has taken an entry looks
+//	    then whether the path still leads to where it is.
 //	D7  What is a backup is never open for writing, for differences were or will be
 //	    written since what it shows. Its maker fills a draft that is none yet, and
 //	    sets the flag in the superblock before the draft gets its name; a
 //	    replacement gets the flag of what it replaces. Open looks at the flag before
 //	    it maps anything, and nobody ever takes it away.
+//	D8  A writer begins no transaction more than a second after data has lost its
+//	    name, for nobody who comes later could find what it writes: see nameCheck.
 //	W1  Waiting: sequence, flag, look, sleep at most a second.
 //
 // What differs from the first plan of these rules, and why: a hint is set after

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -45,20 +46,26 @@ type Options struct {
 // rewritePatience is how long Open waits for a store that is being rewritten.
 const rewritePatience = time.Second
 
-// Open opens the store in a directory, creating it when it is missing.
+// Open opens the store in a directory, creating it when it is missing. A creation
+// that fails leaves nothing: the directory, if it was made here, is removed while it
+// is empty. Another creator that was about to use it begins again.
 func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
 	o.MustExist = o.MustExist || o.ReadOnly
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		dir, err := openDir(path, o)
-		if err != nil {
-			return nil, err
+		dir, made, err := openDir(path, o)
+		var a *Arena
+		if err == nil {
+			a, err = openIn(dir, path, o)
 		}
-		a, err := openIn(dir, path, o)
-		if !errors.Is(err, ErrInUse) || time.Since(begun) > rewritePatience {
-			return a, err
+		if err != nil && made {
+			_ = unix.Rmdir(path)
+		}
+		again := errors.Is(err, ErrInUse) || errors.Is(err, errDirRemoved)
+		if !again || time.Since(begun) > rewritePatience {
+			return a, fullOr(err)
 		}
 	}
 }
@@ -67,14 +74,19 @@ func Open(path string, o Options) (*Arena, error) {
 // Whatever was found there means nothing if path leads elsewhere once there is an
 // entry; and as long as there is one, that does not change (rule D6).
 func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
+	var a *Arena
 	err := checkFS(path)
-	if err != nil {
-		_ = dir.Close()
-		return nil, err
+	if err == nil {
+		a, err = openFiles(dir, o)
 	}
-	a, err := openFiles(dir, o)
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
+		err = fmt.Errorf("%w: %w", errDirRemoved, err)
+	}
 	if leadsElsewhere(path, dir) {
 		if err == nil {
+			// The old store is a draft now. Its mark, which is one of the files
+			// that a writable handle sweeps away, must stay.
+			a.b.(*files).writes = false
 			_ = a.Close()
 		} else {
 			_ = dir.Close()
@@ -84,6 +96,10 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	if err != nil {
 		_ = dir.Close()
 		return nil, err
+	}
+	f := a.b.(*files)
+	if f.path, err = filepath.Abs(path); err != nil {
+		f.path = path // what Stale finds depends on the working directory then
 	}
 	return a, nil
 }
@@ -99,18 +115,30 @@ func leadsElsewhere(path string, dir *os.Root) bool {
 	return err == nil && !os.SameFile(named, opened)
 }
 
-func openDir(path string, o Options) (*os.Root, error) {
-	dir, err := os.OpenRoot(path)
+// errDirRemoved: a creator found its directory removed, by another one whose
+// creation failed.
+var errDirRemoved = errors.New("the directory was removed")
+
+// openDir opens the directory of a store, and makes it where it may.
+func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
+	dir, err = os.OpenRoot(path)
 	if st, e := os.Stat(path); err != nil && e == nil && !st.IsDir() {
-		return nil, &notStoreError{"a file", "a directory"}
+		return nil, false, &notStoreError{"a file", "a directory"}
 	}
 	if err == nil || o.MustExist || !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
+		return dir, false, err
 	}
-	if err := os.Mkdir(path, dirMode(o.Mode)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	err = os.Mkdir(path, dirMode(o.Mode))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, false, err
 	}
-	return os.OpenRoot(path)
+	made = err == nil
+	if dir, err = os.OpenRoot(path); errors.Is(err, fs.ErrNotExist) {
+		if _, e := os.Lstat(path); e != nil { // else a symbolic link to nowhere
+			err = fmt.Errorf("%w: %w", errDirRemoved, err)
+		}
+	}
+	return dir, made, err
 }
 
 // networkFS is the file systems on which processes of different hosts see one
@@ -157,6 +185,8 @@ type files struct {
 	data *os.File
 	maps *mappings
 
+	path string // absolute, that led to dir
+
 	writes bool
 }
 
@@ -171,14 +201,14 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 			return nil, other
 		}
 		made, err := create(dir, o)
+		if err == nil {
+			if !made && o.Exclusive {
+				return nil, fs.ErrExist
+			}
+			data, err = dir.OpenFile(nameData, openFlag(o), 0)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("creating: %w", err)
-		}
-		if !made && o.Exclusive {
-			return nil, fs.ErrExist
-		}
-		if data, err = dir.OpenFile(nameData, openFlag(o), 0); err != nil {
-			return nil, err
 		}
 	case err != nil:
 		return nil, err
@@ -427,6 +457,27 @@ func (f *files) mode() fs.FileMode {
 	return st.Mode().Perm()
 }
 
+func (f *files) removed() (bool, error) {
+	st, err := f.data.Stat()
+	if err != nil {
+		return false, err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && sys.Nlink == 0, nil
+}
+
+func (f *files) stale() (bool, error) {
+	opened, err := f.data.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(filepath.Join(f.path, nameData))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return true, nil
+	}
+	return err == nil && !os.SameFile(named, opened), err
+}
+
 func (f *files) allocated() (uint64, error) {
 	var sum uint64
 	for _, name := range []string{nameData, nameSlots} {
@@ -497,96 +548,121 @@ func ofdLock(f *os.File, kind int16, start, length int64) error {
 	}
 }
 
-// create makes the files of an empty store: each under a temporary name, then
-// linked without replacement, slots before data (rule D5). So data is there
-// only when all is, and of several creators one wins and the others use what
-// it made. A creator that died leaves temporary files, which sweep removes, and
-// perhaps slots, which the next one uses. It reports whether the data is
-// this creator's.
+// create makes the files of an empty store: both under temporary names, with all
+// the memory that they need; then it links them to their own, without replacement,
+// slots before data (rule D5). So data is there only when all is, and of several
+// creators one wins and the others use what it made. For lack of space a creator
+// fails before it has linked anything. One that died leaves temporary files, which
+// sweep removes, and perhaps slots, which the next one uses. It reports whether the
+// data is this creator's.
 func create(dir *os.Root, o Options) (bool, error) {
 	var random [32]byte
 	_, _ = rand.Read(random[:])
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
-	id := storeID{word(0), word(1)}
-	super := superblock{hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, created: time.Now().UnixNano()}
+	super := superblock{hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: storeID{word(0), word(1)},
+		created: time.Now().UnixNano(), maxSize: maxSizeFor(o.MaxSize)}
 	if o.Seed != nil {
 		super.seed = *o.Seed
 	}
 	version := uint64(1)
 	if s := o.Successor; s != nil {
-		id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
+		super.id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
 	}
 
-	_, err := build(dir, nameSlots, o.Mode, func(f *os.File) error {
-		if err := fallocate(f, 0, 0, slotsSize); err != nil {
-			return err
-		}
-		_, err := f.WriteAt(encodeSlotsSuper(id), offSlotsSuper)
-		return err
-	})
+	slots, err := newTemp(dir, nameSlots, o.Mode)
 	if err != nil {
 		return false, err
 	}
+	defer slots.remove()
+	if err = fallocate(slots.f, 0, 0, slotsSize); err == nil {
+		_, err = slots.f.WriteAt(encodeSlotsSuper(super.id), offSlotsSuper)
+	}
+	if err != nil {
+		return false, err
+	}
+	data, err := newTemp(dir, nameData, o.Mode)
+	if err != nil {
+		return false, err
+	}
+	defer data.remove()
+	m, err := region.Map(data.f, MinSize, true)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = m.Unmap() }()
+	if err := format(m, &files{data: data.f}, super, version); err != nil {
+		return false, err
+	}
+
+	if _, err := slots.link(); err != nil {
+		return false, err
+	}
+	// They may be another creator's, which won, or which died here.
 	if super.id, err = readID(dir); err != nil {
 		return false, err
 	}
+	m.Write(offSuper, super.encode())
+	return data.link()
+}
 
-	maxSize := o.MaxSize
-	if maxSize == 0 {
-		maxSize = 64 << 30
+// maxSizeFor is the maximum size of a new store for which size was asked, or 0.
+func maxSizeFor(size uint64) uint64 {
+	if size == 0 {
+		size = 64 << 30
 	}
-	super.maxSize = min(max(roundUp(maxSize, 64<<10), MinSize), MaxSize)
-	made, err := build(dir, nameData, o.Mode, func(f *os.File) error {
-		m, err := region.Map(f, MinSize, true)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = m.Unmap() }()
-		return format(m, &files{data: f}, super, version)
-	})
-	if err != nil {
-		return false, err
-	}
-	return made, nil
+	return min(max(roundUp(size, 64<<10), MinSize), MaxSize)
 }
 
 // makerLock is the byte that the maker of a file holds while it lives. It is
 // none of the entries' bytes: slots keeps its inode when it gets its name.
 const makerLock = 1 << 30
 
-// build makes a file under a temporary name and gives it its own, unless there
-// is one already. The temporary file is locked while its maker lives.
-func build(dir *os.Root, name string, mode fs.FileMode, fill func(*os.File) error) (made bool, err error) {
-	if _, err := dir.Stat(name); err == nil {
-		return false, nil
-	}
+// temp is a file under a temporary name, which is locked while its maker lives.
+type temp struct {
+	dir       *os.Root
+	f         *os.File
+	tmp, name string
+}
+
+// newTemp makes an empty file that is to get a name.
+func newTemp(dir *os.Root, name string, mode fs.FileMode) (*temp, error) {
 	for {
 		var random [8]byte
 		_, _ = rand.Read(random[:])
-		tmp := fmt.Sprintf("%s%s-%x", tmpPrefix, name, random)
-		f, err := dir.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		t := &temp{dir: dir, tmp: fmt.Sprintf("%s%s-%x", tmpPrefix, name, random), name: name}
+		var err error
+		t.f, err = dir.OpenFile(t.tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		err = ofdLock(f, unix.F_WRLCK, makerLock, 1)
+		if err = ofdLock(t.f, unix.F_WRLCK, makerLock, 1); err == nil {
+			_, err = dir.Lstat(t.tmp)
+		}
 		if err == nil {
-			err = fill(f)
+			return t, nil
 		}
-		if err == nil {
-			err = dir.Link(tmp, name)
-		}
-		_ = dir.Remove(tmp)
-		_ = f.Close()
-		switch {
-		case err == nil:
-			return true, nil
-		case errors.Is(err, fs.ErrExist):
-			return false, nil
-		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
-			continue // swept, or being swept, between its creation and its lock
-		}
-		return false, err
+		t.remove()
+		if !errors.Is(err, fs.ErrNotExist) && err != unix.EAGAIN && err != unix.EACCES {
+			return nil, err
+		} // else swept, or being swept, between its creation and its lock
 	}
+}
+
+// link gives the file its name, and reports false if there is one of that name.
+// It takes no space in the end, so that the next one succeeds where one has.
+func (t *temp) link() (bool, error) {
+	err := t.dir.Link(t.tmp, t.name)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	_ = t.dir.Remove(t.tmp)
+	return err == nil, err
+}
+
+// remove removes the temporary name, if it is still there.
+func (t *temp) remove() {
+	_ = t.dir.Remove(t.tmp)
+	_ = t.f.Close()
 }
 
 // sweep removes the temporary files of creators that died. It is done at the

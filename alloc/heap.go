@@ -203,6 +203,10 @@ func (b *heapBacking) mode() fs.FileMode { return 0 }
 
 func (b *heapBacking) allocated() (uint64, error) { return b.heap.BackedBytes() + slotsSize, nil }
 
+func (b *heapBacking) removed() (bool, error) { return false, nil }
+
+func (b *heapBacking) stale() (bool, error) { return false, nil }
+
 func (b *heapBacking) locks() (locker, error) {
 	l := &heapLocker{b: b}
 	b.mu.Lock()

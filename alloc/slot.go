@@ -170,6 +170,9 @@ func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
 	if a.closed.Load() {
 		return nil, ErrClosed
 	}
+	if err := a.checkName(); err != nil {
+		return nil, err
+	}
 	p := &a.slots
 	s := a.takeIdle(brief)
 	if s == nil && brief && p.crowded() {

@@ -256,12 +256,19 @@ var breaches = []breach{
 		old: "		page, err := a.slotPage(j)\n", new: "		a.mem.Store(word, 0)\n		page, err := a.slotPage(j)\n"},
 
 	{rule: "D5", what: "a new store replaces one that was made meanwhile", file: fileFiles, tests: "TestCreate|TestCreator", plain: true,
-		old: "			err = dir.Link(tmp, name)\n", new: "			err = dir.Rename(tmp, name)\n"},
+		old: "t.dir.Link(t.tmp, t.name)", new: "t.dir.Rename(t.tmp, t.name)"},
 	{rule: "D5", what: "a file has its name before it is whole", file: fileFiles, tests: "TestCreate|TestCreator", plain: true,
-		old: "		if err == nil {\n			err = fill(f)\n		}\n		if err == nil {\n			err = dir.Link(tmp, name)\n		}\n",
-		new: "		if err == nil {\n			err = dir.Link(tmp, name)\n		}\n		if err == nil {\n			err = fill(f)\n		}\n"},
+		old: "	if err := format(m, &files{data: data.f}, super, version); err != nil {\n",
+		new: "	if _, err := data.link(); err != nil {\n		return false, err\n	}\n	if err := format(m, &files{data: data.f}, super, version); err != nil {\n"},
+	{rule: "D5", what: "slots have their name before there is memory for data", file: fileFiles, tests: "TestNoRoomToCreate", plain: true,
+		old: "	data, err := newTemp(dir, nameData, o.Mode)\n", new: "	_, _ = slots.link()\n	data, err := newTemp(dir, nameData, o.Mode)\n"},
 	{rule: "D5", what: "the end is raised before there is memory", tests: "TestNoHoles", plain: true, file: filePage,
 		old: "	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end", new: "	a.mem.Max(offEnd, to)\n	for i := range segments {\n		g := &segments[i]\n		if g.stop <= end"},
+
+	{rule: "D8", what: "writers go on in a store that was removed", tests: "TestRemovedWhileOpen", plain: true, file: "alloc/moved.go",
+		old: "		if removed {\n", new: "		if removed && false {\n"},
+	{rule: "D8", what: "a writer looks once whether the store was removed", tests: "TestRemovedWhileOpen", plain: true, file: "alloc/moved.go",
+		old: "		n.timer.Reset(time.Second)\n", new: ""},
 
 	// The ledger and its cost.
 	{rule: "L3", what: "what is set aside is looked at in every pass", file: fileReclaim, tests: "TestCostOfHeldBlocks",
@@ -291,11 +298,17 @@ var breaches = []breach{
 
 	// Backups.
 	{rule: "D5", what: "a backup removes one that is being made", file: fileDraft, tests: "Drafts", pkg: "./alloc", plain: true,
-		old: "unix.LOCK_EX|unix.LOCK_NB", new: "unix.LOCK_SH|unix.LOCK_NB"},
+		old: "	err := ofdLock(f, unix.F_WRLCK, makerLock, 1)\n", new: "	var err error\n"},
 	{rule: "D5", what: "a backup replaces what was made there meanwhile", file: fileDraft, tests: "TestBackupRefuses", plain: true,
 		old: "unix.RENAME_NOREPLACE", new: "0"},
 	{rule: "D5", what: "a backup leaves what the dead have left", file: fileDraft, tests: "TestKilledBackup", plain: true,
-		old: "			_ = os.RemoveAll(tmp)\n", new: ""},
+		old: "		_ = removeDraft(parent, dir, name, digits)\n", new: ""},
+	{rule: "D5", what: "a backup removes a store that only has the name of a draft", file: fileDraft, tests: "TestNoDraft", pkg: "./alloc", plain: true,
+		old: "dir.OpenFile(draftMark+digits, os.O_RDWR|unix", new: "dir.OpenFile(draftMark+digits, os.O_RDWR|os.O_CREATE|unix"},
+	{rule: "D6", what: "an old store does not become a draft before it has the name of one", file: fileDraft, tests: "TestReplaceKilled", pkg: "./alloc", plain: true,
+		old: "makeMark(old.dir, d.digits())", new: "makeMark(d.dir, \"x\"+d.digits())"},
+	{rule: "D6", what: "who opened the old store takes the mark off it", file: fileFiles, tests: "TestReplacedWhileItIsOpened", pkg: "./alloc", plain: true,
+		old: "			a.b.(*files).writes = false\n", new: ""},
 
 	{rule: "D7", what: "a backup can be opened for writing", file: fileFiles, tests: "TestBackupIsReadOnly", plain: true,
 		old: "	if super.origin.Backup && !o.ReadOnly {", new: "	if false {"},

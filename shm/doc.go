@@ -20,6 +20,25 @@
 // lives until the host restarts. It does not promise to survive a crash of the
 // operating system: after one, run Check before you trust a store on a disk.
 //
+// # Where to put a store
+//
+// In a directory of a local file system: a tmpfs, which is fastest, or a disk.
+//
+//   - /dev/shm is a tmpfs on every Linux. But systemd-logind removes what a user
+//     has there when that user has logged out, unless it is a system user (with an
+//     ID below 1000) or logind.conf says RemoveIPC=no. Services are better off
+//     with a directory below /run, or a tmpfs of their own.
+//   - Containers share a store through a volume or a tmpfs that is mounted into
+//     each of them. Mount the directory that holds the store, so that Rewrite can
+//     replace it. /dev/shm of a container is its own; Docker gives it 64 MB.
+//   - Nothing may clean the directory up by age, as systemd-tmpfiles does in /tmp
+//     and /var/tmp.
+//
+// When the files are removed while a process has them open, it goes on reading
+// what there was, and its writes fail with ErrMoved after a second at most: the
+// next process to open the path makes a new store there. Stale tells. shmctl
+// doctor finds processes that use a removed store.
+//
 // # Caveats
 //
 //   - Processes that may write are trusted: they can write anything anywhere in
@@ -30,7 +49,8 @@
 //     be written to, which faults, and not be used after what they came from has
 //     ended, when their memory holds something else.
 //   - The files must not be truncated or written to by other programs while a
-//     process has them open; removing or renaming the directory is harmless.
+//     process has them open. Renaming the directory is harmless, and removing it
+//     ends the store.
 //   - The version is 48 bits wide: enough for 8 years at a million commits a
 //     second.
 //   - 64-bit Linux. The order of memory accesses is handled on amd64 and arm64.

@@ -45,6 +45,12 @@ var (
 	// ErrInUse: Rewrite while others are attached, or Open while a process rewrites
 	// the store.
 	ErrInUse = alloc.ErrInUse
+	// ErrMoved: a write to a store whose files were removed, by rm or by
+	// systemd-logind, while this handle had them open. Whoever opens the path
+	// later finds no store there, or another one, so what is written would be
+	// lost. Writes that begin within a second of the removal may still succeed.
+	// Reads go on. To go on writing, close the handle and open the path again.
+	ErrMoved = alloc.ErrMoved
 	// ErrUnrelated: BackupSince with a base that is no relative of the store, or
 	// Restore with a difference that does not follow on what is before it.
 	ErrUnrelated = errors.New("do not belong together")

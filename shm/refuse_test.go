@@ -516,18 +516,67 @@ func TestFullTmpfs(t *testing.T) {
 			fullAndBack(t, s, 2, f.size)
 		})
 	}
-	t.Run("no room to create", func(t *testing.T) {
-		dir := t.TempDir()
-		if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=64k"); err != nil {
-			t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
+}
+
+// What a creation that fails for lack of room has made is gone, whatever it lacked
+// room for; several at once are not in each other's way; and with room a store can
+// be made.
+func TestNoRoomToCreate(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small tmpfs needs root")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=4k"); err != nil {
+		t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	path := filepath.Join(dir, "store")
+	failed, made := 0, 0
+	for _, options := range []string{"size=%dk", "size=1m,nr_inodes=%d"} {
+		for n := 1; n < 200; n++ {
+			if strings.Contains(options, "inodes") && n > 10 || n > 10 && n%9 > 0 {
+				continue
+			}
+			require.NoError(t, unix.Mount("shmkv-test", dir, "tmpfs", unix.MS_REMOUNT, "nr_inodes=100"))
+			if err := unix.Mount("shmkv-test", dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf(options, n)); err != nil {
+				continue // less than is in use
+			}
+			s, err := Open(path, nil)
+			if err == nil {
+				made++
+				require.NoError(t, s.Close())
+				require.NoError(t, os.RemoveAll(path))
+				continue
+			}
+			failed++
+			require.ErrorIs(t, err, ErrFull, options, n)
+			require.Empty(t, namesIn(t, dir), "%s, %d", options, n)
+
+			// A directory that was there stays.
+			if os.Mkdir(path, 0o700) == nil {
+				_, err = Open(path, nil)
+				require.ErrorIs(t, err, ErrFull)
+				require.Empty(t, namesIn(t, path))
+				require.NoError(t, os.Remove(path))
+			}
+
+			if strings.Contains(options, "inodes") {
+				continue // creators may take the last one from each other
+			}
+			var errs [4]error
+			goAll(len(errs), func(g int) { _, errs[g] = Open(path, nil) })
+			for _, err := range errs {
+				require.ErrorIs(t, err, ErrFull)
+			}
+			// The one that made the directory may have failed while others had files in it.
+			if os.Remove(path) != nil {
+				require.Empty(t, namesIn(t, dir), "%s, %d", options, n)
+			}
 		}
-		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-		_, err := Open(filepath.Join(dir, "store"), nil)
-		require.ErrorIs(t, err, ErrFull)
-		for _, name := range namesIn(t, filepath.Join(dir, "store")) {
-			require.False(t, strings.HasPrefix(name, tmpName), name)
-		}
-	})
+	}
+	t.Logf("%d creations failed, %d succeeded", failed, made)
+	require.Greater(t, failed, 20)
+	require.Positive(t, made)
 }
 
 func TestTooManyProcesses(t *testing.T) {
@@ -615,6 +664,7 @@ func calls(s *Store) map[string]func() error {
 		"Check":          func() error { _, err := s.Check(ctx, nil); return err },
 		"Extents":        func() error { return s.Extents(ctx, func(Extent) error { return nil }) },
 		"Adopt":          func() error { _, err := s.Adopt(); return err },
+		"Stale":          func() error { _, err := s.Stale(); return err },
 		"Processes":      func() error { _, err := s.Processes(); return err },
 		"Set":            func() error { return s.Set(key, key) },
 		"Delete":         func() error { _, err := s.Delete(key); return err },
@@ -849,12 +899,122 @@ func TestRenameWhileOpen(t *testing.T) {
 	_, err = Open(path, &Options{MustExist: true})
 	require.ErrorIs(t, err, fs.ErrNotExist)
 
-	// Even removed, it works for those who have it.
-	require.NoError(t, os.RemoveAll(moved))
-	require.NoError(t, s.Set([]byte("key"), []byte("removed")))
-	v, err = s.Get([]byte("key"))
+}
+
+// untilMoved sets a key until the store is known to be removed.
+func untilMoved(t *testing.T, s *Store) {
+	t.Helper()
+	for began := time.Now(); ; {
+		if err := s.Set([]byte("key"), []byte("lost")); err != nil {
+			require.ErrorIs(t, err, ErrMoved)
+			require.ErrorContains(t, err, s.Path())
+			return
+		}
+		require.Less(t, time.Since(began), 20*time.Second, "writes to a removed store succeed")
+	}
+}
+
+// A store's directory is removed while it is open, and another one made there:
+// those who have the old one can read it, and cannot write to it for long.
+func TestRemovedWhileOpen(t *testing.T) {
+	path := newStoreFiles(t)
+	var all [2]*Store // one that has written, and one that has not
+	for i := range all {
+		s, err := Open(path, nil)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		all[i] = s
+	}
+	require.NoError(t, all[0].Set([]byte("other"), []byte("value")))
+	require.NoError(t, os.RemoveAll(path))
+	err := all[1].Set([]byte("key"), []byte("lost"))
+	require.ErrorIs(t, err, ErrMoved)
+	require.ErrorContains(t, err, path)
+	untilMoved(t, all[0])
+
+	next, err := Open(path, nil)
 	require.NoError(t, err)
-	require.Equal(t, "removed", string(v))
+	defer func() { require.NoError(t, next.Close()) }()
+	require.NoError(t, next.Set([]byte("new"), []byte("store")))
+	for _, s := range all {
+		version := s.Version()
+		calls := calls(s)
+		for _, name := range writeCalls {
+			require.ErrorIs(t, calls[name](), ErrMoved, name)
+		}
+		for _, name := range []string{"Get", "Append", "Has", "GetMany", "View", "Snapshot", "Wait", "Extents", "Stale"} {
+			require.NoError(t, calls[name](), name)
+		}
+		require.Equal(t, version, s.Version())
+		v, err := s.Get([]byte("other"))
+		require.NoError(t, err)
+		require.Equal(t, "value", string(v))
+		require.EqualValues(t, 2, s.Stats().Entries)
+		_, err = s.Compact(t.Context(), nil)
+		require.ErrorIs(t, err, ErrMoved)
+	}
+	require.Equal(t, 1, next.Len())
+}
+
+// Stale tells whether the path leads to what the handle has open.
+func TestStale(t *testing.T) {
+	path := newStoreFiles(t)
+	dir := filepath.Dir(path)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Chdir(dir)
+	open := func(path string, o *Options) *Store {
+		t.Helper()
+		s, err := Open(path, o)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}
+	requireStale := func(want bool, s *Store) {
+		t.Helper()
+		stale, err := s.Stale()
+		require.NoError(t, err)
+		require.Equal(t, want, stale)
+	}
+	s, read, relative := open(path, nil), open(path, &Options{ReadOnly: true}), open("store", nil)
+	all := []*Store{s, read, relative}
+	t.Chdir("/")
+	for _, s := range all {
+		requireStale(false, s)
+	}
+	require.NoError(t, os.Rename(path, path+"-moved"))
+	for _, s := range all {
+		requireStale(true, s)
+	}
+	require.NoError(t, s.Set([]byte("key"), []byte("moved")), "a renamed store can be found")
+	late := open(path+"-moved", nil)
+	requireStale(false, late)
+	require.NoError(t, late.Close())
+	next := open(path, nil)
+	for _, s := range all {
+		requireStale(true, s)
+	}
+	requireStale(false, next)
+	require.NoError(t, next.Close())
+	require.NoError(t, os.RemoveAll(path))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	for _, s := range all {
+		requireStale(true, s)
+	}
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.Rename(path+"-moved", path))
+	for _, s := range all {
+		requireStale(false, s)
+		require.NoError(t, s.Close())
+	}
+
+	// A handle that does not keep Rewrite off.
+	unseen, err := openUnpinned(path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, unseen.Close()) }()
+	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o600))
+	requireStale(false, unseen)
+	require.NoError(t, Rewrite(t.Context(), path, nil))
+	requireStale(true, unseen)
 }
 
 // Without write permission on slots, values can be read, and nothing be pinned.

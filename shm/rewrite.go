@@ -39,8 +39,8 @@ type RewriteOptions struct {
 // with the commits of the copying.
 // Access control lists and other attributes of files are lost.
 //
-// It takes write permission on the store's files and on the directory that holds
-// path, which must not be a mount point. Handles without write permission on slots
+// It takes write permission on the store's files, on its directory path, which must
+// not be a mount point, and on the directory that holds path. Handles without write permission on slots
 // do not keep it off; from then on they get ErrClosed.
 func Rewrite(ctx context.Context, path string, opts *RewriteOptions) error {
 	if opts == nil {

@@ -43,7 +43,7 @@ func newDoctor() *cobra.Command {
 		Short: "Look for what may go wrong, with advice",
 		Long: `doctor looks at the kernel, at the file system of STORE, or else at ` + sharedMemory + `,
 at memory, huge pages and limits, and at STORE: who may use it, who died in it,
-who holds old snapshots, how full it is. Each line is ok, a warning or a
+who holds old snapshots, how full it is, who still uses one that was removed. Each line is ok, a warning or a
 problem; advice stands below. It changes nothing, and is cheap: whether the
 contents are sound is for shmctl check to prove. It exits with 7 if there is a
 problem.`,

@@ -18,6 +18,8 @@ type machine struct {
 	statfs   func(path string) (unix.Statfs_t, error)
 	features []feature
 	space    func() (uint64, error) // the limit of a process's address space, in bytes
+	shared   string                 // where logging out may remove files
+	owner    func(path string) (uid uint32, err error)
 }
 
 // feature is something that a store needs of the kernel.
@@ -27,7 +29,9 @@ type feature struct {
 }
 
 var thisMachine = machine{
-	root: "/",
+	root:   "/",
+	shared: sharedMemory,
+	owner:  ownerOf,
 	statfs: func(path string) (st unix.Statfs_t, err error) {
 		if err = unix.Statfs(path, &st); err != nil {
 			err = &fs.PathError{Op: "statfs", Path: path, Err: err}

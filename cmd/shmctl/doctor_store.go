@@ -21,6 +21,8 @@ const longSnapshot = time.Hour
 func (d *doctor) examineStore() (maxSize int64) {
 	d.permissions()
 	d.leftovers()
+	d.removed()
+	d.logout()
 	s, err := openToRead(d.Path)
 	if err != nil {
 		advice := ""

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -229,6 +230,109 @@ func TestDoctorOnStores(t *testing.T) {
 	code, _, _ := runs("", "check", s.Path())
 	require.Equal(t, exitOK, code)
 	require.Equal(t, levelOK, look().one(t, "processes").Level)
+}
+
+// Processes that have a store open that was removed, and another one is there now.
+func TestDoctorOnRemovedStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a\nb")
+	m := goodMachine(t)
+	look := func() finding {
+		t.Helper()
+		s, err := shm.Open(path, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		d := doctor{machine: m, findings: findings{Path: path}, now: time.Now()}
+		require.NoError(t, d.examine(true))
+		return d.one(t, "removed store")
+	}
+	require.Equal(t, finding{"removed store", levelOK, "no process uses a store that was removed from here", ""}, look())
+	name := strings.ReplaceAll(path, "\n", `\012`)
+	putFile(t, m, "proc/12/comm", "writer\n")
+	putFile(t, m, "proc/12/maps", "7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data\n")
+	require.Equal(t, levelOK, look().Level, "it uses the one that is there")
+	putFile(t, m, "proc/13/maps", "7f00-7f01 rw-s 00000000 00:17 5  /elsewhere"+name+"/data (deleted)\n7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data2 (deleted)\n")
+	require.Equal(t, levelOK, look().Level)
+	putFile(t, m, "proc/12/maps", "7f00-7f01 rw-s 00000000 00:17 4  "+name+"/data (deleted)\n7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data\n")
+	f := look()
+	require.Equal(t, levelProblem, f.Level)
+	require.Equal(t, "1 process uses a store that was removed from here: pid 12 (writer)", f.Found)
+
+	// The real one.
+	m.root = "/"
+	require.Equal(t, levelOK, look().Level)
+	s, err := shm.Open(path, nil)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(path))
+	f = look()
+	require.Equal(t, levelProblem, f.Level)
+	require.Contains(t, f.Found, fmt.Sprintf("pid %d (", os.Getpid()))
+	require.NoError(t, s.Close())
+	require.Equal(t, levelOK, look().Level)
+}
+
+// A store in shared memory is removed when its owner logs out, unless that is a
+// system user or systemd-logind is told not to.
+func TestDoctorOnLogout(t *testing.T) {
+	s := newStore(t)
+	for _, c := range []struct {
+		name   string
+		change func(m *machine)
+		warns  bool
+	}{
+		{"no systemd", func(*machine) {}, false},
+		{"it runs", func(m *machine) { putFile(t, *m, "run/systemd/users/1000", "") }, true},
+		{"its file", func(m *machine) { putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=yes\n") }, true},
+		{"its other file", func(m *machine) { putFile(t, *m, "usr/lib/systemd/logind.conf", "[Login]\n") }, true},
+		{"system user", func(m *machine) {
+			putFile(t, *m, "run/systemd/users/1000", "")
+			m.owner = func(string) (uint32, error) { return lastSystemUser, nil }
+		}, false},
+		{"elsewhere", func(m *machine) {
+			putFile(t, *m, "run/systemd/users/1000", "")
+			m.shared = filepath.Join(s.Path(), "below")
+		}, false},
+		{"beside it", func(m *machine) {
+			putFile(t, *m, "run/systemd/users/1000", "")
+			m.shared = s.Path()[:len(s.Path())-1]
+		}, false},
+		{"built without", func(m *machine) { putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=no\n") }, false},
+		{"told not to", func(m *machine) {
+			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=yes\nRemoveIPC = off\n")
+		}, false},
+		{"told to", func(m *machine) {
+			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=no\n RemoveIPC=True\n")
+		}, true},
+		{"told not to, beside", func(m *machine) {
+			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\nRemoveIPC=yes\n")
+			putFile(t, *m, "usr/lib/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
+		}, false},
+		{"told to, later", func(m *machine) {
+			putFile(t, *m, "etc/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
+			putFile(t, *m, "run/systemd/logind.conf.d/20-shm.conf", "[Login]\nRemoveIPC=yes\n")
+			putFile(t, *m, "usr/lib/systemd/logind.conf", "[Login]\n")
+		}, true},
+		{"told to, in the place of another", func(m *machine) {
+			putFile(t, *m, "etc/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=yes\n")
+			putFile(t, *m, "run/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
+			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n")
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := doctor{machine: goodMachine(t), findings: findings{Path: s.Path()}, now: time.Now()}
+			d.machine.shared = filepath.Dir(filepath.Dir(s.Path()))
+			d.machine.owner = func(string) (uint32, error) { return lastSystemUser + 1, nil }
+			c.change(&d.machine)
+			require.NoError(t, d.examine(true))
+			if !c.warns {
+				require.NotContains(t, fmt.Sprint(d.Findings), "logout")
+				return
+			}
+			f := d.one(t, "logout")
+			require.Equal(t, levelWarning, f.Level)
+			require.Contains(t, f.Found, "belongs to user 1000")
+			require.Contains(t, f.Advice, "RemoveIPC=no")
+		})
+	}
 }
 
 func TestDoctorOnFullStore(t *testing.T) {
