@@ -73,7 +73,7 @@ func (s shmTable) scan(each func(key, value []byte) error) error {
 				return err
 			}
 		}
-		return nil
+		return sn.Err()
 	})
 }
 

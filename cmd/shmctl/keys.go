@@ -53,8 +53,7 @@ the key is not valid UTF-8.
 	return cmd
 }
 
-// each calls fn for all entries of a snapshot. The iteration ends early in a
-// damaged store, which is an error here.
+// each calls fn for all entries of a snapshot.
 func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
 	seen := 0
 	for key, value := range sn.All() {
@@ -62,6 +61,9 @@ func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
 			return err
 		}
 		seen++
+	}
+	if err := sn.Err(); err != nil {
+		return err
 	}
 	if seen != sn.Len() {
 		return fmt.Errorf("%w: found %d entries in version %d, expected %d (see shmctl check)", shm.ErrCorrupt, seen, sn.Version(), sn.Len())

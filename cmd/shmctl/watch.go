@@ -180,8 +180,7 @@ func (w *watcher) lookAtAll() (version uint64, err error) {
 	return version, err
 }
 
-// compare prints what differs from the last snapshot. The iteration ends early
-// in a damaged store, which is an error here.
+// compare prints what differs from the last snapshot.
 func (w *watcher) compare(sn *shm.Snapshot) error {
 	entries := w.last.Len()
 	for key, change := range sn.Diff(w.last) {
@@ -194,6 +193,9 @@ func (w *watcher) compare(sn *shm.Snapshot) error {
 		if err := w.show(sn.Version(), key, change.New); err != nil {
 			return err
 		}
+	}
+	if err := sn.Err(); err != nil {
+		return err
 	}
 	if entries != sn.Len() {
 		return fmt.Errorf("%w: the changes from version %d to %d lead to %d entries, expected %d (see shmctl check)",
