@@ -257,6 +257,7 @@ func (l *heapLocker) drop() {
 // a word for each slot; in a slot's page; in a root node; in a page of a list.
 const (
 	RootOff     = offRoot
+	EndOff      = offEnd
 	HorizonOff  = offHorizon
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
