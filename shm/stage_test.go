@@ -355,7 +355,8 @@ func (sc *scene) play(t testing.TB, base *alloc.Heap, turns []turn) *stage {
 
 // judge checks what a schedule has led to: some order of whole operations
 // explains every result and the end; the ledger adds up, with the stopped still
-// there and again when they are dead; the store goes on.
+// there and again when they are dead; no page is hidden from searches; the store
+// goes on.
 func (st *stage) judge(before contents) error {
 	if st.failed != nil {
 		return fmt.Errorf("%v", st.failed)
@@ -374,6 +375,9 @@ func (st *stage) judge(before contents) error {
 		rep, err := s.Check(st.t.Context(), nil)
 		if err != nil || rep.LeakedBytes != 0 || quiet && (rep.InFlightBytes != 0 || !rep.Quiet) {
 			return fmt.Errorf("the ledger: %w %+v", err, rep)
+		}
+		if hidden := s.a.Hidden(); quiet && len(hidden) > 0 {
+			return fmt.Errorf("no hint tells of %d pages that offer something, the first at %#x", len(hidden), hidden[0])
 		}
 		return nil
 	}
