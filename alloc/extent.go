@@ -48,11 +48,9 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	root, done, err := a.auditRoot()
-	if err != nil {
-		return err
+	if a.closed.Load() {
+		return ErrClosed
 	}
-	defer done()
 	end, err := a.Limit()
 	if err != nil {
 		return err
@@ -60,8 +58,8 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	// Blocks that their slab's bitmap counts as not free, by the slab's first page.
 	type counts struct{ free, retired uint16 }
 	listed := make([]counts, end>>pageShift)
-	u := newAudit(a, end)
-	u.Version = root.Version
+	u := newAudit(a, end, nil)
+	u.Version = maxVersion // retired is what lists say
 	u.found = func(off uint64, class int, sum *int64) {
 		p := off
 		if class != classRun {
@@ -75,7 +73,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 		}
 	}
 	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
-		_ = u.slot(i) // what cannot be followed is not counted
+		u.slot(i) // what cannot be followed is not counted
 	}
 	if err := u.sharedChunks(ctx); err != nil && ctx.Err() != nil {
 		return err

@@ -280,9 +280,9 @@ func (l *heapLocker) drop() {
 // a word for each slot; in a slot's page; in a root node; in a page of a list.
 const (
 	RootOff     = offRoot
+	EndOff      = offEnd
 	HorizonOff  = offHorizon
 	PunchedOff  = offPunched
-	EndOff      = offEnd
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
 	DirOff      = offDir

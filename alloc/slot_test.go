@@ -4,7 +4,23 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
 )
+
+// commit makes an empty commit.
+func commit(t *testing.T, a *Arena) {
+	t.Helper()
+	s, err := a.Slot(true, false)
+	require.NoError(t, err)
+	_, err = s.Begin()
+	require.NoError(t, err)
+	won, err := s.Commit([PayloadWords]uint64{})
+	require.NoError(t, err)
+	require.True(t, won)
+	s.End()
+	a.Release(s)
+}
 
 // A handle whose idle slot was emptied by others may claim it again while the Slot
 // that stood for it before is still in the handle's pool: that one, which does not
@@ -74,4 +90,47 @@ func TestFreedRunTakenInPart(t *testing.T) {
 		a.Release(s)
 	}
 	require.NoError(t, a.Close())
+}
+
+// A slot that nobody owns is put in order by whoever takes it: the one who released
+// it may have failed to, and its page is in memory that others can damage.
+func TestFreeSlotIsPutInOrder(t *testing.T) {
+	h, err := NewHeap(1 << 20)
+	require.NoError(t, err)
+	a, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	commit(t, a)
+	require.NoError(t, a.Close())
+	m := h.Mem()
+	require.Zero(t, m.Load(offOwners))
+	page := m.Load(offDir)
+
+	// A record of a page, as a claim leaves that did not end.
+	free := uint64(0)
+	a, _, err = h.Attach(nil)
+	require.NoError(t, err)
+	a.eachPage(func(p uint64, st pageState) {
+		if st.free() && free == 0 {
+			free = p
+		}
+	})
+	require.NotZero(t, free)
+	st := a.page(free)
+	m.Store(desc(free), uint64(makeState(pageClaimed, 0, 0, st.gen()+1)))
+	m.SetWord(page+slotRecPages, 1)
+	m.SetWord(page+slotRecGen, st.gen()+1)
+	m.SetWord(page+slotRecHeadGen, st.gen()+1)
+	m.SetWord(page+slotRec, free|recClaim)
+	commit(t, a)
+	require.True(t, a.page(free).free(), "the page of the claim is lost")
+	require.NoError(t, a.Close())
+
+	// A magazine that leads to where there are no blocks.
+	require.Zero(t, m.Load(offOwners))
+	c := classOf(rootSize)
+	m.SetWord(page+slotMags+uint64(c)*8, free)
+	a, _, err = h.Attach(nil)
+	require.NoError(t, err)
+	_, err = a.Slot(true, false)
+	require.ErrorIs(t, err, region.ErrCorrupt)
 }

@@ -2,6 +2,8 @@ package shm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -33,8 +35,9 @@ type Report struct {
 	Held          []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
 	Classes       []SizeClass `json:"classes"` // that are in use, by size
 	Trie          TrieShape   `json:"trie"`    // of the current version
-	// Quiet tells that nobody wrote meanwhile. Else what looked wrong only
-	// because it was moving has been left out by looking again.
+	// Quiet tells that nobody wrote during the check. Otherwise the store was
+	// examined several times, and the sums are those of the last time: they need
+	// not add up. Problems holds only what was found every time.
 	Quiet    bool     `json:"quiet"`
 	Problems []string `json:"problems"`
 }
@@ -70,7 +73,9 @@ type TrieShape struct {
 // Check proves the ledger: it visits everything that the current version
 // reaches, verifies it, and accounts for every byte of the file. It works
 // while others read and write. In a sound store Problems is empty and the
-// error is nil; otherwise the error matches ErrCorrupt.
+// error is nil; otherwise the error matches ErrCorrupt. A handle that cannot pin a
+// version may get ErrReadOnly instead, when writers reuse memory faster than it
+// can be examined.
 //
 // Memory: about a sixty-fourth of the file. A writable handle adopts the dead
 // first.
@@ -95,13 +100,21 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		word := func(i int) int64 { return int64(s.rootWord(root.Off, i)) }
 		r := hamt.NewReader(s.a.Mem(), end)
 		var blocks int64
-		counts, err := r.Check(hamt.Ref(word(rootTrie)), root.Version, s.hash, func(n hamt.Node) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			blocks += int64(alloc.BlockSize(n.Size))
-			return note(n.Ref.Off(), n.Size)
-		})
+		var counts hamt.Counts
+		walk := func() {
+			counts, err = r.Check(hamt.Ref(word(rootTrie)), root.Version, s.hash, func(n hamt.Node) error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				blocks += int64(alloc.BlockSize(n.Size))
+				return note(n.Ref.Off(), n.Size)
+			})
+		}
+		if s.a.CanPin() {
+			walk()
+		} else if guarded(walk) { // what is not pinned may become a hole
+			err = fmt.Errorf("%w: data has no memory behind it where it is used", ErrCorrupt)
+		}
 		if err != nil {
 			return err
 		}
@@ -121,6 +134,9 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		return nil
 	}
 	l, err := s.a.Ledger(ctx, live, opts.Progress)
+	if errors.Is(err, alloc.ErrOvertaken) {
+		return nil, s.fail("checking without write permission on slots: writers were too fast, and pinning is not possible", ErrReadOnly)
+	}
 	if err != nil {
 		return nil, s.fail("checking", err)
 	}

@@ -410,7 +410,33 @@ func crowdedHash(key []byte) uint64 {
 	return h.Sum64() &^ 0xf3e
 }
 
+// otherSide is the i-th of the keys that a filled store does not have and that lie
+// below the other branch of a crowded root than key001: their inserts leave alone
+// what the writer of key001 has copied.
+func otherSide(i int) string {
+	for n := 0; ; n++ {
+		key := fmt.Sprintf("other%d", n)
+		if (crowdedHash([]byte(key))^crowdedHash([]byte("key001")))&1 == 0 {
+			continue
+		}
+		if i--; i < 0 {
+			return key
+		}
+	}
+}
+
+// allUsed prepares a store in which a large value needs more space than there is.
+func allUsed(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(3, 8)(t, h, s)
+	for i := 0; h.Mem().Load(alloc.EndOff) < 1<<20; i++ {
+		require.NoError(t, s.Set(fmt.Appendf(nil, "fill%d", i), make([]byte, 20_000)))
+	}
+}
+
 // The words that some scenes are about.
+
+// ends is how far the store may be touched.
+func ends(_ *scene, _ int, off uint64) bool { return off == alloc.EndOff }
 
 func owners(_ *scene, _ int, off uint64) bool { return off >= alloc.OwnersOff && off < alloc.DirOff }
 
@@ -493,6 +519,10 @@ var scenes = append(closers(), []scene{
 	{name: "writer and reader, loads out of order", weak: true, prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key002", "2")}, {actGet("key001")}}},
 	{name: "growth and reader", lazy: true, prepare: atItsEnd, warm: growth, actors: [][]op{
 		{actSet("more", string(make([]byte, 3000))), actSet("actor1", "x")}, {actGet("actor0"), actGet("grow1")}}},
+	{name: "two growers", size: 4 << 20, deep: true, lazy: true, prepare: allUsed, focus: ends, actors: [][]op{
+		{actSet("a", strings.Repeat("A", 60_000))}, {actSet("b", strings.Repeat("B", 90_000)), actGet("a")}}},
+	{name: "overtaken twice by inserts and deletes", deep: true, hash: crowdedHash, prepare: filled(12, 8), focus: hotWords, actors: [][]op{
+		{actSet("key001", "1"), actSet("key001", "2")}, {actSet(otherSide(0), "1"), actSet(otherSide(1), "22"), actDelete(otherSide(0)), actSet(otherSide(2), "3")}}},
 	{name: "writer and viewer", prepare: filled(3, 8), actors: [][]op{{actSet("key001", "1"), actSet("key001", "2"), actSet("key002", "3")}, {actView()}}},
 	{name: "mover and viewers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a"), actMove("a", "key001")}, {actView()}, {actView()}}},
 	{name: "two movers", prepare: filled(3, 8), actors: [][]op{{actMove("key001", "a")}, {actMove("key001", "b")}}},
