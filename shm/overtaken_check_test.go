@@ -167,7 +167,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 				m.Store(page+40, m.Load(page+56))
 				return true
 			})
-		}, "something else as well"},
+		}, "something else as well|neither free nor in use"}, // one is enough while others write
 	} {
 		for _, every := range []int{20, 100, 500} {
 			t.Run(fmt.Sprintf("%s, every %d accesses", fault.name, every), func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 				for range 3 {
 					err := checked(t, newStore(a, "heap"), nil)
 					require.ErrorIs(t, err, ErrCorrupt)
-					require.ErrorContains(t, err, fault.says)
+					require.Regexp(t, fault.says, err.Error())
 				}
 			})
 		}
