@@ -232,6 +232,8 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	if failed != nil {
 		return dead, failed
 	}
+	a.announceNoted(i)
+	a.shared.Store(entryAt(i)+entryHints, 0)
 	a.releaseDeadPins(i)
 	if g := a.ro.Load(offGate); ownerEntry(g) == i {
 		a.mem.CAS(offGate, g, 0)

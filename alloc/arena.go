@@ -26,11 +26,12 @@ type Arena struct {
 	owner uint64
 	lock  locker // holds the entry
 
-	slots  slotPool
-	pins   pinTable
-	pages  pageCursor
-	adopt  sync.Mutex // one adoption at a time in this handle
-	closed atomic.Bool
+	slots   slotPool
+	pins    pinTable
+	pages   pageCursor
+	adopt   sync.Mutex // one adoption at a time in this handle
+	hinting sync.Mutex // one note of hints at a time in the handle's entry
+	closed  atomic.Bool
 
 	lastGate atomic.Uint64 // gate that was waited for long enough
 

@@ -49,7 +49,11 @@
 //	          is short; owner|idle → owner by CAS, by the adopter; → 0 by the owner
 //	          or its adopter
 //	dir       by the holder of the slot: 0 → page|1 → page
-//	hints     bits, by everybody; they only speed searches up
+//	hints     bits, by everybody; they only speed searches up. A searcher that
+//	          found nothing in a group takes the group's hint down and looks once
+//	          more, since somebody may have announced a page in between. Its entry
+//	          names the group meanwhile: the adopter of a searcher that died there,
+//	          and whoever finds no space, announces the group's pages again
 //	frontier  by everybody; it only says where space is taken first
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
@@ -188,7 +192,8 @@
 //	0x00108  1 when somebody may wait for it
 //	0x00140  snapshot pins ever used
 //	0x01000  256 entries of 64 bytes: state (generation<<8 | 1), pid, start,
-//	         name (2), flags; the lock is on the byte of the entry's number
+//	         name (2), flags, group whose hints are being taken down; the lock
+//	         is on the byte of the entry's number
 //	0x05000  256 pins of slots, of 64 bytes: version
 //	0x09000  512 pins of snapshots, of 32 bytes: version, owner, start
 package alloc

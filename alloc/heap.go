@@ -259,6 +259,9 @@ const (
 	RootOff     = offRoot
 	EndOff      = offEnd
 	HorizonOff  = offHorizon
+	SegHintsOff = offSegHints
+	HintSeqOff  = offHintSeq
+	HintFree    = hintFree // bit of hints
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
 	DirOff      = offDir

@@ -14,7 +14,7 @@ import (
 // go test -tags shmhook ./shm -run 'CrashPoints|Schedules|Failpoints' -schedules …
 func TestHooked(t *testing.T) {
 	t.Parallel()
-	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules|TestFailpoints|TestOvertakenReader|TestOvertakenCheck|TestOvertakenCheckFindsFaults|TestCheckOvertakenAlike|TestCostOfHeldBlocks|TestDeathsAndFreePages|TestSearchesHideNothing)$", "."}
+	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(TestCrashPoints|TestSchedules|TestFailpoints|TestOvertakenReader|TestOvertakenCheck|TestOvertakenCheckFindsFaults|TestCheckOvertakenAlike|TestCostOfHeldBlocks|TestDeathsAndFreePages|TestSearchesHideNothing|TestHintsTakenDown)$", "."}
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
