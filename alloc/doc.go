@@ -114,7 +114,8 @@
 //	    is the slot itself while its owner does not use it.
 //	B5  Pages are claimed by CAS on words whose generation rises with every
 //	    change, so a late free or punch does nothing.
-//	B6  A reserve of pages serves deletes, adoption and setting aside only.
+//	B6  A reserve of pages serves deletes, adoption and setting aside only. A
+//	    death may leave its count wrong by one: the adopter counts it again.
 //	    Before ErrFull everything that can be freed is.
 //	R1  The end is read after the root word.
 //	R2  The horizon is checked before a length from shared memory allocates.
@@ -122,6 +123,8 @@
 //	D1  A lock is tested through an opening of its own; one never tests itself.
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle
 //	    one is made one in use by CAS before, since others may take it as well.
+//	    A handle that cannot write data cannot adopt. It does not take such an
+//	    entry, and if there is no other it works without one.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
 //	D5  Create under a temporary name, slots before data; link, never replace.
 //	    A copy of a store is made in a directory of its own under a temporary

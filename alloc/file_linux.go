@@ -44,17 +44,29 @@ type Options struct {
 const rewritePatience = time.Second
 
 // Open opens the store in a directory, creating it when it is missing.
+//
+// A read-only handle that would have no entry, because dead writers have them, lets a
+// writable one adopt these first, where it may.
 func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
 	o.MustExist = o.MustExist || o.ReadOnly
+	adopted := false
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		dir, err := openDir(path, o)
 		if err != nil {
 			return nil, err
 		}
 		a, err := openIn(dir, path, o)
+		if err == nil && a.crowded && !adopted {
+			heirs := o
+			heirs.ReadOnly, adopted = false, true
+			if heir, err := Open(path, heirs); err == nil {
+				_, _ = heir.Close(), a.Close()
+				continue
+			}
+		}
 		if !errors.Is(err, ErrInUse) || time.Since(begun) > rewritePatience {
 			return a, err
 		}

@@ -600,7 +600,7 @@ func (s *Slot) redoFree() {
 			continue
 		}
 		a.mem.Release(desc(p)+descInfo, 0)
-		if k == 1 && a.ro.Load(offReserve) < reservePages {
+		if k == 1 && int64(a.ro.Load(offReserve)) < reservePages {
 			a.mem.Add(offReserve, 1)
 			a.mem.Add(offFreePages, ^uint64(0))
 			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
@@ -617,12 +617,24 @@ func (s *Slot) redoFree() {
 	}
 }
 
-// countReserve corrects the number of pages in reserve, which deaths may have
-// put out by a few.
+// countReserve corrects the number of pages in reserve: each death may put it out by
+// one, so adopters do it. Who changes the reserve meanwhile makes it too low by
+// one, until the next count: then there is a page more in reserve, which is harmless.
 func (a *Arena) countReserve() {
-	var n uint64
-	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { n++; return false })
-	a.mem.Store(offReserve, n)
+	for range 4 {
+		counted, found := a.ReservePages()
+		if counted == found || a.mem.CAS(offReserve, uint64(counted), uint64(found)) {
+			return
+		}
+	}
+}
+
+// ReservePages returns how many pages are in reserve: as they are counted, and as
+// there are.
+func (a *Arena) ReservePages() (counted, found int64) {
+	counted = int64(a.ro.Load(offReserve))
+	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { found++; return false })
+	return counted, found
 }
 
 // trimTo is how many free pages may keep their memory: more where large values
