@@ -31,10 +31,12 @@ func (a *Arena) takeEntry() error {
 	if err != nil {
 		return err
 	}
+	dead := false // an entry is a dead writer's, and this handle cannot adopt
 	for i := range maxEntries {
 		ok, err := l.tryLock(i)
 		if err == nil && ok {
 			ok, err = a.claimEntry(i)
+			dead = dead || !ok && err == nil
 			if ok && err == nil {
 				a.lock = l
 				return nil
@@ -53,8 +55,14 @@ func (a *Arena) takeEntry() error {
 	if err == nil && !free {
 		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
 	}
+	if err == nil && dead {
+		return errDeadEntries
+	}
 	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, maxEntries)
 }
+
+// errDeadEntries says that entries would be free if somebody adopted their owners.
+var errDeadEntries = errors.New("entries of dead writers wait for adoption")
 
 // aloneLock is the byte, next to those of the entries, that says why all of them
 // are locked.
@@ -232,12 +240,15 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	if failed != nil {
 		return dead, failed
 	}
+	a.announceNoted(i)
+	a.shared.Store(entryAt(i)+entryHints, 0)
 	a.releaseDeadPins(i)
 	if g := a.ro.Load(offGate); ownerEntry(g) == i {
 		a.mem.CAS(offGate, g, 0)
 	}
 	e := entryAt(i)
 	if dead {
+		a.countReserve()
 		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+entryPid))
 		a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
 	}

@@ -22,15 +22,17 @@ type Arena struct {
 	super superblock
 	end   atomic.Uint64 // what of data is known to be touchable
 
-	entry int // own process entry, -1 without one
-	owner uint64
-	lock  locker // holds the entry
+	entry   int  // own process entry, -1 without one
+	crowded bool // without one since the dead have those that the living do not
+	owner   uint64
+	lock    locker // holds the entry
 
-	slots slotPool
-	pins  pinTable
-	pages pageCursor
-	adopt sync.Mutex // one adoption at a time in this handle
-	name  *nameCheck
+	slots   slotPool
+	pins    pinTable
+	pages   pageCursor
+	adopt   sync.Mutex // one adoption at a time in this handle
+	hinting sync.Mutex // one note of hints at a time in the handle's entry
+	name    *nameCheck
 
 	users    userCount
 	closed   atomic.Bool // nobody may enter
@@ -82,7 +84,13 @@ func (a *Arena) attach() error {
 	if id != a.super.id {
 		return fmt.Errorf("%w: data belongs to store %v and slots to store %v", region.ErrCorrupt, a.super.id, id)
 	}
-	if err := a.takeEntry(); err != nil {
+	switch err := a.takeEntry(); {
+	case err == errDeadEntries:
+		// A handle that cannot write data cannot adopt. It works as one that cannot
+		// write slots: without an entry.
+		a.shared, a.crowded = region.Mem{}, true
+		return nil
+	case err != nil:
 		return err
 	}
 	if a.Writable() {

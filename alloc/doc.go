@@ -49,7 +49,11 @@
 //	          is short; owner|idle → owner by CAS, by the adopter; → 0 by the owner
 //	          or its adopter
 //	dir       by the holder of the slot: 0 → page|1 → page
-//	hints     bits, by everybody; they only speed searches up
+//	hints     bits, by everybody; they only speed searches up. A searcher that
+//	          found nothing in a group takes the group's hint down and looks once
+//	          more, since somebody may have announced a page in between. Its entry
+//	          names the group meanwhile: the adopter of a searcher that died there,
+//	          and whoever finds no space, announces the group's pages again
 //	frontier  by everybody; it only says where space is taken first
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
@@ -110,7 +114,8 @@
 //	    is the slot itself while its owner does not use it.
 //	B5  Pages are claimed by CAS on words whose generation rises with every
 //	    change, so a late free or punch does nothing.
-//	B6  A reserve of pages serves deletes, adoption and setting aside only.
+//	B6  A reserve of pages serves deletes, adoption and setting aside only. A
+//	    death may leave its count wrong by one: the adopter counts it again.
 //	    Before ErrFull everything that can be freed is.
 //	R1  The end is read after the root word.
 //	R2  The horizon is checked before a length from shared memory allocates.
@@ -123,6 +128,8 @@
 //	D1  A lock is tested through an opening of its own; one never tests itself.
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle
 //	    one is made one in use by CAS before, since others may take it as well.
+//	    A handle that cannot write data cannot adopt. It does not take such an
+//	    entry, and if there is no other it works without one.
 //	D3  slots, which readers can write, holds nothing that leads to a free.
 //	D5  Create under temporary names, both files with all their memory; then link
 //	    slots before data, and never replace. Lack of space leaves nothing.
@@ -203,7 +210,8 @@
 //	0x00108  1 when somebody may wait for it
 //	0x00140  snapshot pins ever used
 //	0x01000  256 entries of 64 bytes: state (generation<<8 | 1), pid, start,
-//	         name (2), flags; the lock is on the byte of the entry's number
+//	         name (2), flags, group whose hints are being taken down; the lock
+//	         is on the byte of the entry's number
 //	0x05000  256 pins of slots, of 64 bytes: version
 //	0x09000  512 pins of snapshots, of 32 bytes: version, owner, start
 package alloc

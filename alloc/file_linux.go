@@ -49,11 +49,15 @@ const rewritePatience = time.Second
 // Open opens the store in a directory, creating it when it is missing. A creation
 // that fails leaves nothing: the directory, if it was made here, is removed while it
 // is empty. Another creator that was about to use it begins again.
+//
+// A read-only handle that would have no entry, because dead writers have them, lets a
+// writable one adopt these first, where it may.
 func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
 	o.MustExist = o.MustExist || o.ReadOnly
+	adopted := false
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		dir, made, err := openDir(path, o)
 		var a *Arena
@@ -62,6 +66,14 @@ func Open(path string, o Options) (*Arena, error) {
 		}
 		if err != nil && made {
 			_ = unix.Rmdir(path)
+		}
+		if err == nil && a.crowded && !adopted {
+			heirs := o
+			heirs.ReadOnly, adopted = false, true
+			if heir, err := Open(path, heirs); err == nil {
+				_, _ = heir.Close(), a.Close()
+				continue
+			}
 		}
 		again := errors.Is(err, ErrInUse) || errors.Is(err, errDirRemoved)
 		if !again || time.Since(begun) > rewritePatience {

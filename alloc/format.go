@@ -131,6 +131,7 @@ const (
 	entryStarted = 16 // Unix time in nanoseconds
 	entryName    = 24 // 16 bytes
 	entryFlags   = 40 // 1: read-only
+	entryHints   = 48 // offset of the group whose hints are being taken down | hintNote, or 0
 
 	pinVersion = 0 // 0: nothing pinned
 	pinOwner   = 8

@@ -283,6 +283,9 @@ const (
 	EndOff      = offEnd
 	HorizonOff  = offHorizon
 	PunchedOff  = offPunched
+	SegHintsOff = offSegHints
+	HintSeqOff  = offHintSeq
+	HintFree    = hintFree // bit of hints
 	FrontierOff = offFrontier
 	OwnersOff   = offOwners
 	DirOff      = offDir

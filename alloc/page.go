@@ -127,7 +127,7 @@ func (a *Arena) searchBefore(limit uint64, bit int, try func(p uint64, st pageSt
 
 // searchRange calls visit for the pages of a range that offer what the hint bit
 // says, until it returns true. It takes down the hints of what lies in the range as
-// a whole: a death before they are up again would hide what offers beyond it.
+// a whole, and only then: those of other groups tell of pages that it has not seen.
 func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, pageState) bool) bool {
 	mask := uint64(1) << bit
 	whole := limit >= a.end.Load()
@@ -151,7 +151,7 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 			if hit {
 				return true
 			}
-			if !found && base >= from && (whole || base+groupSize <= limit) && a.Writable() {
+			if !found && base >= from && (whole || base+groupSize <= limit) && a.noteHints(base) {
 				// Nothing here: take the hint down, then look again for
 				// what was announced in between.
 				a.mem.And(hintWord(base), ^mask)
@@ -160,9 +160,10 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 					a.hint(p, bit)
 					return true
 				})
+				a.hintsNoted()
 			}
 		}
-		if !any && (whole || g.stop <= limit) && a.Writable() {
+		if !any && (whole || g.stop <= limit) && a.noteHints(g.start) {
 			a.mem.And(seg, ^mask)
 			now, _ := a.Limit()
 			for base := g.start; base < min(g.stop, now); base += groupSize {
@@ -172,9 +173,68 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 					break
 				}
 			}
+			a.hintsNoted()
 		}
 	}
 	return false
+}
+
+// noteHints writes down in the handle's entry that it is about to take hints of the
+// group at base, or of its segment, down. Between that and its second look they may
+// hide pages that were announced just before: if the handle dies there, its adopter
+// announces them again; if it is stopped there, whoever finds no space does. It
+// reports false if the hints must stay: they only cost others a look.
+func (a *Arena) noteHints(base uint64) bool {
+	if !a.Writable() || a.entry < 0 || !a.hinting.TryLock() {
+		return false
+	}
+	a.noteGroup(base, hintNote)
+	return true
+}
+
+func (a *Arena) noteGroup(off, what uint64) {
+	a.shared.Store(entryAt(a.entry)+entryHints, off&^(groupPages<<pageShift-1)|what)
+}
+
+// hintsNoted drops the note: what it names is announced again, as far as it has to be.
+func (a *Arena) hintsNoted() {
+	a.shared.Store(entryAt(a.entry)+entryHints, 0)
+	a.hinting.Unlock()
+}
+
+// What the note in an entry names.
+const (
+	hintNote    = 1 // one group
+	hintNoteEnd = 2 // and all from there to the end, which is being raised
+)
+
+// announceNoted sets the hints again that the handle of an entry may have taken down.
+// The note stands in slots, which readers can write: a wrong one sets hints where
+// nothing is.
+func (a *Arena) announceNoted(entry int) {
+	note := a.shared.Load(entryAt(entry) + entryHints)
+	base := note &^ (groupPages<<pageShift - 1)
+	end := a.end.Load()
+	if note == 0 || base >= end {
+		return
+	}
+	g := segmentOf(base)
+	stop := base + groupPages<<pageShift
+	if note&hintNoteEnd != 0 {
+		stop = end
+	}
+	for p := base; p < min(stop, end); p += pageSize {
+		if p >= segmentOf(p).first {
+			a.announce(p)
+		}
+	}
+	seg := offSegHints + uint64(bits.Len64(base>>20))*8
+	for b := g.start; b < min(g.stop, end); b += groupPages << pageShift {
+		if news := a.ro.Load(hintWord(b)) &^ a.ro.Load(seg); news != 0 {
+			a.mem.Or(seg, news)
+			a.mem.Add(offHintSeq, 1)
+		}
+	}
 }
 
 // searchGroup looks at the pages from the given one to the end of its group. It
@@ -226,19 +286,19 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
-	announce := func() {
-		for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
-			if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
-				a.hint(base, hintFree)
-			}
-		}
-	}
-	announce() // in case of a death; but searchers that find nothing yet take it down
+	// A death before the pages are announced would hide them: the note tells of them.
+	a.hinting.Lock()
+	defer a.hintsNoted()
+	a.noteGroup(end, hintNote|hintNoteEnd)
 	a.mem.Max(offEnd, to)
 	if _, err := a.Limit(); err != nil {
 		return err
 	}
-	announce()
+	for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
+		if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
+			a.hint(base, hintFree)
+		}
+	}
 	a.debug("store grew", "from", end, "to", to)
 	return nil
 }
@@ -541,7 +601,7 @@ func (s *Slot) redoFree() {
 			continue
 		}
 		a.mem.Release(desc(p)+descInfo, 0)
-		if k == 1 && a.ro.Load(offReserve) < reservePages {
+		if k == 1 && int64(a.ro.Load(offReserve)) < reservePages {
 			a.mem.Add(offReserve, 1)
 			a.mem.Add(offFreePages, ^uint64(0))
 			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
@@ -558,12 +618,24 @@ func (s *Slot) redoFree() {
 	}
 }
 
-// countReserve corrects the number of pages in reserve, which deaths may have
-// put out by a few.
+// countReserve corrects the number of pages in reserve: each death may put it out by
+// one, so adopters do it. Who changes the reserve meanwhile makes it too low by
+// one, until the next count: then there is a page more in reserve, which is harmless.
 func (a *Arena) countReserve() {
-	var n uint64
-	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { n++; return false })
-	a.mem.Store(offReserve, n)
+	for range 4 {
+		counted, found := a.ReservePages()
+		if counted == found || a.mem.CAS(offReserve, uint64(counted), uint64(found)) {
+			return
+		}
+	}
+}
+
+// ReservePages returns how many pages are in reserve: as they are counted, and as
+// there are.
+func (a *Arena) ReservePages() (counted, found int64) {
+	counted = int64(a.ro.Load(offReserve))
+	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { found++; return false })
+	return counted, found
 }
 
 // trimTo is how many free pages may keep their memory: more where large values

@@ -456,6 +456,10 @@ func (s *Slot) relieve() bool {
 	if err != nil {
 		return false
 	}
+	hinted := a.ro.Load(offHintSeq)
+	for i := range maxEntries {
+		a.announceNoted(i) // its handle may be stopped
+	}
 	for i := range a.pages.miss {
 		a.pages.miss[i].Store(0)
 	}
@@ -470,7 +474,7 @@ func (s *Slot) relieve() bool {
 			n++
 		}
 	}
-	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before
+	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before || a.ro.Load(offHintSeq) != hinted
 }
 
 // emptyIdle takes a slot that its owner, alive or not, does not use just now,

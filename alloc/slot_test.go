@@ -134,3 +134,51 @@ func TestFreeSlotIsPutInOrder(t *testing.T) {
 	_, err = a.Slot(true, false)
 	require.ErrorIs(t, err, region.ErrCorrupt)
 }
+
+// A death between a change of the reserve and its count, or the other way round, leaves
+// a wrong count, which the adopter corrects: many deaths do not add up.
+func TestDeathsAndReserve(t *testing.T) {
+	h, err := NewHeap(1 << 20)
+	require.NoError(t, err)
+	heir, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	counted, found := heir.ReservePages()
+	require.Equal(t, int64(reservePages), found)
+	require.Equal(t, found, counted)
+	for n, change := range []func(a *Arena, s *Slot, p uint64, st pageState){
+		// As claimReserve does.
+		func(a *Arena, s *Slot, p uint64, st pageState) {
+			s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
+			require.True(t, a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)))
+		},
+		// As makeSlotPage does.
+		func(a *Arena, s *Slot, p uint64, st pageState) {
+			require.True(t, a.mem.CAS(offOwners+8*9, 0, s.owner))
+			a.mem.Max(offSlotHigh, 10)
+			a.mem.Store(offDir+8*9, p|1)
+			require.True(t, a.casPage(p, st, makeState(pageSlot, 0, 9, st.gen()+1)))
+		},
+		// As freePages does.
+		func(a *Arena, s *Slot, _ uint64, _ pageState) {
+			p := s.claimReserve()
+			s.become(p, 1, pageChunk, 0)
+			s.record(recFree, p, 1, a.page(p).gen(), a.page(p).gen())
+			a.mem.Add(offFreePages, 1)
+			a.mem.Add(offReserve, 1)
+		},
+	} {
+		a, die, err := h.Attach(nil)
+		require.NoError(t, err)
+		s, err := a.Slot(true, false)
+		require.NoError(t, err)
+		var page uint64
+		a.search(hintReserve, func(p uint64, _ pageState) bool { page = p; return true })
+		change(a, s, page, a.page(page))
+		die()
+		dead, err := heir.AdoptDead()
+		require.NoError(t, err)
+		require.Equal(t, 1, dead)
+		counted, found := heir.ReservePages()
+		require.Equal(t, found, counted, "change %d", n)
+	}
+}

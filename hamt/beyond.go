@@ -9,47 +9,48 @@ const Parts = fanout * fanout
 // Beyond visits leaves of one part of the trie at root, until visit returns false:
 // so that once each of them is written anew, nothing of the part that was at or
 // beyond the frontier is in use any more. A leaf takes the branches above it along,
-// so one leaf is enough for a branch. The trie must hold still meanwhile.
+// so one leaf is enough for a branch. The trie must hold still meanwhile; the other
+// parts may be those of other versions.
 //
-// seen is the bytes of leaves that were looked at in the parts before, and is
-// raised: more than twice what the region has room for is damage. (Once is not,
-// since leaves may be moved, or come and go, from part to part.)
-func (r Reader) Beyond(root Ref, part int, frontier uint64, seen *uint64, visit func(Leaf) bool) error {
-	b := beyond{r: r, part: uint64(part), frontier: frontier, visit: visit, seen: seen}
+// hash must be the function that the trie was built with. Every leaf is proved to
+// stand where its hash leads, so none is reached twice, and Beyond ends however
+// damaged the trie is: it looks at no more leaves than the part has.
+func (r Reader) Beyond(root Ref, part int, frontier uint64, hash func(key []byte) uint64, visit func(Leaf) bool) error {
+	b := beyond{r: r, part: uint64(part), frontier: frontier, hash: hash, visit: visit}
 	if root == 0 {
 		return nil
 	}
-	return b.node(root, 0)
+	return b.node(root, place{})
 }
 
 type beyond struct {
 	r        Reader
 	part     uint64 // what is left of it below
 	frontier uint64
+	hash     func(key []byte) uint64
 	visit    func(Leaf) bool
-	seen     *uint64
 	owed     bool // a node above has to move
 	stopped  bool
 }
 
-func (b *beyond) node(ref Ref, depth int) error {
+func (b *beyond) node(ref Ref, at place) error {
 	if ref.Off() >= b.frontier {
 		b.owed = true
 	}
 	switch ref.kind() {
 	case kindBranch:
-		n, err := b.r.branch(ref, depth)
+		n, err := b.r.branch(ref, at.depth)
 		if err != nil {
 			return err
 		}
-		return b.children(n, depth)
+		return b.children(n, at)
 	case kindCollision:
 		c, err := b.r.collision(ref)
 		if err != nil {
 			return err
 		}
 		for i := uint64(0); b.part == 0 && i < c.count && !b.stopped; i++ {
-			if err := b.leaf(c.ref(b.r, i)); err != nil {
+			if err := b.leaf(c.ref(b.r, i), at); err != nil {
 				return err
 			}
 		}
@@ -58,13 +59,13 @@ func (b *beyond) node(ref Ref, depth int) error {
 	if b.part != 0 { // of another part
 		return nil
 	}
-	return b.leaf(ref)
+	return b.leaf(ref, at)
 }
 
 // children goes to the child that the part names, or, below the parts, to all.
-func (b *beyond) children(n branch, depth int) error {
+func (b *beyond) children(n branch, at place) error {
 	todo := n.bitmap
-	if depth < 2 {
+	if at.depth < 2 {
 		todo &= 1 << (b.part & levelMask)
 		b.part >>= levelBits
 	}
@@ -74,20 +75,23 @@ func (b *beyond) children(n branch, depth int) error {
 		if ref == 0 {
 			return corruptNil(n.off)
 		}
-		if err := b.node(ref, depth+1); err != nil {
+		path := at.path | below<<(levelBits*uint(at.depth))
+		if err := b.node(ref, place{depth: at.depth + 1, path: path}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *beyond) leaf(ref Ref) error {
+func (b *beyond) leaf(ref Ref, at place) error {
 	l, err := b.r.leaf(ref)
 	if err != nil {
 		return err
 	}
-	if *b.seen += l.Size(); *b.seen > 2*b.r.end {
-		return corrupt(l.Off, "trie", "no more leaves than the region has room for", "%d bytes of them", *b.seen)
+	hash := b.hash(b.r.Key(l))
+	if mask := uint64(1)<<(levelBits*uint(at.depth)) - 1; hash&mask != at.path {
+		return corrupt(l.Off, "leaf", "a key whose hash leads there",
+			"hash %#016x on the path of %#x at depth %d", hash, at.path, at.depth)
 	}
 	if b.owed || l.Off >= b.frontier {
 		b.owed = false

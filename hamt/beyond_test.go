@@ -10,7 +10,7 @@ import (
 )
 
 // TestBeyondOfDamage: of nodes that refer to the same ones over and over there is an
-// end, for all parts together.
+// end, at the first leaf that is reached where it does not belong.
 func TestBeyondOfDamage(t *testing.T) {
 	words := make([]uint64, 4096)
 	mem, end := hostileRegion(words)
@@ -28,13 +28,31 @@ func TestBeyondOfDamage(t *testing.T) {
 	}
 	mem.SetWord(64+levels*size+headOff, 100<<keyLenShift)
 	r := NewReader(mem, end)
-	visits, seen := 0, uint64(0)
+	visits := 0
 	var err error
 	for part := 0; part < Parts && err == nil; part++ {
-		err = r.Beyond(makeRef(kindBranch, 64, 0), part, 0, &seen, func(Leaf) bool { visits++; return true })
+		err = r.Beyond(makeRef(kindBranch, 64, 0), part, 0, func([]byte) uint64 { return 0 }, func(Leaf) bool { visits++; return true })
 	}
 	require.ErrorIs(t, err, region.ErrCorrupt)
-	require.LessOrEqual(t, visits, int(end/50))
+	require.LessOrEqual(t, visits, 1)
+}
+
+// TestBeyondOfVersions: while parts are looked at entries are written anew in others, so
+// that all of them together are more than the region has room for, many times.
+func TestBeyondOfVersions(t *testing.T) {
+	s := newSubject(t, 1<<20, func(key []byte) uint64 { return uint64(key[0]) })
+	for i := range 64 {
+		s.set(string([]byte{byte(i)}), string(make([]byte, 8000)))
+	}
+	s.commit()
+	r := s.tx.Reader()
+	seen := uint64(0)
+	for range 20 {
+		for part := range Parts {
+			require.NoError(t, r.Beyond(s.tx.Root, part, 0, s.tx.hash, func(l Leaf) bool { seen += l.Size(); return true }))
+		}
+	}
+	require.Greater(t, seen, 2*r.end)
 }
 
 // TestBeyond: what Beyond visits takes along all that lies at the frontier and
@@ -56,9 +74,9 @@ func TestBeyond(t *testing.T) {
 		require.NoError(t, err)
 		for range 20 {
 			frontier := offs[rnd.Intn(len(offs))]
-			visited, seen := map[uint64]bool{}, uint64(0)
+			visited := map[uint64]bool{}
 			for part := range Parts {
-				require.NoError(t, r.Beyond(root, part, frontier, &seen, func(l Leaf) bool {
+				require.NoError(t, r.Beyond(root, part, frontier, hash, func(l Leaf) bool {
 					require.False(t, visited[l.Off], "a leaf is visited twice")
 					visited[l.Off] = true
 					return true
@@ -98,9 +116,9 @@ func TestBeyond(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, owes, "nodes beyond the frontier that no leaf takes along")
 		}
-		n, seen := 0, uint64(0)
+		n := 0
 		for part := range Parts {
-			require.NoError(t, r.Beyond(root, part, 0, &seen, func(Leaf) bool { n++; return false }))
+			require.NoError(t, r.Beyond(root, part, 0, hash, func(Leaf) bool { n++; return false }))
 		}
 		require.Positive(t, n)
 		require.Less(t, n, len(s.model)+1, "false ends a part")

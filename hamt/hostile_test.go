@@ -49,8 +49,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		return l.Off+l.Size() <= end
 	}))
 	for _, part := range []int{0, 1, fanout, Parts - 1} {
-		seen := uint64(0)
-		requireCorruptOrNil(t, r.Beyond(root, part, 64, &seen, func(l Leaf) bool { return l.Off+l.Size() <= end }))
+		requireCorruptOrNil(t, r.Beyond(root, part, 64, sip, func(l Leaf) bool { return l.Off+l.Size() <= end }))
 	}
 	_, err := r.Check(root, 1<<40, sip, func(Node) error { return nil })
 	requireCorruptOrNil(t, err)

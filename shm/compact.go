@@ -70,7 +70,6 @@ type compactor struct {
 	opts  *CompactOptions
 	began time.Time
 	keys  [][]byte // to be moved
-	seen  uint64   // bytes of leaves, in a pass
 }
 
 func (c *compactor) run() error {
@@ -98,7 +97,6 @@ func (c *compactor) run() error {
 // pass moves what lies at the frontier and beyond.
 func (c *compactor) pass(frontier uint64) error {
 	defer c.s.a.SetFrontier(0)
-	c.seen = 0
 	for part := range hamt.Parts {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -128,7 +126,7 @@ func (c *compactor) collect(part int, frontier uint64) error {
 		return err
 	}
 	defer func() { _ = sn.Close() }()
-	return sn.r.Beyond(sn.trie, part, frontier, &c.seen, func(l hamt.Leaf) bool {
+	return sn.r.Beyond(sn.trie, part, frontier, c.s.hash, func(l hamt.Leaf) bool {
 		c.keys = append(c.keys, append([]byte(nil), sn.r.Key(l)...))
 		return true
 	})
