@@ -69,8 +69,8 @@ type Store struct {
 // for up to a second, and then returns ErrInUse.
 //
 // It refuses, with an error that says what was found, directories that hold
-// something else, damaged files, other format versions, and network file
-// systems.
+// something else, damaged files, other format versions, network file systems, and
+// overlay: in a container, put the store on a volume or a tmpfs.
 func Open(path string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
