@@ -7,17 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// unchanged is the environment variables as they were before LeaveOverlay.
+var unchanged []string
+
 // LeaveOverlay lets this process and its children make their temporary
 // directories in /dev/shm if they would lie on overlay, as in a container: a
-// store is refused there. The go command, which needs more room, goes on to use
-// the other place. TestMain calls it.
+// store is refused there. TestMain calls it.
 func LeaveOverlay() {
-	var st unix.Statfs_t
-	if unix.Statfs(os.TempDir(), &st) != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC {
-		return
+	for _, name := range []string{"TMPDIR", "GOTMPDIR"} {
+		was := os.Getenv(name)
+		dir := was
+		if name == "TMPDIR" {
+			dir = os.TempDir()
+		}
+		var st unix.Statfs_t
+		if dir == "" || unix.Statfs(dir, &st) != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC {
+			continue
+		}
+		unchanged = append(unchanged, name+"="+was)
+		_ = os.Setenv(name, "/dev/shm")
 	}
-	if os.Getenv("GOTMPDIR") == "" {
-		_ = os.Setenv("GOTMPDIR", os.TempDir())
-	}
-	_ = os.Setenv("TMPDIR", "/dev/shm")
 }
+
+// GoEnv is the environment for a go command. It needs more room than /dev/shm may
+// have, and none for stores: its tests find that themselves.
+func GoEnv() []string { return append(os.Environ(), unchanged...) }
