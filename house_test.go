@@ -28,6 +28,8 @@ var mayImport = map[string][]string{
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
 	"cmd/shmctl":    {"shm"},
+
+	"internal/testdir": {}, // for tests
 }
 
 // The only modules beside the standard library that users of the library get.

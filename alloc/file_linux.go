@@ -153,9 +153,12 @@ func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
 	return dir, made, err
 }
 
-// networkFS is the file systems on which processes of different hosts see one
-// file, or on which mappings of one host are not coherent.
-var networkFS = map[uint32]string{
+// refusedFS is the file systems on which processes of different hosts see one
+// file, or on which the mappings of one host are not coherent. On overlay, the
+// file system of a container's own files, a process that opened a file read-only
+// while it lay in a lower layer goes on to see that, after the first to open it
+// for writing has caused it to be copied up.
+var refusedFS = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:   "nfs",
 	unix.SMB_SUPER_MAGIC:   "smb",
 	unix.CIFS_SUPER_MAGIC:  "cifs",
@@ -167,9 +170,12 @@ var networkFS = map[uint32]string{
 	unix.CEPH_SUPER_MAGIC:  "ceph",
 	unix.OCFS2_SUPER_MAGIC: "ocfs2",
 	unix.FUSE_SUPER_MAGIC:  "fuse",
-	0x01161970:             "gfs2",
-	0x0bd00bd0:             "lustre",
-	0x47504653:             "gpfs",
+
+	unix.OVERLAYFS_SUPER_MAGIC: "overlay",
+
+	0x01161970: "gfs2",
+	0x0bd00bd0: "lustre",
+	0x47504653: "gpfs",
 }
 
 func checkFS(path string) error {
@@ -185,10 +191,15 @@ func checkFS(path string) error {
 }
 
 func refuseFS(magic uint32) error {
-	if name, bad := networkFS[magic]; bad {
-		return fmt.Errorf("found a file system of type %s, expected a local one such as tmpfs, ext4, xfs or btrfs: %w", name, errors.ErrUnsupported)
+	name, bad := refusedFS[magic]
+	if !bad {
+		return nil
 	}
-	return nil
+	advice := ""
+	if magic == unix.OVERLAYFS_SUPER_MAGIC {
+		advice = " (in a container, put the store on a volume or on a tmpfs such as /dev/shm)"
+	}
+	return fmt.Errorf("found a file system of type %s, expected a local one such as tmpfs, ext4, xfs or btrfs%s: %w", name, advice, errors.ErrUnsupported)
 }
 
 // files is the backing of a store in a directory.

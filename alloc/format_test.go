@@ -2,6 +2,7 @@ package alloc
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -164,4 +165,9 @@ func TestRefusedFileSystems(t *testing.T) {
 	require.NoError(t, refuseFS(0xef53), "ext4")
 	require.ErrorContains(t, refuseFS(0x6969), "nfs")
 	require.ErrorContains(t, refuseFS(0xff534d42), "cifs")
+	require.ErrorContains(t, refuseFS(0x794c7630), "type overlay, expected a local one such as tmpfs, ext4, xfs or btrfs (in a container, put the store on a volume or on a tmpfs")
+	for magic := range refusedFS {
+		require.ErrorIs(t, refuseFS(magic), errors.ErrUnsupported)
+		require.ErrorContains(t, refuseFS(magic), "found a file system of type "+refusedFS[magic]+", expected")
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // TestMain lets the test's binary be a child, as the bench's binary is.
@@ -18,6 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	testdir.LeaveOverlay()
 	os.Exit(m.Run())
 }
 

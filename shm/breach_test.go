@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // The proof that the tests can fail. Each breach leaves out or turns round one
@@ -430,7 +432,7 @@ func (b *breach) try(t *testing.T, root, source string) (by, after string) {
 	}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	cmd.Env = append(testdir.GoEnv(), "GOFLAGS=-buildvcs=false")
 	raw, err := cmd.CombinedOutput()
 	out := string(raw)
 	var exit *exec.ExitError

@@ -29,7 +29,7 @@
 //     ID below 1000) or logind.conf says RemoveIPC=no. Services are better off
 //     with a directory below /run, or a tmpfs of their own.
 //   - Containers share a store through a volume or a tmpfs that is mounted into
-//     each of them. Mount the directory that holds the store, so that Rewrite can
+//     each of them; in their own file system, overlay, it is refused. Mount the directory that holds the store, so that Rewrite can
 //     replace it. /dev/shm of a container is its own; Docker gives it 64 MB.
 //   - Nothing may clean the directory up by age, as systemd-tmpfiles does in /tmp
 //     and /var/tmp.
@@ -44,7 +44,8 @@
 //   - Processes that may write are trusted: they can write anything anywhere in
 //     the files. Readers cannot damage the data, but they can write to the file
 //     slots, and so cause others to read what is being overwritten.
-//   - One host, a local file system. Network file systems are refused.
+//   - One host, a local file system. Network file systems are refused, and so is
+//     overlay, on which a container's own files lie.
 //   - Slices from Snapshot, View, GetMany and Tx lie in the store. They must not
 //     be written to, which faults, and not be used after what they came from has
 //     ended, when their memory holds something else.

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // TestHooked runs the tests that need the hook at every access to shared
@@ -20,7 +22,7 @@ func TestHooked(t *testing.T) {
 	t.Parallel()
 	args := []string{"test", "-tags", "shmhook", "-count=1", "-v", "-run", "^(" + strings.Join(hookedTests(t), "|") + ")$", "."}
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	cmd.Env = append(testdir.GoEnv(), "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // childEnv names what the test binary is to be when it runs as a child.
@@ -23,5 +25,6 @@ func TestMain(m *testing.M) {
 		run()
 		os.Exit(0)
 	}
+	testdir.LeaveOverlay()
 	os.Exit(m.Run())
 }

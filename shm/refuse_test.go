@@ -180,6 +180,35 @@ func TestRefuseOtherThings(t *testing.T) {
 	})
 }
 
+// On overlay, whose files may be copied up under a reader's feet, no store is
+// opened or made.
+func TestRefuseOverlay(t *testing.T) {
+	dir := memoryDir(t)
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	lower, merged := filepath.Join(dir, "lower", "store"), filepath.Join(dir, "merged")
+	s, err := Open(lower, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, s.Set([]byte("key"), []byte("value")))
+	options := fmt.Sprintf("lowerdir=%s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+	if err := unix.Mount("shmkv-test", merged, "overlay", 0, options); err != nil {
+		t.Skipf("mounting an overlay is not permitted here: %v", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(merged, unix.MNT_DETACH)) }()
+	for _, o := range []*Options{nil, {ReadOnly: true}, {MustExist: true}} {
+		_, err := Open(filepath.Join(merged, "store"), o)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.ErrorContains(t, err, "found a file system of type overlay, expected")
+		require.ErrorContains(t, err, "put the store on a volume or on a tmpfs")
+	}
+	_, err = Open(filepath.Join(merged, "new"), nil)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorIs(t, s.Backup(t.Context(), filepath.Join(merged, "backup")), errors.ErrUnsupported)
+	require.Equal(t, []string{"store"}, namesIn(t, merged))
+}
+
 func TestRefuseVersions(t *testing.T) {
 	t.Run("format", func(t *testing.T) {
 		path := newStoreFiles(t)

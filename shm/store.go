@@ -74,8 +74,8 @@ type Store struct {
 // matches ErrReadOnly; Restore makes a store of it that can be written to.
 //
 // It refuses, with an error that says what was found, directories that hold
-// something else, damaged files, other format versions, and network file
-// systems.
+// something else, damaged files, other format versions, network file systems, and
+// overlay: in a container, put the store on a volume or a tmpfs.
 func Open(path string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}

@@ -27,7 +27,7 @@ const (
 	dpkgStatus = "/var/lib/dpkg/status"
 )
 
-// dataBytes bounds a data set, and so the demo's time and space.
+// dataBytes bounds a data set, and so the demo's time and space, if there is room.
 const dataBytes = 64 << 20
 
 // recordBytes bounds one record.
@@ -39,7 +39,8 @@ type dataSet struct {
 	records []dataRecord
 	bytes   int64
 
-	limit int // of records
+	limit int   // of records
+	most  int64 // bytes
 	keys  map[string]bool
 }
 
@@ -49,7 +50,7 @@ var errEnough = errors.New("enough records")
 
 // add takes a copy of a record, if its key is new.
 func (d *dataSet) add(key, value []byte) error {
-	if len(d.records) == d.limit || d.bytes+int64(len(key)+len(value)) > dataBytes {
+	if len(d.records) == d.limit || d.bytes+int64(len(key)+len(value)) > d.most {
 		return errEnough
 	}
 	if d.keys[string(key)] {
@@ -62,10 +63,11 @@ func (d *dataSet) add(key, value []byte) error {
 }
 
 // findData looks for a data set: the package index that apt has, else what
-// dpkg has installed, else the sources of the Go installation.
-func findData(ctx context.Context, limit int) (*dataSet, error) {
+// dpkg has installed, else the sources of the Go installation. It takes at most so
+// many records and bytes.
+func findData(ctx context.Context, limit int, most int64) (*dataSet, error) {
 	for _, source := range []func(context.Context, *dataSet) error{readAptLists, readDpkgStatus, readGoSources} {
-		d := &dataSet{limit: limit, keys: map[string]bool{}}
+		d := &dataSet{limit: limit, most: most, keys: map[string]bool{}}
 		if err := source(ctx, d); err != nil && !errors.Is(err, errEnough) {
 			if ctx.Err() != nil {
 				return nil, err

@@ -32,7 +32,7 @@ Version: 1:2.0-1
 Description: the first again
 `
 
-func newDataSet() *dataSet { return &dataSet{limit: -1, keys: map[string]bool{}} }
+func newDataSet() *dataSet { return &dataSet{limit: -1, most: dataBytes, keys: map[string]bool{}} }
 
 func (d *dataSet) names() (all []string) {
 	for _, r := range d.records {
@@ -83,7 +83,7 @@ func TestAddTree(t *testing.T) {
 
 // Go is there when its tests run, so a data set is.
 func TestFindData(t *testing.T) {
-	d, err := findData(context.Background(), 100)
+	d, err := findData(context.Background(), 100, dataBytes)
 	require.NoError(t, err)
 	require.Len(t, d.records, 100)
 	require.NotEmpty(t, d.origin)

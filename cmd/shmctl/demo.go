@@ -134,7 +134,11 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 	if limit == 0 {
 		limit = -1
 	}
-	if d.data, err = findData(ctx, limit); err != nil {
+	parent, dataMax := storeParent()
+	if o.dir != "" {
+		dataMax = dataBytes
+	}
+	if d.data, err = findData(ctx, limit, dataMax); err != nil {
 		return err
 	}
 	if len(d.data.records) < 10*o.writers {
@@ -145,7 +149,7 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 	}
 	defer func() { _ = d.shared.Close() }()
 
-	if err := d.createStore(); err != nil {
+	if err := d.createStore(parent); err != nil {
 		return err
 	}
 	defer func() {
@@ -171,11 +175,11 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 	return wrong
 }
 
-// createStore makes the store's directory, so that it is the demo's to remove,
-// and the store in it.
-func (d *demo) createStore() error {
+// createStore makes the store's directory, in parent if no other was asked for, so
+// that it is the demo's to remove, and the store in it.
+func (d *demo) createStore(parent string) error {
 	if d.dir == "" {
-		dir, err := os.MkdirTemp(storeParent(4*d.data.bytes), "shmctl-demo-")
+		dir, err := os.MkdirTemp(parent, "shmctl-demo-")
 		if err != nil {
 			return err
 		}
@@ -191,15 +195,22 @@ func (d *demo) createStore() error {
 	return nil
 }
 
-// storeParent chooses a directory for stores: shared memory, if there is a
-// tmpfs with so much room.
-func storeParent(room int64) string {
-	const shared = "/dev/shm"
+// storeParent chooses a directory for the store, and says how many bytes of data
+// it has room for, if fewer than a data set has at most. That is shared memory, a
+// tmpfs with enough room, else the directory of temporary files. Where that is on
+// overlay, as in a container, stores are refused there, and the data has to fit into
+// shared memory.
+func storeParent() (dir string, dataMax int64) {
+	temp := os.TempDir()
 	var st unix.Statfs_t
-	if unix.Statfs(shared, &st) != nil || st.Type != unix.TMPFS_MAGIC || int64(st.Bavail)*st.Bsize < room || unix.Access(shared, unix.W_OK|unix.X_OK) != nil {
-		return os.TempDir()
+	if unix.Statfs(sharedMemory, &st) != nil || st.Type != unix.TMPFS_MAGIC || unix.Access(sharedMemory, unix.W_OK|unix.X_OK) != nil {
+		return temp, dataBytes
 	}
-	return shared
+	room := int64(st.Bavail) * st.Bsize / 4
+	if room < dataBytes && (unix.Statfs(temp, &st) != nil || st.Type != unix.OVERLAYFS_SUPER_MAGIC) {
+		return temp, dataBytes
+	}
+	return sharedMemory, min(room, dataBytes)
 }
 
 // work runs the processes until all have ended, and finds out what they did.

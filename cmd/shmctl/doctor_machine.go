@@ -115,7 +115,7 @@ func (d *doctor) fileSystem(st unix.Statfs_t) {
 	name, good := goodFS[int64(st.Type)]
 	switch {
 	case !good:
-		d.find("file system", levelWarning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems are refused",
+		d.find("file system", levelWarning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems and overlay are refused: in a container, use a volume or a tmpfs",
 			"%s is on one of type %#x", d.Path, st.Type)
 	case name == "tmpfs":
 		d.find("file system", levelOK, "", "%s is on tmpfs: it lasts until the host restarts", d.Path)

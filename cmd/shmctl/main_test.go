@@ -18,12 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // The test binary is shmctl when it is called by that name: by scripts, and by
 // demo, for its processes. As writer it is one for the tests of live stores.
 func TestMain(m *testing.M) {
+	testdir.LeaveOverlay()
 	testscript.Main(m, map[string]func(){"shmctl": main, "writer": writeFlatOut})
 }
 

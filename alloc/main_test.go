@@ -1,0 +1,13 @@
+package alloc
+
+import (
+	"os"
+	"testing"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
+)
+
+func TestMain(m *testing.M) {
+	testdir.LeaveOverlay()
+	os.Exit(m.Run())
+}
