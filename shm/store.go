@@ -28,7 +28,9 @@ type Options struct {
 	Mode fs.FileMode
 	// MaxSize bounds a new store, in bytes of address space; 0 means 64 GiB.
 	// It is fixed at creation and rounded up to a multiple of 64 KiB, from
-	// 1 MiB on. The file starts small and grows as needed. A value needs a run
+	// 1 MiB on, and at most MaxStore. A handle takes so much address space, and
+	// one that can write twice as much; a process has 128 TiB on most machines.
+	// The file starts small and grows as needed. A value needs a run
 	// of pages within one doubling of the file, so MaxSize should be four
 	// times the largest one.
 	MaxSize int64
@@ -76,8 +78,8 @@ func Open(path string, opts *Options) (*Store, error) {
 		opts = &Options{}
 	}
 	fail := func(err error) (*Store, error) { return nil, fmt.Errorf("shm: opening %s: %w", path, err) }
-	if opts.MaxSize < 0 || opts.MaxSize > alloc.MaxSize {
-		return fail(fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", opts.MaxSize, uint64(alloc.MaxSize)))
+	if err := checkMaxSize("Options.MaxSize", opts.MaxSize); err != nil {
+		return fail(err)
 	}
 	if opts.Mode&^fs.ModePerm != 0 {
 		return fail(fmt.Errorf("Options.Mode is %v, expected permission bits", opts.Mode))
@@ -102,6 +104,18 @@ func Open(path string, opts *Options) (*Store, error) {
 		return fail(err)
 	}
 	return newStore(a, path), nil
+}
+
+// checkMaxSize refuses a maximum size that no store can have.
+func checkMaxSize(name string, size int64) error {
+	err := fmt.Errorf("%s is %d, expected 0 to %d", name, size, int64(MaxStore))
+	switch {
+	case size < 0:
+		return err
+	case size > MaxStore:
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return nil
 }
 
 func newStore(a *alloc.Arena, path string) *Store {
