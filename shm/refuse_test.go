@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/crc64"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -338,6 +339,35 @@ func TestRefuseByOptions(t *testing.T) {
 
 	s, err := Open(empty, &Options{Exclusive: true})
 	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+// A store keeps the MaxSize that it was made with. Who opens it with another one is
+// told by the logger, and Stats says what is in force.
+func TestOtherMaxSize(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "store")
+	open := func(o Options) (log string) {
+		t.Helper()
+		var b bytes.Buffer
+		o.Logger = slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		s, err := Open(path, &o)
+		require.NoError(t, err)
+		require.EqualValues(t, 2<<20, s.Stats().MaxSize)
+		require.NoError(t, s.Close())
+		return b.String()
+	}
+	require.Empty(t, open(Options{MaxSize: 2<<20 - 5}), "a new one")
+	require.Empty(t, open(Options{MaxSize: 2<<20 - 5}), "rounded, the same")
+	require.Empty(t, open(Options{}))
+	for _, o := range []Options{{MaxSize: 1 << 30}, {MaxSize: 1 << 30, ReadOnly: true}, {MaxSize: 1 << 30, MustExist: true}} {
+		log := open(o)
+		require.Contains(t, log, "level=WARN")
+		require.Contains(t, log, "asked=1073741824")
+		require.Contains(t, log, "in_force=2097152")
+		require.Contains(t, log, path)
+	}
+	s, err := Open(path, &Options{MaxSize: 1 << 30})
+	require.NoError(t, err, "without a logger")
 	require.NoError(t, s.Close())
 }
 
