@@ -109,6 +109,9 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 		_ = dir.Close()
 		return nil, err
 	}
+	if o.MaxSize != 0 && o.Logger != nil && maxSizeFor(o.MaxSize) != a.MaxSize() {
+		o.Logger.Warn("the store keeps the maximum size that it was made with", "path", path, "asked", o.MaxSize, "in_force", a.MaxSize())
+	}
 	f := a.b.(*files)
 	if f.path, err = filepath.Abs(path); err != nil {
 		f.path = path // what Stale finds depends on the working directory then

@@ -21,9 +21,11 @@ const (
 	MaxSlots   = maxSlots
 	MaxPins    = maxSnapPins
 
-	// MinSize and MaxSize bound the size of a store.
+	// MinSize and MaxSize bound the size of a store. A process has 2^47 bytes of
+	// address space, of which a writable handle maps twice the size. So it can open
+	// the largest store twice, and has room for a copy and for what else it maps.
 	MinSize = 1 << 20
-	MaxSize = 1 << 46
+	MaxSize = 1 << 44
 )
 
 // Offsets in the file data.
@@ -163,7 +165,7 @@ type segment struct {
 }
 
 const (
-	maxSegments = 27 // up to 2^46
+	maxSegments = 25 // up to MaxSize
 	descSize    = 64
 	groupPages  = 256
 	groupShift  = 8

@@ -114,10 +114,7 @@ func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.
 }
 
 func (o *BackupOptions) check() error {
-	if o.MaxSize < 0 || o.MaxSize > alloc.MaxSize {
-		return fmt.Errorf("MaxSize is %d, expected 0 to %d", o.MaxSize, uint64(alloc.MaxSize))
-	}
-	return nil
+	return checkMaxSize("MaxSize", o.MaxSize)
 }
 
 // draftMode is the permission bits of a copy that is being made.

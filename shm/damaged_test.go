@@ -455,7 +455,7 @@ func TestDamagedLists(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
-	var garbage = []uint64{1, 8, 4096, 1 << 20, 1<<20 - 8, 1 << 40, 1<<46 - 4096, 1 << 46, 1<<62 + 4096, 1<<63 + 4096, ^uint64(0), ^uint64(7), ^uint64(4095)}
+	var garbage = []uint64{1, 8, 4096, 1 << 20, 1<<20 - 8, 1 << 40, 1<<44 - 4096, 1 << 44, 1<<46 - 4096, 1 << 46, 1<<62 + 4096, 1<<63 + 4096, ^uint64(0), ^uint64(7), ^uint64(4095)}
 	fill := false
 	try := func(name string, base int, edit func(m *image, page uint64) bool) {
 		t.Run(fmt.Sprintf("%s, image %d", name, base), func(t *testing.T) {

@@ -32,7 +32,8 @@ var (
 	// system is full. Nothing was changed; reads go on, and writes do once
 	// space was freed.
 	ErrFull = alloc.ErrFull
-	// ErrTooLarge: a key above MaxKey or a value above MaxValue.
+	// ErrTooLarge: a key above MaxKey, a value above MaxValue, or a MaxSize above
+	// MaxStore.
 	ErrTooLarge = hamt.ErrTooLarge
 	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
 	// where there is something other than a store matches fs.ErrNotExist too.
@@ -69,6 +70,7 @@ var (
 const (
 	MaxKey       = hamt.MaxKeyLen   // bytes of a key
 	MaxValue     = hamt.MaxValueLen // bytes of a value
+	MaxStore     = alloc.MaxSize    // bytes that Options.MaxSize can be: 16 TiB
 	MaxProcesses = alloc.MaxEntries // open handles on a store
 	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
 	MaxSnapshots = alloc.MaxPins    // versions pinned by snapshots at one time

@@ -178,7 +178,7 @@ func TestDamagedFrontier(t *testing.T) {
 	}
 	const imgFreePages, imgFrontier, imgLive = 0x1200, 0x1340, 32
 	rnd := rand.New(rand.NewPCG(8, 8))
-	values := []uint64{1, 4095, 4096, imgDescs, 1<<20 - 4096, 1 << 20, 1<<20 + 4096, 1 << 40, 1 << 46, 1 << 63, ^uint64(0), ^uint64(4095)}
+	values := []uint64{1, 4095, 4096, imgDescs, 1<<20 - 4096, 1 << 20, 1<<20 + 4096, 1 << 40, 1 << 44, 1 << 46, 1 << 63, ^uint64(0), ^uint64(4095)}
 	for range 4 {
 		values = append(values, rnd.Uint64N(1<<20), rnd.Uint64N(1<<21))
 	}

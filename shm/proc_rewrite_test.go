@@ -10,12 +10,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 )
@@ -310,4 +312,27 @@ func TestRewriteAmongTheDead(t *testing.T) {
 	_, err = unseen.Get(imageKey(1))
 	require.ErrorIs(t, err, ErrClosed)
 	require.ErrorContains(t, err, "rewritten")
+}
+
+// A mount of the store's directory elsewhere leads to the old one, which is gone: a
+// store is not opened there, and none is made.
+func TestRewriteOfMountedDirectory(t *testing.T) {
+	dir := memoryDir(t)
+	path, mounted := dir+"/store", dir+"/mounted"
+	fillImage(t, path, 50)
+	require.NoError(t, os.Mkdir(mounted, 0o700))
+	if err := unix.Mount(path, mounted, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("mounting a directory elsewhere is not permitted here: %v", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(mounted, unix.MNT_DETACH)) }()
+	s := openSound(t, mounted)
+	require.ErrorIs(t, Rewrite(context.Background(), path, nil), ErrInUse, "who uses it there is seen")
+	require.NoError(t, s.Close())
+	require.Error(t, Rewrite(context.Background(), mounted, nil), "a mount point stays where it is")
+	require.NoError(t, Rewrite(context.Background(), path, nil))
+	holdsImage(t, openSound(t, path), 50)
+	for _, o := range []*Options{nil, {MustExist: true}, {ReadOnly: true}} {
+		_, err := Open(mounted, o)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
 }

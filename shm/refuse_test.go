@@ -12,11 +12,13 @@ import (
 	"fmt"
 	"hash/crc64"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -231,7 +233,7 @@ func TestRefuseVersions(t *testing.T) {
 		refused(t, path, []error{ErrVersion}, "found flags 0x6", "knows 0x1")
 	})
 	t.Run("maximum size", func(t *testing.T) {
-		for _, v := range []uint64{0, 1, 1<<20 - 4096, 1<<20 + 1, 1 << 47, 1<<64 - 4096} {
+		for _, v := range []uint64{0, 1, 1<<20 - 4096, 1<<20 + 1, MaxStore + 4096, 1 << 47, 1<<64 - 4096} {
 			path := newStoreFiles(t)
 			patchSuper(t, filepath.Join(path, "data"), superBytes, 3, v)
 			refused(t, path, []error{ErrCorrupt}, "maximum size", fmt.Sprint("found ", v), "expected")
@@ -350,15 +352,77 @@ func TestRefuseByOptions(t *testing.T) {
 	}
 	_, err = Open(filepath.Join(missing, "deeper"), nil)
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	for _, o := range []Options{{MaxSize: -1}, {MaxSize: 1<<46 + 1}, {Mode: fs.ModeSetuid | 0o600}} {
+	for _, o := range []Options{{MaxSize: -1}, {MaxSize: MaxStore + 1}, {MaxSize: 1 << 62}, {Mode: fs.ModeSetuid | 0o600}} {
 		_, err = Open(missing, &o)
 		require.Error(t, err)
+		require.Equal(t, o.MaxSize > 0, errors.Is(err, ErrTooLarge))
+		if o.MaxSize > 0 {
+			require.ErrorContains(t, err, fmt.Sprintf("is %d, expected 0 to %d", o.MaxSize, int64(MaxStore)))
+		}
 		require.NoDirExists(t, missing)
 	}
 
 	s, err := Open(empty, &Options{Exclusive: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
+}
+
+// A store keeps the MaxSize that it was made with. Who opens it with another one is
+// told by the logger, and Stats says what is in force.
+func TestOtherMaxSize(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "store")
+	open := func(o Options) (log string) {
+		t.Helper()
+		var b bytes.Buffer
+		o.Logger = slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		s, err := Open(path, &o)
+		require.NoError(t, err)
+		require.EqualValues(t, 2<<20, s.Stats().MaxSize)
+		require.NoError(t, s.Close())
+		return b.String()
+	}
+	require.Empty(t, open(Options{MaxSize: 2<<20 - 5}), "a new one")
+	require.Empty(t, open(Options{MaxSize: 2<<20 - 5}), "rounded, the same")
+	require.Empty(t, open(Options{}))
+	for _, o := range []Options{{MaxSize: 1 << 30}, {MaxSize: 1 << 30, ReadOnly: true}, {MaxSize: 1 << 30, MustExist: true}} {
+		log := open(o)
+		require.Contains(t, log, "level=WARN")
+		require.Contains(t, log, "asked=1073741824")
+		require.Contains(t, log, "in_force=2097152")
+		require.Contains(t, log, path)
+	}
+	s, err := Open(path, &Options{MaxSize: 1 << 30})
+	require.NoError(t, err, "without a logger")
+	require.NoError(t, s.Close())
+}
+
+// A store of the largest size that is accepted can be opened twice by a process, to
+// be written, and be copied and rewritten.
+func TestLargestMaxSize(t *testing.T) {
+	dir := memoryDir(t)
+	path := filepath.Join(dir, "store")
+	for _, o := range []*Options{{MaxSize: MaxStore}, {MaxSize: MaxStore, HugePages: true}} {
+		s, err := Open(path, o)
+		require.NoError(t, err)
+		require.EqualValues(t, MaxStore, s.Stats().MaxSize)
+		other, err := Open(path, o)
+		require.NoError(t, err)
+		require.NoError(t, other.Set([]byte("key"), []byte("value")))
+		v, err := s.Get([]byte("key"))
+		require.NoError(t, err)
+		require.Equal(t, "value", string(v))
+		checkSound(t, s)
+		require.NoError(t, other.Close())
+		runtime.GC() // it lets go of the address space of closed handles
+		require.NoError(t, s.Backup(t.Context(), filepath.Join(dir, "backup")))
+		require.NoError(t, s.Close())
+		runtime.GC()
+		require.NoError(t, Rewrite(t.Context(), path, nil))
+		runtime.GC()
+		require.ErrorIs(t, Rewrite(t.Context(), path, &RewriteOptions{MaxSize: MaxStore + 1}), ErrTooLarge)
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "backup")))
+		require.NoError(t, os.RemoveAll(path))
+	}
 }
 
 // fill writes values until the store is full and returns what it has written.

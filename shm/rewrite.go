@@ -40,7 +40,11 @@ type RewriteOptions struct {
 // Access control lists and other attributes of files are lost.
 //
 // It takes write permission on the store's files, on its directory path, which must
-// not be a mount point, and on the directory that holds path. Handles without write permission on slots
+// not be a mount point, and on the directory that holds path. Nor may the store's
+// directory be mounted elsewhere, as into a container: such a mount goes on to lead
+// to the old directory, which is empty then, and opening a store there fails until it
+// is mounted again. Rewrite cannot see the mounts of other containers. Mount the
+// directory that holds the store instead. Handles without write permission on slots
 // do not keep it off; from then on they get ErrClosed.
 func Rewrite(ctx context.Context, path string, opts *RewriteOptions) error {
 	if opts == nil {

@@ -27,10 +27,13 @@ type Options struct {
 	// writers data.
 	Mode fs.FileMode
 	// MaxSize bounds a new store, in bytes of address space; 0 means 64 GiB.
-	// It is fixed at creation and rounded up to a multiple of 64 KiB, from
-	// 1 MiB on. The file starts small and grows as needed. A value needs a run
-	// of pages within one doubling of the file, so MaxSize should be four
-	// times the largest one.
+	// A store that exists keeps its own: Open then logs a warning if another one
+	// was asked for, and Stats tells which one is in force. Rewrite changes it.
+	// It is rounded up to a multiple of 64 KiB, from 1 MiB on, and at most
+	// MaxStore. A handle takes so much address space, and one that can write twice
+	// as much; a process has 128 TiB on most machines. The file starts small and
+	// grows as needed. A value needs a run of pages within one doubling of the
+	// file, so MaxSize should be four times the largest one.
 	MaxSize int64
 	// HugePages puts huge pages behind what the store has when it is opened,
 	// where it is on a tmpfs (of any mount options) and the kernel can (Linux
@@ -44,7 +47,8 @@ type Options struct {
 	// spared a page fault of about a microsecond for each page. It takes Linux
 	// 5.14; memory that the store gets later is not meant.
 	Prefault bool
-	// Logger gets records about adoption and growth; nil means silence.
+	// Logger gets records about adoption and growth, and about a MaxSize that
+	// is not in force; nil means silence.
 	Logger *slog.Logger
 }
 
@@ -95,13 +99,26 @@ func Open(path string, opts *Options) (*Store, error) {
 }
 
 func (o *Options) check() error {
+	if err := checkMaxSize("Options.MaxSize", o.MaxSize); err != nil {
+		return err
+	}
 	switch {
-	case o.MaxSize < 0 || o.MaxSize > alloc.MaxSize:
-		return fmt.Errorf("Options.MaxSize is %d, expected 0 to %d", o.MaxSize, uint64(alloc.MaxSize))
 	case o.Mode&^fs.ModePerm != 0:
 		return fmt.Errorf("Options.Mode is %v, expected permission bits", o.Mode)
 	case o.Exclusive && (o.ReadOnly || o.MustExist):
 		return errors.New("Options.Exclusive contradicts ReadOnly and MustExist")
+	}
+	return nil
+}
+
+// checkMaxSize refuses a maximum size that no store can have.
+func checkMaxSize(name string, size int64) error {
+	err := fmt.Errorf("%s is %d, expected 0 to %d", name, size, int64(MaxStore))
+	switch {
+	case size < 0:
+		return err
+	case size > MaxStore:
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	return nil
 }

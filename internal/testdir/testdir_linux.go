@@ -1,4 +1,3 @@
-// Package testdir finds a place for the stores of tests.
 package testdir
 
 import (

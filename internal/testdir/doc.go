@@ -1,0 +1,2 @@
+// Package testdir finds a place for the stores of tests.
+package testdir
