@@ -20,8 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testdir.LeaveOverlay()
-	os.Exit(m.Run())
+	os.Exit(testdir.Main(m))
 }
 
 // everyPeer returns a bench with the peers that can take part here.

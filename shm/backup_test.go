@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -65,7 +66,7 @@ func TestBackupShowsItsVersion(t *testing.T) {
 			stores(t, func(t *testing.T, s, other *shm.Store) {
 				s.SetHash(hash)
 				other.SetHash(hash)
-				dir := memory(t)
+				dir := testdir.Memory(t)
 				rng := rand.New(rand.NewPCG(1, 2))
 				var chain *shm.Snapshot // of the latest store that a difference led to
 				var first *shm.Snapshot
@@ -142,7 +143,7 @@ func changed(old, new map[string]string) (n int) {
 func TestBackupIsReadOnly(t *testing.T) {
 	s := fileStore(t, nil)
 	set(t, s, "a", "1")
-	dir := memory(t)
+	dir := testdir.Memory(t)
 	require.NoError(t, s.Backup(background, dir+"/backup"))
 	require.False(t, s.Info().Backup)
 
@@ -297,7 +298,7 @@ func TestBackupWhileWriting(t *testing.T) {
 				}
 			})
 		}
-		dir := memory(t)
+		dir := testdir.Memory(t)
 		var base *shm.Snapshot
 		for round := range 10 {
 			path := fmt.Sprintf("%s/%d", dir, round)
@@ -432,14 +433,10 @@ func TestBackupToFullTmpfs(t *testing.T) {
 		require.NoError(t, s.Set(numbered(i), make([]byte, 1000)))
 	}
 	for _, size := range []string{"8k", "64k", "1m", "3m"} {
-		dir := t.TempDir()
-		if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size="+size+",nr_inodes=100"); err != nil {
-			t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		dir := testdir.Tmpfs(t, "size="+size+",nr_inodes=100")
 		require.ErrorIs(t, s.Backup(background, dir+"/backup"), shm.ErrFull)
 		nothingIn(t, dir)
-		require.NoError(t, unix.Mount("shmkv-test", dir, "tmpfs", unix.MS_REMOUNT, "size=16m"))
+		testdir.Remount(t, dir, "size=16m")
 		require.NoError(t, s.Backup(background, dir+"/backup"))
 		openBackup(t, dir+"/backup", nil)
 		nothingIn(t, dir, "backup")

@@ -14,12 +14,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // backup makes a backup of a store that may be damaged, and compares it with a
 // sound one, both ways. What was made is sound.
 func (g *guest) backup(t testing.TB, base *Snapshot) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	g.doing = "making a backup"
 	err := g.s.Backup(context.Background(), dir+"/backup")
 	g.clear("making a backup", err)
@@ -66,7 +68,7 @@ func FuzzBackupDamaged(f *testing.F) {
 // sound store or a clear error.
 func TestHostileDifference(t *testing.T) {
 	rng := newRand(t)
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	s := mustOpen(dir+"/store", nil)
 	defer func() { require.NoError(t, s.Close()) }()
 	for i := range 30 {
@@ -100,7 +102,7 @@ func TestHostileDifference(t *testing.T) {
 		}
 		sum := crc64.Checksum(bad[:len(bad)-8], crc64.MakeTable(crc64.ECMA))
 		binary.LittleEndian.PutUint64(bad[len(bad)-8:], sum)
-		path := memoryDir(t) + "/restored"
+		path := testdir.Memory(t) + "/restored"
 		if err := base.Restore(context.Background(), path, []io.Reader{bytes.NewReader(bad)}, nil); err == nil {
 			good++
 			require.NoError(t, openSound(t, path).Close())
@@ -112,7 +114,7 @@ func TestHostileDifference(t *testing.T) {
 
 // Without write permission on slots nothing can be pinned, and so no backup made.
 func TestBackupWithoutPins(t *testing.T) {
-	path, dir := memoryDir(t), t.TempDir()
+	path, dir := testdir.Memory(t), t.TempDir()
 	require.NoError(t, mustOpen(path, nil).Close())
 	s, err := openUnpinned(path)
 	require.NoError(t, err)

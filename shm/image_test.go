@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // An image is the files of a store, for damaging. The stores are made on the Go
@@ -394,7 +395,7 @@ func (d *damaged) mutate(off int, kind, v byte) {
 // write makes the files of a store in a new directory, and returns its path.
 func (d *damaged) write(t testing.TB) string {
 	t.Helper()
-	path := memoryDir(t)
+	path := testdir.Memory(t)
 	require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), d.slots, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(path, "data"), d.data, 0o600))
 	if d.long > int64(len(d.data)) {

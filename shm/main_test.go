@@ -25,6 +25,5 @@ func TestMain(m *testing.M) {
 		run()
 		os.Exit(0)
 	}
-	testdir.LeaveOverlay()
-	os.Exit(m.Run())
+	os.Exit(testdir.Main(m))
 }

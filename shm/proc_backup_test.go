@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 func init() {
@@ -37,7 +39,7 @@ func TestKilledBackup(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	rng := newRand(t)
 	s := mustOpen(dir+"/store", nil)
 	defer func() { require.NoError(t, s.Close()) }()

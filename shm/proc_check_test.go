@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 var checksFlag = flag.Int("checks", 60, "how many checks of each kind are made beside writers")
@@ -86,7 +88,7 @@ func TestCheckBesideWriters(t *testing.T) {
 	}{{"writer", openWriter}, {"reader", openPinned}, {"unpinned reader", openUnpinned}} {
 		t.Run(kind.name, func(t *testing.T) {
 			rng := newRand(t)
-			dir := memoryDir(t)
+			dir := testdir.Memory(t)
 			require.NoError(t, os.Chmod(dir, 0o755))
 			path := dir + "/store"
 			first, err := Open(path, nil)

@@ -49,20 +49,6 @@ func newRand(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// memoryDir returns a new directory in memory where the system has such a place
-// that can be written to and has some room, and else on disk.
-func memoryDir(t testing.TB) string {
-	const shared = "/dev/shm"
-	var st unix.Statfs_t
-	if os.TempDir() == shared || unix.Statfs(shared, &st) == nil && st.Type == unix.TMPFS_MAGIC && st.Bavail*uint64(st.Bsize) > 1<<30 {
-		if dir, err := os.MkdirTemp(shared, "shmkv-test-"); err == nil {
-			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			return dir
-		}
-	}
-	return t.TempDir()
-}
-
 // child is a child process.
 type child struct {
 	cmd    *exec.Cmd

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 func init() {
@@ -51,7 +53,7 @@ func init() {
 
 // Close takes no memory that a limit counts.
 func TestCloseUnderALimit(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	startChild(t, "limited", settings{"PATH": filepath.Join(dir, "store")}).wait(t)
 	openSound(t, filepath.Join(dir, "store"))
 }
@@ -59,7 +61,7 @@ func TestCloseUnderALimit(t *testing.T) {
 // Close while the same handle adopts what a dead process has left, and while it
 // checks the store, does no harm to the store.
 func TestCloseBesideAdoption(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	rounds := 10
 	if testing.Short() {
 		rounds = 3

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // Words of the boards of the children here: what they have done.
@@ -72,7 +74,7 @@ func TestCompactIsKilled(t *testing.T) {
 	}
 	const rounds, entries, stay = 6, 8000, 800
 	rnd := newRand(t)
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := dir + "/store"
 	s, err := Open(path, nil)
 	require.NoError(t, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // Real processes that are killed, or stop, inside a named function: before one
@@ -162,7 +163,7 @@ func TestFailpoints(t *testing.T) {
 			checkFresh(t, path)
 		}
 		var err error
-		path = filepath.Join(memoryDir(t), "store")
+		path = filepath.Join(testdir.Memory(t), "store")
 		s, err = Open(path, &Options{MaxSize: 64 << 20})
 		require.NoError(t, err)
 	}

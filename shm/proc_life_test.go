@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // Processes that stop, idle, create and wait.
@@ -139,7 +141,7 @@ func TestStoppedWriter(t *testing.T) {
 	if testing.Short() {
 		rounds = 3
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
 	s, err := Open(path, nil)
 	require.NoError(t, err)
@@ -199,7 +201,7 @@ func TestStoppedWriter(t *testing.T) {
 // A process that has loaded and deleted much and idles, alive, keeps no space
 // from others, whatever the sizes of what they write.
 func TestIdleProcess(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
 	b := newBoard(t, dir, 2)
 	c := startChild(t, "idler", settings{"PATH": path, "BOARD": b.path})
@@ -229,7 +231,7 @@ func TestIdleProcess(t *testing.T) {
 // use the same.
 func TestCreateTogether(t *testing.T) {
 	const openers, rounds = 6, 12
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	b := newBoard(t, dir, rounds)
 	var all []*child
 	for i := range openers {
@@ -281,7 +283,7 @@ func TestCreatorKilled(t *testing.T) {
 	}
 	stages := map[string]int{}
 	for range rounds {
-		dir := memoryDir(t)
+		dir := testdir.Memory(t)
 		b := newBoard(t, dir, 2)
 		stores := filepath.Join(dir, "stores")
 		require.NoError(t, os.Mkdir(stores, 0o700))
@@ -337,7 +339,7 @@ const tmpName = "tmp-"
 
 // Wait wakes when another process commits.
 func TestWaitAcrossProcesses(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
 	s, err := Open(path, nil)
 	require.NoError(t, err)
@@ -376,7 +378,7 @@ func TestWaitAcrossProcesses(t *testing.T) {
 // its waking others.
 func TestWaitKilledCommitter(t *testing.T) {
 	rnd := newRand(t)
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
 	s, err := Open(path, nil)
 	require.NoError(t, err)
@@ -421,7 +423,7 @@ func TestWaitKilledCommitter(t *testing.T) {
 
 // Close ends the waits of its own handle.
 func TestWaitEndsWithClose(t *testing.T) {
-	s, err := Open(filepath.Join(memoryDir(t), "store"), nil)
+	s, err := Open(filepath.Join(testdir.Memory(t), "store"), nil)
 	require.NoError(t, err)
 	waiter := make(chan error)
 	go func() {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 func init() {
@@ -86,7 +87,7 @@ func TestKilledRewrite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	rng := newRand(t)
 	require.NoError(t, os.Mkdir(dir+"/in", 0o700))
 	path := dir + "/in/store"
@@ -135,7 +136,7 @@ func TestRewriteBesideVisitors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := dir + "/store"
 	fillImage(t, path, 50)
 	const visitors = 3
@@ -258,7 +259,7 @@ func TestRewriteMends(t *testing.T) {
 
 // Damage among the entries cannot be mended, and what is there stays.
 func TestRewriteOfADamagedTrie(t *testing.T) {
-	path := memoryDir(t) + "/store"
+	path := testdir.Memory(t) + "/store"
 	for what, edit := range map[string]func(m *image, root uint64){
 		"an entry":           func(m *image, _ uint64) { copy(m.data[bytes.Index(m.data, imageKey(20)):], "yek") },
 		"the reference":      func(m *image, root uint64) { m.setWord(root+imgTrie, 8) },
@@ -287,7 +288,7 @@ func TestRewriteOfADamagedTrie(t *testing.T) {
 // Dead processes do not keep Rewrite off, whatever they have pinned; nor do
 // readers that nobody can see, who are told.
 func TestRewriteAmongTheDead(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	path := dir + "/store"
 	fillImage(t, path, 50)
@@ -317,7 +318,7 @@ func TestRewriteAmongTheDead(t *testing.T) {
 // A mount of the store's directory elsewhere leads to the old one, which is gone: a
 // store is not opened there, and none is made.
 func TestRewriteOfMountedDirectory(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path, mounted := dir+"/store", dir+"/mounted"
 	fillImage(t, path, 50)
 	require.NoError(t, os.Mkdir(mounted, 0o700))

@@ -22,6 +22,8 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // The soak test: processes of several goroutines, some with two handles, work on
@@ -795,7 +797,7 @@ func cut(h []porcupine.Operation, n int) []porcupine.Operation {
 
 func TestSoak(t *testing.T) {
 	rnd := newRand(t)
-	dir, disk, path := memoryDir(t), t.TempDir(), ""
+	dir, disk, path := testdir.Memory(t), t.TempDir(), ""
 	space := int64(3+rnd.IntN(26)) << 19 // from 1.5 to 14 MiB
 	if err := unix.Mount("shmkv-test", disk, "tmpfs", 0, fmt.Sprint("size=", space)); err == nil {
 		t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })

@@ -13,6 +13,8 @@ import (
 	"math/rand/v2"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // The kill storm: a child does one kind of operation in order, telling on its
@@ -262,7 +264,7 @@ func TestKillStorm(t *testing.T) {
 }
 
 func storm(t *testing.T, rnd *rand.Rand, kind, rounds int) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := dir + "/store"
 	for round := range rounds {
 		prefix := fmt.Sprintf("%d/", round)

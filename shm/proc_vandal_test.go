@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // A vandal is a process that has a file of a store mapped and writes to it what
@@ -245,7 +246,7 @@ func vandalised(t *testing.T, file string, set settings, residents int) (*board,
 	if *soakFlag > defaultSoak {
 		length = *soakFlag
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	path := filepath.Join(dir, "store")
 	s, err := Open(path, &Options{MaxSize: 4 << 20})

@@ -28,6 +28,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // What the store refuses, how it says so, and that nothing has changed then.
@@ -43,7 +45,7 @@ var ecma = crc64.MakeTable(crc64.ECMA)
 // newStoreFiles makes a small closed store with one key, and returns its path.
 func newStoreFiles(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(memoryDir(t), "store")
+	path := filepath.Join(testdir.Memory(t), "store")
 	s, err := Open(path, &Options{MaxSize: 1 << 20})
 	require.NoError(t, err)
 	require.NoError(t, s.Set([]byte("key"), []byte("value")))
@@ -105,7 +107,7 @@ func refused(t *testing.T, path string, want []error, says ...string) {
 
 func TestRefuseOtherThings(t *testing.T) {
 	t.Run("a directory of other files", func(t *testing.T) {
-		path := memoryDir(t)
+		path := testdir.Memory(t)
 		require.NoError(t, os.WriteFile(filepath.Join(path, "letter.txt"), []byte("Dear all"), 0o600))
 		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`, `expected "data" and "slots"`)
 		for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
@@ -131,7 +133,7 @@ func TestRefuseOtherThings(t *testing.T) {
 		require.NoError(t, mustOpen(path, nil).Close())
 	})
 	t.Run("a regular file", func(t *testing.T) {
-		path := filepath.Join(memoryDir(t), "file")
+		path := filepath.Join(testdir.Memory(t), "file")
 		require.NoError(t, os.WriteFile(path, []byte("Dear all"), 0o600))
 		for _, o := range []*Options{nil, {ReadOnly: true}, {MustExist: true}, {Exclusive: true}} {
 			_, err := Open(path, o)
@@ -185,7 +187,7 @@ func TestRefuseOtherThings(t *testing.T) {
 // On overlay, whose files may be copied up under a reader's feet, no store is
 // opened or made.
 func TestRefuseOverlay(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	for _, name := range []string{"lower", "upper", "work", "merged"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 	}
@@ -339,8 +341,8 @@ func TestRefuseByOptions(t *testing.T) {
 	_, err = Open(path, &Options{Exclusive: true, MustExist: true})
 	require.Error(t, err)
 
-	missing := filepath.Join(memoryDir(t), "missing")
-	empty := memoryDir(t)
+	missing := filepath.Join(testdir.Memory(t), "missing")
+	empty := testdir.Memory(t)
 	for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
 		for _, p := range []string{missing, empty} {
 			_, err := Open(p, o)
@@ -370,7 +372,7 @@ func TestRefuseByOptions(t *testing.T) {
 // A store keeps the MaxSize that it was made with. Who opens it with another one is
 // told by the logger, and Stats says what is in force.
 func TestOtherMaxSize(t *testing.T) {
-	path := filepath.Join(memoryDir(t), "store")
+	path := filepath.Join(testdir.Memory(t), "store")
 	open := func(o Options) (log string) {
 		t.Helper()
 		var b bytes.Buffer
@@ -399,7 +401,7 @@ func TestOtherMaxSize(t *testing.T) {
 // A store of the largest size that is accepted can be opened twice by a process, to
 // be written, and be copied and rewritten.
 func TestLargestMaxSize(t *testing.T) {
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
 	for _, o := range []*Options{{MaxSize: MaxStore}, {MaxSize: MaxStore, HugePages: true}} {
 		s, err := Open(path, o)
@@ -516,7 +518,7 @@ func TestFullByMaxSize(t *testing.T) {
 	for _, maxSize := range []int64{1 << 20, 8 << 20} {
 		for _, f := range fillSizes {
 			t.Run(fmt.Sprintf("%d MiB, %s", maxSize>>20, f.name), func(t *testing.T) {
-				s, err := Open(filepath.Join(memoryDir(t), "store"), &Options{MaxSize: maxSize})
+				s, err := Open(filepath.Join(testdir.Memory(t), "store"), &Options{MaxSize: maxSize})
 				require.NoError(t, err)
 				defer func() { _ = s.Close() }()
 				fullAndBack(t, s, 3, f.size)
@@ -530,7 +532,7 @@ func TestFullByMaxSize(t *testing.T) {
 
 // Several goroutines of several handles fill a store at once.
 func TestFullTogether(t *testing.T) {
-	path := filepath.Join(memoryDir(t), "store")
+	path := filepath.Join(testdir.Memory(t), "store")
 	stores := make([]*Store, 3)
 	for i := range stores {
 		s, err := Open(path, &Options{MaxSize: 4 << 20})
@@ -574,16 +576,9 @@ func TestFullTogether(t *testing.T) {
 
 // A file system without room is as a store that may not grow.
 func TestFullTmpfs(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting a small tmpfs needs root")
-	}
 	for _, f := range fillSizes {
 		t.Run(f.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=3m"); err != nil {
-				t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
-			}
-			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			dir := testdir.Tmpfs(t, "size=3m")
 			s, err := Open(filepath.Join(dir, "store"), nil)
 			require.NoError(t, err)
 			defer func() { _ = s.Close() }()
@@ -615,14 +610,7 @@ func TestFullTmpfs(t *testing.T) {
 // room for; several at once are not in each other's way; and with room a store can
 // be made.
 func TestNoRoomToCreate(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting a small tmpfs needs root")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("shmkv-test", dir, "tmpfs", 0, "size=4k"); err != nil {
-		t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	dir := testdir.Tmpfs(t, "size=4k")
 	path := filepath.Join(dir, "store")
 	failed, made := 0, 0
 	for _, options := range []string{"size=%dk", "size=1m,nr_inodes=%d"} {
@@ -702,7 +690,7 @@ func TestTooManyProcesses(t *testing.T) {
 }
 
 func TestKeyAndValueSizes(t *testing.T) {
-	s, err := Open(filepath.Join(memoryDir(t), "store"), &Options{MaxSize: 64 << 20})
+	s, err := Open(filepath.Join(testdir.Memory(t), "store"), &Options{MaxSize: 64 << 20})
 	require.NoError(t, err)
 	defer func() { _ = s.Close() }()
 	for _, n := range []int{0, 1, 7, 8, 9, MaxKey - 1, MaxKey} {
@@ -1115,7 +1103,7 @@ func TestNoPermission(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("becoming another user needs root")
 	}
-	dir := memoryDir(t)
+	dir := testdir.Memory(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	// The test binary lies where only its owner may go.
 	exe, err := os.Executable()

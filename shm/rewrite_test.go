@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -36,7 +37,7 @@ func alone(t testing.TB, path string) {
 // newSparse makes a closed store of n entries, most of which were deleted.
 func newSparse(t testing.TB, n int) (path string, left map[int]bool, st shm.Stats) {
 	t.Helper()
-	path = memory(t) + "/store"
+	path = testdir.Memory(t) + "/store"
 	s, err := shm.Open(path, nil)
 	require.NoError(t, err)
 	left = sparse(t, s, n)
@@ -105,11 +106,11 @@ func TestRewriteMaxSize(t *testing.T) {
 
 // It stays the same store, for backups and for who may use it.
 func TestRewriteStaysTheStore(t *testing.T) {
-	path := memory(t) + "/store"
+	path := testdir.Memory(t) + "/store"
 	s, err := shm.Open(path, nil)
 	require.NoError(t, err)
 	set(t, s, "a", "1")
-	first := memory(t) + "/first"
+	first := testdir.Memory(t) + "/first"
 	require.NoError(t, s.Backup(t.Context(), first))
 	was := s.Info()
 	require.NoError(t, s.Close())
@@ -120,7 +121,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 			require.NoError(t, os.Chown(files[i], 65533, 65534))
 		}
 	}
-	link := memory(t) + "/link"
+	link := testdir.Memory(t) + "/link"
 	require.NoError(t, os.Symlink(path, link))
 	require.NoError(t, shm.Rewrite(t.Context(), link, nil))
 	st, err := os.Lstat(link)
@@ -142,7 +143,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	base, err := shm.Open(first, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, base.Close()) }()
-	difference, restored := memory(t)+"/difference", memory(t)+"/restored"
+	difference, restored := testdir.Memory(t)+"/difference", testdir.Memory(t)+"/restored"
 	f, err := os.Create(difference)
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
@@ -161,7 +162,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	require.Equal(t, was.ID, openAt(t, restored).Info().Origin.ID)
 
 	// A copy that nobody has written to shows the same afterwards.
-	second := memory(t) + "/second"
+	second := testdir.Memory(t) + "/second"
 	require.NoError(t, s.View(func(sn *shm.Snapshot) error { return sn.Restore(t.Context(), second, nil, nil) }))
 	shows := func() (o shm.Origin, pristine bool) {
 		b, err := shm.Open(second, nil)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // What SECURITY.md says and no other test proves.
@@ -35,7 +37,7 @@ func TestPipesInPlaceOfFiles(t *testing.T) {
 		}
 	}
 	// Nobody has made data yet.
-	path := memoryDir(t)
+	path := testdir.Memory(t)
 	require.NoError(t, unix.Mkfifo(filepath.Join(path, "slots"), 0o600))
 	refusedSoon(t, path, nil, "reading slots")
 }
@@ -89,7 +91,7 @@ func TestModeOfFiles(t *testing.T) {
 		{0, 0o600, 0o700},
 		{0o666, 0o640, 0o750},
 	} {
-		path := filepath.Join(memoryDir(t), "store")
+		path := filepath.Join(testdir.Memory(t), "store")
 		s, err := Open(path, &Options{Mode: c.mode, MaxSize: 1 << 20})
 		require.NoError(t, err)
 		require.NoError(t, s.Close())

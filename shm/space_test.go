@@ -3,31 +3,19 @@ package shm_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
-
-// memory makes a new directory in /dev/shm, where a test of many writes does not
-// wait for a disk, or where there is none, elsewhere.
-func memory(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "shmkv-test-")
-	if err != nil {
-		dir = t.TempDir()
-	}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
-}
 
 // memoryStore opens a new store in memory.
 func memoryStore(t testing.TB) *shm.Store {
 	t.Helper()
-	s, err := shm.Open(memory(t)+"/store", nil)
+	s, err := shm.Open(testdir.Memory(t)+"/store", nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

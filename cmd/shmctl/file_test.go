@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -46,11 +47,7 @@ func TestFilesOnFullDisk(t *testing.T) {
 	for i := range 3000 {
 		require.NoError(t, s.Set(fmt.Append(nil, "key", i), bytes.Repeat([]byte("other"), 20)))
 	}
-	disk := t.TempDir()
-	if err := unix.Mount("shmkv-test", disk, "tmpfs", 0, "size=16k"); err != nil {
-		t.Skipf("mounting a small tmpfs is not permitted here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	disk := testdir.Tmpfs(t, "size=16k")
 	for _, c := range []struct {
 		name string
 		args []string

@@ -25,9 +25,13 @@ import (
 // The test binary is shmctl when it is called by that name: by scripts, and by
 // demo, for its processes. As writer it is one for the tests of live stores.
 func TestMain(m *testing.M) {
-	testdir.LeaveOverlay()
-	testscript.Main(m, map[string]func(){"shmctl": main, "writer": writeFlatOut})
+	testscript.Main(tests{m}, map[string]func(){"shmctl": main, "writer": writeFlatOut})
 }
+
+// tests is how testscript runs the tests.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return testdir.Main(t.M) }
 
 func TestScripts(t *testing.T) {
 	if underRace() {

@@ -8,6 +8,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testdir.LeaveOverlay()
-	os.Exit(m.Run())
+	os.Exit(testdir.Main(m))
 }

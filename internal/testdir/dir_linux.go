@@ -1,0 +1,109 @@
+package testdir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A lockedDir is a temporary directory that this process holds while it lives.
+type lockedDir struct {
+	path string
+	lock *os.File
+}
+
+// makeDir makes a new directory in parent, whose name is prefix and some random
+// characters, and removes those of this prefix whose makers died. Without
+// permission to remove one it leaves it there.
+func makeDir(parent, prefix string) (*lockedDir, error) {
+	if err := sweep(parent, prefix); err != nil {
+		return nil, err
+	}
+	for {
+		path, err := os.MkdirTemp(parent, prefix)
+		if err != nil {
+			return nil, err
+		}
+		f, err := lock(path)
+		if err == nil {
+			return &lockedDir{path, f}, os.Chmod(path, 0o711) // tests may become another user
+		}
+		if !errors.Is(err, errNotOurs) { // else it was removed between its creation and its lock
+			_ = os.Remove(path)
+			return nil, err
+		}
+	}
+}
+
+// sweep removes what makers of directories of this prefix in parent left when they
+// died.
+func sweep(parent, prefix string) error {
+	names, err := readNames(parent)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		path := filepath.Join(parent, name)
+		if f, err := lock(path); err == nil {
+			_ = os.RemoveAll(path)
+			_ = f.Close()
+		}
+	}
+	return nil
+}
+
+// remove removes the directory. It may be called more than once.
+func (d *lockedDir) remove() error {
+	err := os.RemoveAll(d.path)
+	_ = d.lock.Close()
+	return err
+}
+
+var errNotOurs = errors.New("another process holds the directory or has removed it")
+
+// lock locks a directory, if it is there still and nobody else holds it. The lock
+// ends with the process, and no child inherits it.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotOurs
+	} else if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err == unix.EWOULDBLOCK {
+		err = errNotOurs
+	}
+	if err == nil {
+		var named, opened fs.FileInfo
+		if opened, err = f.Stat(); err == nil {
+			if named, err = os.Lstat(path); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(named, opened) {
+				err = errNotOurs
+			}
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Readdirnames(-1)
+}
