@@ -2,10 +2,12 @@ package shm_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -52,4 +54,16 @@ func TestHugePagesAndPrefault(t *testing.T) {
 		require.NoError(t, other.Close())
 	}
 	sound(t, s)
+}
+
+// TryHugePages tells what Open with HugePages does.
+func TestTryHugePages(t *testing.T) {
+	require.ErrorIs(t, shm.TryHugePages(t.TempDir()+"/missing"), os.ErrNotExist)
+	dir := testdir.Memory(t)
+	if err := shm.TryHugePages(dir); err != nil {
+		t.Skipf("there are no huge pages here: %v", err)
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
 }

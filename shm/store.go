@@ -240,3 +240,12 @@ func (s *Store) readRoot(g alloc.Glance, words *rootWords) (faulted bool) {
 	read()
 	return false
 }
+
+// TryHugePages reports whether Options.HugePages works for a store in the directory
+// dir: it tries to get a huge page there, for a moment. The error says why not.
+func TryHugePages(dir string) error {
+	if err := alloc.TryHugePages(dir); err != nil {
+		return fmt.Errorf("shm: trying huge pages in %s: %w", dir, err)
+	}
+	return nil
+}

@@ -84,15 +84,15 @@ func (m *Mem) Detach() error {
 // Populate makes the pages of a range that has memory present, in one system call
 // instead of a fault a page. It takes Linux 5.14. Errors are of no consequence: the
 // pages fault in when they are touched.
-func (m *Mem) Populate(off, n uint64) { m.advise(off, n, unix.MADV_POPULATE_READ) }
+func (m *Mem) Populate(off, n uint64) { _ = m.advise(off, n, unix.MADV_POPULATE_READ) }
 
 // Collapse puts huge pages in the place of small ones in a range that has memory.
-// It takes Linux 6.1, and a tmpfs, with any mount options. Errors are of no
-// consequence: the pages stay small.
-func (m *Mem) Collapse(off, n uint64) { m.advise(off, n, unix.MADV_COLLAPSE) }
+// It takes Linux 6.1, and a tmpfs, with any mount options. After an error the pages
+// stay small.
+func (m *Mem) Collapse(off, n uint64) error { return m.advise(off, n, unix.MADV_COLLAPSE) }
 
-func (m *Mem) advise(off, n uint64, advice int) {
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), advice)
+func (m *Mem) advise(off, n uint64, advice int) error {
+	return unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(m.base, off)), n), advice)
 }
 
 const (

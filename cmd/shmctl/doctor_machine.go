@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // machine is where doctor looks; tests have their own.
@@ -20,6 +22,8 @@ type machine struct {
 	space    func() (uint64, error) // the limit of a process's address space, in bytes
 	shared   string                 // where logging out may remove files
 	owner    func(path string) (uid uint32, err error)
+
+	hugePages func(dir string) error // why there are none in a directory
 }
 
 // feature is something that a store needs of the kernel.
@@ -32,6 +36,8 @@ var thisMachine = machine{
 	root:   "/",
 	shared: sharedMemory,
 	owner:  ownerOf,
+
+	hugePages: shm.TryHugePages,
 	statfs: func(path string) (st unix.Statfs_t, err error) {
 		if err = unix.Statfs(path, &st); err != nil {
 			err = &fs.PathError{Op: "statfs", Path: path, Err: err}
@@ -177,23 +183,17 @@ func (d *doctor) overcommit(free int64) {
 	}
 }
 
-// hugePages: a tmpfs has them by its mount option, unless all are denied.
+// hugePages tries to get one, as a store does: settings tell only half of it.
 func (d *doctor) hugePages() {
-	option, mount := d.mountOption(d.Path, "huge=")
-	all := d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled")
+	err := d.machine.hugePages(d.Path)
 	switch {
-	case all == "":
-		d.find("huge pages", levelOK, "", "this kernel has none for tmpfs")
-	case strings.Contains(all, "[deny]"):
-		d.find("huge pages", levelOK, "to allow them, write advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+	case err == nil:
+		d.find("huge pages", levelOK, "", "Options.HugePages works here")
+	case strings.Contains(d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "[deny]"):
+		d.find("huge pages", levelOK, "to allow them, write never or advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
 			"denied by the kernel's setting: Options.HugePages does nothing")
-	case strings.Contains(all, "[force]"):
-		d.find("huge pages", levelOK, "", "forced by the kernel's setting")
-	case option == "" || option == "never":
-		d.find("huge pages", levelOK, "for large stores: mount -o remount,huge=advise "+mount,
-			"%s is not mounted with them: Options.HugePages does nothing", mount)
 	default:
-		d.find("huge pages", levelOK, "", "%s is mounted with huge=%s", mount, option)
+		d.find("huge pages", levelOK, "", "Options.HugePages does nothing here: %v", err)
 	}
 }
 
@@ -229,24 +229,4 @@ func (d *doctor) meminfo(field string) (int64, bool) {
 		}
 	}
 	return 0, false
-}
-
-// mountOption returns the value of an option of the mount that path is on.
-func (d *doctor) mountOption(path, option string) (value, mount string) {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	for line := range strings.Lines(d.read("proc/self/mountinfo")) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 || len(fields[4]) < len(mount) || fields[4] != "/" && path != fields[4] && !strings.HasPrefix(path, fields[4]+"/") {
-			continue
-		}
-		value, mount = "", fields[4] // the last of equals lies on top
-		for o := range strings.SplitSeq(fields[len(fields)-1], ",") {
-			if v, found := strings.CutPrefix(o, option); found {
-				value = v
-			}
-		}
-	}
-	return value, mount
 }

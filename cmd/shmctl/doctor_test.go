@@ -36,6 +36,7 @@ func goodMachine(t *testing.T) machine {
 	}
 	m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4<<30)
 	m.space = func() (uint64, error) { return unix.RLIM_INFINITY, nil }
+	m.hugePages = func(string) error { return nil }
 	return m
 }
 
@@ -108,19 +109,13 @@ func TestDoctorOnMachines(t *testing.T) {
 			putFile(t, *m, "proc/meminfo", "MemAvailable: 32000000 kB\nCommitLimit: 9000000 kB\nCommitted_AS: 5000 kB\n")
 		}, "overcommit", levelOK, "mode 2", ""},
 		{"strange", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "x") }, "overcommit", levelWarning, `found "x"`, ""},
-		{"no huge pages in the kernel", func(m *machine) { putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "") },
-			"huge pages", levelOK, "this kernel has none", ""},
+		{"no huge pages", func(m *machine) { m.hugePages = func(string) error { return unix.EINVAL } },
+			"huge pages", levelOK, "does nothing here: invalid argument", ""},
 		{"huge pages denied", func(m *machine) {
+			m.hugePages = func(string) error { return unix.EINVAL }
 			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
 		}, "huge pages", levelOK, "denied", "shmem_enabled"},
-		{"huge pages forced", func(m *machine) {
-			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never deny [force]\n")
-		}, "huge pages", levelOK, "forced", ""},
-		{"no huge pages", func(*machine) {}, "huge pages", levelOK, "/dev/shm is not mounted with them", "remount,huge=advise /dev/shm"},
-		{"huge pages", func(m *machine) {
-			putFile(t, *m, "proc/self/mountinfo", "25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw,huge=within_size\n")
-		},
-			"huge pages", levelOK, "/dev/shm is mounted with huge=within_size", ""},
+		{"huge pages", func(*machine) {}, "huge pages", levelOK, "Options.HugePages works here", ""},
 		{"small address space", func(m *machine) { m.space = func() (uint64, error) { return 100 << 30, nil } },
 			"address space", levelProblem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice that", "ulimit"},
 		{"large address space", func(m *machine) { m.space = func() (uint64, error) { return 1 << 40, nil } },
@@ -148,21 +143,6 @@ func TestDoctorOnMachines(t *testing.T) {
 	d = doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
 	d.machine.statfs = func(string) (st unix.Statfs_t, err error) { return st, unix.ENOENT }
 	require.ErrorIs(t, d.examine(false), os.ErrNotExist)
-}
-
-// The mount of a path is the longest, and of equals the last.
-func TestMountOption(t *testing.T) {
-	d := doctor{machine: goodMachine(t)}
-	for path, want := range map[string][2]string{
-		"/dev/shm/a":      {"", "/dev/shm"},
-		"/dev/shm":        {"", "/dev/shm"},
-		"/dev/shm/huge/a": {"advise", "/dev/shm/huge"},
-		"/dev/shm/huge2":  {"", "/dev/shm"},
-		"/dev/shmall":     {"", "/"},
-	} {
-		value, mount := d.mountOption(path, "huge=")
-		require.Equal(t, want, [2]string{value, mount}, path)
-	}
 }
 
 // examineAt runs all checks on a store, on a good machine.
