@@ -52,9 +52,10 @@ func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+pinVersion, 0) }
 //  2. The list of what is replaced is written beyond the queue's tail. Nobody
 //     reads there. Dead: as before.
 //  3. Births are stamped over the marks. Dead: as before, the log knows.
-//  4. The intent: first the queue's tail to be, then the new root. From here
-//     on reclaimers spare the new root, and an adopter judges by it. Dead:
-//     the root is not current and not superseded, so it was not committed.
+//  4. The intent: first the queue's tail to be and the old root, then the new
+//     root. From here on reclaimers spare both roots, whatever becomes of the
+//     pin, and an adopter judges by the new one. Dead: it is not current and not
+//     superseded, so it was not committed.
 //  5. The old root is marked as superseded: whoever intended the old one has
 //     committed it. Every successor does so before its CAS. Dead: as before;
 //     the mark is harmless, for the old root is published.
@@ -100,11 +101,13 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 
 	s.m.SetWord(s.base+slotIntentTail, tail) // 4
-	s.m.Release(s.base+slotIntent, node)
+	s.m.SetWord(s.base+slotIntentOld, old.Off)
+	s.m.Store(s.base+slotIntent, node) // everybody can see it before the look that follows
 
 	// A root that is not the current one is left alone: the pin that keeps it may
 	// have been erased by a reader, who can write to slots, and then it is somebody
-	// else's block by now.
+	// else's block by now. One that is still current is retired later, so whoever
+	// reclaims it has seen the intent (rule C8).
 	won := a.ro.Load(offRoot) == old.Off|old.Version<<48
 	if won {
 		s.m.Release(old.Off+rootSuperseded, 1)                              // 5

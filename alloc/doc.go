@@ -105,6 +105,11 @@
 //	    changed, so it keeps the birth that it has been given until it gets the
 //	    right one.
 //	C7  A queue's link is believed only once the tail is beyond it.
+//	C8  The intent names the old root as well, is visible before the look at the
+//	    root word that precedes the mark, and keeps both roots from being reused.
+//	    So the mark is never written to a block of somebody else, even if the pin
+//	    was erased: slots can be written by readers, and nothing there may decide
+//	    that a writer damages the data (rule D3).
 //	B1  Refill by one Or of bits that the slot has noted, and of blocks that it
 //	    has linked: what they carried is written over before.
 //	B2  Give back: stamp, note, clear; see redoReturn.

@@ -77,6 +77,7 @@ const (
 	slotLook       = 8 * 12 // set-aside page being looked through, or 0
 	slotReturn     = 8 * 13 // block being given back | class<<48, or 0
 	slotReturnNext = 8 * 14 // the block below it in its magazine
+	slotIntentOld  = 8 * 15 // the root that the intended one replaces
 	slotAside      = 8 * 16 // open set-aside pages, or 0
 	asideCount     = 8
 	slotCounts     = 8 * 24 // see Counts

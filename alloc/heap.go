@@ -346,3 +346,12 @@ func (a *Arena) eachPage(fn func(p uint64, st pageState)) {
 
 // Mem is the store's data, past all hooks.
 func (h *Heap) Mem() region.Mem { return region.FromWords(h.data) }
+
+// ErasePins does what a process that can write slots can do: it erases the pins of
+// all transactions that are under way.
+func (h *Heap) ErasePins() {
+	m := region.FromWords(h.slots)
+	for i := range maxSlots {
+		m.Store(slotPin(i)+pinVersion, 0)
+	}
+}

@@ -209,7 +209,7 @@ func (a *Arena) takeScan(s *scan) {
 			continue // damaged: loadSlot says so
 		}
 		if r := a.ro.Load(page + slotIntent); r != 0 {
-			s.intents = append(s.intents, r)
+			s.intents = append(s.intents, r, a.ro.Load(page+slotIntentOld))
 		}
 	}
 }

@@ -95,7 +95,7 @@ var breaches = []breach{
 	{rule: "C1", what: "the log is emptied before the queue's tail moves, without an intent", file: fileCommit,
 		old: "	s.setTail(tail) // 7\n	s.dropLog()\n	s.m.Release(s.base+slotIntent, 0)\n", new: "	s.m.Release(s.base+slotIntent, 0)\n	s.dropLog()\n	s.setTail(tail) // 7\n"},
 	{rule: "C1", what: "no intent", file: fileCommit,
-		old: "	s.m.Release(s.base+slotIntent, node)\n", new: ""},
+		old: "	s.m.Store(s.base+slotIntent, node) // everybody can see it before the look that follows\n", new: ""},
 	{rule: "C2", what: "the mark is read before the root word", tests: "TestSchedules/comes_back", file: fileAdopt,
 		old: "		current := a.ro.Load(offRoot)&offMask == node\n		committed = current || a.ro.Load(node+rootSuperseded) != 0\n",
 		new: "		committed = a.ro.Load(node+rootSuperseded) != 0\n		committed = committed || a.ro.Load(offRoot)&offMask == node\n"},
@@ -132,6 +132,10 @@ var breaches = []breach{
 	{rule: "C6", what: "published nodes are changed in place", file: fileSlot,
 		old: "	return w&^offMask == s.mark && w&offMask < s.LogLen()\n", new: "	return w&^offMask == s.mark && w&offMask < s.LogLen() || w == s.root.Version\n"},
 
+	{rule: "C8", what: "an intent does not keep the old root", tests: "TestErasedPin", file: filePin,
+		old: "			s.intents = append(s.intents, r, a.ro.Load(page+slotIntentOld))\n", new: "			s.intents = append(s.intents, r)\n"},
+	{rule: "C8", what: "the old root is marked whatever the root is by now", tests: "TestErasedPin", file: fileCommit,
+		old: "	won := a.ro.Load(offRoot) == old.Off|old.Version<<48\n", new: "	won := true\n"},
 	{rule: "C7", what: "a link beyond the tail is believed", tests: "TestSchedules/end_of_a_queue", file: fileCommit,
 		old: "		if i == chunkCap {\n			if s.logFull() {", new: "		if p := s.m.Word(page + chunkNext); i == chunkCap && p != 0 {\n			page, i, tail = p, 0, p\n		} else if i == chunkCap {\n			if s.logFull() {"},
 
