@@ -106,19 +106,17 @@ func (a *Arena) Alone() error {
 	return nil
 }
 
-// claimEntry makes entry i, whose lock the caller holds, this handle's.
+// claimEntry makes entry i, whose lock the caller holds, this handle's. Adoption may
+// have to take space and slots, so it is done in the name of the new owner: if that
+// one dies, its own adopter goes on.
 func (a *Arena) claimEntry(i int) (bool, error) {
-	if a.Writable() {
-		if _, err := a.adoptEntry(i); err != nil {
-			return false, err
-		}
-	} else if a.ownsSlots(i) {
-		return false, nil // a dead writer's: for writers to adopt
-	} else {
-		a.releaseDeadPins(i)
-	}
 	e := entryAt(i)
 	gen := a.shared.Load(e+entryState)>>8 + 1
+	a.entry, a.owner = i, makeOwner(i, gen)
+	if ok, err := a.inherit(i); !ok || err != nil {
+		a.entry, a.owner = -1, 0
+		return false, err
+	}
 	a.shared.Store(e+entryPid, uint64(os.Getpid()))
 	a.shared.Store(e+entryStarted, uint64(time.Now().UnixNano()))
 	var name [16]byte
@@ -130,7 +128,20 @@ func (a *Arena) claimEntry(i int) (bool, error) {
 	}
 	a.shared.Store(e+entryFlags, flags)
 	a.shared.Store(e+entryState, gen<<8|1)
-	a.entry, a.owner = i, makeOwner(i, gen)
+	return true, nil
+}
+
+// inherit puts in order what the last owner of entry i has left, and reports whether
+// this handle can do that.
+func (a *Arena) inherit(i int) (bool, error) {
+	if a.Writable() {
+		_, err := a.adoptEntry(i)
+		return err == nil, err
+	}
+	if a.ownsSlots(i) {
+		return false, nil // a dead writer's: for writers to adopt
+	}
+	a.releaseDeadPins(i)
 	return true, nil
 }
 
@@ -211,6 +222,7 @@ func (a *Arena) taken(i int) bool {
 // called again by another.
 func (a *Arena) adoptEntry(i int) (bool, error) {
 	dead := a.taken(i)
+	a.announceNoted(i) // before what follows can note something else there
 	var failed error
 	for j := range maxSlots {
 		word := offOwners + uint64(j)*8
@@ -240,7 +252,6 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	if failed != nil {
 		return dead, failed
 	}
-	a.announceNoted(i)
 	a.shared.Store(entryAt(i)+entryHints, 0)
 	a.releaseDeadPins(i)
 	if g := a.ro.Load(offGate); ownerEntry(g) == i {

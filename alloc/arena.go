@@ -34,11 +34,11 @@ type Arena struct {
 	hinting sync.Mutex // one note of hints at a time in the handle's entry
 	name    *nameCheck
 
-	users    userCount
-	closed   atomic.Bool // nobody may enter
-	ended    atomic.Bool // and nobody is inside: see endUnused
-	closing  sync.Once
-	closeErr error
+	users     userCount
+	closed    atomic.Bool // nobody may enter
+	closing   sync.Mutex  // one Close at a time
+	finished  sync.Once   // nobody is inside any more: see finish
+	finishErr error
 
 	lastGate atomic.Uint64 // gate that was waited for long enough
 
@@ -280,8 +280,10 @@ func (a *Arena) rootNode(word, version uint64) (Root, error) {
 	return Root{off, version}, nil
 }
 
+// debug logs, as long as the handle is open: the logger may call back, and would
+// wait for a Close that it is part of.
 func (a *Arena) debug(msg string, args ...any) {
-	if a.log != nil {
+	if a.log != nil && !a.closed.Load() {
 		a.log.Info(msg, args...)
 	}
 }

@@ -101,7 +101,7 @@
 //	    is not newer than the version that was pinned before.
 //	C5  So does what was read there. Otherwise it is read again.
 //	C6  A block is changed in place if it carries the slot's mark and is in its
-//	    log, and only then. What a lost commit keeps is published later, not
+//	    log, as a block of that size, and only then. What a lost commit keeps is published later, not
 //	    changed, so it keeps the birth that it has been given until it gets the
 //	    right one.
 //	C7  A queue's link is believed only once the tail is beyond it.

@@ -129,7 +129,15 @@ func makeMark(dir *os.Root, digits string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lockMark(f)
+	if f, err = lockMark(f); err != nil {
+		return nil, err
+	}
+	// Before it was locked others may have taken it for a dead one's.
+	if _, err := dir.Lstat(draftMark + digits); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // lockMark locks a mark, or closes it.

@@ -92,7 +92,9 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 		a, err = openFiles(dir, o)
 	}
 	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
-		err = fmt.Errorf("%w: %w", errDirRemoved, err)
+		if _, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", errDirRemoved, err)
+		}
 	}
 	if leadsElsewhere(path, dir) {
 		if err == nil {

@@ -286,7 +286,16 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
-	// A death before the pages are announced would hide them: the note tells of them.
+	if err := a.raise(end, to); err != nil {
+		return err
+	}
+	a.debug("store grew", "from", end, "to", to)
+	return nil
+}
+
+// raise raises the end and announces the pages below it. A death in between would
+// hide them: a note tells of them.
+func (a *Arena) raise(end, to uint64) error {
 	a.hinting.Lock()
 	defer a.hintsNoted()
 	a.noteGroup(end, hintNote|hintNoteEnd)
@@ -299,7 +308,6 @@ func (a *Arena) extend(k uint64) error {
 			a.hint(base, hintFree)
 		}
 	}
-	a.debug("store grew", "from", end, "to", to)
 	return nil
 }
 
@@ -322,7 +330,7 @@ func (a *Arena) backTo(end, from, to uint64) error {
 		}
 		lo, hi := max(end, g.first), min(to, g.stop)
 		if hi <= from && hi > lo+maxStep {
-			a.setPunched(1) // who sees the new end sees this as well
+			a.mayPunch() // who sees the new end sees the announcement as well
 		} else if hi > lo {
 			if err := a.b.back(lo, hi-lo); err != nil {
 				return err
@@ -727,9 +735,6 @@ func (r *freedRun) gather(p uint64, st pageState) bool {
 	r.pages++
 	return r.pages == 256
 }
-
-// setPunched tells readers that there may be holes, and since when.
-func (a *Arena) setPunched(now uint64) { a.mem.Max(offPunched, now) }
 
 // mayPunch reports whether the first hole may be made in place of pages that
 // readers know of. It announces holes, and permits them a moment later: by then

@@ -480,10 +480,15 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 	}
 }
 
-// Mine reports whether the block was allocated by this transaction (rule C6).
-func (s *Slot) Mine(off uint64) bool {
+// Mine reports whether this transaction allocated the block, for so many bytes (rule
+// C6). A stray reference may lead to an own block that holds something else than a
+// node of that size: to change it in place would write beyond the block.
+func (s *Slot) Mine(off, size uint64) bool {
 	w := s.m.Word(off)
-	return w&^offMask == s.mark && w&offMask < s.LogLen()
+	if w&^offMask != s.mark || w&offMask >= s.LogLen() {
+		return false
+	}
+	return s.m.Word(s.logEntry(w&offMask)) == off|uint64(classOf(size))<<48
 }
 
 // Age is the place of an own block in the transaction's log; it grows with

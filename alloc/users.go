@@ -36,6 +36,9 @@ type userCount [lanes]struct {
 // stays mapped, and what is pinned stays pinned. Without ok the handle is
 // closed, and the caller must not touch it. A user may enter again.
 func (a *Arena) Enter() (u User, ok bool) {
+	if a.closed.Load() {
+		return User{}, false // without a count that Close might take for a user
+	}
 	u = a.users.enter()
 	if a.closed.Load() {
 		a.Leave(u)
@@ -47,9 +50,9 @@ func (a *Arena) Enter() (u User, ok bool) {
 // Leave ends what Enter began. The last user of a closed handle ends the handle.
 func (a *Arena) Leave(u User) {
 	u.lane.Add(-1)
-	if a.closed.Load() {
-		if err := a.endUnused(); err != nil {
-			a.debug("closing a store failed", "err", err)
+	if a.closed.Load() && !a.users.any() {
+		if err := a.finish(); err != nil && a.log != nil {
+			a.log.Error("closing a store failed", "err", err)
 		}
 	}
 }
@@ -73,37 +76,38 @@ func (c *userCount) any() bool {
 
 // Close closes the handle. Calls that are inside of it go on, and the last of
 // them gives up what the handle has: its pins, its slots, its entry and its
-// mappings. If nobody is inside, Close does that before it returns. A second
-// Close waits for the first and returns the same.
+// mappings. If nobody is inside, that is done when Close returns, also when it is a
+// second Close, and all of them return the same.
 func (a *Arena) Close() error {
-	a.closing.Do(func() { a.closeErr = a.close() })
-	return a.closeErr
-}
-
-func (a *Arena) close() error {
+	a.closing.Lock()
+	defer a.closing.Unlock()
 	u := a.users.enter()
-	a.closed.Store(true)
-	if a.CanPin() {
-		a.WakeAll() // those who wait for a change
+	if !a.closed.Swap(true) {
+		if a.CanPin() {
+			a.WakeAll() // those who wait for a change
+		}
+		a.slots.wakeAll() // those who wait for a slot
 	}
-	a.slots.wakeAll() // those who wait for a slot
 	u.lane.Add(-1)
-	return a.endUnused()
-}
-
-// endUnused gives up all that a closed handle has, unless somebody is inside of
-// it, who does that later. It happens once.
-func (a *Arena) endUnused() error {
-	if a.users.any() || !a.ended.CompareAndSwap(false, true) {
+	if a.users.any() {
 		return nil
 	}
-	var failed error
-	if a.CanPin() {
-		a.dropPins()
-		failed = a.releaseSlots()
-		a.leaveEntry()
-	}
-	return errors.Join(failed, a.b.close())
+	return a.finish()
+}
+
+// finish gives up all that a closed handle has, when nobody is inside. It happens
+// once; others wait for it and get the same error.
+func (a *Arena) finish() error {
+	a.finished.Do(func() {
+		var failed error
+		if a.CanPin() {
+			a.dropPins()
+			failed = a.releaseSlots()
+			a.leaveEntry()
+		}
+		a.finishErr = errors.Join(failed, a.b.close())
+	})
+	return a.finishErr
 }
 
 // releaseSlots gives back all slots of a handle that nobody uses.

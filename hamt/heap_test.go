@@ -115,7 +115,13 @@ func (h *heap) Alloc(size uint64) (uint64, error) {
 	return off, nil
 }
 
-func (h *heap) Mine(off uint64) bool {
+func (h *heap) Mine(off, size uint64) bool {
+	c := h.live[off]
+	return h.marked(off) && (c == nil || c.size == classSize(size))
+}
+
+// marked reports whether a block has the mark of this transaction.
+func (h *heap) marked(off uint64) bool {
 	mine := h.mem.Word(off)&markBit != 0
 	if !h.careless && !(h.overtaken && h.live[off] == nil) {
 		h.check(off, "asked for").equalMine(h, mine)
@@ -138,7 +144,7 @@ func (h *heap) check(off uint64, what string) *cell {
 }
 
 func (h *heap) Age(off uint64) uint64 {
-	if !h.Mine(off) {
+	if !h.marked(off) {
 		h.t.Fatalf("age of %#x, which is not of this transaction", off)
 	}
 	return h.mem.Word(off) &^ markBit

@@ -98,7 +98,7 @@ func (d *drain) Alloc(size uint64) (uint64, error) {
 	d.next += size
 	return d.next - size, nil
 }
-func (d *drain) Mine(off uint64) bool         { return d.r.mem.Word(off)&1 != 0 }
+func (d *drain) Mine(off, _ uint64) bool      { return d.r.mem.Word(off)&1 != 0 }
 func (d *drain) Age(off uint64) uint64        { return d.r.mem.Word(off) }
 func (d *drain) LogLen() uint64               { return 0 }
 func (d *drain) Discard(off, size uint64)     {}
@@ -382,4 +382,38 @@ func TestFindStaysOnItsPage(t *testing.T) {
 			require.Equal(t, Present, status)
 		})
 	}
+}
+
+// A stray reference leads a transaction to a leaf of its own as if that were a
+// branch, whose references would lie beyond the leaf's block. Nothing is written
+// there.
+func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
+	h := newHeap(t, 1<<16)
+	var tx Tx
+	hash := func([]byte) uint64 { return 35 << levelBits } // index 0, then 35
+	published := func(words ...uint64) uint64 {
+		off, err := h.Alloc(uint64(len(words)) * wordSize)
+		require.NoError(t, err)
+		for i, w := range words {
+			h.mem.SetWord(off+uint64(i)*wordSize, w)
+		}
+		*h.live[off] = cell{off: off, size: classSize(uint64(len(words)) * wordSize)}
+		return off
+	}
+	key, value := make([]byte, 15), make([]byte, 7) // as a bitmap their lengths have 7 bits, the last at 35
+	other := published(1, 15<<keyLenShift|7, 0, 0, 0)
+	r := NewReader(h.mem, h.mem.Size())
+	tx.Reset(r, h, hash, 0, 1, 22)
+	leaf, err := tx.NewLeaf(key, value)
+	require.NoError(t, err)
+	require.Equal(t, uint64(40), classSize(leaf.Size()))
+	neighbour := published(0, 0, 0, uint64(makeRef(kindLeaf, other, hash(nil))), 0)
+	require.Equal(t, leaf.Off+40, neighbour)
+	tx.Root = makeRef(kindBranch, published(1, 1, uint64(makeRef(kindBranch, leaf.Off, 0))), 0)
+	before := append([]byte(nil), h.mem.Bytes(neighbour, 40)...)
+	h.careless = true // the leaf is retired as a branch
+	_, existed, err := tx.SetLeaf(hash(key), leaf)
+	require.NoError(t, err)
+	require.True(t, existed, "the stray reference was followed to the neighbour's word")
+	require.Equal(t, before, h.mem.Bytes(neighbour, 40))
 }

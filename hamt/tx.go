@@ -11,8 +11,8 @@ type Allocator interface {
 	// Alloc returns the offset of a block of at least size bytes. Its first
 	// word is the allocator's; the rest is garbage.
 	Alloc(size uint64) (off uint64, err error)
-	// Mine reports whether this transaction allocated the block.
-	Mine(off uint64) bool
+	// Mine reports whether this transaction allocated the block, for so many bytes.
+	Mine(off, size uint64) bool
 	// Age numbers the blocks of this transaction in the order of allocation.
 	Age(off uint64) uint64
 	// LogLen is greater than the Age of every block of this transaction so
@@ -499,7 +499,7 @@ func (t *Tx) replaceCollision(depth int, h uint64, c collision, ref Ref) error {
 // withChanged replaces the i-th reference.
 func (t *Tx) withChanged(off, n, i uint64, ref Ref) (uint64, error) {
 	dst := off
-	if !t.mayChange(off) {
+	if !t.mayChange(off, nodeSize(n)) {
 		var err error
 		if dst, err = t.newNode(n); err != nil {
 			return 0, err
@@ -550,7 +550,7 @@ func (t *Tx) withRemoved(off, n, i, head uint64) (uint64, error) {
 // in place, or a new node. The node may be an own one by damage only, so its
 // block is not believed to reach beyond the end.
 func (t *Tx) resized(off, n, m uint64) (uint64, error) {
-	if t.mayChange(off) && off+nodeSize(m) <= t.r.end &&
+	if t.mayChange(off, nodeSize(n)) && off+nodeSize(m) <= t.r.end &&
 		t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
 		return off, nil
 	}
@@ -612,8 +612,8 @@ func (t *Tx) undo() {
 
 // mayChange reports whether the node at off is the transaction's own and no
 // Walk is to find it unchanged (I6).
-func (t *Tx) mayChange(off uint64) bool {
-	return t.alloc.Mine(off) && !t.frozen(off)
+func (t *Tx) mayChange(off, size uint64) bool {
+	return t.alloc.Mine(off, size) && !t.frozen(off)
 }
 
 // frozen reports whether a Walk is to find the own node at off unchanged.
@@ -624,7 +624,7 @@ func (t *Tx) frozen(off uint64) bool {
 // drop gives up a node that the trie does not reach any more.
 func (t *Tx) drop(off, size uint64) {
 	switch {
-	case !t.alloc.Mine(off):
+	case !t.alloc.Mine(off, size):
 		t.alloc.Retire(off, size)
 	case t.frozen(off):
 		t.pending = append(t.pending, block{off, size})
@@ -634,7 +634,7 @@ func (t *Tx) drop(off, size uint64) {
 }
 
 func (t *Tx) dropLeaf(l Leaf) {
-	if t.KeepLeaves && t.alloc.Mine(l.Off) {
+	if t.KeepLeaves && t.alloc.Mine(l.Off, l.Size()) {
 		t.pending = append(t.pending, block{l.Off, l.Size()})
 		return
 	}

@@ -1298,7 +1298,7 @@ func TestUpdateThatAlwaysLoses(t *testing.T) {
 				return tx.Set([]byte("k"), []byte("mine"))
 			})
 			require.ErrorIs(t, err, shm.ErrConflict, name)
-			require.ErrorContains(t, err, "1000 runs", name)
+			require.ErrorContains(t, err, "1000 times", name)
 			require.Equal(t, shm.MaxRuns, runs, name)
 			require.Equal(t, "1000", get(t, s, "k"), name)
 

@@ -130,7 +130,9 @@ var breaches = []breach{
 	{rule: "C6", what: "births are not stamped", file: fileCommit,
 		old: "		s.m.SetWord(entry&offMask, version)\n", new: ""},
 	{rule: "C6", what: "published nodes are changed in place", file: fileSlot,
-		old: "	return w&^offMask == s.mark && w&offMask < s.LogLen()\n", new: "	return w&^offMask == s.mark && w&offMask < s.LogLen() || w == s.root.Version\n"},
+		old: "	if w&^offMask != s.mark || w&offMask >= s.LogLen() {\n", new: "	if w == s.root.Version {\n		return true\n	} else if w&^offMask != s.mark || w&offMask >= s.LogLen() {\n"},
+	{rule: "C6", what: "an own block is changed as the node that a stray reference says it is", file: fileSlot, tests: "TestMineIsOfASize", pkg: "./alloc", plain: true,
+		old: "	return s.m.Word(s.logEntry(w&offMask)) == off|uint64(classOf(size))<<48\n", new: "	return true\n"},
 
 	{rule: "C8", what: "an intent does not keep the old root", tests: "TestErasedPin", file: filePin,
 		old: "			s.intents = append(s.intents, r, a.ro.Load(page+slotIntentOld))\n", new: "			s.intents = append(s.intents, r)\n"},
@@ -244,15 +246,15 @@ var breaches = []breach{
 
 	// Handles.
 	{rule: "H1", what: "Close ends a handle while others are inside", tests: "TestSchedules/beside_close", file: fileUsers, quick: true,
-		old: "	if a.users.any() || ", new: "	if "},
+		old: "	if a.users.any() {\n		return nil\n	}\n	return a.finish()\n", new: "	return a.finish()\n"},
 	{rule: "H1", what: "a call looks whether the handle is closed, then counts itself", tests: "TestSchedules/beside_close", file: fileUsers,
-		old: "	u = a.users.enter()\n	if a.closed.Load() {\n		a.Leave(u)\n", new: "	closed := a.closed.Load()\n	a.ro.Touch(region.OpLoad, 0)\n	u = a.users.enter()\n	if closed {\n		a.Leave(u)\n"},
+		old: "	u = a.users.enter()\n	if a.closed.Load() {\n", new: "	a.ro.Touch(region.OpLoad, 0)\n	u = a.users.enter()\n	if false {\n"},
 	{rule: "H1", what: "the last to leave a closed handle does not end it", tests: "TestSchedules/beside_close", file: fileUsers,
-		old: "	u.lane.Add(-1)\n	if a.closed.Load() {\n", new: "	u.lane.Add(-1)\n	if false {\n"},
+		old: "	u.lane.Add(-1)\n	if a.closed.Load() && ", new: "	u.lane.Add(-1)\n	if false && "},
 	{rule: "H1", what: "the mappings are detached before the slots are given back", tests: "TestSchedules/beside_close", file: fileUsers,
-		old: "	var failed error\n	if a.CanPin() {\n		a.dropPins()\n", new: "	failed := a.b.close()\n	if a.CanPin() {\n		a.dropPins()\n"},
+		old: "		var failed error\n		if a.CanPin() {\n			a.dropPins()\n", new: "		failed := a.b.close()\n		if a.CanPin() {\n			a.dropPins()\n"},
 	{rule: "H1", what: "Close drops the pins of those who are inside", tests: "TestSchedules/beside_close", file: fileUsers,
-		old: "	a.closed.Store(true)\n", new: "	a.closed.Store(true)\n	if a.CanPin() {\n		a.dropPins()\n	}\n"},
+		old: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n", new: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n			a.dropPins()\n"},
 	{rule: "H1", what: "a loop over a snapshot does not tell that it was cut short", tests: "TestSchedules/beside_close", file: "shm/snapshot.go",
 		old: "			return closed\n		})\n	}\n}\n\n// Err", new: "			return nil\n		})\n	}\n}\n\n// Err"},
 
@@ -331,6 +333,8 @@ var breaches = []breach{
 	// Backups.
 	{rule: "D5", what: "a backup removes one that is being made", file: fileDraft, tests: "Drafts", pkg: "./alloc", plain: true,
 		old: "	err := ofdLock(f, unix.F_WRLCK, makerLock, 1)\n", new: "	var err error\n"},
+	{rule: "D5", what: "a mark is not looked for again once it is locked", file: fileDraft, tests: "TestMakersOfOneCopy", plain: true,
+		old: "	if _, err := dir.Lstat(draftMark + digits); err != nil {\n", new: "	if _, err := dir.Lstat(\".\"); err != nil {\n"},
 	{rule: "D5", what: "a backup replaces what was made there meanwhile", file: fileDraft, tests: "TestBackupRefuses", plain: true,
 		old: "unix.RENAME_NOREPLACE", new: "0"},
 	{rule: "D5", what: "a backup leaves what the dead have left", file: fileDraft, tests: "TestKilledBackup", plain: true,

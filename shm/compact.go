@@ -54,9 +54,9 @@ func (s *Store) Compact(ctx context.Context, opts *CompactOptions) (CompactStats
 	}
 	defer s.a.Leave(u)
 	c := compactor{s: s, ctx: ctx, opts: opts, began: time.Now()}
-	c.Before = s.Stats().AllocatedBytes
+	c.Before = s.stats().AllocatedBytes
 	err := c.run()
-	c.After = s.Stats().AllocatedBytes
+	c.After = s.stats().AllocatedBytes
 	if err != nil {
 		return c.CompactStats, s.fail("compacting", err)
 	}
@@ -77,7 +77,7 @@ func (c *compactor) run() error {
 		return err
 	}
 	for c.Passes < compactPasses {
-		st := c.s.Stats()
+		st := c.s.stats()
 		frontier, err := c.s.a.Frontier(uint64(st.LiveBytes))
 		if frontier == 0 || err != nil {
 			return err
@@ -87,7 +87,7 @@ func (c *compactor) run() error {
 		if e := c.shrink(); err == nil {
 			err = e
 		}
-		if gained := st.AllocatedBytes - c.s.Stats().AllocatedBytes; err != nil || gained < st.AllocatedBytes/16 {
+		if gained := st.AllocatedBytes - c.s.stats().AllocatedBytes; err != nil || gained < st.AllocatedBytes/16 {
 			return err
 		}
 	}

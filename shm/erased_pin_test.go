@@ -51,7 +51,7 @@ func TestErasedPin(t *testing.T) {
 				}
 				erased = true
 				h.ErasePins()
-				for i := range 60 { // leaves as large as a root node, and larger ones
+				for i := range 40 { // leaves as large as a root node, and larger ones
 					require.NoError(t, other.Set(fmt.Appendf(nil, "key%03d", i%20), make([]byte, 40+i%3*100)))
 				}
 			}

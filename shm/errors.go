@@ -59,8 +59,8 @@ var (
 	// Update or Modify of the same handle, by other means than the transaction. The
 	// transaction could never commit.
 	ErrNested = errors.New("a write inside of Update or Modify")
-	// ErrConflict: Update or Modify has run its function MaxRuns times, and each
-	// time another commit came first.
+	// ErrConflict: another commit came first MaxRuns times in a row. Update's or
+	// Modify's function waits for another write to the store, as a rule.
 	ErrConflict = errors.New("overtaken by other commits")
 	// ErrTooManySnapshots: MaxSnapshots different versions are pinned.
 	ErrTooManySnapshots = alloc.ErrTooManyPins
@@ -74,11 +74,11 @@ const (
 	MaxProcesses = alloc.MaxEntries // open handles on a store
 	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
 	MaxSnapshots = alloc.MaxPins    // versions pinned by snapshots at one time
-	MaxRuns      = 1000             // runs of the function of one Update or Modify
+	MaxRuns      = 1000             // commits of others that may come before one write
 )
 
 func errConflict() error {
-	return fmt.Errorf("%w in each of %d runs of the function; does it wait for another write to this store?", ErrConflict, MaxRuns)
+	return fmt.Errorf("%w %d times in a row; does a function wait for another write to this store?", ErrConflict, MaxRuns)
 }
 
 type existError struct{}

@@ -35,6 +35,11 @@ func (s *Store) Stats() Stats {
 		return Stats{}
 	}
 	defer s.a.Leave(u)
+	return s.stats()
+}
+
+// stats is Stats for those who are inside of the handle.
+func (s *Store) stats() Stats {
 	words, g, ok := s.rootNow()
 	if !ok {
 		return Stats{}

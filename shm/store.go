@@ -157,11 +157,11 @@ func (s *Store) Path() string { return s.path }
 // ErrClosed, and a second Close waits for the first and returns the same.
 //
 // Calls that are under way in other goroutines go on: a transaction may still
-// commit, View's function and GetMany's may still read, and loops over All and
-// Diff end with ErrClosed (see [Snapshot.Err]). The last of these calls gives the
-// handle's pins, its entry and its mappings up. Otherwise Close does so before it
-// returns; a Snapshot that is still open is no use after that, and its slices must
-// not be used.
+// commit, and loops over All and Diff end with ErrClosed (see [Snapshot.Err]), as
+// does GetMany. What the function of a View has read stays as it is until the
+// function returns. The last of these calls gives up the handle's pins, its entry
+// and its mappings. If there is none, Close does so before it returns; a Snapshot
+// that is still open is of no use after that, and its slices must not be used.
 //
 // A Store that is not closed stays open until the process ends, even if the
 // program has dropped it.
