@@ -253,7 +253,7 @@ var breaches = []breach{
 		old: "	u.lane.Add(-1)\n	if a.closed.Load() && ", new: "	u.lane.Add(-1)\n	if false && "},
 	{rule: "H1", what: "the mappings are detached before the slots are given back", tests: "TestSchedules/beside_close", file: fileUsers,
 		old: "		var failed error\n		if a.CanPin() {\n			a.dropPins()\n", new: "		failed := a.b.close()\n		if a.CanPin() {\n			a.dropPins()\n"},
-	{rule: "H1", what: "Close drops the pins of those who are inside", tests: "TestSchedules/beside_close", file: fileUsers,
+	{rule: "H1", what: "Close drops the pins of those who are inside", tests: "TestCloseIn", plain: true, file: fileUsers,
 		old: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n", new: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n			a.dropPins()\n"},
 	{rule: "H1", what: "a loop over a snapshot does not tell that it was cut short", tests: "TestSchedules/beside_close", file: "shm/snapshot.go",
 		old: "			return closed\n		})\n	}\n}\n\n// Err", new: "			return nil\n		})\n	}\n}\n\n// Err"},
