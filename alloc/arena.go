@@ -30,6 +30,7 @@ type Arena struct {
 	slots   slotPool
 	pins    pinTable
 	pages   pageCursor
+	room    roomState
 	adopt   sync.Mutex // one adoption at a time in this handle
 	hinting sync.Mutex // one note of hints at a time in the handle's entry
 	name    *nameCheck

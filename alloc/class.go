@@ -57,6 +57,31 @@ func classOf(size uint64) int {
 	return classRun
 }
 
+// MaxBlock is the size of the largest block that a store of this maximum size can
+// ever hold: a run cannot reach from one segment into the next, and where there is
+// one segment only, some of its pages are never free.
+func (a *Arena) MaxBlock() uint64 { return maxBlockOf(a.super.maxSize) }
+
+func maxBlockOf(maxSize uint64) uint64 {
+	most := uint64(0)
+	for k := range segments {
+		g := &segments[k]
+		if stop := min(g.stop, maxSize); stop > g.first {
+			n := stop - g.first
+			if maxSize <= segments[1].first { // they are nowhere else
+				n -= firstTaken << pageShift
+			}
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// firstTaken is how many pages of a store are in use when the first transaction
+// commits: the reserve, of which its queue may take one in a small store, the slab of
+// the root node, and the page of a slot.
+const firstTaken = reservePages + 2
+
 // BlockSize returns the size of the block that Alloc(size) hands out.
 func BlockSize(size uint64) uint64 {
 	if c := classOf(size); c != classRun {

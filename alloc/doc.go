@@ -18,6 +18,7 @@
 //	retire    put what a commit replaced into the slot's queue
 //	reclaim   find that no pin and no intent holds it; free it, or set it aside
 //	adopt     put a dead process's slots in order and release them
+//	evacuate  move the blocks of sparse slabs to others, so that pages come free
 //
 // # Where a block is
 //
@@ -119,9 +120,17 @@
 //	    is the slot itself while its owner does not use it.
 //	B5  Pages are claimed by CAS on words whose generation rises with every
 //	    change, so a late free or punch does nothing.
-//	B6  A reserve of pages serves deletes, adoption and setting aside only. A
-//	    death may leave its count wrong by one: the adopter counts it again.
-//	    Before ErrFull everything that can be freed is.
+//	B6  A reserve of pages serves deletes, adoption, setting aside and evacuation
+//	    only; who takes of it sees to it that it is filled up again. A death may
+//	    leave its count wrong by one: the adopter counts it again. Before ErrFull
+//	    everything that can be freed is, blocks of the class are looked for once
+//	    more, and sparse slabs are emptied so that their pages can change their
+//	    class.
+//	B7  Evacuation moves a block by a commit, if the version that this follows
+//	    reaches the block, and not what a snapshot holds. What it moves takes no
+//	    space in what it empties. It looks at a bounded number of pages, moves a
+//	    bounded number of blocks, and is not repeated while nothing has changed
+//	    since it gained nothing.
 //	R1  The end is read after the root word.
 //	R2  The horizon is checked before a length from shared memory allocates.
 //	R3  On processors that reorder loads a barrier stands before that check.

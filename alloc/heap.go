@@ -322,6 +322,9 @@ func (a *Arena) FreePages() (counted, found int64) {
 	return int64(a.ro.Load(offFreePages)), found
 }
 
+// SetFrontier tells all writers to empty what lies from there on; 0 ends that.
+func (a *Arena) SetFrontier(frontier uint64) { a.mem.Store(offFrontier, frontier) }
+
 // Hidden returns the pages that offer something of which no hint tells. While
 // nobody writes there is none.
 func (a *Arena) Hidden() (pages []uint64) {

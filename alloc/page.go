@@ -253,8 +253,8 @@ func (a *Arena) searchGroup(bit int, from, limit uint64, visit func(uint64, page
 	return found, false
 }
 
-// extend raises the end so that k pages in a row are there beyond the present
-// one. There is memory behind all of it before the end is raised, for a reader
+// extend raises the end so that k free pages in a row are there, with those that are
+// free just below the present one. There is memory behind all of it before the end is raised, for a reader
 // that is overtaken may be led anywhere below; but for a large gap that a long
 // run leaves at the end of a segment, which counts as punched.
 func (a *Arena) extend(k uint64) error {
@@ -262,7 +262,7 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
-	from := end
+	from := end - a.freeBelow(end, k-1)*pageSize
 	for {
 		g := segmentOf(from)
 		if g.start >= a.super.maxSize {
@@ -311,6 +311,15 @@ func (a *Arena) raise(end, to uint64) error {
 	return nil
 }
 
+// freeBelow counts the free pages in a row below the end, up to most, in its last
+// segment.
+func (a *Arena) freeBelow(end, most uint64) (n uint64) {
+	for p := end; n < most && p > segmentOf(end-1).first && a.page(p-pageSize).free(); p -= pageSize {
+		n++
+	}
+	return n
+}
+
 // maxStep is the most that the end is raised by at once, without need: memory
 // that may never be used.
 const maxStep = 1 << 20
@@ -356,6 +365,10 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 	for tries := 0; ; tries++ {
 		first, err = s.tryClaim(k, 0)
 		if errors.Is(err, errNoneFree) {
+			if len(s.avoid) > 0 {
+				err = ErrFull // what is moved takes what is there
+				break
+			}
 			if err = s.a.extend(k); err == nil {
 				continue
 			}
@@ -368,12 +381,16 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 			break
 		}
 	}
-	if s.mayTakeReserve && k == 1 {
+	leave := s.leaveReserve
+	if !s.mayTakeReserve {
+		leave = s.a.reserve()
+	}
+	if k == 1 && s.a.ro.Load(offReserve) > leave {
 		if p := s.claimReserve(); p != 0 {
 			return p, nil
 		}
 	}
-	return 0, err
+	return 0, noRoom(k, err)
 }
 
 var errNoneFree = errors.New("no free pages")
@@ -395,7 +412,7 @@ func (s *Slot) noteFreed(first, k uint64) {
 func (s *Slot) claimFreed(k, limit uint64) uint64 {
 	for i := len(s.freedRuns) - 1; i >= 0; i-- {
 		r := s.freedRuns[i]
-		if r.pages != k || limit != 0 && r.first >= limit {
+		if r.pages != k || limit != 0 && r.first >= limit || s.avoids(r.first) {
 			continue
 		}
 		s.freedRuns = slices.Delete(s.freedRuns, i, i+1)
@@ -419,14 +436,33 @@ func (a *Arena) allFree(first, k uint64) bool {
 }
 
 // tryClaim claims k free pages in a row below the end, or before a limit that is
-// not 0. Once memory for a hole was refused, it looks only for pages that have
-// theirs.
+// not 0. In a store that cannot grow it spares longer rows, if it soon finds one that
+// is as long as that: they are hard to make again.
 func (s *Slot) tryClaim(k, limit uint64) (first uint64, err error) {
+	if s.a.end.Load() >= s.a.super.maxSize {
+		if first, err = s.claimRow(k, limit, fitLooks); err == nil {
+			return first, nil
+		}
+	}
+	return s.claimRow(k, limit, 0)
+}
+
+// fitLooks is at how many free pages tryClaim looks for a row of the right length.
+const fitLooks = 256
+
+// claimRow does so. With looks it takes only a row of k pages that is no part of a
+// longer one, and ends after that many free pages. Once memory for a hole was refused,
+// it looks only for pages that have theirs.
+func (s *Slot) claimRow(k, limit uint64, looks int) (first uint64, err error) {
 	a := s.a
 	err = errNoneFree
 	var run uint64
+	fits := looks > 0
 	a.searchBefore(limit, hintFree, func(p uint64, st pageState) bool {
-		if err != errNoneFree && st.state() == pageHole {
+		if looks--; fits && looks < 0 {
+			return true
+		}
+		if err != errNoneFree && st.state() == pageHole || s.avoids(p) {
 			run = 0
 			return false
 		}
@@ -434,6 +470,9 @@ func (s *Slot) tryClaim(k, limit uint64) (first uint64, err error) {
 			run, first = 0, p
 		}
 		if run++; run < k {
+			return false
+		}
+		if fits && (run > k || a.goesOn(first, k)) {
 			return false
 		}
 		run = 0
@@ -448,6 +487,13 @@ func (s *Slot) tryClaim(k, limit uint64) (first uint64, err error) {
 		return e == nil || !errors.Is(e, ErrFull) && e != errNoneFree
 	})
 	return first, err
+}
+
+// goesOn reports whether a row of k free pages is part of a longer one.
+func (a *Arena) goesOn(first, k uint64) bool {
+	g, next := segmentOf(first), first+k*pageSize
+	return first > g.first && a.page(first-pageSize).free() ||
+		next < min(g.stop, a.end.Load()) && a.page(next).free()
 }
 
 // holesFrom returns how many holes to back at once, from the hole p on.
@@ -531,6 +577,12 @@ func (s *Slot) unclaim(p, n, gen uint64) {
 	}
 }
 
+// reserve is how many pages are kept in reserve. A new store has reservePages; those
+// beyond are for anybody, in a small store, once there are no others.
+func (a *Arena) reserve() uint64 {
+	return min(max(a.super.maxSize>>17, reservePages/2), reservePages)
+}
+
 // claimReserve takes a page of the reserve, or returns 0.
 func (s *Slot) claimReserve() (page uint64) {
 	a := s.a
@@ -538,6 +590,7 @@ func (s *Slot) claimReserve() (page uint64) {
 		s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
 		if a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)) {
 			a.mem.Add(offReserve, ^uint64(0))
+			s.tookReserve = s.tookReserve || a.ro.Load(offReserve) < a.reserve()
 			page = p
 			return true
 		}
@@ -609,7 +662,7 @@ func (s *Slot) redoFree() {
 			continue
 		}
 		a.mem.Release(desc(p)+descInfo, 0)
-		if k == 1 && int64(a.ro.Load(offReserve)) < reservePages {
+		if k == 1 && int64(a.ro.Load(offReserve)) < int64(a.reserve()) {
 			a.mem.Add(offReserve, 1)
 			a.mem.Add(offFreePages, ^uint64(0))
 			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))

@@ -121,23 +121,6 @@ func (a *Arena) inUse() (uint64, error) {
 // frontierFor is how much of the file is enough for so many bytes of live blocks.
 func frontierFor(live uint64) uint64 { return roundUp(live+live/10, pageSize) }
 
-// Frontier returns where space should begin that is emptied, for so many bytes of
-// live blocks, or 0 if all is about as dense as it can be.
-func (a *Arena) Frontier(live uint64) (uint64, error) {
-	used, err := a.inUse()
-	if err != nil || used <= live+live/8+512<<10 {
-		return 0, err
-	}
-	return frontierFor(live), nil
-}
-
-// SetFrontier tells all writers to empty what lies from there on; 0 ends that.
-func (a *Arena) SetFrontier(frontier uint64) {
-	if a.ro.Load(offFrontier) != frontier {
-		a.mem.Store(offFrontier, frontier)
-	}
-}
-
 // Shrink gives back all that nobody uses: garbage that nothing holds, what idle
 // slots of all processes keep, and the memory behind free pages. It is called
 // outside of transactions.
@@ -301,7 +284,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	switch {
 	case c == classRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && (s.frontier == 0 || off < s.frontier):
+	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && (s.frontier == 0 || off < s.frontier) && !s.avoids(off):
 		s.pushMag(c, off)
 		unlink()
 	default:

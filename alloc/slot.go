@@ -63,6 +63,9 @@ type Slot struct {
 	largestRun     uint64 // pages
 	mayTakeReserve bool
 	relieving      bool
+	tookReserve    bool   // since TookReserve was asked
+	leaveReserve   uint64 // pages of it that the slot may not take
+	avoid          []span // windows that the slot is emptying, by address
 
 	// Scratch is the user's, for what belongs to one transaction at a time.
 	Scratch any
@@ -799,7 +802,7 @@ func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
 func (s *Slot) takeSlab(c int) error {
 	a, k := s.a, classes[c].pages
 	take := func(p uint64, st pageState) bool {
-		if st.class() != c || a.checkPages(desc(p), "a slab", p, k) != nil {
+		if st.class() != c || s.avoids(p) || a.checkPages(desc(p), "a slab", p, k) != nil {
 			return false
 		}
 		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
@@ -824,6 +827,8 @@ func (s *Slot) takeSlab(c int) error {
 	p, err := s.claimPages(k)
 	if err == nil {
 		own(p)
+	} else if errors.Is(err, ErrFull) && a.search(hintOf(c), take) {
+		return nil // what was freed in between was not pages, but blocks
 	}
 	return err
 }

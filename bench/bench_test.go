@@ -204,6 +204,9 @@ func TestRun(t *testing.T) {
 	if len(r.Failed) > 0 {
 		t.Fatal(r.Failed)
 	}
+	if len(r.Skipped) > 0 {
+		t.Skip("a peer that is not installed:", r.Skipped)
+	}
 	r.summarize()
 	if want := 35 + 2*2; len(r.Speed) != want {
 		t.Errorf("%d rows of speed, want %d", len(r.Speed), want)

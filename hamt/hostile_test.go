@@ -48,9 +48,6 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
-	for _, part := range []int{0, 1, fanout, Parts - 1} {
-		requireCorruptOrNil(t, r.Beyond(root, part, 64, sip, func(l Leaf) bool { return l.Off+l.Size() <= end }))
-	}
 	_, err := r.Check(root, 1<<40, sip, func(Node) error { return nil })
 	requireCorruptOrNil(t, err)
 	for _, other := range []Ref{0, root ^ 8, Ref(mem.Word(64))} {
@@ -67,6 +64,13 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		_, err = tx.Rebase(r, root, 0, 0, hs[i], 1<<40)
 		requireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(hs[i], k)
+		requireCorruptOrNil(t, err)
+	}
+	for _, size := range []uint64{16, 40, 64, classSize(r.end)} {
+		tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
+		_, _, err := tx.Move(root.Off()&^7%end, tx.Leads(nil, root.Off()&^7%end, size))
+		requireCorruptOrNil(t, err)
+		_, _, err = tx.Move(size, tx.Leads(nil, size, size))
 		requireCorruptOrNil(t, err)
 	}
 	for off := end; off < mem.Size(); off += 8 {

@@ -58,7 +58,7 @@ type Tx struct {
 	pending     []block // own blocks that Finish will discard
 
 	path   [maxDepth]branch    // the branches from Root to where the last descent ended
-	fresh  [maxDepth + 1]block // what the current call has allocated: branches and a collision
+	fresh  [maxDepth + 2]block // what the current call has allocated: branches, a collision, a leaf
 	nfresh int
 
 	// For Rebase, what the last call has done to the trie.

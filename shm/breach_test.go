@@ -55,9 +55,11 @@ const (
 	fileReclaim = "alloc/reclaim.go"
 	fileTx      = "hamt/tx.go"
 	fileUpdate  = "shm/tx.go"
-	fileCompact = "shm/compact.go"
 	fileSlot    = "alloc/slot.go"
 	fileUsers   = "alloc/users.go"
+
+	fileEvacuate = "alloc/evacuate.go"
+	fileRoom     = "shm/room.go"
 )
 
 // Rules of which there is no breach: P3 and K1 are about checkpoints and L4 is
@@ -217,6 +219,10 @@ var breaches = []breach{
 		old: "	s.a.mem.Add(offFreePages, k) // before they are free, so that redoFree does not count\n	s.redoFree()\n", new: "	s.redoFree()\n	s.a.mem.Add(offFreePages, k)\n"},
 	{rule: "B6", what: "a delete may not take the reserve", file: "shm/write.go", tests: "Full|Space|Refus", plain: true,
 		old: "	w.AllowReserve(true)\n	existed, err = w.delete(", new: "	existed, err = w.delete("},
+	{rule: "B6", what: "sparse slabs are not emptied before ErrFull", file: fileRoom, tests: "FullStoreFits", plain: true,
+		old: "	if err == nil || !errors.Is(err, ErrFull) || *round == roomRounds {\n", new: "	if true {\n"},
+	{rule: "B6", what: "blocks that are freed before ErrFull are not looked for", file: fileSlot, tests: "CostOfRefused",
+		old: "errors.Is(err, ErrFull) && a.search(hintOf(c), take) {", new: "false {"},
 	{rule: "B6", what: "nothing is freed before ErrFull", file: filePage, tests: "Full|Space|Refus|Model", plain: true,
 		old: "		if tries == 3 || !s.relieve() {", new: "		if true {"},
 
@@ -265,7 +271,7 @@ var breaches = []breach{
 	{rule: "D1", what: "nobody asks whether the other is dead", file: fileAdopt,
 		old: "		if !ok {\n			continue\n		}\n		was, err", new: "		_ = ok\n		was, err"},
 	{rule: "D2", what: "a dead entry is taken with its slots as they are", file: fileAdopt,
-		old: "		if _, err := a.adoptEntry(i); err != nil {\n			return false, err\n		}\n", new: "		_ = i\n"},
+		old: "		_, err := a.adoptEntry(i)\n		return err == nil, err\n", new: "		return true, nil\n"},
 	{rule: "D2", what: "the idle slot of a dead one is adopted while others may take it", tests: "TestSchedules/dead_one", file: fileAdopt,
 		old: "owner&ownerIdle != 0 && !a.mem.CAS(word, owner, owner&^ownerIdle) {", new: "false {"},
 	{rule: "D2", what: "a free slot is taken as it is", tests: "TestFreeSlotIsPutInOrder", pkg: "./alloc", plain: true, file: fileSlot,
@@ -313,13 +319,18 @@ var breaches = []breach{
 	// The trie.
 	{rule: "I3", what: "a delete does not contract", file: fileTx, tests: ".", pkg: "./hamt", plain: true, quick: true,
 		old: "		case kindLeaf, kindCollision:\n			d := depth - 1", new: "		case kindLeaf + 99:\n			d := depth - 1"},
-	{rule: "L3", what: "leaves are looked at wherever damage leads", file: "hamt/beyond.go", tests: "Beyond", pkg: "./hamt", plain: true,
-		old: "; hash&mask != at.path {", new: "; hash&mask != at.path && false {"},
 	{rule: "I6", what: "a walk in a transaction sees what it changes meanwhile", file: fileTx, tests: ".", pkg: "./hamt", plain: true,
 		old: "	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow\n", new: "	return false\n"},
-	{rule: "C5", what: "an entry is moved with the value that it had a while ago", file: fileCompact, tests: "TestSchedules/compactor",
-		old: "	err := c.s.modify(key, true, func(old []byte, exists bool) ([]byte, change, error) {\n",
-		new: "	was, _ := c.s.Get(key)\n	err := c.s.modify(key, true, func(old []byte, exists bool) ([]byte, change, error) {\n		old = was\n"},
+	{rule: "C5", what: "a move that was overtaken is committed upon the version that it was made for", file: fileRoom, tests: "TestSchedules/compactor",
+		old: "	if err = w.begin(); err == nil {\n		// Any", new: "	if w.root.Off == 0 {\n		err = w.begin()\n	} else {\n		err = w.pin()\n	}\n	if err == nil {\n		// Any"},
+	{rule: "B7", what: "a leaf is moved that stands elsewhere", file: "hamt/move.go", tests: "TestMove", pkg: "./hamt", plain: true,
+		old: "	case at.kind() == kindLeaf && at.Off() == off:\n", new: "	case at.kind() == kindLeaf:\n"},
+	{rule: "B7", what: "what is moved takes space in what is being emptied", file: fileSlot, tests: "TestCompact$", plain: true,
+		old: "st.class() != c || s.avoids(p) ||", new: "st.class() != c ||"},
+	{rule: "B7", what: "one that gained nothing is followed by others", file: fileEvacuate, tests: "CostOfRefused",
+		old: "	if b.pages != 0 && k >= b.pages &&", new: "	if b.pages > surveyPages && k >= b.pages &&"},
+	{rule: "B7", what: "what snapshots hold is moved", file: fileEvacuate, tests: "MovesNothingForNothing", plain: true,
+		old: "		if e.mover.Guard(func() { held[i] = s.holdsAny(w) }) || held[i] {", new: "		if held[i] {"},
 	{rule: "C7", what: "what a transaction set that was given up is in the next one", file: fileUpdate, tests: "TestTransactionGivenUp", plain: true,
 		old: "		w.pending.n = 0\n", new: ""},
 	{rule: "B3", what: "what a transaction has shown and replaced is used again at once", file: fileUpdate, tests: "TestTxGetStaysValid", plain: true,

@@ -154,8 +154,7 @@ func TestErrOfLoops(t *testing.T) {
 	})
 }
 
-// Compact that Close interrupts leaves the store as it should be: new blocks may
-// lie anywhere.
+// Compact that Close interrupts says so.
 func TestCloseInCompact(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		for i := range 3000 {
@@ -167,13 +166,11 @@ func TestCloseInCompact(t *testing.T) {
 				require.NoError(t, err)
 			}
 		}
-		_, err := s.Compact(context.Background(), &shm.CompactOptions{Progress: func(done, _ int64) {
-			if done == 100 {
-				require.NoError(t, s.Close())
-			}
+		_, err := s.Compact(context.Background(), &shm.CompactOptions{Progress: func(int64, int64) {
+			require.NoError(t, s.Close())
 		}})
 		require.ErrorIs(t, err, shm.ErrClosed)
-		require.Zero(t, shm.Frontier(other))
+		set(t, other, "k", "v")
 	})
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/alloc"
 )
 
 // CompactOptions are for Compact; nil means the defaults.
@@ -27,20 +27,20 @@ type CompactStats struct {
 }
 
 // compactPasses is how often Compact goes through the store at most. What others
-// write meanwhile, and what they give back late, can make more than one useful;
-// one that gained less than a sixteenth is the last.
+// write, and what they give back late, can make more than one useful; one that
+// gained less than a sixteenth is the last.
 const compactPasses = 3
 
-// Compact gives space back to the file system: it moves entries from sparse
-// pages in the rear of the file to free space in front, and punches holes where
-// nothing is left. The file keeps its length; AllocatedBytes falls.
+// Compact gives space back to the file system: it moves entries from sparse pages to
+// free space in others, and punches holes where nothing is left. The file keeps its
+// length; AllocatedBytes falls. A write that finds no space does the same, as far as
+// it needs it.
 //
 // It works beside readers and writers, by ordinary commits of one entry each, so
 // it holds nobody up for longer than any commit does. The version rises; values
-// stay, and Diff shows nothing. What snapshots hold cannot be moved: while one is
-// open, what is moved takes space twice, and a store that is nearly full may refuse
-// it with ErrFull. It may be interrupted by ctx at any time, and whatever it has done
-// by then is done: then the error is ctx's. Two at once only do some work twice.
+// stay, and Diff shows nothing. What snapshots hold cannot be moved. It may be
+// interrupted by ctx at any time, and whatever it has done by then is done: then the
+// error is ctx's. Two at once only do some work twice.
 //
 // Writers give back by themselves, in time, what a change of the store leaves
 // half empty: Compact does it at once, and for what is not written any more.
@@ -69,7 +69,6 @@ type compactor struct {
 	ctx   context.Context
 	opts  *CompactOptions
 	began time.Time
-	keys  [][]byte // to be moved
 }
 
 func (c *compactor) run() error {
@@ -77,87 +76,70 @@ func (c *compactor) run() error {
 		return err
 	}
 	for c.Passes < compactPasses {
-		st := c.s.stats()
-		frontier, err := c.s.a.Frontier(uint64(st.LiveBytes))
-		if frontier == 0 || err != nil {
-			return err
+		before := c.s.stats().AllocatedBytes
+		emptied, err := c.pass()
+		if emptied > 0 {
+			c.Passes++
 		}
-		c.Passes++
-		err = c.pass(frontier)
 		if e := c.shrink(); err == nil {
 			err = e
 		}
-		if gained := st.AllocatedBytes - c.s.stats().AllocatedBytes; err != nil || gained < st.AllocatedBytes/16 {
+		if gained := before - c.s.stats().AllocatedBytes; err != nil || gained < before/16 {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass moves what lies at the frontier and beyond.
-func (c *compactor) pass(frontier uint64) error {
-	defer c.s.a.SetFrontier(0)
-	for part := range hamt.Parts {
-		if err := c.ctx.Err(); err != nil {
-			return err
-		}
-		// Others may have set another, or none.
-		c.s.a.SetFrontier(frontier)
-		if err := c.collect(part, frontier); err != nil {
-			return err
-		}
-		for _, key := range c.keys {
-			if err := c.move(key); err != nil {
-				return err
-			}
-		}
-		if c.opts.Progress != nil {
-			c.opts.Progress(int64(part+1), hamt.Parts)
-		}
-	}
-	return nil
-}
-
-// collect finds the keys that are to be moved in one part of the store.
-func (c *compactor) collect(part int, frontier uint64) error {
-	c.keys = c.keys[:0]
-	sn, err := c.s.Snapshot()
+// pass goes through the file once, and returns how many slabs it emptied.
+func (c *compactor) pass() (emptied int, err error) {
+	w, err := c.s.writer(false, true)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer func() { _ = sn.Close() }()
-	return sn.r.Beyond(sn.trie, part, frontier, c.s.hash, func(l hamt.Leaf) bool {
-		c.keys = append(c.keys, append([]byte(nil), sn.r.Key(l)...))
-		return true
-	})
+	defer w.release()
+	move := alloc.Mover{Guard: guarded, Move: func(off, size uint64) (bool, error) { return c.move(w, off, size) }}
+	from, end, n := uint64(0), false, 0
+	for !end && err == nil {
+		from, end, n, err = w.Densify(from, c.step, move)
+		emptied += n
+	}
+	return emptied, err
 }
 
-// move writes an entry anew, which takes space in front of the frontier.
-func (c *compactor) move(key []byte) error {
-	var moved int64
-	err := c.s.modify(key, true, func(old []byte, exists bool) ([]byte, change, error) {
-		if moved = -1; !exists {
-			return nil, leave, nil
-		}
-		moved = int64(len(key) + len(old))
-		return old, put, nil
-	})
-	if err != nil || moved < 0 {
-		return err
+// step tells the user how far it has come, in bytes of the file.
+func (c *compactor) step(at uint64) error {
+	if c.opts.Progress != nil {
+		c.opts.Progress(int64(at), int64(max(at, c.s.a.FileBytes())))
+	}
+	if c.s.a.Closed() {
+		return ErrClosed
+	}
+	return c.ctx.Err()
+}
+
+// move moves what stands in a block, as fast as it may.
+func (c *compactor) move(w *writer, off, size uint64) (bool, error) {
+	moved, leaf, err := w.moveBlock(off, size)
+	if err != nil || !moved {
+		return false, err
+	}
+	if leaf.Off == 0 { // a branch
+		return true, nil
 	}
 	c.Moved++
-	c.MovedBytes += moved
+	c.MovedBytes += int64(leaf.KeyLen) + int64(leaf.ValueLen)
 	if c.opts.Rate <= 0 {
-		return nil
+		return true, c.ctx.Err()
 	}
 	due := c.began.Add(time.Duration(float64(c.MovedBytes) / float64(c.opts.Rate) * float64(time.Second)))
 	wait := time.NewTimer(time.Until(due))
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		return nil
+		return true, nil
 	case <-c.ctx.Done():
-		return c.ctx.Err()
+		return true, c.ctx.Err()
 	}
 }
 

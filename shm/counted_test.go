@@ -89,3 +89,35 @@ func TestCostOfHeldBlocks(t *testing.T) {
 		require.Less(t, n, 2*slices.Max(none))
 	}
 }
+
+// A set that is refused looks for slabs to empty. The next ones do not, as long as
+// nothing has changed: they cost little. Once space was freed, they look again.
+func TestCostOfRefusedSets(t *testing.T) {
+	h, err := alloc.NewHeap(4 << 20)
+	require.NoError(t, err)
+	accesses := 0
+	a, _, err := h.Attach(func(region.Op, uint64) { accesses++ })
+	require.NoError(t, err)
+	s := newStore(a, "heap")
+	n, value := 0, make([]byte, 400)
+	for ; err == nil; n++ {
+		accesses = 0
+		err = s.Set(fmt.Appendf(nil, "key%06d", n), value)
+	}
+	require.ErrorIs(t, err, ErrFull)
+	first, version, next := accesses, s.Version(), 0
+	for range 10 {
+		accesses = 0
+		require.ErrorIs(t, s.Set(fmt.Appendf(nil, "key%06d", n-1), value), ErrFull)
+		next = max(next, accesses)
+	}
+	t.Logf("accesses of the first set that is refused: %d, of those that follow: at most %d", first, next)
+	require.Less(t, next, first/3)
+	require.Equal(t, version, s.Version(), "nothing is moved for nothing")
+	for i := range n / 20 {
+		_, err := s.Delete(fmt.Appendf(nil, "key%06d", i*20))
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Set([]byte("larger"), make([]byte, 3000)))
+	checkSound(t, s)
+}

@@ -172,6 +172,25 @@ func sparseStore(t testing.TB, h *alloc.Heap, s *Store) {
 	s.a.SetFrontier(uint64(s.Stats().LiveBytes))
 }
 
+// fullOfSparseSlabs prepares a store that has no two free pages in a row, and slabs
+// with few entries in each.
+func fullOfSparseSlabs(t testing.TB, h *alloc.Heap, s *Store) {
+	n := 0
+	for ; ; n++ {
+		if err := s.Set(fmt.Appendf(nil, "key%04d", n), bytes.Repeat([]byte{byte(n)}, 400)); err != nil {
+			require.ErrorIs(t, err, ErrFull)
+			break
+		}
+	}
+	for i := range n {
+		if i%9 > 0 {
+			_, err := s.Delete(fmt.Appendf(nil, "key%04d", i))
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, s.Close()) // so that nothing is left to be reclaimed
+}
+
 func setStep(before contents, key, value string) step {
 	return step{func(s *Store) error { return s.Set([]byte(key), []byte(value)) }, before.with(key, value)}
 }
@@ -374,6 +393,19 @@ var stories = []story{
 			}
 			return nil
 		}, b})
+	}},
+	{name: "full of sparse slabs", size: 1 << 20, prepare: fullOfSparseSlabs, steps: func(b contents) []step {
+		st := setStep(b, "large", strings.Repeat("x", 9000))
+		return one(step{func(s *Store) error {
+			version := s.Version()
+			if err := st.do(s); err != nil {
+				return err
+			}
+			if s.Version() == version+1 {
+				return errors.New("nothing was moved to make room")
+			}
+			return nil
+		}, st.after})
 	}},
 	{name: "much deleted", size: 4 << 20, prepare: filled(600, 2000), steps: func(b contents) []step {
 		return one(step{func(s *Store) error {

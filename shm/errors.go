@@ -32,8 +32,8 @@ var (
 	// system is full. Nothing was changed; reads go on, and writes do once
 	// space was freed.
 	ErrFull = alloc.ErrFull
-	// ErrTooLarge: a key above MaxKey, a value above MaxValue, or a MaxSize above
-	// MaxStore.
+	// ErrTooLarge: a key above MaxKey, a value above MaxValue, a value that a store of
+	// its MaxSize can never hold, or a MaxSize above MaxStore.
 	ErrTooLarge = hamt.ErrTooLarge
 	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
 	// where there is something other than a store matches fs.ErrNotExist too.

@@ -15,6 +15,3 @@ func AttachHeap(h *alloc.Heap, name string) (s *Store, die func(), err error) {
 
 // SetHash replaces the hash of keys, to the same in all handles on a store.
 func (s *Store) SetHash(hash func(key []byte) uint64) { s.hostile = hash }
-
-// Frontier returns where space begins that is being emptied, or 0.
-func Frontier(s *Store) uint64 { return s.a.Mem().Load(alloc.FrontierOff) }

@@ -331,13 +331,10 @@ func actOpen(key, value string) op {
 		func(c contents, _ string) string { c[key] = value; return "<nil> <nil>" }}
 }
 
-// actRewrite does with one key what Compact does with each that it moves.
-func actRewrite(key string) op {
-	return op{"rewrite " + key,
-		func(a *actor) string {
-			c := compactor{s: a.store, ctx: a.st.t.Context(), opts: &CompactOptions{}}
-			return fmt.Sprint(c.move([]byte(key)))
-		},
+// actEvacuate does with one entry what Compact does with each that it moves.
+func actEvacuate(key string) op {
+	return op{"move " + key,
+		func(a *actor) string { return fmt.Sprint(moveEntry(a.store, key)) },
 		func(contents, string) string { return "<nil>" }}
 }
 
@@ -532,7 +529,7 @@ var scenes = append(closers(), []scene{
 	{name: "two writers and an adopter", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt(), actAdopt()}}},
 	{name: "viewer and adopter", prepare: filled(3, 8), actors: [][]op{{actView()}, {actSet("key001", "1"), actAdopt(), actSet("key001", "2")}}},
 	{name: "writer and compactor of one key", prepare: filled(3, 8), actors: [][]op{
-		{actRewrite("key001"), actRewrite("a")}, {actAppend("key001"), actAppend("a"), actDelete("a")}}},
+		{actEvacuate("key001"), actEvacuate("a")}, {actAppend("key001"), actAppend("a"), actDelete("a")}}},
 	{name: "two at a frontier and an adopter", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{
 		{actSet("key0130", strings.Repeat("x", 300)), actDelete("key0260")}, {actSet("key0140", strings.Repeat("y", 300)), actDelete("key0270")}, {actAdopt()}}},
 	{name: "closer", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actClose()}, {actSet("a", "2"), actView()}}},

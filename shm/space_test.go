@@ -3,6 +3,7 @@ package shm_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -163,19 +164,27 @@ func writeUntil(t testing.TB, s *shm.Store, done func(shm.Stats) bool) shm.Stats
 	}
 }
 
-// Small stores are small.
+// Small stores are small. How many branches of each size there are depends on the
+// hash's seed, which is random, so a store in fifty takes a step of growth more: the
+// median of several does not.
 func TestSpaceOfSmallStores(t *testing.T) {
-	s := memoryStore(t)
-	st := s.Stats()
-	t.Logf("empty: allocated %d, file %d", st.AllocatedBytes, st.FileBytes)
-	key := make([]byte, 16)
-	for i := range 1000 {
-		require.NoError(t, s.Set(spaceKey(key, i), make([]byte, 100)))
+	var allocated []int64
+	for range 9 {
+		s := memoryStore(t)
+		empty := s.Stats()
+		key := make([]byte, 16)
+		for i := range 1000 {
+			require.NoError(t, s.Set(spaceKey(key, i), make([]byte, 100)))
+		}
+		st := s.Stats()
+		t.Logf("empty: allocated %d, file %d; 1,000 entries: allocated %d, file %d, keys and values %d",
+			empty.AllocatedBytes, empty.FileBytes, st.AllocatedBytes, st.FileBytes, st.DataBytes)
+		allocated = append(allocated, st.AllocatedBytes)
+		sound(t, s)
 	}
-	st = s.Stats()
-	t.Logf("1,000 entries: allocated %d, file %d, keys and values %d", st.AllocatedBytes, st.FileBytes, st.DataBytes)
-	require.LessOrEqual(t, st.AllocatedBytes, int64(512<<10))
-	sound(t, s)
+	slices.Sort(allocated)
+	require.LessOrEqual(t, allocated[len(allocated)/2], int64(512<<10))
+	require.LessOrEqual(t, allocated[len(allocated)-1], int64(560<<10))
 }
 
 // A handle that did much and idles, alive, keeps little.

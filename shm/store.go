@@ -66,6 +66,7 @@ type Store struct {
 	hash    func(key []byte) uint64
 
 	functions functions
+	maxBlock  uint64 // bytes of the largest block that the store can ever hold
 }
 
 // Open opens the store in the directory path, and creates it when it is
@@ -137,7 +138,7 @@ func (o *Options) alloc() alloc.Options {
 }
 
 func newStore(a *alloc.Arena, path string) *Store {
-	s := &Store{a: a, path: path}
+	s := &Store{a: a, path: path, maxBlock: a.MaxBlock()}
 	s.k0, s.k1 = a.Seed()
 	s.hash = s.hashOf
 	return s

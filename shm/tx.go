@@ -48,15 +48,15 @@ const gateAfter = 2
 // wrote nothing commits nothing. In a full store a transaction that only deletes
 // may use the reserve, as Delete may, and any waits a little for its place.
 func (s *Store) Update(fn func(tx *Tx) error) error {
-	if err := s.functions.enter(); err != nil {
-		return s.fail("updating", err)
-	}
-	defer s.functions.leave()
-	for tries := 0; ; tries++ {
+	for tries, round := 0, 0; ; {
 		frees, err := s.updateOnce(fn)
+		if s.makesRoom(err, &round) {
+			continue
+		}
 		if !frees || !again(err, tries) {
 			return err
 		}
+		tries++
 	}
 }
 
@@ -75,6 +75,8 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 		w.OpenGate()
 		w.finish(committed)
 	}()
+	s.functions.enter()
+	defer s.functions.leave()
 	var tx *Tx
 	committed, tx, err = w.update(fn)
 	done = true
@@ -192,7 +194,7 @@ func (tx *Tx) Set(key, value []byte) error {
 	if tx.done {
 		return errTxDone
 	}
-	if err := checkSizes(key, value); err != nil {
+	if err := tx.w.s.checkSizes(key, value); err != nil {
 		return tx.fail("writing to", err)
 	}
 	tx.sets = true

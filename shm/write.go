@@ -47,7 +47,7 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 }
 
 func (s *Store) slot(brief, frees bool) (*alloc.Slot, error) {
-	if brief && s.functions.running() { // Update and Modify have looked themselves
+	if s.functions.running() {
 		return nil, ErrNested
 	}
 	return s.a.Slot(brief, frees)
@@ -128,15 +128,25 @@ func (w *writer) finish(committed bool) {
 		w.s.a.Notify()
 		w.Tidy(w.live)
 	}
+	s, took := w.s, w.TookReserve()
 	w.release()
+	if took {
+		s.makeRoom(1, 1, false)
+	}
 }
 
-func checkSizes(key, value []byte) error {
+// checkSizes refuses what no format or no store of this MaxSize can hold.
+func (s *Store) checkSizes(key, value []byte) error {
 	if len(key) > MaxKey {
 		return fmt.Errorf("%w: found a key of %d bytes, expected at most %d", ErrTooLarge, len(key), MaxKey)
 	}
 	if uint64(len(value)) > MaxValue {
 		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
+	}
+	l := hamt.Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
+	if most := s.maxBlock; l.Size() > most {
+		return fmt.Errorf("%w: found a key and a value of %d bytes, expected at most %d in a store of a MaxSize of %d",
+			ErrTooLarge, len(key)+len(value), most-(l.Size()-uint64(len(key)+len(value))), s.a.MaxSize())
 	}
 	return nil
 }
@@ -144,9 +154,17 @@ func checkSizes(key, value []byte) error {
 // Set makes value the value of key. Both are copied. It is one commit; many
 // keys are faster in one Update.
 func (s *Store) Set(key, value []byte) error {
-	if err := checkSizes(key, value); err != nil {
+	if err := s.checkSizes(key, value); err != nil {
 		return s.fail("writing to", err)
 	}
+	for round := 0; ; {
+		if err := s.set(key, value); !s.makesRoom(err, &round) {
+			return err
+		}
+	}
+}
+
+func (s *Store) set(key, value []byte) error {
 	w, err := s.writer(true, false)
 	if err != nil {
 		return s.fail("writing to", err)
@@ -211,10 +229,15 @@ func again(err error, tries int) bool {
 
 // Delete removes key and reports whether it was there.
 func (s *Store) Delete(key []byte) (existed bool, err error) {
-	for tries := 0; ; tries++ {
-		if existed, err = s.delete(key); !again(err, tries) {
+	for tries, round := 0, 0; ; {
+		existed, err = s.delete(key)
+		if s.makesRoom(err, &round) {
+			continue
+		}
+		if !again(err, tries) {
 			return existed, err
 		}
+		tries++
 	}
 }
 
@@ -268,11 +291,15 @@ type decision func(old []byte, exists bool) (value []byte, c change, err error)
 
 // modify commits what decide makes of the key's present value, or nothing.
 func (s *Store) modify(key []byte, brief bool, decide decision) error {
-	for tries := 0; ; tries++ {
+	for tries, round := 0, 0; ; {
 		last, err := s.modifyOnce(key, brief, decide)
+		if s.makesRoom(err, &round) {
+			continue
+		}
 		if last != remove || !again(err, tries) {
 			return err
 		}
+		tries++
 	}
 }
 
@@ -290,6 +317,10 @@ func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change
 		}
 		w.finish(committed)
 	}()
+	if !brief {
+		s.functions.enter()
+		defer s.functions.leave()
+	}
 	committed, last, err = w.modify(s.hashOf(key), key, decide)
 	done = true
 	if err != nil {
@@ -336,7 +367,7 @@ func (w *writer) decide(h uint64, key []byte, decide decision) (change, error) {
 	}
 	value, c, err := decide(old, status == hamt.Present)
 	if err == nil && c == put {
-		err = checkSizes(key, value)
+		err = w.s.checkSizes(key, value)
 	}
 	if err != nil || c == leave || c == remove && status == hamt.Absent {
 		return leave, err
@@ -398,10 +429,6 @@ func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
 // times, so it should do nothing but compute. It may read the store, and must not
 // write to it (ErrNested). A panic in fn changes nothing.
 func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
-	if err := s.functions.enter(); err != nil {
-		return s.fail("writing to", err)
-	}
-	defer s.functions.leave()
 	return s.modify(key, false, func(old []byte, exists bool) ([]byte, change, error) {
 		value, keep := fn(old, exists)
 		if !keep {

@@ -1,0 +1,75 @@
+package hamt
+
+import (
+	"math/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMove: any node of a trie can be moved, and the trie stays what it was; what is
+// no node is left alone; and a move that fails leaves nothing.
+func TestMove(t *testing.T) {
+	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
+		rnd := rand.New(rand.NewSource(1))
+		s := newSubject(t, 16<<20, hash)
+		s.heap.keepRetired = true
+		for range 300 {
+			s.set(randomKey(rnd, 200), randomValue(rnd))
+		}
+		s.commit()
+		var branches, leaves, collisions int
+		for round := range 60 / slow {
+			var nodes []Node
+			_, err := s.tx.Reader().Check(s.tx.Root, s.version, hash, func(n Node) error {
+				nodes = append(nodes, n)
+				return nil
+			})
+			require.NoError(t, err)
+			n := nodes[rnd.Intn(len(nodes))]
+			off, size := n.Ref.Off(), classSize(n.Size)
+			if round == 0 {
+				// A block that a node does not fit, and a place that is none.
+				for _, wrong := range [][2]uint64{{off, size + 4096}, {off + 8, size}} {
+					moved, _, err := s.tx.Move(wrong[0], s.tx.Leads(nil, wrong[0], wrong[1]))
+					require.NoError(t, err)
+					require.False(t, moved)
+					require.Zero(t, s.heap.LogLen())
+				}
+			}
+			for fail := 1; ; fail++ {
+				s.heap.allocs, s.heap.failAt = 0, fail
+				root := s.tx.Root
+				moved, leaf, err := s.tx.Move(off, s.tx.Leads(nil, off, size))
+				s.heap.failAt = 0
+				if err != nil {
+					require.ErrorIs(t, err, errFull)
+					require.Equal(t, root, s.tx.Root)
+					for i := range s.heap.log {
+						require.Nil(t, s.heap.live[s.heap.log[i]], "a block of a move that failed is kept")
+					}
+					s.tx.Reset(s.heap.reader(), s.heap, hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+					continue
+				}
+				require.True(t, moved, "%v at depth %d", n.Ref, n.Depth)
+				require.Equal(t, n.Ref.kind() == kindLeaf, leaf.Off == off)
+				break
+			}
+			require.True(t, s.heap.isWaiting(off), "the block that was moved from is retired")
+			s.commit()
+			moved, _, err := s.tx.Move(off, s.tx.Leads(nil, off, size))
+			require.NoError(t, err)
+			require.False(t, moved, "what is left in the old block is no node any more")
+			switch n.Ref.kind() {
+			case kindBranch:
+				branches++
+			case kindLeaf:
+				leaves++
+			case kindCollision:
+				collisions++
+			}
+		}
+		t.Logf("%d branches, %d leaves, %d collisions moved", branches, leaves, collisions)
+		require.Positive(t, leaves)
+	})
+}

@@ -1,0 +1,93 @@
+package shm
+
+import (
+	"errors"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// roomRounds is how often a write that finds no space makes room and is tried
+// again, at most. Each round makes room for twice as many slabs as the one before,
+// for a large transaction may need many.
+const roomRounds = 10
+
+// roomPages is how many pages the first round empties, if it can: a look at the
+// slabs costs as much as some moves.
+const roomPages = 8
+
+// makesRoom reports whether a write that ended with err, of ErrFull, should be tried
+// again, since space has been made for it. round counts.
+func (s *Store) makesRoom(err error, round *int) bool {
+	if err == nil || !errors.Is(err, ErrFull) || *round == roomRounds {
+		return false
+	}
+	want := &alloc.NoRoom{Pages: 1}
+	errors.As(err, &want)
+	if want.Pages > s.a.MaxBlock()/region.PageSize {
+		return false
+	}
+	windows := max(roomPages<<*round/want.Pages, 1)
+	*round++
+	return s.makeRoom(want.Pages, int(windows), want.Disk)
+}
+
+// makeRoom empties windows of so many pages, at most that many, and reports whether
+// it emptied any. The first pages go to the reserve, if that is not full.
+func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
+	w, err := s.writer(true, true)
+	if err != nil {
+		return false
+	}
+	defer w.release()
+	made, err := w.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), alloc.Mover{Guard: guarded, Move: func(off, size uint64) (bool, error) {
+		moved, _, err := w.moveBlock(off, size)
+		return moved, err
+	}})
+	return made && err == nil
+}
+
+// moveTries is how often other commits may come first when a block is moved.
+const moveTries = 16
+
+// moveBlock moves what stands in a block to another one, by a commit, and returns
+// the leaf that it was, if it was one. It reports false if the current version does
+// not reach the block.
+func (w *writer) moveBlock(off, size uint64) (moved bool, leaf hamt.Leaf, err error) {
+	w.PassGate()
+	for range moveTries {
+		var won bool
+		if won, moved, leaf, err = w.tryMove(off, size); won {
+			w.s.a.Notify()
+			return true, leaf, nil
+		}
+		if err != nil || !moved {
+			return false, hamt.Leaf{}, err
+		}
+	}
+	return false, hamt.Leaf{}, nil
+}
+
+// tryMove makes one attempt. The decision is made anew upon the version that is
+// pinned, so it holds for that one when the commit wins.
+func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf hamt.Leaf, err error) {
+	defer w.End()
+	if err = w.begin(); err == nil {
+		// Any commit moves the root node.
+		if moved = off == w.root.Off; !moved {
+			var hs []uint64
+			if guarded(func() { hs = w.tx.Leads(nil, off, size) }) {
+				hs = nil // the block was freed, and its memory with it
+			}
+			moved, leaf, err = w.tx.Move(off, hs)
+		}
+	}
+	if moved && err == nil {
+		won, err = w.commit(0)
+	}
+	if !won {
+		w.Abort(0)
+	}
+	return won, moved, leaf, err
+}
