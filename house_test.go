@@ -27,9 +27,10 @@ var mayImport = map[string][]string{
 	"hamt":          {"alloc/region"},
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm"},
+	"cmd/shmctl":    {"shm", "internal/tempdir"},
 
-	"internal/testdir": {}, // for tests
+	"internal/tempdir": {},
+	"internal/testdir": {"internal/tempdir"}, // for tests
 }
 
 // The only modules beside the standard library that users of the library get.

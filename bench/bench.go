@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
 // A config is what the flags ask for.
@@ -34,11 +36,12 @@ type bench struct {
 
 // runBench makes all the measurements that a config asks for.
 func runBench(ctx context.Context, cfg config) (_ *report, err error) {
-	dir, err := os.MkdirTemp(cfg.dir, "shmkv-bench-")
+	tmp, err := tempdir.Make(cfg.dir, "shmkv-bench.tmp-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer tmp.Remove()
+	dir := tmp.Path
 
 	b := &bench{config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)}}
 	if err := b.gather(ctx); err != nil {

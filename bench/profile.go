@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+
+	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
 // profile carries out one task on the store in this process and writes the CPU profile of what is timed to a file.
@@ -15,11 +17,12 @@ func profile(cfg config, file string, w io.Writer) (err error) {
 	if len(cfg.works) != 1 || len(cfg.ns) != 1 {
 		return errors.New("-cpuprofile takes one -work (a task, as in task.go) and one -n")
 	}
-	dir, err := os.MkdirTemp(cfg.dir, "shmkv-profile-")
+	tmp, err := tempdir.Make(cfg.dir, "shmkv-profile.tmp-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer tmp.Remove()
+	dir := tmp.Path
 
 	out, err := os.Create(file)
 	if err != nil {

@@ -825,6 +825,24 @@ func TestWait(t *testing.T) {
 }
 
 // Closing a handle wakes who waits through it.
+// Once a Wait that was interrupted has returned, nothing of it is left in the
+// handle: a Close that follows gives up the handle's entry before it returns.
+func TestWaitLeavesNothing(t *testing.T) {
+	s := fileStore(t, nil)
+	for range 2000 {
+		other, err := shm.Open(s.Path(), &shm.Options{ReadOnly: true})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		_, err = other.Wait(ctx, s.Version())
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, other.Close())
+		all, err := s.Processes()
+		require.NoError(t, err)
+		require.Len(t, all, 1, "the closed handle has an entry still")
+	}
+}
+
 func TestWaitEndsWithTheStore(t *testing.T) {
 	for _, files := range []bool{false, true} {
 		t.Run(fmt.Sprintf("files=%v", files), func(t *testing.T) {

@@ -3,6 +3,8 @@ package shm_test
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,4 +68,34 @@ func TestTryHugePages(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
+
+	s, err := shm.Open(dir, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	for i := range 8 {
+		require.NoError(t, s.Set(numbered(i), make([]byte, 1<<20)))
+	}
+	other, err := shm.Open(dir, &shm.Options{ReadOnly: true, HugePages: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	require.Positive(t, hugeBytes(t, dir+"/data"), "what worked there works for a store")
+}
+
+// hugeBytes is how much of a file this process maps by huge pages, in bytes.
+func hugeBytes(t *testing.T, path string) (sum int64) {
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	require.NoError(t, err)
+	ours := false
+	for line := range strings.Lines(string(smaps)) {
+		fields := strings.Fields(line)
+		switch {
+		case !strings.HasSuffix(fields[0], ":"): // the first line of a mapping
+			ours = fields[len(fields)-1] == path
+		case ours && fields[0] == "ShmemPmdMapped:":
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			require.NoError(t, err)
+			sum += n << 10
+		}
+	}
+	return sum
 }

@@ -15,8 +15,16 @@ func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err err
 	if !s.a.CanPin() {
 		return 0, s.fail("waiting without write permission on slots for", ErrReadOnly)
 	}
-	stop := context.AfterFunc(ctx, s.wake)
-	defer stop()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.wake()
+		close(woken)
+	})
+	defer func() {
+		if !stop() { // it uses the handle, which the caller may close next
+			<-woken
+		}
+	}()
 	for {
 		version = s.a.Version()
 		if s.a.Closed() {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"sync"
 	"syscall"
 
@@ -147,8 +146,10 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 
 // interruptible runs a verb that leaves nothing behind when it is interrupted.
 func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
-	signals = slices.DeleteFunc(signals, signal.Ignored) // as under nohup
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -21,7 +22,11 @@ import (
 func TestInterruptible(t *testing.T) {
 	cmd := &cobra.Command{Use: "backup"}
 	cmd.SetContext(context.Background())
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	for _, sig := range signals {
 		err := interruptible(cmd, func(ctx context.Context) error {
 			require.NoError(t, syscall.Kill(os.Getpid(), sig))
 			<-ctx.Done()

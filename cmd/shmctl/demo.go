@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/internal/tempdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -113,6 +114,8 @@ type demo struct {
 	shared *os.File // the same, for the processes
 	s      *shm.Store
 
+	temporary *tempdir.Dir // that holds the store, if its place was not chosen
+
 	events    chan event
 	processes []*process
 	begin     time.Time // when the processes were released; zero before
@@ -157,7 +160,7 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 			err = e
 		}
 		if !o.keep {
-			if e := os.RemoveAll(d.dir); err == nil {
+			if e := d.removeStore(); err == nil {
 				err = e
 			}
 		}
@@ -178,21 +181,32 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 // createStore makes the store's directory, in parent if no other was asked for, so
 // that it is the demo's to remove, and the store in it.
 func (d *demo) createStore(parent string) error {
-	if d.dir == "" {
-		dir, err := os.MkdirTemp(parent, "shmctl-demo-")
-		if err != nil {
-			return err
+	var err error
+	switch {
+	case d.dir != "":
+		err = os.Mkdir(d.dir, 0o700)
+	case d.keep:
+		d.dir, err = os.MkdirTemp(parent, "shmctl-demo-")
+	default: // should this process be killed, the next demo removes it
+		if d.temporary, err = tempdir.Make(parent, "shmctl-demo.tmp-"); err == nil {
+			d.dir = d.temporary.Path
 		}
-		d.dir = dir
-	} else if err := os.Mkdir(d.dir, 0o700); err != nil {
+	}
+	if err != nil {
 		return err
 	}
-	var err error
 	d.s, err = shm.Open(d.dir, &shm.Options{Exclusive: true, MaxSize: max(256<<20, 16*d.data.bytes)})
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(d.dir))
+		return errors.Join(err, d.removeStore())
 	}
 	return nil
+}
+
+func (d *demo) removeStore() error {
+	if d.temporary != nil {
+		return d.temporary.Remove()
+	}
+	return os.RemoveAll(d.dir)
 }
 
 // storeParent chooses a directory for the store, and says how many bytes of data

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,8 +68,7 @@ func startDemo(t *testing.T, dir string) (cmd *exec.Cmd, stderr *strings.Builder
 	stderr = &strings.Builder{}
 	cmd = exec.Command("shmctl", "demo", "--dir", dir, "--records", "600", "--seconds", "60")
 	cmd.Stderr = stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	start(t, cmd)
 	require.Eventually(t, func() bool {
 		s, err := openToRead(dir)
 		if err != nil {
@@ -105,6 +106,39 @@ func TestDemoKilled(t *testing.T) {
 	code, out, stderr := runs("", "check", dir)
 	require.Equal(t, exitOK, code, stderr)
 	require.Regexp(t, `(?m)^leaked +0 B `, out)
+}
+
+// A demo that was killed leaves a store in a place that it has chosen itself; the
+// next demo removes it, but not one that is in use.
+func TestDemoAfterKilledOne(t *testing.T) {
+	demo := func(args ...string) (cmd *exec.Cmd, dir string) {
+		cmd = exec.Command("shmctl", append([]string{"demo", "--records", "60", "--writers", "1", "--readers", "0"}, args...)...)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		start(t, cmd)
+		lines := bufio.NewScanner(out)
+		for dir == "" && lines.Scan() {
+			if fields := strings.Fields(lines.Text()); len(fields) == 2 && fields[0] == "store" {
+				dir = fields[1]
+			}
+		}
+		require.DirExists(t, dir)
+		go func() { _, _ = io.Copy(io.Discard, out) }()
+		return cmd, dir
+	}
+	killed, left := demo("--seconds", "60")
+	using, used := demo("--seconds", "60")
+	require.NoError(t, killed.Process.Kill())
+	_ = killed.Wait()
+	require.DirExists(t, left)
+	last, dir := demo("--rounds", "1")
+	require.NoError(t, last.Wait())
+	require.NoDirExists(t, left)
+	require.NoDirExists(t, dir)
+	require.DirExists(t, used)
+	require.NoError(t, using.Process.Signal(os.Interrupt))
+	require.Error(t, using.Wait())
+	require.NoDirExists(t, used)
 }
 
 // The rest of these tests are about the demo's own judgement: it must notice

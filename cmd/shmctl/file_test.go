@@ -249,7 +249,7 @@ func TestFilesAreInterrupted(t *testing.T) {
 	cmd.SetContext(t.Context())
 	require.ErrorIs(t, interruptible(cmd, func(ctx context.Context) error {
 		return writeFile(ctx, dir+"/dump", func(w io.Writer) error {
-			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 			<-ctx.Done()
 			_, err := io.WriteString(w, "new")
 			return err

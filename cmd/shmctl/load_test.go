@@ -36,7 +36,7 @@ func TestLoadIsInterrupted(t *testing.T) {
 			drafts, _ := filepath.Glob(filepath.Join(dir, ".store.tmp-*"))
 			return len(drafts) == 1
 		}, time.Minute, time.Millisecond)
-		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 		require.Equal(t, exitInterrupted, <-code)
 		require.Equal(t, "shmctl: load: interrupted\n", errs.String())
 		require.Empty(t, out.String())

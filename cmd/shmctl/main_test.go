@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,13 +27,23 @@ import (
 // The test binary is shmctl when it is called by that name: by scripts, and by
 // demo, for its processes. As writer it is one for the tests of live stores.
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"shmctl": main, "writer": writeFlatOut})
+	programs := map[string]func(){"shmctl": main, "writer": writeFlatOut}
+	if programs[filepath.Base(os.Args[0])] != nil {
+		testscript.Main(m, programs)
+	}
+	testscript.Main(ending{m, testdir.Start()}, programs)
 }
 
-// tests is how testscript runs the tests.
-type tests struct{ *testing.M }
+// ending ends the tests' use of their directories, before testscript.Main exits.
+type ending struct {
+	*testing.M
+	end func()
+}
 
-func (t tests) Run() int { return testdir.Main(t.M) }
+func (e ending) Run() int {
+	defer e.end()
+	return e.M.Run()
+}
 
 func TestScripts(t *testing.T) {
 	if underRace() {
@@ -143,6 +155,27 @@ func runs(stdin string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(args, strings.NewReader(stdin), &out, &errs)
 	return code, out.String(), errs.String()
+}
+
+// start starts a program that ends with the test, also if that is killed.
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// The kernel sends that signal when the thread that forked ends: this one
+		// does not.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- cmd.Start()
+		<-ended
+	}()
+	require.NoError(t, <-started)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // unless the test has
+		close(ended)
+	})
 }
 
 // newStore makes a store that this process has open.

@@ -33,8 +33,7 @@ func startWatch(t *testing.T, args ...string) *watching {
 	w.cmd.Stderr = &w.stderr
 	out, err := w.cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, w.cmd.Start())
-	t.Cleanup(func() { _ = w.cmd.Process.Kill() })
+	start(t, w.cmd)
 	go func() {
 		defer close(w.lines)
 		for lines := bufio.NewScanner(out); lines.Scan(); {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
 const (
@@ -30,33 +32,43 @@ func Main(m interface{ Run() int }) int {
 func Start() (end func()) {
 	errMounts = unshareMounts()
 	leaveOverlay()
-	d, err := makeDir(os.TempDir(), prefix)
+	d, err := makeDir(os.TempDir())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testdir:", err)
 		os.Exit(2)
 	}
-	_ = sweep(shared, prefix)
+	_ = tempdir.Sweep(shared, prefix)
 	old, had := os.LookupEnv("TMPDIR")
-	_ = os.Setenv("TMPDIR", d.path)
+	_ = os.Setenv("TMPDIR", d.Path)
 	return func() {
 		if had {
 			_ = os.Setenv("TMPDIR", old)
 		} else {
 			_ = os.Unsetenv("TMPDIR")
 		}
-		_ = d.remove()
+		_ = d.Remove()
 		memory.mu.Lock()
 		defer memory.mu.Unlock()
 		if memory.dir != nil {
-			_ = memory.dir.remove()
+			_ = memory.dir.Remove()
 		}
 	}
+}
+
+// makeDir makes a directory for this process, which tests that become another user
+// may search.
+func makeDir(parent string) (*tempdir.Dir, error) {
+	d, err := tempdir.Make(parent, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return d, os.Chmod(d.Path, 0o711)
 }
 
 // memory is the process's directory in shared memory.
 var memory struct {
 	mu  sync.Mutex
-	dir *lockedDir
+	dir *tempdir.Dir
 }
 
 // Memory makes a directory in shared memory, until the test ends; or elsewhere
@@ -70,13 +82,13 @@ func Memory(t testing.TB) string {
 	memory.mu.Lock()
 	defer memory.mu.Unlock()
 	if memory.dir == nil {
-		d, err := makeDir(shared, prefix)
+		d, err := makeDir(shared)
 		if err != nil {
 			return t.TempDir()
 		}
 		memory.dir = d
 	}
-	dir, err := os.MkdirTemp(memory.dir.path, "")
+	dir, err := os.MkdirTemp(memory.dir.Path, "")
 	if err != nil {
 		t.Fatal(err)
 	}

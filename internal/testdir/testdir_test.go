@@ -13,17 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMain(m *testing.M) {
-	if parent := os.Getenv(childEnv); parent != "" {
-		d, err := makeDir(parent, "test-")
-		if err != nil {
-			panic(err)
-		}
-		fmt.Println(filepath.Base(d.path))
-		select {}
-	}
-	os.Exit(Main(m))
-}
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
 // holdEnv makes TestHold wait to be killed.
 const holdEnv = "SHMKV_TESTDIR_HOLD"

@@ -1,7 +1,8 @@
-package testdir
+package tempdir
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +12,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// childEnv makes this binary one that makes a directory and waits to be killed.
-const childEnv = "SHMKV_TESTDIR_CHILD"
+const childEnv = "SHMKV_TEMPDIR_CHILD"
+
+func TestMain(m *testing.M) {
+	if parent := os.Getenv(childEnv); parent != "" {
+		d, err := Make(parent, "test-")
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(filepath.Base(d.Path))
+		select {}
+	}
+	os.Exit(m.Run())
+}
 
 func names(t *testing.T, dir string) []string {
 	all, err := readNames(dir)
@@ -38,21 +50,21 @@ func TestKilledMaker(t *testing.T) {
 	dead := lines.Text()
 	require.NoError(t, os.WriteFile(filepath.Join(parent, dead, "data"), []byte("data"), 0o600))
 
-	one, err := makeDir(parent, "test-")
+	one, err := Make(parent, "test-")
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"test-file", "tests", dead, filepath.Base(one.path)}, names(t, parent))
+	require.ElementsMatch(t, []string{"test-file", "tests", dead, filepath.Base(one.Path)}, names(t, parent))
 	require.NoError(t, c.Process.Kill())
 	require.Error(t, c.Wait())
-	require.ElementsMatch(t, []string{"test-file", "tests", dead, filepath.Base(one.path)}, names(t, parent))
-	two, err := makeDir(parent, "test-")
+	require.ElementsMatch(t, []string{"test-file", "tests", dead, filepath.Base(one.Path)}, names(t, parent))
+	two, err := Make(parent, "test-")
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"test-file", "tests", filepath.Base(one.path), filepath.Base(two.path)}, names(t, parent))
+	require.ElementsMatch(t, []string{"test-file", "tests", filepath.Base(one.Path), filepath.Base(two.Path)}, names(t, parent))
 	for range 2 {
-		require.NoError(t, one.remove())
-		require.NoError(t, two.remove())
+		require.NoError(t, one.Remove())
+		require.NoError(t, two.Remove())
 	}
 	require.ElementsMatch(t, []string{"test-file", "tests"}, names(t, parent))
-	_, err = makeDir(filepath.Join(parent, "missing"), "test-")
+	_, err = Make(filepath.Join(parent, "missing"), "test-")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -60,11 +72,11 @@ func TestKilledMaker(t *testing.T) {
 func TestMakersTogether(t *testing.T) {
 	parent := t.TempDir()
 	var makers sync.WaitGroup
-	dirs := make([]*lockedDir, 50)
+	dirs := make([]*Dir, 50)
 	for i := range dirs {
 		makers.Go(func() {
 			var err error
-			if dirs[i], err = makeDir(parent, "test-"); err != nil {
+			if dirs[i], err = Make(parent, "test-"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -72,8 +84,8 @@ func TestMakersTogether(t *testing.T) {
 	makers.Wait()
 	require.Len(t, names(t, parent), len(dirs))
 	for _, d := range dirs {
-		require.DirExists(t, d.path)
-		require.NoError(t, d.remove())
+		require.DirExists(t, d.Path)
+		require.NoError(t, d.Remove())
 	}
 	require.Empty(t, names(t, parent))
 }

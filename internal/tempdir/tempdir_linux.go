@@ -1,4 +1,4 @@
-package testdir
+package tempdir
 
 import (
 	"errors"
@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lockedDir is a temporary directory that this process holds while it lives.
-type lockedDir struct {
-	path string
+// A Dir is a temporary directory of this process.
+type Dir struct {
+	Path string
 	lock *os.File
 }
 
-// makeDir makes a new directory in parent, whose name is prefix and some random
+// Make makes a new directory in parent, whose name is prefix and some random
 // characters, and removes those of this prefix whose makers died. Without
 // permission to remove one it leaves it there.
-func makeDir(parent, prefix string) (*lockedDir, error) {
-	if err := sweep(parent, prefix); err != nil {
+func Make(parent, prefix string) (*Dir, error) {
+	if err := Sweep(parent, prefix); err != nil {
 		return nil, err
 	}
 	for {
@@ -31,7 +31,7 @@ func makeDir(parent, prefix string) (*lockedDir, error) {
 		}
 		f, err := lock(path)
 		if err == nil {
-			return &lockedDir{path, f}, os.Chmod(path, 0o711) // tests may become another user
+			return &Dir{path, f}, nil
 		}
 		if !errors.Is(err, errNotOurs) { // else it was removed between its creation and its lock
 			_ = os.Remove(path)
@@ -40,9 +40,9 @@ func makeDir(parent, prefix string) (*lockedDir, error) {
 	}
 }
 
-// sweep removes what makers of directories of this prefix in parent left when they
+// Sweep removes what makers of directories of this prefix in parent left when they
 // died.
-func sweep(parent, prefix string) error {
+func Sweep(parent, prefix string) error {
 	names, err := readNames(parent)
 	if err != nil {
 		return err
@@ -60,9 +60,9 @@ func sweep(parent, prefix string) error {
 	return nil
 }
 
-// remove removes the directory. It may be called more than once.
-func (d *lockedDir) remove() error {
-	err := os.RemoveAll(d.path)
+// Remove removes the directory. It may be called more than once.
+func (d *Dir) Remove() error {
+	err := os.RemoveAll(d.Path)
 	_ = d.lock.Close()
 	return err
 }
