@@ -1574,7 +1574,7 @@ func TestFullBySnapshot(t *testing.T) {
 func TestErrorsSayWhere(t *testing.T) {
 	s := fileStore(t, &shm.Options{MaxSize: 1 << 20})
 	err := s.Set([]byte("k"), make([]byte, 2<<20))
-	require.ErrorIs(t, err, shm.ErrFull)
+	require.ErrorIs(t, err, shm.ErrTooLarge)
 	require.ErrorContains(t, err, s.Path())
 	err = s.Set(make([]byte, shm.MaxKey+1), nil)
 	require.ErrorContains(t, err, "65537")
