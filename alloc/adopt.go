@@ -495,17 +495,8 @@ func (s *Slot) recoverRecord() {
 
 // announce sets the hint of what a page offers: who made it so may have died before.
 func (a *Arena) announce(p uint64) {
-	switch st := a.page(p); st.state() {
-	case pageHole, pageFree:
-		a.hint(p, hintFree)
-	case pageReserve:
-		a.hint(p, hintReserve)
-	case pageChunkShared:
-		a.hint(p, hintChunk)
-	case pageSlabShared:
-		if st.class() < numClasses {
-			a.hint(p, hintOf(st.class()))
-		}
+	if bit := hintBit(a.page(p)); bit >= 0 {
+		a.hint(p, bit)
 	}
 }
 

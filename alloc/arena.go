@@ -31,6 +31,7 @@ type Arena struct {
 	pins    pinTable
 	pages   pageCursor
 	room    roomState
+	house   house
 	adopt   sync.Mutex // one adoption at a time in this handle
 	hinting sync.Mutex // one note of hints at a time in the handle's entry
 	name    *nameCheck
@@ -54,7 +55,7 @@ func (a *Arena) attach() error {
 	a.name = newNameCheck()
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
-	a.pace = pace{passCommits, lagCommits, firstHole}
+	a.pace = pace{passCommits, lagCommits, firstHole, settleTime, slackBytes}
 	size, err := a.b.size()
 	if err != nil {
 		return err

@@ -129,7 +129,6 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 		s.retiredBytes += r.size
 	}
 	s.commits++
-	s.grown += s.delta
 	s.retired = s.retired[:0]
 	s.delta = 0
 	s.root = Root{node, version}

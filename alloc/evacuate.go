@@ -147,6 +147,20 @@ func (a *Arena) unitAt(p, stop uint64, holes bool) unit {
 	return unit{at: p, pages: 1, fixed: true}
 }
 
+// sparse reports whether much is free in slabs that nobody owns, beyond a slack.
+func (v *survey) sparse(slack uint64) bool {
+	free, slabs := uint64(0), uint64(0)
+	for c, n := range v.left {
+		free += uint64(n) * classes[c].size
+	}
+	for i := range v.units {
+		if u := &v.units[i]; !u.fixed && u.class >= 0 {
+			slabs += uint64(u.pages) << pageShift
+		}
+	}
+	return free > slabs/8+slack
+}
+
 // A window is units in a row.
 type window struct {
 	cost  uint64 // of emptying it
@@ -361,7 +375,9 @@ type evacuation struct {
 	n     int    // windows that are wanted
 	least uint64 // that they cost: with 1 free pages are none
 	disk  bool
-	mover Mover
+	// A part of the file where little is free in slabs is left as it is.
+	sparse bool
+	mover  Mover
 	step  func(at uint64) error
 	// On how many windows it gives up, and how many that snapshots hold it meets.
 	stuckMost, heldMost int
@@ -390,6 +406,9 @@ func (e *evacuation) run(k int) error {
 	v := e.v
 	a.look(v, e.from, !e.disk)
 	e.looked += v.pages
+	if e.sparse && !v.sparse(a.pace.slack/4) {
+		return nil
+	}
 	done := 0
 	chosen := v.choose(k, e.least, min(e.n+maxStuck+reservePages, surveyPages))
 	s.avoid = append(s.avoid[:0], chosen...)
@@ -479,7 +498,7 @@ func (s *Slot) restock() {
 		if s.a.ro.Load(offReserve) >= s.a.reserve() {
 			return
 		}
-		p, err := s.tryClaim(1, 0)
+		p, err := s.tryClaim(1)
 		if err != nil {
 			return
 		}

@@ -42,7 +42,9 @@ const (
 	offGate      = 0x1280 // owner of a large batch that asks for room, or 0
 	offSlotHigh  = 0x12c0 // slots ever used
 	offHintSeq   = 0x1300 // raised whenever a hint bit is newly set
-	offFrontier  = 0x1340 // what lies beyond is being emptied, or 0
+	offKeeper    = 0x1380 // until when a handle keeps house
+	offIdleSince = 0x1388 // since when offIdleLow is watched
+	offIdleLow   = 0x1390 // the fewest free pages since then
 	offOwners    = 0x2000 // a word a slot: owner or 0
 	offDir       = 0x3000 // a word a slot: offset of its page or 0
 	offTable     = 0x4000 // of the first segment; ends the header
@@ -248,6 +250,7 @@ const (
 	hintFree    = 60
 	hintChunk   = 61
 	hintReserve = 62
+	hintHole    = 63 // older builds announced holes as free pages
 )
 
 // hintOf returns the hint bit of a size class; large classes share some.

@@ -121,7 +121,7 @@ func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	if err := a.attach(); err != nil {
 		return nil, nil, err
 	}
-	a.pace.holes = 0
+	a.pace.holes, a.pace.settle, a.pace.slack = 0, 0, 0
 	if h.eager {
 		a.pace.commits, a.pace.lag = 1, 0
 	}
@@ -285,8 +285,8 @@ const (
 	PunchedOff  = offPunched
 	SegHintsOff = offSegHints
 	HintSeqOff  = offHintSeq
-	HintFree    = hintFree // bit of hints
-	FrontierOff = offFrontier
+	HintFree    = hintFree // bits of hints
+	HintHole    = hintHole
 	OwnersOff   = offOwners
 	DirOff      = offDir
 	TableOff    = offTable   // of the first segment, up to FirstPageOff
@@ -322,18 +322,13 @@ func (a *Arena) FreePages() (counted, found int64) {
 	return int64(a.ro.Load(offFreePages)), found
 }
 
-// SetFrontier tells all writers to empty what lies from there on; 0 ends that.
-func (a *Arena) SetFrontier(frontier uint64) { a.mem.Store(offFrontier, frontier) }
-
 // Hidden returns the pages that offer something of which no hint tells. While
 // nobody writes there is none.
 func (a *Arena) Hidden() (pages []uint64) {
 	a.eachPage(func(p uint64, st pageState) {
 		hints := a.ro.Load(hintWord(p)) & a.ro.Load(offSegHints+uint64(bits.Len64(p>>20))*8)
-		for bit := range 64 {
-			if a.offers(p, st, bit) && hints>>bit&1 == 0 {
-				pages = append(pages, p)
-			}
+		if a.offers(p, st, ^hintMask(hints)) {
+			pages = append(pages, p)
 		}
 	})
 	return pages

@@ -2,10 +2,10 @@ package alloc
 
 import (
 	"errors"
+	"math"
 	"math/bits"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -39,19 +39,42 @@ func (a *Arena) hint(p uint64, bit int) {
 	}
 }
 
-// offers reports whether a page has what a hint bit announces.
-func (a *Arena) offers(p uint64, st pageState, bit int) bool {
+// A hintMask is hint bits: what a search is for.
+type hintMask uint64
+
+const (
+	hintsFree    hintMask = 1 << hintFree // pages with memory behind them
+	hintsRoom             = hintsFree | 1<<hintHole
+	hintsChunk   hintMask = 1 << hintChunk
+	hintsReserve hintMask = 1 << hintReserve
+)
+
+// hintsOf is the mask of a size class.
+func hintsOf(class int) hintMask { return 1 << hintOf(class) }
+
+// hintBit returns the hint bit of what a page in that state may offer, or -1.
+func hintBit(st pageState) int {
 	switch st.state() {
-	case pageHole, pageFree:
-		return bit == hintFree
+	case pageHole:
+		return hintHole
+	case pageFree:
+		return hintFree
 	case pageSlabShared:
-		return st.class() < numClasses && hintOf(st.class()) == bit && a.clearBits(p, st.class())
+		if st.class() < numClasses {
+			return hintOf(st.class())
+		}
 	case pageChunkShared:
-		return bit == hintChunk
+		return hintChunk
 	case pageReserve:
-		return bit == hintReserve
+		return hintReserve
 	}
-	return false
+	return -1
+}
+
+// offers reports whether a page has what a search is for.
+func (a *Arena) offers(p uint64, st pageState, want hintMask) bool {
+	bit := hintBit(st)
+	return bit >= 0 && want>>bit&1 != 0 && (st.state() != pageSlabShared || a.clearBits(p, st.class()))
 }
 
 // slabMask is the bits of bitmap word i that stand for blocks of the class.
@@ -88,17 +111,16 @@ func (a *Arena) emptySlab(p uint64) bool {
 	return true
 }
 
-// search calls try for pages that offer what the hint bit says, until it
-// returns true. It begins behind the last page that was found and then looks at
-// all, some for a second time, and takes down the hints of groups where nothing
-// is.
-func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
+// search calls try for pages that offer what is wanted, until it returns true. It
+// begins behind the last page that was found and then looks at all, some for a
+// second time, and takes down the hints of groups where nothing is.
+func (a *Arena) search(want hintMask, try func(p uint64, st pageState) bool) bool {
+	bit := bits.Len64(uint64(want)) - 1
 	seq := a.ro.Load(offHintSeq) + 1
 	if a.pages.miss[bit].Load() == seq {
 		return false
 	}
-	limit := a.end.Load()
-	start := min(a.pages.next[bit].Load(), limit)
+	start := min(a.pages.next[bit].Load(), a.end.Load())
 	offered := false
 	visit := func(p uint64, st pageState) bool {
 		offered = true
@@ -108,7 +130,7 @@ func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
 		}
 		return false
 	}
-	if a.searchRange(bit, start, limit, visit) || a.searchRange(bit, 0, limit, visit) {
+	if a.searchFrom(want, start, visit) || a.searchFrom(want, 0, visit) {
 		return true
 	}
 	if !offered {
@@ -117,20 +139,12 @@ func (a *Arena) search(bit int, try func(p uint64, st pageState) bool) bool {
 	return false
 }
 
-// searchBefore is search in address order and only up to a limit, if that is not 0.
-func (a *Arena) searchBefore(limit uint64, bit int, try func(p uint64, st pageState) bool) bool {
-	if limit == 0 {
-		return a.search(bit, try)
-	}
-	return a.searchRange(bit, 0, min(limit, a.end.Load()), try)
-}
-
-// searchRange calls visit for the pages of a range that offer what the hint bit
-// says, until it returns true. It takes down the hints of what lies in the range as
-// a whole, and only then: those of other groups tell of pages that it has not seen.
-func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, pageState) bool) bool {
-	mask := uint64(1) << bit
-	whole := limit >= a.end.Load()
+// searchFrom calls visit for the pages from an offset on that offer what is wanted,
+// until it returns true. It takes down the hints of what lies behind the offset as a
+// whole, and only then: those of other groups tell of pages that it has not seen.
+func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, pageState) bool) bool {
+	mask := uint64(want)
+	limit := a.end.Load()
 	const groupSize = groupPages << pageShift
 	for k := range segments {
 		g := &segments[k]
@@ -147,30 +161,29 @@ func (a *Arena) searchRange(bit int, from, limit uint64, visit func(uint64, page
 				continue
 			}
 			any = true
-			found, hit := a.searchGroup(bit, max(base, from), limit, visit)
+			found, hit := a.searchGroup(want, max(base, from), limit, visit)
 			if hit {
 				return true
 			}
-			if !found && base >= from && (whole || base+groupSize <= limit) && a.noteHints(base) {
+			if !found && base >= from && a.noteHints(base) {
 				// Nothing here: take the hint down, then look again for
 				// what was announced in between.
 				a.mem.And(hintWord(base), ^mask)
 				now, _ := a.Limit()
-				a.searchGroup(bit, base, now, func(p uint64, _ pageState) bool {
-					a.hint(p, bit)
-					return true
+				a.searchGroup(want, base, now, func(p uint64, st pageState) bool {
+					a.hint(p, hintBit(st))
+					return false
 				})
 				a.hintsNoted()
 			}
 		}
-		if !any && (whole || g.stop <= limit) && a.noteHints(g.start) {
+		if !any && a.noteHints(g.start) {
 			a.mem.And(seg, ^mask)
 			now, _ := a.Limit()
 			for base := g.start; base < min(g.stop, now); base += groupSize {
-				if a.ro.Load(hintWord(base))&mask != 0 {
-					a.mem.Or(seg, mask)
+				if again := a.ro.Load(hintWord(base)) & mask; again != 0 {
+					a.mem.Or(seg, again)
 					a.mem.Add(offHintSeq, 1)
-					break
 				}
 			}
 			a.hintsNoted()
@@ -239,11 +252,11 @@ func (a *Arena) announceNoted(entry int) {
 
 // searchGroup looks at the pages from the given one to the end of its group. It
 // reports whether one offers what is looked for, and whether visit took one.
-func (a *Arena) searchGroup(bit int, from, limit uint64, visit func(uint64, pageState) bool) (found, hit bool) {
+func (a *Arena) searchGroup(want hintMask, from, limit uint64, visit func(uint64, pageState) bool) (found, hit bool) {
 	g := segmentOf(from)
 	stop := min((from|(groupPages<<pageShift-1))+1, limit)
 	for p := max(from, g.first); p < stop; p += pageSize {
-		if st := a.page(p); a.offers(p, st, bit) {
+		if st := a.page(p); a.offers(p, st, want) {
 			found = true
 			if visit(p, st) {
 				return true, true
@@ -305,7 +318,7 @@ func (a *Arena) raise(end, to uint64) error {
 	}
 	for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
 		if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
-			a.hint(base, hintFree)
+			a.hint(base, hintHole)
 		}
 	}
 	return nil
@@ -353,17 +366,11 @@ func (a *Arena) backTo(end, from, to uint64) error {
 // slot's record names them (kind recClaim) until the caller has linked them
 // into one of the slot's structures and called endRecord.
 func (s *Slot) claimPages(k uint64) (first uint64, err error) {
-	f := s.a.frontier()
-	if p := s.claimFreed(k, f); p != 0 {
+	if p := s.claimFreed(k); p != 0 {
 		return p, nil
 	}
-	if f != 0 {
-		if first, err = s.tryClaim(k, f); err == nil {
-			return first, nil
-		}
-	}
 	for tries := 0; ; tries++ {
-		first, err = s.tryClaim(k, 0)
+		first, err = s.tryClaim(k)
 		if errors.Is(err, errNoneFree) {
 			if len(s.avoid) > 0 {
 				err = ErrFull // what is moved takes what is there
@@ -407,12 +414,12 @@ func (s *Slot) noteFreed(first, k uint64) {
 	s.freedRuns = append(s.freedRuns, freedRun{first, k})
 }
 
-// claimFreed claims k pages in a row, before a limit that is not 0, that the slot
-// has freed lately and that are free still, or returns 0.
-func (s *Slot) claimFreed(k, limit uint64) uint64 {
+// claimFreed claims k pages in a row that the slot has freed lately and that are free
+// still, or returns 0.
+func (s *Slot) claimFreed(k uint64) uint64 {
 	for i := len(s.freedRuns) - 1; i >= 0; i-- {
 		r := s.freedRuns[i]
-		if r.pages != k || limit != 0 && r.first >= limit || s.avoids(r.first) {
+		if r.pages != k || s.avoids(r.first) {
 			continue
 		}
 		s.freedRuns = slices.Delete(s.freedRuns, i, i+1)
@@ -435,31 +442,34 @@ func (a *Arena) allFree(first, k uint64) bool {
 	return true
 }
 
-// tryClaim claims k free pages in a row below the end, or before a limit that is
-// not 0. In a store that cannot grow it spares longer rows, if it soon finds one that
-// is as long as that: they are hard to make again.
-func (s *Slot) tryClaim(k, limit uint64) (first uint64, err error) {
+// tryClaim claims k free pages in a row below the end: pages that have memory behind
+// them if it soon finds some. In a store that cannot grow it spares longer rows, if it
+// soon finds one that is as long as that: they are hard to make again.
+func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
 	if s.a.end.Load() >= s.a.super.maxSize {
-		if first, err = s.claimRow(k, limit, fitLooks); err == nil {
+		if first, err = s.claimRow(hintsRoom, k, fitLooks, true); err == nil {
 			return first, nil
 		}
 	}
-	return s.claimRow(k, limit, 0)
+	if first, err = s.claimRow(hintsFree, k, fitLooks, false); err == nil {
+		return first, nil
+	}
+	return s.claimRow(hintsRoom, k, math.MaxInt, false)
 }
 
-// fitLooks is at how many free pages tryClaim looks for a row of the right length.
+// fitLooks is at how many free pages tryClaim looks for a row of the kind that it likes
+// best.
 const fitLooks = 256
 
-// claimRow does so. With looks it takes only a row of k pages that is no part of a
-// longer one, and ends after that many free pages. Once memory for a hole was refused,
-// it looks only for pages that have theirs.
-func (s *Slot) claimRow(k, limit uint64, looks int) (first uint64, err error) {
+// claimRow does so, with so many looks at free pages at most. If it is to fit, the row
+// is no part of a longer one. Once memory for a hole was refused, it looks only for
+// pages that have theirs.
+func (s *Slot) claimRow(want hintMask, k uint64, looks int, fits bool) (first uint64, err error) {
 	a := s.a
 	err = errNoneFree
 	var run uint64
-	fits := looks > 0
-	a.searchBefore(limit, hintFree, func(p uint64, st pageState) bool {
-		if looks--; fits && looks < 0 {
+	a.search(want, func(p uint64, st pageState) bool {
+		if looks--; looks < 0 {
 			return true
 		}
 		if err != errNoneFree && st.state() == pageHole || s.avoids(p) {
@@ -537,18 +547,18 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 		a.mem.Add(offFreePages, free-taken)
 	}
 	if got < k {
-		s.unclaim(p, got, gen)
+		s.unclaim(p, got, gen, holes == 0)
 		return errNoneFree
 	}
 	if holes > 0 {
 		if err := a.b.back(p, got*pageSize); err != nil {
 			if got > k {
-				s.unclaim(p+k*pageSize, got-k, gen)
+				s.unclaim(p+k*pageSize, got-k, gen, false)
 				got = k
 				err = a.b.back(p, got*pageSize)
 			}
 			if err != nil {
-				s.unclaim(p, got, gen)
+				s.unclaim(p, got, gen, false)
 				return err
 			}
 		}
@@ -564,13 +574,18 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 	return nil
 }
 
-// unclaim makes claimed pages holes again, and drops the record if it names
-// just these.
-func (s *Slot) unclaim(p, n, gen uint64) {
+// unclaim makes claimed pages free again, or holes if not all have memory behind them,
+// and drops the record if it names just these.
+func (s *Slot) unclaim(p, n, gen uint64, backed bool) {
+	state, bit := pageHole, hintHole
+	if backed {
+		state, bit = pageFree, hintFree
+		s.a.mem.Add(offFreePages, n)
+	}
 	for i := range n {
 		q := p + i*pageSize
-		s.a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
-		s.a.hint(q, hintFree)
+		s.a.mem.Store(desc(q)+descState, uint64(makeState(state, 0, 0, gen+1)))
+		s.a.hint(q, bit)
 	}
 	if s.m.Word(s.base+slotRec)&^(pageSize-1) == p {
 		s.endRecord()
@@ -586,7 +601,7 @@ func (a *Arena) reserve() uint64 {
 // claimReserve takes a page of the reserve, or returns 0.
 func (s *Slot) claimReserve() (page uint64) {
 	a := s.a
-	a.search(hintReserve, func(p uint64, st pageState) bool {
+	a.search(hintsReserve, func(p uint64, st pageState) bool {
 		s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
 		if a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)) {
 			a.mem.Add(offReserve, ^uint64(0))
@@ -695,144 +710,8 @@ func (a *Arena) countReserve() {
 // there are.
 func (a *Arena) ReservePages() (counted, found int64) {
 	counted = int64(a.ro.Load(offReserve))
-	a.searchRange(hintReserve, 0, a.end.Load(), func(uint64, pageState) bool { found++; return false })
+	a.searchFrom(hintsReserve, 0, func(uint64, pageState) bool { found++; return false })
 	return counted, found
-}
-
-// trimTo is how many free pages may keep their memory: more where large values
-// come and go.
-func (s *Slot) trimTo(live uint64) int64 {
-	return int64(max(live>>(pageShift+6), 2*s.largestRun, 32))
-}
-
-// trim gives the memory behind free pages back to the file system when there
-// is much of it: at most a few runs a call, so that no commit takes long.
-func (s *Slot) trim(live uint64) {
-	a := s.a
-	above, from := s.trimTo(live), a.frontier()
-	if s.thin == 0 && from == 0 { // it grows or stays: free pages are soon used again
-		above = max(above, int64(live>>(pageShift+4)))
-	}
-	if int64(a.ro.Load(offFreePages)) <= above {
-		return
-	}
-	if !a.mayPunch() {
-		return
-	}
-	keep := s.trimTo(live) * 3 / 4
-	if from != 0 {
-		s.swept = s.sweep(max(from, s.swept), keep, trimLooks)
-	}
-	if from == 0 || s.thin > 0 { // it shrinks: what lies before is not needed either
-		s.punchFree(keep, trimRuns)
-	}
-}
-
-// trimRuns is how many runs of pages a pass takes the memory from at most, trimLooks
-// at how many pages it looks in a space that is being emptied.
-const (
-	trimRuns  = 512
-	trimLooks = 4096
-)
-
-// punchFree takes the memory from behind free pages, in so many runs at most, until
-// no more than keep have theirs.
-func (s *Slot) punchFree(keep int64, runs int) {
-	a := s.a
-	for ; int64(a.ro.Load(offFreePages)) > keep && runs > 0; runs-- {
-		var r freedRun
-		a.search(hintFree, r.gather)
-		if r.pages == 0 {
-			return
-		}
-		s.punch(r.first, r.pages)
-	}
-}
-
-// sweep does so in address order, from an offset on, and returns where it has come
-// to, or 0 at the end. It looks at so many pages at most: holes, over and over, are
-// what most of a space that is being emptied is.
-func (s *Slot) sweep(from uint64, keep int64, looks int) uint64 {
-	a := s.a
-	for int64(a.ro.Load(offFreePages)) > keep {
-		var r freedRun
-		found := a.searchRange(hintFree, from, a.end.Load(), func(p uint64, st pageState) bool {
-			from = p
-			looks--
-			return r.gather(p, st) || looks <= 0
-		})
-		if r.pages > 0 {
-			s.punch(r.first, r.pages)
-		}
-		if !found {
-			return 0
-		}
-		if looks <= 0 {
-			break
-		}
-	}
-	return from
-}
-
-// gather adds a page to the run if it can, and reports whether the run is done.
-func (r *freedRun) gather(p uint64, st pageState) bool {
-	if st.state() != pageFree {
-		return r.pages > 0
-	}
-	if r.pages > 0 && (p != r.first+r.pages*pageSize || segmentOf(p) != segmentOf(r.first)) {
-		return true
-	}
-	if r.pages == 0 {
-		r.first = p
-	}
-	r.pages++
-	return r.pages == 256
-}
-
-// mayPunch reports whether the first hole may be made in place of pages that
-// readers know of. It announces holes, and permits them a moment later: by then
-// optimistic readers that have begun before the announcement, and so read without
-// a guard, have ended. One that is stopped in its middle for longer, and led to a
-// hole when the file system is full, is not protected.
-func (a *Arena) mayPunch() bool {
-	now := uint64(time.Now().UnixNano())
-	since := a.ro.Load(offPunched)
-	if since == 0 || since > now { // none yet, or the clock was put back
-		a.mem.CAS(offPunched, since, now)
-		since = now
-	}
-	return now-since >= uint64(a.pace.holes)
-}
-
-// punch takes the memory from behind n free pages, as far as it gets them.
-func (s *Slot) punch(p, n uint64) {
-	a := s.a
-	var gen uint64
-	for i := range n {
-		gen = max(gen, a.page(p+i*pageSize).gen())
-	}
-	gen++
-	s.record(recClaim, p, n, gen, gen)
-	a.mem.Add(offFreePages, -n) // before they are taken: see recoverRecord
-	var got uint64
-	for ; got < n; got++ {
-		q := p + got*pageSize
-		st := a.page(q)
-		if st.state() != pageFree || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
-			break
-		}
-	}
-	if got < n {
-		a.mem.Add(offFreePages, n-got)
-	}
-	if got > 0 {
-		if err := a.b.punch(p, got*pageSize); err != nil {
-			a.debug("punching a hole failed", "err", err)
-		} else {
-			s.count(countPunched, got)
-		}
-	}
-	s.unclaim(p, got, gen)
 }
 
 // checkPages verifies a page offset and count that came from shared memory.

@@ -18,108 +18,46 @@ const (
 	// hold more than lagBytes: garbage should come back while it is in the
 	// processor's cache.
 	lagCommits = 128
-	// So many passes after the store has shrunk free blocks are given back, going by
-	// the need of them, which is taken every so many passes otherwise.
-	thinPasses = 32
+	// Every so many passes a slot looks which free blocks it needs, and gives
+	// some of the others back.
 	needPasses = 4
-	// Every so many passes the space in use is held against what is live.
-	aimPasses = 64
+	thinBlocks = 64
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
 	// So many runs of pages that it has freed a slot remembers.
 	freedCap = 16
-
-	// firstHole is the time between the announcement of holes and the first.
-	firstHole = 100 * time.Millisecond
 )
 
-// pace is after how many commits a pass is due and how many it lags, at most, and
-// how long after its announcement the first hole is made: see mayPunch.
+// pace is how often, and how late, a handle does what can wait. On handles of the
+// heap nothing waits.
 type pace struct {
-	commits, lag uint64
-	holes        time.Duration
+	commits, lag uint64        // a pass is due after so many, and lags so many at most
+	holes        time.Duration // from the announcement of holes to the first: see mayPunch
+	settle       time.Duration // what was not used for so long is given back: see Keep
+	slack        uint64        // bytes that slabs may have beyond their share
 }
 
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
 // Tidy reclaims what this slot has retired, now and then. It is called after
-// End, so that the slot's own pin holds nothing. live is the bytes of the blocks
-// that the root reaches.
-func (s *Slot) Tidy(live uint64) error {
+// End, so that the slot's own pin holds nothing.
+func (s *Slot) Tidy() error {
 	if s.commits < s.a.pace.commits && s.retiredBytes < s.a.lagBytes()/4 {
 		return nil
 	}
 	lag := min(s.a.lagBytes()*s.commits/max(s.retiredBytes, 1), s.a.pace.lag)
 	s.commits, s.retiredBytes = 0, 0
 	version := s.a.Version()
-	if s.passes%aimPasses == 0 {
-		s.aim(version, live)
-	}
-	if f := s.a.frontier(); f != s.frontier {
-		s.frontier = f
-		if err := s.emptyMags(); err != nil {
-			return err
-		}
-	}
 	if err := s.reclaim(version-min(lag, version-1), looksPerPass); err != nil {
 		return err
 	}
-	// While the store does not shrink, free blocks are soon used again.
-	if s.grown < 0 {
-		s.thin = thinPasses
-	}
-	s.grown = 0
-	if s.passes++; s.thin > 0 || s.passes%needPasses == 0 {
-		if err := s.thinMags(s.thin > 0); err != nil {
+	if s.passes++; s.passes%needPasses == 0 {
+		if err := s.thinMags(); err != nil {
 			return err
 		}
-		s.thin = max(s.thin-1, 0)
 	}
-	s.trim(live)
-	s.largestRun -= (s.largestRun + 7) / 8
 	return s.a.testPins()
 }
-
-// frontier is where space begins that is being emptied, or 0. It is a hint that
-// everybody follows: blocks from there on go back to their slabs when they are
-// freed, and space before it is taken first. A death before or after it is stored
-// leaves an old one, which costs some speed until aim drops it.
-func (a *Arena) frontier() uint64 {
-	return min(a.ro.Load(offFrontier)&^(pageSize-1), a.end.Load())
-}
-
-// aim sets a frontier when much more memory is in use than what is live needs,
-// and drops it when the two have come close. Slabs are left half empty by a
-// snapshot that was held for long, or by a store that has shrunk; since blocks
-// are used again where they are, they would stay so. While a snapshot is still
-// held there is nothing to gain.
-func (s *Slot) aim(version, live uint64) {
-	a, since := s.a, s.aimed
-	s.aimed = version
-	if len(s.view.pins) > 0 && s.view.pins[0] < since {
-		return
-	}
-	used, err := a.inUse()
-	if err != nil {
-		return
-	}
-	now, want := a.frontier(), frontierFor(live)
-	switch {
-	case now == 0 && used > live+live/5+1<<20, now != 0 && want < now-now/8:
-		a.mem.Store(offFrontier, want)
-	case now != 0 && used < live+live/8+1<<19:
-		a.mem.Store(offFrontier, 0)
-	}
-}
-
-// inUse is the memory of slabs and runs.
-func (a *Arena) inUse() (uint64, error) {
-	used, err := a.b.allocated()
-	return used - min(used, a.FreeBytes()+a.end.Load()/64), err
-}
-
-// frontierFor is how much of the file is enough for so many bytes of live blocks.
-func frontierFor(live uint64) uint64 { return roundUp(live+live/10, pageSize) }
 
 // Shrink gives back all that nobody uses: garbage that nothing holds, what idle
 // slots of all processes keep, and the memory behind free pages. It is called
@@ -141,8 +79,7 @@ func (s *Slot) Shrink() error {
 	for !a.mayPunch() {
 		time.Sleep(a.pace.holes / 8)
 	}
-	// In order, so that it ends beside writers, and however many are counted.
-	s.sweep(0, math.MinInt64, math.MaxInt)
+	s.punchFree(0, 1, math.MaxInt64, math.MaxInt)
 	return nil
 }
 
@@ -209,7 +146,7 @@ func (s *Slot) pass(h uint64, looks int) error {
 func (s *Slot) lookAtShared(h uint64, looks int) error {
 	a := s.a
 	for looks > 0 {
-		found := a.search(hintChunk, func(p uint64, st pageState) bool {
+		found := a.search(hintsChunk, func(p uint64, st pageState) bool {
 			looks--
 			if s.view.still(heldKey(a.ro.Load(p+chunkKey))) || a.laterThan(p, h) {
 				return looks == 0
@@ -284,7 +221,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	switch {
 	case c == classRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && (s.frontier == 0 || off < s.frontier) && !s.avoids(off):
+	case s.magLen[c] < s.keeps(c) && !s.avoids(off):
 		s.pushMag(c, off)
 		unlink()
 	default:
@@ -482,21 +419,26 @@ func (a *Arena) emptyIdle(i int) bool {
 	return err == nil
 }
 
-// thinMags gives back free blocks and slabs that the slot is not going to need
-// soon, going by what it took between passes lately: a single free block can
-// keep a page in use. If it is not to thin, it only notes the need.
-func (s *Slot) thinMags(thin bool) error {
+// keeps is how many free blocks of a class the slot keeps in its magazine.
+func (s *Slot) keeps(c int) int { return max(classes[c].keep, 2*s.need[c]) }
+
+// thinMags notes how many free blocks of each class the slot needs, going by what it
+// took between passes lately, and gives back some of those beyond: a single free block
+// can keep a page in use. It does no more than some microseconds' work, for it runs
+// after a commit.
+func (s *Slot) thinMags() error {
+	left := thinBlocks
 	for c := range numClasses {
 		s.need[c] = max(s.taken[c], s.need[c]/2)
 		s.taken[c] = 0
-		if !thin {
-			continue
+		keep := s.keeps(c)
+		if s.need[c] == 0 {
+			keep = 0
+			if s.slabs[c] != 0 {
+				s.disown(c)
+			}
 		}
-		keep := 2 * s.need[c]
-		if keep == 0 && s.slabs[c] != 0 {
-			s.disown(c)
-		}
-		for s.magLen[c] > keep && s.mags[c] != 0 {
+		for ; left > 0 && s.magLen[c] > keep && s.mags[c] != 0; left-- {
 			if err := s.dropMag(c); err != nil {
 				return err
 			}

@@ -45,13 +45,8 @@ type Slot struct {
 	// Reclaiming.
 	retiredBytes uint64 // since the last pass
 	commits      uint64 // since the last pass
-	grown        int64  // bytes, since the last pass
 	passes       uint64
-	thin         int    // passes that still give free blocks back
-	frontier     uint64 // as of the last pass
 	freedRuns    []freedRun
-	aimed        uint64 // version at the last aim
-	swept        uint64 // where the last sweep has come to
 	view         scan
 	asideKeys    [asideCount]heldKey
 	asideNext    int    // page that makes room next
@@ -60,7 +55,6 @@ type Slot struct {
 
 	long           bool   // the transaction runs foreign code
 	gate           uint64 // the gate that the slot has closed, or 0
-	largestRun     uint64 // pages
 	mayTakeReserve bool
 	relieving      bool
 	tookReserve    bool   // since TookReserve was asked
@@ -439,10 +433,10 @@ func (s *Slot) loadLog() error {
 // needs a slot, too.
 func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 	dir := offDir + uint64(i)*8
-	for kind := hintFree; ; {
+	for want := hintsFree; ; {
 		err := errNoneFree
 		var page uint64
-		a.search(kind, func(p uint64, st pageState) bool {
+		a.search(want, func(p uint64, st pageState) bool {
 			a.mem.Store(dir, p|1)
 			next := makeState(pageSlot, 0, i, st.gen()+1)
 			if !a.casPage(p, st, next) {
@@ -455,7 +449,7 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 				a.mem.Add(offReserve, ^uint64(0))
 			} else if e := a.b.back(p, pageSize); e != nil {
 				a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, next.gen()+1)))
-				a.hint(p, hintFree)
+				a.hint(p, hintHole)
 				a.mem.Store(dir, 0)
 				err = e
 				return false
@@ -469,14 +463,18 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 			a.mem.Store(dir, page) // publishes the page to scans
 			return page, nil
 		}
-		if kind == hintReserve {
+		if want == hintsReserve {
 			return 0, ErrFull
+		}
+		if want == hintsFree {
+			want = hintsRoom
+			continue
 		}
 		if err == errNoneFree {
 			err = a.extend(1)
 		}
 		if errors.Is(err, ErrFull) && frees {
-			kind = hintReserve
+			want = hintsReserve
 		} else if err != nil {
 			return 0, err
 		}
@@ -578,7 +576,6 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.largestRun = max(s.largestRun, k)
 	s.become(p, k, pageRun, 0)
 	n := s.LogLen()
 	s.pushLog(p | classRun<<48)
@@ -807,30 +804,20 @@ func (s *Slot) takeSlab(c int) error {
 		}
 		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
 	}
-	own := func(p uint64) {
-		s.become(p, k, pageSlabOwned, c)
-		s.setSlab(c, p)
-		s.endRecord()
-	}
-	if f := a.frontier(); f != 0 {
-		if a.searchBefore(f, hintOf(c), take) {
-			return nil
-		}
-		if p, err := s.tryClaim(k, f); err == nil {
-			own(p)
-			return nil
-		}
-	}
-	if a.search(hintOf(c), take) {
+	if a.search(hintsOf(c), take) {
 		return nil
 	}
 	p, err := s.claimPages(k)
-	if err == nil {
-		own(p)
-	} else if errors.Is(err, ErrFull) && a.search(hintOf(c), take) {
+	if errors.Is(err, ErrFull) && a.search(hintsOf(c), take) {
 		return nil // what was freed in between was not pages, but blocks
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	s.become(p, k, pageSlabOwned, c)
+	s.setSlab(c, p)
+	s.endRecord()
+	return nil
 }
 
 // takeShared makes a shared slab or set-aside page the slot's own by one CAS,

@@ -78,7 +78,7 @@ func TestFreedRunTakenInPart(t *testing.T) {
 
 	q := p + k/2*pageSize
 	require.NoError(t, other.claimAt(q, 1, 1))
-	require.Zero(t, s.claimFreed(k, 0))
+	require.Zero(t, s.claimFreed(k))
 	counted, found := a.FreePages()
 	require.Equal(t, before-1, found)
 	require.Equal(t, before-1, counted)
@@ -172,7 +172,7 @@ func TestDeathsAndReserve(t *testing.T) {
 		s, err := a.Slot(true, false)
 		require.NoError(t, err)
 		var page uint64
-		a.search(hintReserve, func(p uint64, _ pageState) bool { page = p; return true })
+		a.search(hintsReserve, func(p uint64, _ pageState) bool { page = p; return true })
 		change(a, s, page, a.page(page))
 		die()
 		dead, err := heir.AdoptDead()

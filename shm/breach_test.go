@@ -200,7 +200,7 @@ var breaches = []breach{
 	{rule: "B5", what: "the adopter drops what a record says", file: fileAdopt,
 		old: "	s.recoverRecord()\n\n	// A set-aside page", new: "	s.endRecord()\n\n	// A set-aside page"},
 	{rule: "B5", what: "hints of what was looked at in part are taken down", file: filePage, tests: "TestSearchesHideNothing",
-		old: " && (whole || base+groupSize <= limit) && a.noteHints(base) {", new: " && a.noteHints(base) {"},
+		old: "			if !found && base >= from && a.noteHints(base) {", new: "			if !found && a.noteHints(base) {"},
 	{rule: "B5", what: "of a run that others have taken pages of holes are made", file: filePage, tests: "TestFreedRunTakenInPart", pkg: "./alloc", plain: true,
 		old: "		if s.a.allFree(r.first, k) && s.claimAt(", new: "		if s.claimAt("},
 	{rule: "B5", what: "the end is raised before a note tells of the pages", file: filePage,
@@ -222,7 +222,7 @@ var breaches = []breach{
 	{rule: "B6", what: "sparse slabs are not emptied before ErrFull", file: fileRoom, tests: "FullStoreFits", plain: true,
 		old: "	if err == nil || !errors.Is(err, ErrFull) || *round == roomRounds {\n", new: "	if true {\n"},
 	{rule: "B6", what: "blocks that are freed before ErrFull are not looked for", file: fileSlot, tests: "CostOfRefused",
-		old: "errors.Is(err, ErrFull) && a.search(hintOf(c), take) {", new: "false {"},
+		old: "errors.Is(err, ErrFull) && a.search(hintsOf(c), take) {", new: "false {"},
 	{rule: "B6", what: "nothing is freed before ErrFull", file: filePage, tests: "Full|Space|Refus|Model", plain: true,
 		old: "		if tries == 3 || !s.relieve() {", new: "		if true {"},
 

@@ -48,7 +48,7 @@ func (s *Store) Compact(ctx context.Context, opts *CompactOptions) (CompactStats
 	if opts == nil {
 		opts = &CompactOptions{}
 	}
-	u, ok := s.a.Enter() // so that the frontier is dropped before the store is closed
+	u, ok := s.a.Enter()
 	if !ok {
 		return CompactStats{}, s.fail("compacting", ErrClosed)
 	}

@@ -112,7 +112,7 @@ func TestCountersOfSpace(t *testing.T) {
 		_, err := s.Delete(fmt.Append(nil, i))
 		require.NoError(t, err)
 	}
-	writeUntil(t, s, func(st shm.Stats) bool { return st.PunchedPages > 32 })
+	settled(t, s, idle, func(st shm.Stats) bool { return st.PunchedPages > 32 })
 }
 
 // A process finds what those before it have counted.

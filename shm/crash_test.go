@@ -149,13 +149,12 @@ func filled(n, size int) func(testing.TB, *alloc.Heap, *Store) {
 	}
 }
 
-// sparseStore prepares slabs of which a tenth is in use, and a frontier in front of
-// most of them: commits give blocks beyond it back, and take others before it.
+// sparseStore prepares slabs of which a tenth is in use.
 func sparseStore(t testing.TB, h *alloc.Heap, s *Store) {
 	h.SetEager()
 	for _, keep := range []bool{true, false} {
 		require.NoError(t, s.Update(func(tx *Tx) error {
-			for i := range 3500 {
+			for i := range 400 {
 				key := fmt.Appendf(nil, "key%04d", i)
 				if keep {
 					require.NoError(t, tx.Set(key, bytes.Repeat([]byte{byte(i)}, 300)))
@@ -168,8 +167,6 @@ func sparseStore(t testing.TB, h *alloc.Heap, s *Store) {
 		}))
 	}
 	require.NoError(t, s.Close()) // so that nothing is left to be reclaimed
-	s, _ = attachPlain(t, h)
-	s.a.SetFrontier(uint64(s.Stats().LiveBytes))
 }
 
 // fullOfSparseSlabs prepares a store that has no two free pages in a row, and slabs
@@ -378,21 +375,16 @@ var stories = []story{
 		}
 		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
 	}},
-	{name: "sparse beyond a frontier", size: 4 << 20, prepare: sparseStore, steps: func(b contents) (all []step) {
-		for i := range 12 {
-			st := setStep(b, fmt.Sprintf("key%04d", i*130), strings.Repeat("v", 300+i))
-			if i%4 == 3 {
-				key := fmt.Sprintf("key%04d", i*130+10)
-				st = step{func(s *Store) error { _, err := s.Delete([]byte(key)); return err }, b.without(key)}
-			}
-			all, b = append(all, st), st.after
-		}
-		return append(all, step{func(s *Store) error {
-			if s.a.Mem().Load(alloc.FrontierOff) == 0 {
-				return errors.New("there is no frontier")
+	{name: "keeping house", size: 4 << 20, prepare: sparseStore, steps: func(b contents) (all []step) {
+		keep := step{func(s *Store) error { _, err := s.keep(); return err }, b}
+		all = append(all, keep, keep, setStep(b, "key0130", strings.Repeat("v", 301)))
+		keep.after = all[2].after
+		return append(all, keep, step{func(s *Store) error {
+			if s.Stats().PunchedPages == 0 {
+				return errors.New("no memory was given back")
 			}
 			return nil
-		}, b})
+		}, keep.after})
 	}},
 	{name: "full of sparse slabs", size: 1 << 20, prepare: fullOfSparseSlabs, steps: func(b contents) []step {
 		st := setStep(b, "large", strings.Repeat("x", 9000))
@@ -623,11 +615,11 @@ func TestDeathsAndFreePages(t *testing.T) {
 	require.LessOrEqual(t, wrong, 6)
 }
 
-// A search that is for what lies before a frontier hides nothing beyond it from
-// others, not for a moment: a death then would hide it for long.
+// A search that begins in the middle hides nothing before that from others, not for a
+// moment: a death then would hide it for long.
 func TestSearchesHideNothing(t *testing.T) {
 	t.Parallel()
-	i := slices.IndexFunc(stories, func(st story) bool { return st.name == "sparse beyond a frontier" })
+	i := slices.IndexFunc(stories, func(st story) bool { return st.name == "keeping house" })
 	base, before := stories[i].base(t)
 	watch, _ := attachPlain(t, base)
 	most, looks := 0, 0

@@ -207,6 +207,14 @@ func (g *guest) fill() {
 }
 
 // compact moves what it can, and entries that nothing is gained by.
+func (g *guest) keep() {
+	g.doing = "keeping house"
+	for range 3 {
+		_, err := g.s.keep()
+		g.clear(g.doing, err)
+	}
+}
+
 func (g *guest) compact() {
 	g.doing = "compacting"
 	_, err := g.s.Compact(context.Background(), nil)

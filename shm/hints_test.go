@@ -33,7 +33,7 @@ func TestHintsTakenDown(t *testing.T) {
 				}
 			}
 			m := h.Mem()
-			group, segment, bit := uint64(alloc.TableOff), uint64(alloc.SegHintsOff), uint64(1)<<alloc.HintFree
+			group, segment, bit := uint64(alloc.TableOff), uint64(alloc.SegHintsOff), uint64(1)<<alloc.HintHole
 
 			sn, err := giver.Snapshot()
 			require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestHintsTakenDown(t *testing.T) {
 				case searcher.dead:
 					panic(death{})
 				case within || off != group:
-				case op == region.OpAnd && !taken:
+				case op == region.OpAnd && !taken && m.Load(group)&bit != 0 && m.Load(group)>>alloc.HintFree&1 == 0:
 					taken, within = true, true
 					require.NoError(t, sn.Close())
 					c := compactor{s: giver, ctx: t.Context(), opts: &CompactOptions{}}

@@ -33,7 +33,7 @@ func TestHugePagesAndPrefault(t *testing.T) {
 		_, err := s.Delete(spaceKey(key, i))
 		require.NoError(t, err)
 	}
-	before := writeUntil(t, s, func(st shm.Stats) bool { return st.AllocatedBytes < st.FileBytes/2 }) // it has holes
+	before := settled(t, s, idle, func(st shm.Stats) bool { return st.AllocatedBytes < st.FileBytes/2 }) // it has holes
 	for _, o := range []shm.Options{
 		{HugePages: true}, {Prefault: true}, {HugePages: true, Prefault: true},
 		{HugePages: true, Prefault: true, ReadOnly: true},

@@ -167,13 +167,13 @@ func TestCompactIsKilled(t *testing.T) {
 	checkFresh(t, path)
 }
 
-// A frontier that means nothing, and counts that are wrong, are what a damaged
+// Words of the keeper that mean nothing, and counts that are wrong, are what a damaged
 // store has: searches end, and nothing is lost.
-func TestDamagedFrontier(t *testing.T) {
+func TestDamagedKeeping(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
-	const imgFreePages, imgFrontier, imgLive = 0x1200, 0x1340, 32
+	const imgFreePages, imgKeeper, imgLive = 0x1200, 0x1380, 32
 	rnd := rand.New(rand.NewPCG(8, 8))
 	values := []uint64{1, 4095, 4096, imgDescs, 1<<20 - 4096, 1 << 20, 1<<20 + 4096, 1 << 40, 1 << 44, 1 << 46, 1 << 63, ^uint64(0), ^uint64(4095)}
 	for range 4 {
@@ -182,15 +182,18 @@ func TestDamagedFrontier(t *testing.T) {
 	for base := range images() {
 		for _, v := range values {
 			for _, free := range []uint64{0, 1 << 40, ^uint64(100)} {
-				t.Run(fmt.Sprintf("frontier %#x, %#x free pages, image %d", v, free, base), func(t *testing.T) {
+				t.Run(fmt.Sprintf("keeper %#x, %#x free pages, image %d", v, free, base), func(t *testing.T) {
 					data, slots := images()[base].clone()
 					m := &image{data: data, slots: slots}
-					m.setWord(imgFrontier, v)
+					for i := range uint64(3) {
+						m.setWord(imgKeeper+i*8, v)
+					}
 					m.setWord(imgFreePages, free)
 					path := (&damaged{m: m, data: m.data, slots: m.slots}).write(t)
 					visit(t, path, func(g *guest) {
 						require.True(t, g.open(path, nil))
 						g.use()
+						g.keep()
 						g.compact()
 						g.fill()
 						g.check()

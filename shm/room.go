@@ -41,10 +41,7 @@ func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 		return false
 	}
 	defer w.release()
-	made, err := w.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), alloc.Mover{Guard: guarded, Move: func(off, size uint64) (bool, error) {
-		moved, _, err := w.moveBlock(off, size)
-		return moved, err
-	}})
+	made, err := w.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), w.mover())
 	return made && err == nil
 }
 

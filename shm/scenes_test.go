@@ -148,6 +148,13 @@ func actAdopt() op {
 		func(contents, string) string { return "<nil>" }}
 }
 
+// actKeep does what a handle's keeper does at a time.
+func actKeep() op {
+	return op{"keep house",
+		func(a *actor) string { _, err := a.store.keep(); return fmt.Sprint(err) },
+		func(contents, string) string { return "<nil>" }}
+}
+
 func actClose() op {
 	return op{"close",
 		func(a *actor) string { return fmt.Sprint(a.store.Close()) },
@@ -530,8 +537,9 @@ var scenes = append(closers(), []scene{
 	{name: "viewer and adopter", prepare: filled(3, 8), actors: [][]op{{actView()}, {actSet("key001", "1"), actAdopt(), actSet("key001", "2")}}},
 	{name: "writer and compactor of one key", prepare: filled(3, 8), actors: [][]op{
 		{actEvacuate("key001"), actEvacuate("a")}, {actAppend("key001"), actAppend("a"), actDelete("a")}}},
-	{name: "two at a frontier and an adopter", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{
-		{actSet("key0130", strings.Repeat("x", 300)), actDelete("key0260")}, {actSet("key0140", strings.Repeat("y", 300)), actDelete("key0270")}, {actAdopt()}}},
+	{name: "writer, keeper and adopter", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{
+		{actSet("key0130", strings.Repeat("x", 300)), actDelete("key0260")}, {actKeep(), actKeep()}, {actAdopt()}}},
+	{name: "two keepers", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{{actKeep(), actKeep()}, {actKeep(), actKeep()}}},
 	{name: "closer", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actClose()}, {actSet("a", "2"), actView()}}},
 	{name: "opener", prepare: filled(3, 8), actors: [][]op{{actOpen("a", "1")}, {actSet("a", "2"), actAdopt()}}},
 	{name: "large values", size: 4 << 20, prepare: filled(3, 8), actors: [][]op{

@@ -66,6 +66,7 @@ type Store struct {
 	hash    func(key []byte) uint64
 
 	functions functions
+	keeper    keeper
 	maxBlock  uint64 // bytes of the largest block that the store can ever hold
 }
 
@@ -167,7 +168,11 @@ func (s *Store) Path() string { return s.path }
 // A Store that is not closed stays open until the process ends, even if the
 // program has dropped it.
 func (s *Store) Close() error {
-	if err := s.a.Close(); err != nil {
+	err := s.a.Close()
+	if s.keeper.end() {
+		err = s.a.Close() // the keeper was inside
+	}
+	if err != nil {
 		return fmt.Errorf("shm: closing %s: %w", s.path, err)
 	}
 	return nil

@@ -126,7 +126,8 @@ func (w *writer) finish(committed bool) {
 	w.End()
 	if committed {
 		w.s.a.Notify()
-		w.Tidy(w.live)
+		w.Tidy()
+		w.s.keeper.wake(w.s)
 	}
 	s, took := w.s, w.TookReserve()
 	w.release()

@@ -1,0 +1,101 @@
+package alloc
+
+import "time"
+
+// firstHole is the time between the announcement of holes and the first.
+const firstHole = 100 * time.Millisecond
+
+// mayPunch reports whether the first hole may be made in place of pages that
+// readers know of. It announces holes, and permits them a moment later: by then
+// optimistic readers that have begun before the announcement, and so read without
+// a guard, have ended. One that is stopped in its middle for longer, and led to a
+// hole when the file system is full, is not protected.
+func (a *Arena) mayPunch() bool {
+	now := uint64(time.Now().UnixNano())
+	since := a.ro.Load(offPunched)
+	if since == 0 || since > now { // none yet, or the clock was put back
+		a.mem.CAS(offPunched, since, now)
+		since = now
+	}
+	return now-since >= uint64(a.pace.holes)
+}
+
+// A row is free pages in a row that are to become holes.
+type row struct{ first, pages uint64 }
+
+// longestRow is how many pages one call punches at most.
+const longestRow = 1024
+
+// add adds a page that is free to the row, and reports whether it could.
+func (r *row) add(p uint64) bool {
+	if r.pages == 0 {
+		r.first = p
+	} else if p != r.first+r.pages*pageSize || segmentOf(p) != segmentOf(r.first) || r.pages == longestRow {
+		return false
+	}
+	r.pages++
+	return true
+}
+
+// punchFree takes the memory from behind free pages, in address order from an offset
+// on. It takes rows of at least so many pages, at most that many pages in all, by as
+// many calls of the file system at most. It returns how many pages it took, and where
+// the next call goes on, or 0 at the end.
+func (s *Slot) punchFree(from, least uint64, pages int64, calls int) (given int64, next uint64) {
+	a := s.a
+	for given < pages && calls > 0 {
+		var r row
+		found := a.searchFrom(hintsFree, from, func(p uint64, _ pageState) bool {
+			if r.add(p) {
+				return int64(r.pages) == pages-given
+			}
+			if r.pages >= least {
+				return true
+			}
+			r = row{p, 1}
+			return false
+		})
+		if r.pages >= least {
+			given += s.punch(r.first, r.pages)
+			calls--
+		}
+		if !found {
+			return given, 0
+		}
+		from = r.first + r.pages*pageSize
+	}
+	return given, from
+}
+
+// punch takes the memory from behind n free pages, as far as it gets them, and
+// returns how many that were.
+func (s *Slot) punch(p, n uint64) int64 {
+	a := s.a
+	var gen uint64
+	for i := range n {
+		gen = max(gen, a.page(p+i*pageSize).gen())
+	}
+	gen++
+	s.record(recClaim, p, n, gen, gen)
+	a.mem.Add(offFreePages, -n) // before they are taken: see recoverRecord
+	var got uint64
+	for ; got < n; got++ {
+		q := p + got*pageSize
+		st := a.page(q)
+		if st.state() != pageFree || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
+			break
+		}
+	}
+	if got < n {
+		a.mem.Add(offFreePages, n-got)
+	}
+	if got > 0 {
+		if err := a.b.punch(p, got*pageSize); err != nil {
+			a.debug("punching a hole failed", "err", err)
+		} else {
+			s.count(countPunched, got)
+		}
+	}
+	s.unclaim(p, got, gen, false)
+	return int64(got)
+}

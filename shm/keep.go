@@ -1,0 +1,116 @@
+package shm
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// A keeper is the goroutine of a handle that gives back what the store does not need
+// any more: see alloc.Slot.Keep. The first commit starts it. It ends when the store has
+// been quiet for some seconds and nothing is left to do, and the next commit starts
+// another one.
+type keeper struct {
+	awake atomic.Bool // the goroutine is there, or is about to be
+
+	mu     sync.Mutex
+	closed bool
+	quit   chan struct{} // closed by end; nil before the first goroutine
+	done   sync.WaitGroup
+	id     uintptr // of the goroutine
+}
+
+// wake starts the goroutine if there is none.
+func (k *keeper) wake(s *Store) {
+	if !k.awake.Load() && s.a.KeepsHouse() {
+		k.start(s)
+	}
+}
+
+func (k *keeper) start(s *Store) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed || k.awake.Load() {
+		return
+	}
+	if k.quit == nil {
+		k.quit = make(chan struct{})
+	}
+	k.awake.Store(true)
+	k.done.Go(func() { k.run(s) })
+}
+
+// end ends the goroutine, waits for it, and reports whether there ever was one. The
+// goroutine may call it itself, since it calls the user's logger.
+func (k *keeper) end() bool {
+	k.mu.Lock()
+	if !k.closed && k.quit != nil {
+		close(k.quit)
+	}
+	k.closed = true
+	self := k.id == region.Goroutine()
+	k.mu.Unlock()
+	if k.quit == nil || self {
+		return false
+	}
+	k.done.Wait()
+	return true
+}
+
+func (k *keeper) run(s *Store) {
+	k.setID(region.Goroutine())
+	defer k.setID(0)
+	wait := time.NewTimer(firstKeep)
+	defer wait.Stop()
+	for {
+		select {
+		case <-k.quit:
+			return
+		case <-wait.C:
+		}
+		rest, err := s.keep()
+		if rest == 0 || err != nil {
+			k.awake.Store(false) // the next commit begins anew
+			return
+		}
+		wait.Reset(rest)
+	}
+}
+
+func (k *keeper) setID(id uintptr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.id = id
+}
+
+// firstKeep is how long after a commit the goroutine begins.
+const firstKeep = 100 * time.Millisecond
+
+// keep does some of the work and returns when there may be more, or 0.
+func (s *Store) keep() (time.Duration, error) {
+	w, err := s.writer(true, true)
+	if err != nil {
+		return 0, err
+	}
+	defer w.release()
+	return w.Keep(uint64(s.stats().LiveBytes), s.goOn, w.mover())
+}
+
+// goOn returns ErrClosed when the handle was closed.
+func (s *Store) goOn() error {
+	if s.a.Closed() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// mover moves blocks by commits of this writer.
+func (w *writer) mover() alloc.Mover {
+	return alloc.Mover{Guard: guarded, Move: func(off, size uint64) (bool, error) {
+		moved, _, err := w.moveBlock(off, size)
+		return moved, err
+	}}
+}
