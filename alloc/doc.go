@@ -55,7 +55,8 @@
 //	          more, since somebody may have announced a page in between. Its entry
 //	          names the group meanwhile: the adopter of a searcher that died there,
 //	          and whoever finds no space, announces the group's pages again
-//	frontier  by everybody; it only says where space is taken first
+//	keeper    by the handle whose turn to keep house it is, and by the next one when
+//	          the time in it has passed; see keep.go
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
 //	          cleared by whoever gives a block back
@@ -131,6 +132,10 @@
 //	    space in what it empties. It looks at a bounded number of pages, moves a
 //	    bounded number of blocks, and is not repeated while nothing has changed
 //	    since it gained nothing.
+//	B8  Nothing is given back to the file system in a commit. One handle at a time
+//	    does that, the keeper, a little at a time, and only what nobody has used for
+//	    settleTime: see keep.go. Who keeps is decided by a time, not by a lock. All
+//	    that a keeper does is safe beside another one.
 //	R1  The end is read after the root word.
 //	R2  The horizon is checked before a length from shared memory allocates.
 //	R3  On processors that reorder loads a barrier stands before that check.
@@ -198,7 +203,10 @@
 //	0x01280  gate: a large batch that asks for room, or 0
 //	0x012c0  slots ever used
 //	0x01300  sequence of new hints
-//	0x01340  frontier: what lies beyond is being emptied, or 0
+//	0x01340  unused (older builds kept a hint there)
+//	0x01380  keeper: until when a handle keeps house, in Unix nanoseconds, or 0
+//	0x01388  since when idle pages are watched, in Unix nanoseconds, or 0
+//	0x01390  the fewest free pages since then
 //	0x02000  owners: a word a slot, entry+1 | 2^15 when idle | generation<<16 |
 //	         claim<<48
 //	0x03000  directory: a word a slot, the offset of its page (|1: being made)

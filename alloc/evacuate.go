@@ -378,7 +378,7 @@ type evacuation struct {
 	// A part of the file where little is free in slabs is left as it is.
 	sparse bool
 	mover  Mover
-	step  func(at uint64) error
+	step   func(at uint64) error
 	// On how many windows it gives up, and how many that snapshots hold it meets.
 	stuckMost, heldMost int
 

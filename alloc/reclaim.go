@@ -130,7 +130,8 @@ func (s *Slot) pass(h uint64, looks int) error {
 			return err
 		}
 	}
-	for i, p := range s.aside {
+	for i := range s.aside {
+		p := s.aside[i] // now: draining another page may have filled this one up, and shared it
 		if p != 0 && !s.view.still(s.asideKeys[i]) {
 			s.setLook(p)
 			s.setAside(i, 0, 0)

@@ -181,6 +181,8 @@ var breaches = []breach{
 		old: "	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))\n", new: "	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()))\n"},
 	{rule: "B4", what: "a slab that is given up stays linked when its slot dies", most: 3000, tests: "TestSchedules/given_up", file: fileAdopt,
 		old: "		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {", new: "		if false {"},
+	{rule: "B4", what: "a pass drains pages that it has shared", tests: "TestSetAsidePageShared", file: fileReclaim,
+		old: "	for i := range s.aside {\n		p := s.aside[i] //", new: "	for i, p := range s.aside {\n		//"},
 	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", tests: "TestSchedules/idle_slot", file: fileReclaim,
 		old: "	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {\n		return false\n	}\n", new: "	if owner&ownerIdle == 0 {\n		return false\n	}\n	a.mem.Store(word, a.owner)\n"},
 	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", tests: "TestSchedules/idle_slot", file: fileSlot,
