@@ -28,8 +28,9 @@ const (
 	leaseTime  = time.Second
 	settleTime = 2 * time.Second
 	slackBytes = 1 << 20
-	// How soon Keep is called again while there is work, and otherwise.
-	busyTime = 50 * time.Millisecond
+	// BusyTime is how soon Keep is to be called again while there is work, restTime
+	// otherwise.
+	BusyTime = 50 * time.Millisecond
 	restTime = 500 * time.Millisecond
 	// What one call of Keep gives back at most: that many pages, by as many calls of
 	// the file system. First it is rows of longRow pages or more.
@@ -67,19 +68,26 @@ func (a *Arena) KeepsHouse() bool { return a.pace.settle > 0 }
 // error.
 func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration, error) {
 	a, h := s.a, &s.a.house
+	if _, err := a.Limit(); err != nil { // the store may have grown
+		return 0, err
+	}
 	now := uint64(time.Now().UnixNano())
 	if v := a.Version(); v != h.version || h.changed > now {
 		h.version, h.changed = v, now
 	}
 	rest := restTime
-	if now-h.changed > 2*uint64(a.pace.settle) {
-		rest = 0
-	}
 	if !h.takeTurn(a, now) {
 		h.give, h.sparse = 0, false
+		if now-h.changed > 3*uint64(a.pace.settle) {
+			rest = 0
+		}
 		return rest, nil
 	}
+	began := a.ro.Load(offIdleSince)
 	if s.watch(now, live) {
+		if h.changed < began {
+			rest = 0 // nothing has happened in the whole period
+		}
 		if err := s.settleDown(live); err != nil {
 			return 0, err
 		}
@@ -94,7 +102,7 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 		}
 	}
 	if h.give > 0 || h.sparse {
-		rest = busyTime
+		rest = BusyTime
 	}
 	return rest, err
 }

@@ -43,21 +43,23 @@ func (k *keeper) start(s *Store) {
 	k.done.Go(func() { k.run(s) })
 }
 
-// end ends the goroutine, waits for it, and reports whether there ever was one. The
-// goroutine may call it itself, since it calls the user's logger.
+// end ends the goroutine and waits for it. It reports false if there never was one, or
+// if it was called before. The goroutine may call it itself, since it calls the user's
+// logger: then nobody waits.
 func (k *keeper) end() bool {
 	k.mu.Lock()
-	if !k.closed && k.quit != nil {
+	first := !k.closed && k.quit != nil
+	if first {
 		close(k.quit)
 	}
 	k.closed = true
 	self := k.id == region.Goroutine()
 	k.mu.Unlock()
-	if k.quit == nil || self {
+	if self {
 		return false
 	}
 	k.done.Wait()
-	return true
+	return first
 }
 
 func (k *keeper) run(s *Store) {
@@ -86,8 +88,10 @@ func (k *keeper) setID(id uintptr) {
 	k.id = id
 }
 
-// firstKeep is how long after a commit the goroutine begins.
-const firstKeep = 100 * time.Millisecond
+const (
+	firstKeep = 100 * time.Millisecond // from a commit to the beginning of the goroutine
+	lastKeep  = 50 * time.Millisecond  // what Close may spend
+)
 
 // keep does some of the work and returns when there may be more, or 0.
 func (s *Store) keep() (time.Duration, error) {
@@ -96,15 +100,27 @@ func (s *Store) keep() (time.Duration, error) {
 		return 0, err
 	}
 	defer w.release()
-	return w.Keep(uint64(s.stats().LiveBytes), s.goOn, w.mover())
+	return w.Keep(uint64(s.stats().LiveBytes), s.keeper.goOn, w.mover())
 }
 
-// goOn returns ErrClosed when the handle was closed.
-func (s *Store) goOn() error {
-	if s.a.Closed() {
-		return ErrClosed
+// keepLast does what the goroutine would have done next, for a moment: a process that
+// lives for a short time only would never come to it.
+func (s *Store) keepLast() {
+	for began := time.Now(); time.Since(began) < lastKeep; {
+		if rest, err := s.keep(); err != nil || rest != alloc.BusyTime {
+			return
+		}
 	}
-	return nil
+}
+
+// goOn returns ErrClosed when the goroutine is to end.
+func (k *keeper) goOn() error {
+	select {
+	case <-k.quit:
+		return ErrClosed
+	default:
+		return nil
+	}
 }
 
 // mover moves blocks by commits of this writer.

@@ -168,11 +168,10 @@ func (s *Store) Path() string { return s.path }
 // A Store that is not closed stays open until the process ends, even if the
 // program has dropped it.
 func (s *Store) Close() error {
-	err := s.a.Close()
 	if s.keeper.end() {
-		err = s.a.Close() // the keeper was inside
+		s.keepLast()
 	}
-	if err != nil {
+	if err := s.a.Close(); err != nil {
 		return fmt.Errorf("shm: closing %s: %w", s.path, err)
 	}
 	return nil
