@@ -3,6 +3,7 @@ package alloc
 // Begin pins the current version and starts a transaction upon it. End must
 // follow, whether or not the transaction commits.
 func (s *Slot) Begin() (Root, error) {
+	s.light = false
 	word, version := s.a.pinVersionAt(slotPin(s.idx))
 	root, err := s.a.rootNode(word, version)
 	if err != nil {
@@ -11,6 +12,38 @@ func (s *Slot) Begin() (Root, error) {
 	}
 	s.root = root
 	return root, nil
+}
+
+// BeginLight starts a transaction upon the current version without a pin, for one that
+// is over in a moment. What it reads may be reused meanwhile: then it is not Sound, all
+// that it read and built is worth nothing, and Commit returns false. A process that is
+// stopped in the middle of one holds nothing but the root nodes that its intent names.
+// End must follow.
+func (s *Slot) BeginLight() (Root, error) {
+	for range lightTries {
+		h := s.a.ro.Load(offHorizon)
+		word := s.a.ro.Load(offRoot)
+		version := versionAt(h, word)
+		root, err := s.a.rootNode(word, version)
+		s.root, s.light = Root{root.Off, version}, true
+		if err == nil || s.Sound() {
+			return root, err
+		}
+	}
+	return s.Begin()
+}
+
+// lightTries is how often BeginLight looks for a root node that is still there.
+const lightTries = 4
+
+// Sound reports whether all that the transaction has read since it began is what the
+// version that it is built upon holds (rule C9).
+func (s *Slot) Sound() bool {
+	if !s.light {
+		return true
+	}
+	s.a.ro.LoadFence()
+	return s.a.ro.Load(offHorizon) <= s.root.Version
 }
 
 // Abort frees what the transaction has allocated, but for the first keep
@@ -36,7 +69,11 @@ func (s *Slot) Abort(keep uint64) {
 }
 
 // End unpins the transaction's version.
-func (s *Slot) End() { s.unpin() }
+func (s *Slot) End() {
+	if !s.light {
+		s.unpin()
+	}
+}
 
 func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+pinVersion, 0) }
 
@@ -44,6 +81,8 @@ func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+pinVersion, 0) }
 // Begin found. If another commit came first it returns false with everything
 // still in the log: the caller calls Abort, then Begin, and builds anew, or
 // gives up. An error leaves the transaction the same way.
+//
+// A light transaction that is not sound gets false, too.
 //
 // The steps, who can see them, and what a death leaves (rules C1 to C3):
 //
@@ -107,8 +146,9 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	// A root that is not the current one is left alone: the pin that keeps it may
 	// have been erased by a reader, who can write to slots, and then it is somebody
 	// else's block by now. One that is still current is retired later, so whoever
-	// reclaims it has seen the intent (rule C8).
-	won := a.ro.Load(offRoot) == old.Off|old.Version<<48
+	// reclaims it has seen the intent (rule C8). The horizon tells that it is current
+	// still, and not again, and that a light transaction has read what it holds (C9).
+	won := a.ro.Load(offRoot) == old.Off|old.Version<<48 && a.ro.Load(offHorizon) <= old.Version
 	if won {
 		s.m.Release(old.Off+rootSuperseded, 1)                              // 5
 		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6

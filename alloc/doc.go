@@ -112,6 +112,14 @@
 //	    So the mark is never written to a block of somebody else, even if the pin
 //	    was erased: slots can be written by readers, and nothing there may decide
 //	    that a writer damages the data (rule D3).
+//	C9  A transaction of one key holds no pin: it is light. What it reads may be reused
+//	    meanwhile, so it checks all that it uses of a word, as an optimistic reader does.
+//	    It is sound while the horizon is not past the version that it is built upon
+//	    (P1 tells which that is). Nothing that a light transaction found counts if it
+//	    was not sound afterwards: no result, no error, no block that it has built,
+//	    and no rebase. Commit looks at the horizon after the intent and after the root
+//	    word: then the old root is current, for the first time, and stays in its place.
+//	    So a process that is stopped in a write of one key holds two root nodes.
 //	B1  Refill by one Or of bits that the slot has noted, and of blocks that it
 //	    has linked: what they carried is written over before.
 //	B2  Give back: stamp, note, clear; see redoReturn.

@@ -22,6 +22,9 @@ const (
 	// some of the others back.
 	needPasses = 4
 	thinBlocks = 64
+	fewBlocks  = 16 // so many of a class are nothing to give back
+	// A class of which it took none in so many looks it does not need.
+	unusedLooks = 16
 	// A pass looks at so many shared set-aside pages.
 	looksPerPass = 4
 	// So many runs of pages that it has freed a slot remembers.
@@ -222,7 +225,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	switch {
 	case c == classRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < s.keeps(c) && !s.avoids(off):
+	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && !s.avoids(off):
 		s.pushMag(c, off)
 		unlink()
 	default:
@@ -420,9 +423,6 @@ func (a *Arena) emptyIdle(i int) bool {
 	return err == nil
 }
 
-// keeps is how many free blocks of a class the slot keeps in its magazine.
-func (s *Slot) keeps(c int) int { return max(classes[c].keep, 2*s.need[c]) }
-
 // thinMags notes how many free blocks of each class the slot needs, going by what it
 // took between passes lately, and gives back some of those beyond: a single free block
 // can keep a page in use. It does no more than some microseconds' work, for it runs
@@ -431,9 +431,12 @@ func (s *Slot) thinMags() error {
 	left := thinBlocks
 	for c := range numClasses {
 		s.need[c] = max(s.taken[c], s.need[c]/2)
-		s.taken[c] = 0
-		keep := s.keeps(c)
-		if s.need[c] == 0 {
+		s.unused[c] = min(s.unused[c]+1, unusedLooks)
+		if s.taken[c] > 0 {
+			s.unused[c], s.taken[c] = 0, 0
+		}
+		keep := max(2*s.need[c], fewBlocks)
+		if s.unused[c] == unusedLooks {
 			keep = 0
 			if s.slabs[c] != 0 {
 				s.disown(c)

@@ -30,6 +30,7 @@ type Slot struct {
 	magLen [numClasses]int // blocks known to be there
 	taken  [numClasses]int // blocks allocated since the last pass
 	need   [numClasses]int // see thinMags
+	unused [numClasses]int // looks since the last was taken
 	slabs  [numClasses]uint64
 	logTop uint64   // page | entries in it
 	logs   []uint64 // further log pages, oldest first
@@ -39,6 +40,7 @@ type Slot struct {
 
 	// One transaction.
 	root    Root
+	light   bool // it holds no pin
 	retired []retiredBlock
 	delta   int64 // bytes of blocks allocated less retired
 

@@ -1,9 +1,6 @@
 package hamt
 
-import (
-	"bytes"
-	"math/bits"
-)
+import "math/bits"
 
 // Allocator is what a transaction needs of its writer slot. Sizes are of
 // nodes; the allocator rounds them up to blocks.
@@ -56,6 +53,8 @@ type Tx struct {
 	freezes     int
 	frozenBelow uint64  // own blocks of a lesser Age must not change
 	pending     []block // own blocks that Finish will discard
+
+	key []byte // scratch of hashOf
 
 	path   [maxDepth]branch    // the branches from Root to where the last descent ended
 	fresh  [maxDepth + 2]block // what the current call has allocated: branches, a collision, a leaf
@@ -203,10 +202,10 @@ func (t *Tx) setLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
 	if err != nil {
 		return Leaf{}, false, err
 	}
-	if at.tag() == ref.tag() && bytes.Equal(t.r.Key(other), t.r.Key(leaf)) {
+	if at.tag() == ref.tag() && other.KeyLen == leaf.KeyLen && t.r.mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
 		return other, true, t.link(depth, depth, h, ref)
 	}
-	g := t.hash(t.r.Key(other))
+	g := t.hashOf(other)
 	if g == h {
 		return Leaf{}, false, t.collide(depth, h, at, other, ref, leaf)
 	}
@@ -240,10 +239,17 @@ func (t *Tx) delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
 		return t.deleteCollision(depth, h, at, key)
 	}
 	old, err = t.r.leaf(at)
-	if err != nil || !bytes.Equal(t.r.Key(old), key) {
+	if err != nil || old.KeyLen != uint32(len(key)) || !t.r.mem.Equal(old.KeyOff(), key) {
 		return Leaf{}, false, err
 	}
 	return old, true, t.remove(depth, h)
+}
+
+// hashOf returns the hash of a leaf's key. It copies the key, since the leaf may change
+// while it is read (I9).
+func (t *Tx) hashOf(l Leaf) uint64 {
+	t.key = t.r.mem.AppendTo(t.key[:0], l.KeyOff(), uint64(l.KeyLen))
+	return t.hash(t.key)
 }
 
 // Walk visits the entries of the transaction as they are now, until visit
@@ -434,7 +440,7 @@ func (t *Tx) setCollision(depth int, h uint64, at, ref Ref, leaf Leaf) (old Leaf
 	if err != nil {
 		return Leaf{}, false, err
 	}
-	if g := t.hash(t.r.Key(first)); g != h {
+	if g := t.hashOf(first); g != h {
 		return Leaf{}, false, t.part(depth, h, ref, g, at)
 	}
 	i, old, existed, err := t.r.search(c, t.r.Key(leaf))
@@ -559,7 +565,7 @@ func (t *Tx) resized(off, n, m uint64) (uint64, error) {
 
 // copyWords copies n words, and downwards also within one node.
 func (t *Tx) copyWords(dst, src, n uint64) {
-	t.r.mem.Write(dst, t.r.mem.Bytes(src, n*wordSize))
+	t.r.mem.Copy(dst, src, n*wordSize)
 }
 
 // newBranch allocates a branch with the given children.

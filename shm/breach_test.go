@@ -139,11 +139,15 @@ var breaches = []breach{
 	{rule: "C8", what: "an intent does not keep the old root", tests: "TestErasedPin", file: filePin,
 		old: "			s.intents = append(s.intents, r, a.ro.Load(page+slotIntentOld))\n", new: "			s.intents = append(s.intents, r)\n"},
 	{rule: "C8", what: "the old root is marked whatever the root is by now", tests: "TestErasedPin", file: fileCommit,
-		old: "	won := a.ro.Load(offRoot) == old.Off|old.Version<<48\n", new: "	won := true\n"},
+		old: "	won := a.ro.Load(offRoot) == old.Off|old.Version<<48 &&", new: "	won := true ||"},
 	{rule: "C7", what: "a link beyond the tail is believed", tests: "TestSchedules/end_of_a_queue", file: fileCommit,
 		old: "		if i == chunkCap {\n			if s.logFull() {", new: "		if p := s.m.Word(page + chunkNext); i == chunkCap && p != 0 {\n			page, i, tail = p, 0, p\n		} else if i == chunkCap {\n			if s.logFull() {"},
 
 	// Blocks.
+	{rule: "C9", what: "a light transaction does not look at the horizon when it commits", tests: "TestLightTransaction", pkg: "./alloc", plain: true, file: fileCommit,
+		old: " && a.ro.Load(offHorizon) <= old.Version\n", new: "\n"},
+	{rule: "C9", what: "what a light transaction found counts though it is not sound", tests: "TestSchedules", file: "shm/write.go",
+		old: "err != errUnguarded && w.Sound() {", new: "err != errUnguarded {"},
 	{rule: "B1", what: "a refill leaves no record", file: fileSlot,
 		old: "				s.m.Store(s.base+slotRefillAt, at)\n", new: ""},
 	{rule: "B1", what: "the refill's mask is written after the word's offset", file: fileSlot,

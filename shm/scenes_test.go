@@ -565,7 +565,7 @@ var scenes = append(closers(), []scene{
 	{name: "owner and giver of a slab", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: bitmaps, actors: [][]op{
 		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0"), actDelete("own1")}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
-		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002"), actSet("z", "1"), actSet("z", "2")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actAdopt()}}},
+		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002"), actSet("z", "1"), actSet("z", "2")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actKeep(), actAdopt()}}},
 	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
 		{actSet("a", "1")}, {actSet("b", "2")}, {actAdopt()}}},
 	{name: "a judge and a root that comes back", deep: true, prepare: filled(3, 8), focus: judging, actors: [][]op{

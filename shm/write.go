@@ -20,6 +20,9 @@ type writer struct {
 	live uint64     // bytes of blocks, once it is committed
 	use  alloc.User // from writer to release
 
+	light   bool // transactions begin without a pin
+	guarded bool // and a fault in one is caught
+
 	pending pendingSets // of an Update
 }
 
@@ -41,7 +44,7 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 		w = &writer{Slot: slot}
 		slot.Scratch = w
 	}
-	w.s, w.use = s, u
+	w.s, w.use, w.light = s, u, false
 	slot.PassGate()
 	return w, nil
 }
@@ -62,23 +65,65 @@ func (w *writer) release() {
 
 // begin starts a transaction upon the current version.
 func (w *writer) begin() error {
-	if err := w.pin(); err != nil {
+	if err := w.take(); err != nil {
 		return err
 	}
 	w.reset()
 	return nil
 }
 
-// pin pins the current version and reads its root node.
-func (w *writer) pin() (err error) {
-	if w.root, err = w.Begin(); err != nil {
+// take takes the current version as the one to build upon, and pins it unless the
+// transaction is light.
+func (w *writer) take() (err error) {
+	if w.light {
+		w.root, err = w.BeginLight()
+	} else {
+		w.root, err = w.Begin()
+	}
+	if err != nil {
 		return err
 	}
 	if w.end, err = w.s.a.Limit(); err != nil {
 		w.End()
+		return err
 	}
-	return err
+	if w.light && !w.guarded && w.s.a.Punched() {
+		return errUnguarded
+	}
+	return nil
 }
+
+// errUnguarded: there are holes in the file, and a light transaction may be led to one.
+var errUnguarded = errors.New("there are holes since now")
+
+// lightly carries out a transaction of one key that ends at once: try begins it and
+// commits it, or finds that there is nothing to commit. First it is light. If what it
+// has read was reused meanwhile, whatever came of it means nothing. Then it is carried
+// out again, and at last under a pin.
+func (w *writer) lightly(try func() (committed bool, err error)) (committed bool, err error) {
+	w.light, w.guarded = true, w.s.a.Punched()
+	for range lightTries {
+		if w.guarded {
+			if guarded(func() { committed, err = try() }) {
+				committed, err = false, errUnguarded // a pin tells whether it is damage
+			}
+		} else {
+			committed, err = try()
+		}
+		if committed || err != errUnguarded && w.Sound() {
+			w.light = false
+			return committed, err
+		}
+		w.Abort(0)
+		w.End()
+		w.guarded = true
+	}
+	w.light = false
+	return try()
+}
+
+// lightTries is how often a transaction is tried without a pin.
+const lightTries = 3
 
 // reset makes the transaction one upon the version that is pinned.
 func (w *writer) reset() {
@@ -97,7 +142,7 @@ func (w *writer) found() (r hamt.Reader, root hamt.Ref, entries, dataBytes int64
 // has to be made anew upon that: all is allocated still.
 func (w *writer) rebase(h uint64) (bool, error) {
 	was := w.root.Version
-	if err := w.pin(); err != nil {
+	if err := w.take(); err != nil {
 		return false, err
 	}
 	r, root, entries, dataBytes := w.found()
@@ -170,7 +215,8 @@ func (s *Store) set(key, value []byte) error {
 	if err != nil {
 		return s.fail("writing to", err)
 	}
-	committed, err := w.set(s.hashOf(key), key, value)
+	h := s.hashOf(key)
+	committed, err := w.lightly(func() (bool, error) { return w.set(h, key, value) })
 	w.finish(committed)
 	if err != nil {
 		return s.fail("writing to", err)
@@ -192,7 +238,7 @@ func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
 	for err == nil {
 		if committed, err = w.commit(1); committed {
 			return true, nil
-		} else if err != nil {
+		} else if err != nil || !w.Sound() {
 			break
 		}
 		var ok bool
@@ -248,7 +294,8 @@ func (s *Store) delete(key []byte) (existed bool, err error) {
 		return false, s.fail("deleting from", err)
 	}
 	w.AllowReserve(true)
-	existed, err = w.delete(s.hashOf(key), key)
+	h := s.hashOf(key)
+	existed, err = w.lightly(func() (bool, error) { return w.delete(h, key) })
 	w.finish(existed)
 	if err != nil {
 		return false, s.fail("deleting from", err)
@@ -265,7 +312,7 @@ func (w *writer) delete(h uint64, key []byte) (existed bool, err error) {
 		var won, ok bool
 		if won, err = w.commit(1); won {
 			return true, nil
-		} else if err != nil {
+		} else if err != nil || !w.Sound() {
 			break
 		}
 		if ok, err = w.rebase(h); !ok && err == nil {
@@ -318,11 +365,18 @@ func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change
 		}
 		w.finish(committed)
 	}()
-	if !brief {
+	h := s.hashOf(key)
+	try := func() (won bool, err error) {
+		won, last, err = w.modify(h, key, decide)
+		return won, err
+	}
+	if brief {
+		committed, err = w.lightly(try)
+	} else {
 		s.functions.enter()
 		defer s.functions.leave()
+		committed, err = try()
 	}
-	committed, last, err = w.modify(s.hashOf(key), key, decide)
 	done = true
 	if err != nil {
 		return last, s.fail("writing to", err)
@@ -338,7 +392,7 @@ func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, 
 	for lost := 0; err == nil && c != leave; {
 		if committed, err = w.commit(1); committed {
 			return true, c, nil
-		} else if err != nil {
+		} else if err != nil || !w.Sound() {
 			break
 		}
 		if lost++; lost == MaxRuns {
@@ -365,6 +419,9 @@ func (w *writer) decide(h uint64, key []byte, decide decision) (change, error) {
 	var old []byte
 	if status == hamt.Present {
 		old = r.Value(l)
+	}
+	if !w.Sound() {
+		return leave, nil // what decide allocates must not be as long as garbage says (rule R2)
 	}
 	value, c, err := decide(old, status == hamt.Present)
 	if err == nil && c == put {

@@ -37,6 +37,10 @@ func (m Mem) Write(off uint64, p []byte) {
 	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
 }
 
+// Copy copies n bytes, of whole words, to unpublished memory, and downwards also within
+// what it copies. What it copies from may change meanwhile.
+func (m Mem) Copy(dst, src, n uint64) { m.Write(dst, m.Bytes(src, n)) }
+
 // AppendTo appends the n bytes at off to dst.
 func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	return append(dst, m.Bytes(off, n)...)

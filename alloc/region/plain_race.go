@@ -38,6 +38,14 @@ func (m Mem) Write(off uint64, p []byte) {
 	}
 }
 
+// Copy copies n bytes, of whole words, to unpublished memory, and downwards also within
+// what it copies. What it copies from may change meanwhile.
+func (m Mem) Copy(dst, src, n uint64) {
+	for i := uint64(0); i < n; i += 8 {
+		m.SetWord(dst+i, m.Word(src+i))
+	}
+}
+
 // AppendTo appends the n bytes at off to dst.
 func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	m.touch(OpRead, off)
