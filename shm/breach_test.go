@@ -86,6 +86,22 @@ var breaches = []breach{
 	{rule: "P4", what: "the pins of the dead are kept", file: fileAdopt,
 		old: "	a.releaseDeadPins(i)\n	if g", new: "	if g"},
 
+	{rule: "P1", what: "a pin is given away, then emptied", file: filePin, tests: "TestSchedules/in_one_handle",
+		old: "	a.shared.Release(snapPin(i)+pinVersion, 0)\n	a.shared.Release(snapPin(i)+pinOwner, 0)\n",
+		new: "	a.shared.Release(snapPin(i)+pinOwner, 0)\n	a.shared.Release(snapPin(i)+pinVersion, 0)\n"},
+	{rule: "P4", what: "a pin is emptied by the first of its users", file: filePin, tests: "TestSchedules/in_one_handle",
+		old: "			if t.users.CAS(usersOf(i), n, n-1) {\n				return false\n", new: "			if t.users.CAS(usersOf(i), n, 0) {\n				return true\n"},
+	{rule: "P4", what: "a pin of another version is shared", file: filePin, tests: "TestSchedules/in_one_handle",
+		old: "		if n>>usersBits != version || ", new: "		if n == 0 || "},
+	{rule: "P4", what: "a pin that nobody uses any more is shared", file: filePin, tests: "TestSchedules/in_one_handle",
+		old: "			if t.users.CAS(usersOf(i), n, 0) {\n", new: "			if t.users.CAS(usersOf(i), n, n-1) {\n"},
+	{rule: "P4", what: "snapshots of one version do not share a pin", file: filePin, tests: "TestManySnapshots", plain: true,
+		old: "	if p, ok, err := a.sharePin(int(last), int(last)+1); ok || err != nil {\n		return p, err\n	}\n", new: ""},
+	{rule: "P4", what: "Views do not share pins when all are taken", file: filePin, tests: "TestMoreViewsThanPins", plain: true,
+		old: "	if p, ok, err := a.sharePin(0, maxSnapPins); ok || err != nil {\n		return p, err\n	}\n", new: ""},
+	{rule: "P4", what: "an idle handle keeps its pins", file: filePin, tests: "TestIdleHandlesKeepNoPins|TestClosedSnapshots", plain: true,
+		old: "	a.shared.Release(snapPin(i)+pinVersion, 0)\n	a.shared.Release(snapPin(i)+pinOwner, 0)\n", new: "	a.shared.Release(snapPin(i)+pinVersion, 0)\n"},
+
 	// Commit.
 	{rule: "C1", what: "the queue's tail moves before the compare-and-swap", file: fileCommit, quick: true,
 		old: "		won = a.mem.CAS(", new: "		s.setTail(tail)\n		won = a.mem.CAS("},
@@ -256,13 +272,18 @@ var breaches = []breach{
 	{rule: "H1", what: "a call looks whether the handle is closed, then counts itself", tests: "TestSchedules/beside_close", file: fileUsers,
 		old: "	u = a.users.enter()\n	if a.closed.Load() {\n", new: "	a.ro.Touch(region.OpLoad, 0)\n	u = a.users.enter()\n	if false {\n"},
 	{rule: "H1", what: "the last to leave a closed handle does not end it", tests: "TestSchedules/beside_close", file: fileUsers,
-		old: "	u.lane.Add(-1)\n	if a.closed.Load() && ", new: "	u.lane.Add(-1)\n	if false && "},
+		old: "	u.lane.count.Add(-1)\n	if a.closed.Load() && ", new: "	u.lane.count.Add(-1)\n	if false && "},
 	{rule: "H1", what: "the mappings are detached before the slots are given back", tests: "TestSchedules/beside_close", file: fileUsers,
 		old: "		var failed error\n		if a.CanPin() {\n			a.dropPins()\n", new: "		failed := a.b.close()\n		if a.CanPin() {\n			a.dropPins()\n"},
 	{rule: "H1", what: "Close drops the pins of those who are inside", tests: "TestCloseIn", plain: true, file: fileUsers,
 		old: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n", new: "	if !a.closed.Swap(true) {\n		if a.CanPin() {\n			a.dropPins()\n"},
 	{rule: "H1", what: "a loop over a snapshot does not tell that it was cut short", tests: "TestSchedules/beside_close", file: "shm/snapshot.go",
 		old: "			return closed\n		})\n	}\n}\n\n// Err", new: "			return nil\n		})\n	}\n}\n\n// Err"},
+
+	{rule: "H1", what: "the snapshot of a View is read after the View", tests: "TestViewsSnapshotKept", file: "shm/snapshot.go",
+		old: "		if err := sn.check(); err != nil {\n			return nil, err // the View has ended: nobody is inside any more\n		}\n", new: ""},
+	{rule: "H1", what: "a loop does not keep the pin of a snapshot that is closed meanwhile", tests: "TestCloseInDiff", plain: true, file: "shm/snapshot.go",
+		old: "	if sn.state.CompareAndSwap(0, snapshotClosed) || sn.state.Or(snapshotClosed) == 0 {\n", new: "	if sn.state.Or(snapshotClosed)&snapshotClosed == 0 {\n"},
 
 	// The dead.
 	{rule: "D1", what: "locks are tested through the opening that holds one's own", tests: "TestSchedules/(opener|adopter)", file: fileAdopt,

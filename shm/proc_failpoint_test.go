@@ -32,7 +32,7 @@ var failpoints = []string{
 	"Begin", "Commit", "enqueue", "dropLog", "Rewind", "undo", "Alloc", "allocRun", "growLog",
 	"refill", "linkRefill", "finishRefill", "takeSlab", "takeShared", "shareSlab", "giveBack", "freePages", "redoFree",
 	"extend", "claimAt", "become", "hint", "searchRange", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
-	"shareChunkUnder", "drain", "thinMags", "trim", "punch", "Pin", "Unpin", "takePin", "claimFreeSlot",
+	"shareChunkUnder", "drain", "thinMags", "trim", "punch", "Pin", "pinAt", "claimPin", "emptyPin", "claimFreeSlot",
 	"retake", "Release", "flush", "recover", "recoverRecord",
 }
 
