@@ -271,7 +271,7 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 func (a *Arena) releaseDeadPins(i int) {
 	for j := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
 		if ownerEntry(a.shared.Load(snapPin(j)+pinOwner)) == i {
-			a.releasePin(j)
+			a.emptyPin(j)
 		}
 	}
 }

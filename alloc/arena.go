@@ -28,7 +28,7 @@ type Arena struct {
 	lock    locker // holds the entry
 
 	slots   slotPool
-	pins    pinTable
+	pins    atomic.Pointer[pinTable] // nil until somebody pins
 	pages   pageCursor
 	room    roomState
 	house   house
@@ -161,6 +161,10 @@ func (a *Arena) Limit() (uint64, error) {
 	return a.checkEnd(end)
 }
 
+// Known returns how much of data is known to be touchable, which includes all that
+// the handle has pinned.
+func (a *Arena) Known() uint64 { return a.end.Load() }
+
 // checkEnd verifies an end that was not seen before: it comes from shared
 // memory, and a wrong one would make readers touch what is not there.
 func (a *Arena) checkEnd(end uint64) (uint64, error) {
@@ -231,11 +235,18 @@ func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word)
 // only, both of which are always there. For those who are no users of the handle
 // the result counts if the handle is not Closed afterwards.
 func (a *Arena) Version() uint64 {
+	_, version := a.current()
+	return version
+}
+
+// current returns the root word and its version.
+func (a *Arena) current() (word, version uint64) {
 	for {
 		h := a.ro.Load(offHorizon)
-		v := versionAt(h, a.ro.Load(offRoot))
-		if a.ro.Load(offHorizon) <= v || h > maxVersion {
-			return v
+		word = a.ro.Load(offRoot)
+		version = versionAt(h, word)
+		if a.ro.Load(offHorizon) <= version || h > maxVersion {
+			return word, version
 		}
 	}
 }

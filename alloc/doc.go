@@ -60,7 +60,9 @@
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
 //	          cleared by whoever gives a block back
-//	pins      0 → version → 0 by their owner
+//	pins      version: 0 → version → 0 by their owner. Those of snapshots are
+//	          taken before, 0 → owner by CAS, and given away when they are empty,
+//	          owner → 0. The handle counts their users in its own memory: see pin.go
 //
 // # A death between any two instructions
 //
@@ -88,7 +90,11 @@
 //	    and free only what was retired up to it.
 //	P2  A look at pins and intents judges only what was retired before it.
 //	P3  Pins of slots and snapshots are looked at before anything durable.
-//	P4  Dead pins are looked for when pins hold much, at doubling amounts.
+//	P4  The pins of snapshots are maxSnapPins in all. A handle has one only while
+//	    it uses it. Snapshots of one handle on one version share a pin, and so do
+//	    all that it reads of one version when no pin is left. Without that it is
+//	    refused, once the dead were looked for. Dead pins are also looked for when
+//	    pins hold much, at doubling amounts.
 //	C1  Commit: build; queue beyond the tail; births; intent (its tail is read
 //	    only once it is committed, so the order of its two words is no matter);
 //	    if the root is still the old one, mark that superseded; CAS; tail, log,
@@ -149,8 +155,8 @@
 //	R3  On processors that reorder loads a barrier stands before that check.
 //	H1  Who touches a handle's mappings or relies on its pins enters it first:
 //	    count, then look whether it is closed. Close keeps others out; the last to
-//	    leave ends the handle: pins, slots, entry, mappings. Optimistic reads do
-//	    not enter: a detached mapping reads as zeros, and a horizon of zero
+//	    leave ends the handle: pins, slots, entry, mappings. What a View calls is
+//	    inside with it. Optimistic reads do not enter: a detached mapping reads as zeros, and a horizon of zero
 //	    confirms nothing.
 //	D1  A lock is tested through an opening of its own; one never tests itself.
 //	D2  Who takes a dead entry first adopts every slot that carries it; an idle

@@ -138,11 +138,13 @@ var errDirRemoved = errors.New("the directory was removed")
 
 // openDir opens the directory of a store, and makes it where it may.
 func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
-	dir, err = os.OpenRoot(path)
-	if st, e := os.Stat(path); err != nil && e == nil && !st.IsDir() {
+	if dir, err = os.OpenRoot(path); err == nil {
+		return dir, false, nil
+	}
+	if st, e := os.Stat(path); e == nil && !st.IsDir() {
 		return nil, false, &notStoreError{"a file", "a directory"}
 	}
-	if err == nil || o.MustExist || !errors.Is(err, fs.ErrNotExist) {
+	if o.MustExist || !errors.Is(err, fs.ErrNotExist) {
 		return dir, false, err
 	}
 	err = os.Mkdir(path, dirMode(o.Mode))

@@ -13,7 +13,7 @@ const (
 
 	maxEntries   = 256 // open handles at one time
 	maxSlots     = 256 // writers at one time
-	maxSnapPins  = 512 // versions pinned by snapshots at one time
+	maxSnapPins  = 512 // pins of snapshots at one time
 	reservePages = 16  // pages that only deletes, adoption and compaction may take
 
 	// MaxEntries, MaxSlots and MaxPins are the same for other packages.
@@ -140,7 +140,7 @@ const (
 
 	pinVersion = 0 // 0: nothing pinned
 	pinOwner   = 8
-	pinSince   = 16 // Unix time in nanoseconds
+	pinSince   = 16 // Unix time in nanoseconds, see clock
 )
 
 // A block's first word: the birth (below 2^48) of what is published, else one

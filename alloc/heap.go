@@ -69,8 +69,12 @@ func (h *Heap) Backed(off uint64) bool {
 	return h.backed[off>>pageShift]
 }
 
-// SlotsBit marks the offsets of the file slots for a hook.
-const SlotsBit = 1 << 63
+// SlotsBit marks the offsets of the file slots for a hook, and with OwnBit those of
+// the words by which the goroutines of one handle share its pins.
+const (
+	SlotsBit = 1 << 63
+	OwnBit   = 1 << 62
+)
 
 // SetLimit bounds the bytes of memory behind the store, as a file system's size
 // does; 0 lifts the bound.
@@ -144,6 +148,7 @@ func (a *Arena) SetHook(hook func(region.Op, uint64)) {
 	a.mem.SetHook(hook)
 	a.ro.SetHook(hook)
 	a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit) })
+	a.pinTable().users.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit|OwnBit) })
 }
 
 type heapBacking struct {

@@ -27,7 +27,7 @@ type SlotCounts struct {
 // PinInfo is a version that is pinned.
 type PinInfo struct {
 	Version uint64
-	Since   time.Time // zero for the pin of a writer, which is held for one transaction
+	Since   time.Time // or up to clockTick before; zero for the pin of a writer, which is held for one transaction
 	Writer  bool
 }
 

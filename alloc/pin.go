@@ -1,8 +1,10 @@
 package alloc
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 // pinVersionAt pins the current version in the pin at off (rule P1) and
@@ -25,137 +27,212 @@ func (a *Arena) pinVersionAt(off uint64) (word, version uint64) {
 func snapPin(i int) uint64 { return offSnapPins + uint64(i)*snapPinSize }
 func slotPin(i int) uint64 { return offSlotPins + uint64(i)*slotPinSize }
 
-// Pin holds a version's nodes in place until Unpin. Snapshots of one handle
-// on one version share a pin.
+// The pins of snapshots lie in slots, where reclaimers find them. A handle takes
+// one for as long as it pins a version, and keeps none: an idle handle leaves all
+// of them to others. What it remembers is which one each of its goroutines had
+// last (see userLane), so taking it is one compare-and-swap, and how many users
+// its pins have (see pinTable). A pin goes through these states:
+//
+//	free       owner 0, version 0, users 0
+//	claimed    owner set, by CAS from 0, by the goroutine that pins
+//	published  version set, by the same goroutine: reclaimers spare it
+//	held       users 1, once the version was found to be pinned (rule P1)
+//	shared     users + 1, by CAS, by a goroutine that wants the same version
+//	           users - 1, by CAS; who makes it 0 empties the pin:
+//	dropped    users 0
+//	emptied    version 0
+//	free       owner 0
+//
+// A process that dies in any of them leaves the owner, by which its adopter finds
+// the pin and empties it. Nobody but the owner and the adopter of a dead one
+// writes a pin that has an owner, but for processes that do as they like with slots:
+// these can erase a pin under its reader, and free nothing (rule D3).
+
+// Pin holds a version's nodes in place until Unpin.
 type Pin struct {
 	Root
-	index int
-	users int
+	index int32
 }
 
-// pinTable is the pins that a handle holds. No shared word is touched under the
-// lock.
+// pinTable is how often the handle uses each pin that it holds.
 type pinTable struct {
-	mu   sync.Mutex
-	held map[uint64]*Pin // by version
-	last []int           // places in slots that this handle had lately, the latest last
+	latest atomic.Int32 // the pin that Pin has taken last
+	users  region.Mem   // memory of the process: a word for each pin
+	clock  clock
 }
 
-// Pin pins the current version. The caller is a user of the handle, see Enter.
-func (a *Arena) Pin() (*Pin, error) {
+// A pin's word in the table is its version and the number of its users, 0 if the
+// handle does not hold it.
+const (
+	usersBits = 16
+	maxUsers  = 1<<usersBits - 1
+)
+
+// pinTable returns the table of the handle, which its first use makes: a handle that
+// only gets values is opened in 50 µs, of which the table would take two.
+func (a *Arena) pinTable() *pinTable {
+	if t := a.pins.Load(); t != nil {
+		return t
+	}
+	t := &pinTable{users: region.FromWords(make([]uint64, maxSnapPins))}
+	t.clock.start()
+	if !a.pins.CompareAndSwap(nil, t) {
+		t = a.pins.Load()
+	}
+	return t
+}
+
+// usersOf is where the table has a pin's word. Those of pins that follow each other
+// are in different cache lines: different goroutines write them all the time.
+func usersOf(i int) uint64 {
+	const perLine = 8
+	return uint64(i%(maxSnapPins/perLine)*perLine+i/(maxSnapPins/perLine)) * 8
+}
+
+// Pin pins the current version, for long as a rule. Such pins of one handle on one
+// version are one (rule P4). The caller is a user of the handle, see Enter.
+func (a *Arena) Pin() (Pin, error) {
+	latest := &a.pinTable().latest
+	last := latest.Load()
+	if p, ok, err := a.sharePin(int(last), int(last)+1); ok || err != nil {
+		return p, err
+	}
+	p, err := a.PinBriefly()
+	if err == nil && last != p.index {
+		latest.Store(p.index)
+	}
+	return p, err
+}
+
+// PinBriefly pins the current version with a pin of its own, as long as there is
+// one: so goroutines that read at the same time write to different cache lines. The
+// caller is a user of the handle.
+func (a *Arena) PinBriefly() (Pin, error) {
 	if !a.CanPin() {
-		return nil, ErrReadOnly
+		return Pin{}, ErrReadOnly
 	}
-	p, place := a.pins.share(a.Version())
-	if p != nil {
-		return p, nil
+	last := &a.users.here().pin
+	i := int(last.Load()) - 1
+	if i < 0 || !a.claimPin(i) {
+		if i = a.takePin(); i < 0 {
+			return a.pinInNeed()
+		}
+		last.Store(int64(i) + 1)
 	}
-	i, err := a.takePin(place)
-	if err != nil {
-		return nil, err
+	return a.pinAt(i)
+}
+
+// pinInNeed pins the current version where all pins are taken: together with other
+// users of the handle, or with a pin of the dead.
+func (a *Arena) pinInNeed() (Pin, error) {
+	if p, ok, err := a.sharePin(0, maxSnapPins); ok || err != nil {
+		return p, err
 	}
-	a.shared.Store(snapPin(i)+pinSince, uint64(time.Now().UnixNano()))
+	if _, err := a.AdoptDead(); err != nil {
+		return Pin{}, err
+	}
+	i := a.takePin()
+	if i < 0 {
+		return Pin{}, ErrTooManyPins
+	}
+	return a.pinAt(i)
+}
+
+// pinAt pins the current version in a pin that the caller has claimed.
+func (a *Arena) pinAt(i int) (Pin, error) {
+	t := a.pinTable()
+	a.shared.Release(snapPin(i)+pinSince, t.clock.now())
 	word, version := a.pinVersionAt(snapPin(i))
 	root, err := a.rootNode(word, version)
 	if err != nil {
-		a.releasePin(i)
-		return nil, err
+		a.emptyPin(i)
+		return Pin{}, err
 	}
-	p = a.pins.add(&Pin{Root: root, index: i, users: 1})
-	if p.index != i {
-		a.releasePin(i) // another goroutine has pinned the version meanwhile
-	}
-	return p, nil
+	t.users.Release(usersOf(i), version<<usersBits|1)
+	return Pin{root, int32(i)}, nil
 }
 
-// Repin adds a Pin to one that is held, and reports whether it was.
-func (a *Arena) Repin(p *Pin) bool {
-	t := &a.pins
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.held[p.Version] != p {
-		return false
+// sharePin adds a user to one of the handle's pins from first to end that holds the
+// current version. Without ok none does.
+func (a *Arena) sharePin(first, end int) (p Pin, ok bool, err error) {
+	if !a.CanPin() {
+		return Pin{}, false, ErrReadOnly
 	}
-	p.users++
-	return true
+	word, version := a.current()
+	for i := first; i < end; i++ {
+		if !a.pinTable().add(i, version) {
+			continue
+		}
+		root, err := a.rootNode(word, version)
+		if err != nil {
+			a.unpinAt(i)
+			return Pin{}, false, err
+		}
+		return Pin{root, int32(i)}, true, nil
+	}
+	return Pin{}, false, nil
 }
 
-// Unpin lets go of a pin, once for every Pin. The caller is a user of the handle.
-func (a *Arena) Unpin(p *Pin) {
-	if a.pins.drop(p) {
-		a.releasePin(p.index)
+// add adds a user to a pin, if it holds that version and has not too many.
+func (t *pinTable) add(i int, version uint64) bool {
+	for {
+		n := t.users.Load(usersOf(i))
+		if n>>usersBits != version || n&maxUsers == maxUsers {
+			return false
+		}
+		if t.users.CAS(usersOf(i), n, n+1) {
+			return true
+		}
 	}
 }
 
-// share returns the pin of a version, with one user more. If there is none it
-// returns a place in slots that the handle had lately, or -1.
-func (t *pinTable) share(version uint64) (p *Pin, place int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p = t.held[version]; p != nil {
-		p.users++
-		return p, -1
-	}
-	n := len(t.last) - 1
-	if n < 0 {
-		return nil, -1
-	}
-	place = t.last[n]
-	t.last = t.last[:n]
-	return nil, place
-}
-
-// add returns the pin of p's version, with p's user: p itself, or the one that
-// was there before.
-func (t *pinTable) add(p *Pin) *Pin {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if was := t.held[p.Version]; was != nil {
-		was.users++
-		return was
-	}
-	if t.held == nil {
-		t.held = map[uint64]*Pin{}
-	}
-	t.held[p.Version] = p
-	return p
-}
-
-// drop takes a user from a pin and reports whether that was the last.
-func (t *pinTable) drop(p *Pin) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p.users--; p.users > 0 {
-		return false
-	}
-	delete(t.held, p.Version)
-	if len(t.last) < lastPins {
-		t.last = append(t.last, p.index)
-	}
-	return true
-}
-
-// lastPins is how many places a handle remembers.
-const lastPins = 16
-
-// takePin claims a pin: the one at the given place if that is still free, or any.
-func (a *Arena) takePin(place int) (int, error) {
-	if place >= 0 && a.claimPin(place) {
-		return place, nil
-	}
-	for adopted := false; ; adopted = true {
-		for i := range maxSnapPins {
-			if a.shared.Load(snapPin(i)+pinOwner) == 0 && a.claimPin(i) {
-				return i, nil
+// drop takes a user from a pin and reports whether that was the last. If another
+// process has erased the pin's owner, the pin may have been taken again under its
+// users: then each of them may find no user left.
+func (t *pinTable) drop(i int) bool {
+	for {
+		n := t.users.Load(usersOf(i))
+		switch n & maxUsers {
+		case 0:
+			return false
+		case 1:
+			if t.users.CAS(usersOf(i), n, 0) {
+				return true
+			}
+		default:
+			if t.users.CAS(usersOf(i), n, n-1) {
+				return false
 			}
 		}
-		if adopted {
-			return 0, ErrTooManyPins
-		}
-		if _, err := a.AdoptDead(); err != nil {
-			return 0, err
+	}
+}
+
+// Unpin lets go of a pin. The caller is a user of the handle.
+func (a *Arena) Unpin(p Pin) { a.unpinAt(int(p.index)) }
+
+func (a *Arena) unpinAt(i int) {
+	if a.pinTable().drop(i) {
+		a.emptyPin(i)
+	}
+}
+
+// emptyPin empties a pin that has no users, then gives it away: it may be another's
+// at once.
+func (a *Arena) emptyPin(i int) {
+	a.shared.Release(snapPin(i)+pinVersion, 0)
+	a.shared.Release(snapPin(i)+pinOwner, 0)
+}
+
+// takePin claims a pin that is free, or returns -1. Each handle begins elsewhere,
+// and takes one of two that share a cache line as long as it can.
+func (a *Arena) takePin() int {
+	for n := range maxSnapPins {
+		i := (2*(a.entry+n) + n/(maxSnapPins/2)) % maxSnapPins
+		if a.shared.Load(snapPin(i)+pinOwner) == 0 && a.claimPin(i) {
+			return i
 		}
 	}
+	return -1
 }
 
 func (a *Arena) claimPin(i int) bool {
@@ -169,15 +246,41 @@ func (a *Arena) claimPin(i int) bool {
 
 // dropPins lets go of all pins of a closed handle that nobody uses.
 func (a *Arena) dropPins() {
-	for _, p := range a.pins.held {
-		a.releasePin(p.index)
+	t := a.pins.Load()
+	for i := range maxSnapPins {
+		if t != nil && t.users.Load(usersOf(i)) != 0 {
+			a.emptyPin(i)
+		}
 	}
 }
 
-// releasePin empties a pin, then gives it away.
-func (a *Arena) releasePin(i int) {
-	a.shared.Store(snapPin(i)+pinVersion, 0)
-	a.shared.Store(snapPin(i)+pinOwner, 0)
+// clockTick is by how much a clock may be behind.
+const clockTick = 100 * time.Millisecond
+
+// A clock tells the time of day for one load, as it was up to a tick before. While
+// nobody asks it does nothing. In a process that was stopped the first to ask may
+// be told when that was.
+//
+// Its words are the process's own. unixNanos is set by whoever finds 0 there, and
+// made 0 by the timer a tick later.
+type clock struct {
+	unixNanos atomic.Uint64
+	timer     *time.Timer
+}
+
+func (c *clock) start() {
+	c.timer = time.AfterFunc(time.Hour, func() { c.unixNanos.Store(0) })
+	c.timer.Stop()
+}
+
+func (c *clock) now() uint64 {
+	t := c.unixNanos.Load()
+	if t == 0 {
+		t = uint64(time.Now().UnixNano())
+		c.unixNanos.Store(t)
+		c.timer.Reset(clockTick)
+	}
+	return t
 }
 
 // scan is one look at everything that protects retired blocks: pins and

@@ -25,12 +25,20 @@ import (
 const lanes = 64
 
 // A User stands for one call that is inside of a handle, from Enter to Leave.
-type User struct{ lane *atomic.Int64 }
+type User struct{ lane *userLane }
 
-type userCount [lanes]struct {
-	atomic.Int64
-	_ [56]byte
+// A userLane is a part of the count, and what the goroutines that use it need to
+// remember: they are one, as a rule.
+type userLane struct {
+	count atomic.Int64
+	pin   atomic.Int64 // the pin that was taken here last, plus 1; 0 at first
+	_     [48]byte
 }
+
+type userCount [lanes]userLane
+
+// here is the lane of the calling goroutine.
+func (c *userCount) here() *userLane { return &c[region.Lane()%lanes] }
 
 // Enter counts the caller as a user of the handle until Leave: what is mapped
 // stays mapped, and what is pinned stays pinned. Without ok the handle is
@@ -49,7 +57,7 @@ func (a *Arena) Enter() (u User, ok bool) {
 
 // Leave ends what Enter began. The last user of a closed handle ends the handle.
 func (a *Arena) Leave(u User) {
-	u.lane.Add(-1)
+	u.lane.count.Add(-1)
 	if a.closed.Load() && !a.users.any() {
 		if err := a.finish(); err != nil && a.log != nil {
 			a.log.Error("closing a store failed", "err", err)
@@ -58,8 +66,8 @@ func (a *Arena) Leave(u User) {
 }
 
 func (c *userCount) enter() User {
-	u := User{&c[region.Lane()%lanes].Int64}
-	u.lane.Add(1)
+	u := User{c.here()}
+	u.lane.count.Add(1)
 	return u
 }
 
@@ -67,7 +75,7 @@ func (c *userCount) enter() User {
 // who are about to find out that it is closed; they look again when they leave.
 func (c *userCount) any() bool {
 	for i := range c {
-		if c[i].Load() != 0 {
+		if c[i].count.Load() != 0 {
 			return true
 		}
 	}
@@ -88,7 +96,7 @@ func (a *Arena) Close() error {
 		}
 		a.slots.wakeAll() // those who wait for a slot
 	}
-	u.lane.Add(-1)
+	u.lane.count.Add(-1)
 	if a.users.any() {
 		return nil
 	}

@@ -161,6 +161,7 @@ const (
 // copyTo writes all entries of the snapshot to an empty store, in the order in
 // which the trie has them.
 func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) error {
+	r := sn.s.reader()
 	var leaves []hamt.Leaf
 	var bytes uint64
 	var done int64
@@ -170,7 +171,7 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 		}
 		err := to.Update(func(tx *Tx) error {
 			for _, l := range leaves {
-				if err := tx.Set(sn.r.Key(l), sn.r.Value(l)); err != nil {
+				if err := tx.Set(r.Key(l), r.Value(l)); err != nil {
 					return err
 				}
 			}
@@ -181,7 +182,7 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 		opts.progress(done, sn.entries())
 		return err
 	}
-	counts, err := sn.r.Check(sn.trie, sn.Version(), sn.s.hash, func(n hamt.Node) error {
+	counts, err := r.Check(sn.trie, sn.Version(), sn.s.hash, func(n hamt.Node) error {
 		if n.Leaf == (hamt.Leaf{}) {
 			return nil
 		}

@@ -68,6 +68,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	from, to := base.shows(), sn.shows()
 	d.words(magicDifference, differenceFormat, from.Store[0], from.Store[1], from.Version, to.Store[0], to.Store[1], to.Version)
 
+	r, before := sn.s.reader(), base.s.reader()
 	var failed error
 	var older, newer, seen int64
 	visit := func(old, new hamt.Leaf) bool {
@@ -81,12 +82,12 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 			older++
 		}
 		if new == (hamt.Leaf{}) {
-			d.change(kindDelete, base.r.Key(old), nil)
+			d.change(kindDelete, before.Key(old), nil)
 			return d.err == nil
 		}
 		newer++
-		if value := sn.r.Value(new); old == (hamt.Leaf{}) || !bytes.Equal(base.r.Value(old), value) {
-			d.change(kindSet, sn.r.Key(new), value)
+		if value := r.Value(new); old == (hamt.Leaf{}) || !bytes.Equal(before.Value(old), value) {
+			d.change(kindSet, r.Key(new), value)
 		}
 		return d.err == nil
 	}
@@ -95,7 +96,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 		err = sn.diff(base, visit)
 		older, newer = base.entries(), sn.entries()
 	} else {
-		err = hamt.Join(base.r, base.trie, sn.r, sn.trie, sn.s.hash, visit)
+		err = hamt.Join(before, base.trie, r, sn.trie, sn.s.hash, visit)
 	}
 	if err = cmp.Or(err, failed, d.err, ctx.Err()); err == nil {
 		err = cmp.Or(base.holds(older), sn.holds(newer))

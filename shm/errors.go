@@ -62,7 +62,10 @@ var (
 	// ErrConflict: another commit came first MaxRuns times in a row. Update's or
 	// Modify's function waits for another write to the store, as a rule.
 	ErrConflict = errors.New("overtaken by other commits")
-	// ErrTooManySnapshots: MaxSnapshots different versions are pinned.
+	// ErrTooManySnapshots: all processes together use MaxSnapshots pins. Snapshots of
+	// one handle on one version share a pin. A View or GetMany has one of its own while
+	// it runs; when all are taken it shares one with what else reads the version
+	// through the handle.
 	ErrTooManySnapshots = alloc.ErrTooManyPins
 )
 
@@ -73,7 +76,7 @@ const (
 	MaxStore     = alloc.MaxSize    // bytes that Options.MaxSize can be: 16 TiB
 	MaxProcesses = alloc.MaxEntries // open handles on a store
 	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
-	MaxSnapshots = alloc.MaxPins    // versions pinned by snapshots at one time
+	MaxSnapshots = alloc.MaxPins    // pins of snapshots, Views and GetManys at one time
 	MaxRuns      = 1000             // commits of others that may come before one write
 )
 

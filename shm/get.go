@@ -195,30 +195,69 @@ func (s *Store) Has(key []byte) (bool, error) {
 // stores answer it several times faster for a key than Get, because the waits
 // for memory overlap. It ends with ErrClosed if the store is closed meanwhile.
 func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
-	const batch = 64
-	var hashes [batch]uint64
-	var out [batch]hamt.Result
-	return s.View(func(sn *Snapshot) error {
-		for base := 0; base < len(keys); base += batch {
-			part := keys[base:min(base+batch, len(keys))]
-			for i, key := range part {
-				hashes[i] = s.hashOf(key)
-			}
-			sn.r.FindMany(sn.trie, hashes[:len(part)], part, out[:len(part)])
-			for i := range part {
-				if err := sn.check(); err != nil {
-					return err
-				}
-				switch out[i].Status {
-				case hamt.Present:
-					fn(base+i, sn.r.Value(out[i].Leaf), true)
-				case hamt.Absent:
-					fn(base+i, nil, false)
-				default:
-					return s.fail("reading", damage(sn.r.Explain(sn.trie, hashes[i], part[i])))
-				}
-			}
+	u, ok := s.a.Enter()
+	if !ok {
+		return s.fail("taking a snapshot of", ErrClosed)
+	}
+	defer s.a.Leave(u)
+	p, err := s.pinned(s.a.PinBriefly())
+	if err != nil {
+		return err
+	}
+	defer s.a.Unpin(p.pin)
+	m := many{s, s.reader(), p.trie, fn}
+	if len(keys) == 1 {
+		h := s.hashOf(keys[0])
+		l, status := m.r.Find(p.trie, h, keys[0])
+		return m.tell(0, hamt.Result{Leaf: l, Status: status}, h, keys[0])
+	}
+	for base := 0; base < len(keys); base += manyKeys {
+		if err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
+}
+
+// manyKeys is how many keys GetMany looks up before it calls fn.
+const manyKeys = 64
+
+// many is a GetMany under way.
+type many struct {
+	s    *Store
+	r    hamt.Reader
+	trie hamt.Ref
+	fn   func(i int, value []byte, ok bool)
+}
+
+// get looks up to manyKeys keys up, the first of which has the number base.
+func (m *many) get(base int, keys [][]byte) error {
+	var hashes [manyKeys]uint64
+	var out [manyKeys]hamt.Result
+	for i, key := range keys {
+		hashes[i] = m.s.hashOf(key)
+	}
+	m.r.FindMany(m.trie, hashes[:len(keys)], keys, out[:len(keys)])
+	for i, key := range keys {
+		if err := m.tell(base+i, out[i], hashes[i], key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell calls fn with what was found.
+func (m *many) tell(i int, found hamt.Result, h uint64, key []byte) error {
+	if m.s.a.Closed() {
+		return m.s.fail("reading", ErrClosed)
+	}
+	switch found.Status {
+	case hamt.Present:
+		m.fn(i, m.r.Value(found.Leaf), true)
+	case hamt.Absent:
+		m.fn(i, nil, false)
+	default:
+		return m.s.fail("reading", damage(m.r.Explain(m.trie, h, key)))
+	}
+	return nil
 }

@@ -31,8 +31,8 @@ import (
 var failpoints = []string{
 	"Begin", "Commit", "enqueue", "dropLog", "Rewind", "undo", "Alloc", "allocRun", "growLog",
 	"refill", "linkRefill", "finishRefill", "takeSlab", "takeShared", "shareSlab", "giveBack", "freePages", "redoFree",
-	"extend", "claimAt", "become", "hint", "searchRange", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
-	"shareChunkUnder", "drain", "thinMags", "Keep", "punch", "Pin", "Unpin", "takePin", "claimFreeSlot",
+	"extend", "claimAt", "become", "hint", "searchFrom", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
+	"shareChunkUnder", "drain", "thinMags", "Keep", "punch", "Pin", "pinAt", "claimPin", "emptyPin", "claimFreeSlot",
 	"retake", "Release", "flush", "recover", "recoverRecord",
 }
 

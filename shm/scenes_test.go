@@ -133,6 +133,30 @@ func actPeek(key string) op {
 	return o
 }
 
+// actLook reads one key in a View, twice.
+func actLook(key string) op {
+	o := actGet(key)
+	o.name = "look at " + key
+	o.do = func(a *actor) (text string) {
+		err := a.store.View(func(sn *Snapshot) error {
+			v, err := sn.Get([]byte(key))
+			if err != nil {
+				return err
+			}
+			text = string(v)
+			if again, err := sn.Get([]byte(key)); err != nil || string(again) != text {
+				return fmt.Errorf("a View saw %q change to %q, %w", text, again, err)
+			}
+			return nil
+		})
+		if err == ErrNotFound {
+			return "absent"
+		}
+		return fmt.Sprintf("%s %v", text, err)
+	}
+	return o
+}
+
 // churn overwrites one key until reclaim has come round.
 func churn(n int, then ...op) (all []op) {
 	for i := range n {
@@ -465,6 +489,11 @@ func intents(sc *scene, _ int, off uint64) bool {
 	return off == alloc.RootOff
 }
 
+// pinWords is all words of slots, those by which goroutines share pins, and hotWords.
+func pinWords(sc *scene, actor int, off uint64) bool {
+	return off&alloc.SlotsBit != 0 || hotWords(sc, actor, off)
+}
+
 // hotWords is the root word and the horizon.
 func hotWords(_ *scene, _ int, off uint64) bool {
 	return off == alloc.RootOff || off == alloc.HorizonOff
@@ -514,6 +543,10 @@ var scenes = append(closers(), []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
 	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
 	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},
+	{name: "two holders in one handle", prepare: filled(1, 8), focus: pinWords, handles: []int{0, 0, 2}, actors: [][]op{
+		{actPeek("key000"), actPeek("key000")}, {actPeek("key000")}, {actSet("key000", "1"), actSet("key000", "2")}}},
+	{name: "viewer and holder in one handle", prepare: filled(1, 8), focus: pinWords, handles: []int{0, 0, 2}, actors: [][]op{
+		{actLook("key000"), actLook("key000")}, {actPeek("key000")}, {actSet("key000", "1"), actSet("key000", "2")}}},
 	{name: "two writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a"), actAppend("a")}, {actAppend("a"), actAppend("a")}}},
 	{name: "three writers of one key", prepare: filled(1, 8), actors: [][]op{{actAppend("a")}, {actAppend("a")}, {actSet("a", "x")}}},
 	{name: "two writers of two keys", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actSet("key001", "x")}, {actSet("b", "2"), actSet("key002", "y")}}},

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"sync"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -20,15 +20,33 @@ import (
 // Store, when their memory holds something else. A Snapshot must not be closed
 // while another goroutine is in its Get, Has or Len.
 type Snapshot struct {
-	s      *Store
-	pin    *alloc.Pin
-	r      hamt.Reader
-	trie   hamt.Ref
-	closed atomic.Bool
-
-	mu  sync.Mutex
-	err error // of the first loop that failed
+	s *Store
+	pinned
+	inside bool                  // of a View, which is inside of the handle for as long as the snapshot is open
+	state  atomic.Uint32         // the number of loops under way, and snapshotClosed
+	err    atomic.Pointer[error] // of the first loop that failed
 }
+
+// snapshotClosed is set in the state of a Snapshot that is closed. Its pin goes when
+// that is all that the state says.
+const snapshotClosed = 1 << 31
+
+// pinned is a version that is pinned, and its trie.
+type pinned struct {
+	pin  alloc.Pin
+	trie hamt.Ref
+}
+
+// pinned returns the version of a pin, or the error of pinning it.
+func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
+	if err != nil {
+		return pinned{}, s.fail("taking a snapshot of", err)
+	}
+	return pinned{pin, hamt.Ref(s.rootWord(pin.Off, rootTrie))}, nil
+}
+
+// reader returns a reader of everything that is pinned by now.
+func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
 
 // Snapshot pins the current version. Close must follow: until then the space
 // of what has been replaced since cannot be reused. If the process dies, its
@@ -39,54 +57,105 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		return nil, s.fail("taking a snapshot of", ErrClosed)
 	}
 	defer s.a.Leave(u)
-	return s.snapshot()
+	p, err := s.pinned(s.a.Pin())
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{s: s, pinned: p}, nil
 }
 
-func (s *Store) snapshot() (*Snapshot, error) {
-	pin, err := s.a.Pin()
-	if err != nil {
-		return nil, s.fail("taking a snapshot of", err)
-	}
-	end, err := s.a.Limit()
-	if err != nil {
-		s.a.Unpin(pin)
-		return nil, s.fail("taking a snapshot of", err)
-	}
-	return &Snapshot{s: s, pin: pin, r: hamt.NewReader(s.a.Mem(), end), trie: hamt.Ref(s.rootWord(pin.Off, rootTrie))}, nil
-}
-
-// View calls fn with a snapshot that is closed when fn returns. A Close of the
-// store does not take the snapshot's memory away before that.
+// View calls fn with a snapshot that is closed when fn returns, and stays so if fn
+// has kept it. A Close of the store does not take the snapshot's memory away before
+// fn returns.
 func (s *Store) View(fn func(sn *Snapshot) error) error {
 	u, ok := s.a.Enter()
 	if !ok {
 		return s.fail("taking a snapshot of", ErrClosed)
 	}
-	defer s.a.Leave(u)
-	sn, err := s.snapshot()
+	p, err := s.pinned(s.a.PinBriefly())
 	if err != nil {
+		s.a.Leave(u)
 		return err
 	}
-	defer func() { _ = sn.Close() }()
+	sn := s.freshSnapshot()
+	sn.s, sn.pinned, sn.inside = s, p, true
+	defer sn.leave(u)
 	return fn(sn)
+}
+
+// viewBlocks is where the snapshots of Views come from: allocating one alone takes
+// as long as all else that a View does. None is used again, so whoever keeps one
+// finds it closed for ever.
+type viewBlocks [viewLanes]struct {
+	block atomic.Pointer[viewBlock]
+	_     [56]byte
+}
+
+type viewBlock struct {
+	used atomic.Int32
+	all  [31]Snapshot
+}
+
+const viewLanes = 64
+
+// freshSnapshot returns a Snapshot that nobody has had.
+func (s *Store) freshSnapshot() *Snapshot {
+	v := s.views.Load()
+	if v == nil {
+		v = &viewBlocks{}
+		s.views.Store(v) // another's is lost, with no more than its Snapshots
+	}
+	at := &v[region.Lane()%viewLanes].block
+	if b := at.Load(); b != nil {
+		if i := int(b.used.Add(1)) - 1; i < len(b.all) {
+			return &b.all[i]
+		}
+	}
+	b := &viewBlock{}
+	b.used.Store(1)
+	at.Store(b)
+	return &b.all[0]
 }
 
 // Close lets the snapshot's version go. It is idempotent. Loops over All and Diff
 // that are under way end with ErrClosed.
 func (sn *Snapshot) Close() error {
-	if sn.closed.Swap(true) {
-		return nil
-	}
 	if u, ok := sn.s.a.Enter(); ok { // otherwise the store's Close does it
-		sn.s.a.Unpin(sn.pin)
-		sn.s.a.Leave(u)
+		sn.leave(u)
 	}
 	return nil
 }
 
+// leave closes the snapshot and leaves the handle.
+func (sn *Snapshot) leave(u alloc.User) {
+	if sn.state.CompareAndSwap(0, snapshotClosed) || sn.state.Or(snapshotClosed) == 0 {
+		sn.s.a.Unpin(sn.pin)
+	}
+	sn.s.a.Leave(u)
+}
+
+// enterLoop keeps the pin until leaveLoop, unless the snapshot is closed.
+func (sn *Snapshot) enterLoop() bool {
+	for {
+		n := sn.state.Load()
+		if n&snapshotClosed != 0 {
+			return false
+		}
+		if sn.state.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (sn *Snapshot) leaveLoop() {
+	if sn.state.Add(^uint32(0)) == snapshotClosed {
+		sn.s.a.Unpin(sn.pin)
+	}
+}
+
 // check returns ErrClosed if the snapshot or its store is closed.
 func (sn *Snapshot) check() error {
-	if sn.closed.Load() || sn.s.a.Closed() {
+	if sn.state.Load()&snapshotClosed != 0 || sn.s.a.Closed() {
 		return fmt.Errorf("shm: reading a snapshot of %s: %w", sn.s.path, ErrClosed)
 	}
 	return nil
@@ -100,35 +169,44 @@ func (sn *Snapshot) hold(fn func() error) error {
 		return sn.check()
 	}
 	defer sn.s.a.Leave(u)
-	if err := sn.check(); err != nil {
-		return err
-	}
-	if !sn.s.a.Repin(sn.pin) { // closed since
+	if !sn.enterLoop() {
 		return sn.check()
 	}
-	defer sn.s.a.Unpin(sn.pin)
+	defer sn.leaveLoop()
 	return fn()
 }
 
 // Get returns the value of key, not copied, or ErrNotFound.
 func (sn *Snapshot) Get(key []byte) ([]byte, error) {
+	if sn.inside {
+		if err := sn.check(); err != nil {
+			return nil, err // the View has ended: nobody is inside any more
+		}
+		return sn.get(key)
+	}
 	u, ok := sn.s.a.Enter()
 	if !ok {
 		return nil, sn.check()
 	}
 	defer sn.s.a.Leave(u)
+	return sn.get(key)
+}
+
+// get is Get for those who are inside of the handle.
+func (sn *Snapshot) get(key []byte) ([]byte, error) {
 	h := sn.s.hashOf(key)
-	l, status := sn.r.Find(sn.trie, h, key)
+	r := sn.s.reader()
+	l, status := r.Find(sn.trie, h, key)
 	if err := sn.check(); err != nil {
 		return nil, err // and what was found may have been reused
 	}
 	switch status {
 	case hamt.Present:
-		return sn.r.Value(l), nil
+		return r.Value(l), nil
 	case hamt.Absent:
 		return nil, ErrNotFound
 	}
-	return nil, sn.s.fail("reading a snapshot of", damage(sn.r.Explain(sn.trie, h, key)))
+	return nil, sn.s.fail("reading a snapshot of", damage(r.Explain(sn.trie, h, key)))
 }
 
 // Has reports whether key is in the snapshot.
@@ -163,11 +241,12 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		sn.loop(func() error {
 			var closed error
-			err := sn.r.Walk(sn.trie, func(l hamt.Leaf) bool {
+			r := sn.s.reader()
+			err := r.Walk(sn.trie, func(l hamt.Leaf) bool {
 				if closed = sn.check(); closed != nil {
 					return false
 				}
-				return yield(sn.r.Key(l), sn.r.Value(l))
+				return yield(r.Key(l), r.Value(l))
 			})
 			if err != nil {
 				return sn.s.fail("reading a snapshot of", err)
@@ -181,21 +260,16 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 // ErrCorrupt, as a rule. It is nil if all loops have ended by themselves or by a
 // break, and keeps the first error otherwise.
 func (sn *Snapshot) Err() error {
-	sn.mu.Lock()
-	defer sn.mu.Unlock()
-	return sn.err
+	if err := sn.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // loop runs a loop over the snapshot and keeps its error.
 func (sn *Snapshot) loop(fn func() error) {
-	err := sn.hold(fn)
-	if err == nil {
-		return
-	}
-	sn.mu.Lock()
-	defer sn.mu.Unlock()
-	if sn.err == nil {
-		sn.err = err
+	if err := sn.hold(fn); err != nil {
+		sn.err.CompareAndSwap(nil, &err)
 	}
 }
 
@@ -244,11 +318,11 @@ func (sn *Snapshot) diff(older *Snapshot, visit func(old, new hamt.Leaf) bool) e
 	return sn.widest(older).Diff(older.trie, sn.trie, sn.s.hash, visit)
 }
 
-// widest is the Reader of the newer one of two snapshots, which sees all that
-// either does.
+// widest reads all that either of two snapshots sees. If their handles differ, the
+// handle of the older one may not know yet how far the store has grown.
 func (sn *Snapshot) widest(other *Snapshot) hamt.Reader {
 	if other.pin.Version > sn.pin.Version {
-		return other.r
+		return other.s.reader()
 	}
-	return sn.r
+	return sn.s.reader()
 }

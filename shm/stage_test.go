@@ -444,14 +444,15 @@ func (st *stage) judge(before contents) error {
 // about to end it.
 func (st *stage) handles() (least, most int) {
 	for i, a := range st.actors {
-		first, inside := true, false
+		first, inside, dead := true, false, false
 		for j, b := range st.actors {
 			if b.store == a.store {
 				first = first && j >= i
 				inside = inside || !b.done
+				dead = dead || b.state == die // and with it those that were done before
 			}
 		}
-		if !first || a.state == die {
+		if !first || dead {
 			continue
 		}
 		if closed := a.store.a.Closed(); !closed {

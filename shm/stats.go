@@ -94,8 +94,8 @@ type Process struct {
 // Pin is a version that a process keeps from being reclaimed.
 type Pin struct {
 	Version uint64    `json:"version"`
-	Since   time.Time `json:"since,omitzero"` // zero for a transaction under way
-	Writer  bool      `json:"writer"`         // a transaction, not a snapshot
+	Since   time.Time `json:"since,omitzero"` // to within 0.1 s; zero for a transaction under way
+	Writer  bool      `json:"writer"`         // a transaction, not a snapshot or View
 }
 
 // Processes lists who is attached to the store and what each pins.

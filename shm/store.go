@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
@@ -67,7 +68,8 @@ type Store struct {
 
 	functions functions
 	keeper    keeper
-	maxBlock  uint64 // bytes of the largest block that the store can ever hold
+	views     atomic.Pointer[viewBlocks] // nil until the first View
+	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
 }
 
 // Open opens the store in the directory path, and creates it when it is
