@@ -24,6 +24,11 @@ type config struct {
 	peers      []string // beside the store
 	dir        string   // where the stores are made
 	batch      int      // keys in a call of get-many and set, for a profile
+
+	crowdNs      []int   // entries, for crowd
+	crowdSeconds float64 // each measurement of crowd lasts this long
+	processes    []int   // that write together in crowd
+	goroutines   []int   // that write together in crowd, of one process
 }
 
 // A bench is one run: its peers, the store first, and what they have shown so far.
@@ -31,6 +36,7 @@ type bench struct {
 	config
 	peers  []peer
 	dir    string // holds everything the run makes, and goes with it
+	stores map[storeKey]*filledStore
 	report report
 }
 
@@ -43,15 +49,18 @@ func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 	defer tmp.Remove()
 	dir := tmp.Path
 
-	b := &bench{config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)}}
+	b := &bench{config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)}, stores: map[storeKey]*filledStore{}}
+	defer b.dropStores()
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
 	for round := range cfg.rounds {
-		if slices.ContainsFunc(speedWorks(), b.wants) {
-			for _, n := range cfg.ns {
-				b.speed(ctx, n, round)
-			}
+		b.report.round = round
+		for _, n := range cfg.ns {
+			b.measure(ctx, measurements, n, round)
+		}
+		for _, n := range cfg.crowdNs {
+			b.measure(ctx, cfg.crowdMeasurements(), n, round)
 		}
 		if b.wants("values") {
 			for _, bytes := range cfg.values {

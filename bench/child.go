@@ -73,6 +73,14 @@ func (c *child) failed(err error) error {
 	return fmt.Errorf("unexpected answer: %w", err)
 }
 
+// end ends a child whose context is over, if nobody has waited for it.
+func (c *child) end() {
+	c.in.Close()
+	if c.cmd.ProcessState == nil {
+		c.cmd.Wait() // it was killed, or has failed and said why
+	}
+}
+
 // run carries out a task in a child, from beginning to end.
 func run(ctx context.Context, p peer, t task) (result, error) {
 	c, err := start(ctx, p, t)
