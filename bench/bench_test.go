@@ -14,9 +14,12 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-// TestMain lets the test's binary be a child, as the bench's binary is.
+// asBench is set in the environment of a test's binary that is to be the bench.
+const asBench = "SHMKV_TEST_AS_BENCH"
+
+// TestMain lets the test's binary be a child, as the bench's binary is, or the bench itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil {
+	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil || os.Getenv(asBench) != "" {
 		main()
 		return
 	}
@@ -56,6 +59,7 @@ var cannot = map[string][]string{
 
 // Every peer does each work to the end, and on the same keys as the others.
 func TestPeersDoTheSameWork(t *testing.T) {
+	t.Parallel()
 	const n = 1024
 	top := zipfTop(n)
 	works := []struct {
@@ -191,9 +195,11 @@ func TestHistogramPairs(t *testing.T) {
 
 // A whole run reports every measurement for every peer, but those that it cannot do.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	cfg := config{
 		works: append(speedWorks(), "values", "size"), ns: []int{2000}, values: []int{8, 1 << 16}, sizes: []int{200}, overwrites: 500,
 		rounds: 2, seconds: 0.01, seed: 1, peers: []string{"lmdb", "xsync"}, dir: t.TempDir(),
+		progress: t.Output(),
 	}
 	if err := cfg.validate(); err != nil {
 		t.Fatal(err)

@@ -65,11 +65,11 @@ func startAll(ctx context.Context, p peer, tasks []task) (children []*child, err
 }
 
 // firstCause returns the error that says most about why several processes failed together: that a peer cannot do
-// something or has no room, rather than that a process was ended because another one failed.
+// something, has no room, or was interrupted, rather than that a process was ended because another one failed.
 func firstCause(errs []error) error {
 	var full fullError
 	for _, err := range errs {
-		if errors.Is(err, errUnsupported) || errors.As(err, &full) {
+		if errors.Is(err, errUnsupported) || errors.As(err, &full) || interrupted(err) {
 			return err
 		}
 	}

@@ -2,20 +2,17 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // Each row of a crowd has a sample of every round, of every peer that can have one.
 func TestCrowd(t *testing.T) {
+	t.Parallel()
 	cfg := config{
 		works: crowdWorks(), crowdNs: []int{1000}, crowdSeconds: 0.02, processes: []int{1, 3}, goroutines: []int{1, 2},
-		rounds: 2, seed: 1, peers: []string{"lmdb", "tdb", "xsync"}, dir: t.TempDir(),
+		rounds: 2, seed: 1, peers: []string{"lmdb", "tdb", "xsync"}, dir: t.TempDir(), progress: t.Output(),
 	}
 	r, err := runBench(t.Context(), cfg)
 	if err != nil {
@@ -109,57 +106,4 @@ func TestGoal(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", c.goal, got, c.want)
 		}
 	}
-}
-
-// A copy has the bytes, the folders, the permissions and the holes of what was copied.
-func TestCopyFiles(t *testing.T) {
-	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")
-	if err := os.MkdirAll(filepath.Join(from, "folder"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	sparse, err := os.OpenFile(filepath.Join(from, "folder", "sparse"), os.O_CREATE|os.O_WRONLY, 0o640)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := range int64(3) {
-		if _, err := sparse.WriteAt(bytes.Repeat([]byte{byte(at + 1)}, 3<<20+5), at<<30+7); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(sparse.Truncate(4<<30), sparse.Close(), os.WriteFile(filepath.Join(from, "empty"), nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if err := copyFiles(to, from); err != nil {
-		t.Fatal(err)
-	}
-	before, after := statOf(t, filepath.Join(from, "folder", "sparse")), statOf(t, filepath.Join(to, "folder", "sparse"))
-	if before.Size != after.Size || before.Mode != after.Mode || after.Blocks > before.Blocks {
-		t.Errorf("copied %+v to %+v", before, after)
-	}
-	f, err := os.Open(filepath.Join(to, "folder", "sparse"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for at := range int64(3) {
-		got := make([]byte, 3<<20+7)
-		want := append(append([]byte{0}, bytes.Repeat([]byte{byte(at + 1)}, 3<<20+5)...), 0)
-		if _, err := f.ReadAt(got, at<<30+6); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("other bytes at %d GiB: %v", at, err)
-		}
-	}
-	if s := statOf(t, filepath.Join(to, "empty")); s.Size != 0 {
-		t.Errorf("an empty file became %d bytes long", s.Size)
-	}
-	if err := copyFiles(to, from); err == nil {
-		t.Error("copied onto what was there")
-	}
-}
-
-func statOf(t *testing.T, path string) (s syscall.Stat_t) {
-	t.Helper()
-	if err := syscall.Stat(path, &s); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

@@ -52,7 +52,7 @@ func command(args []string) error {
 		return err
 	}
 	var err error
-	cfg.works, cfg.peers = expand(list(*works)), list(*peers)
+	cfg.works, cfg.peers, cfg.progress = expand(list(*works)), list(*peers), os.Stderr
 	if *peers == "all" {
 		cfg.peers = allPeers()
 	}
@@ -97,19 +97,24 @@ func command(args []string) error {
 	if err := write(os.Stdout); err != nil {
 		return err
 	}
-	if len(r.Failed) > 0 {
+	switch {
+	case r.Incomplete != "":
+		return fmt.Errorf("the report is not complete: %s", r.Incomplete)
+	case len(r.Failed) > 0:
 		return errors.New("some tasks failed")
 	}
 	return nil
 }
 
-// find returns the summarized report of a new run, or of one whose report is in a file.
+// find returns the summarized report of a new run, or of one whose report is in a file. The first signal that asks the
+// run to end lets it report what it has; the second ends it as it would any program.
 func find(cfg config, file string) (*report, error) {
 	if file != "" {
 		return readReport(file)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	r, err := runBench(ctx, cfg)
 	if err == nil {
 		r.summarize()

@@ -17,6 +17,8 @@ type report struct {
 	Latencies []*latencyRow `json:"latencies,omitempty"`
 	Skipped   []string      `json:"skipped,omitempty"` // peers that could not take part, and why
 	Failed    []string      `json:"failed,omitempty"`  // tasks that went wrong, and how
+	// Incomplete says why the run ended before all was measured.
+	Incomplete string `json:"incomplete,omitempty"`
 
 	round int // that samples are added of
 }

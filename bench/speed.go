@@ -36,7 +36,7 @@ var measurements = []measurement{
 	{"mixed", "95 % get and 5 % set, 1 and 2 processes", writesStore, inParallel("95 % get and 5 % set", "mixed")},
 	{"latency", "latencies of get", writesStore, measureLatency},
 	sets("batch", "overwrite, 1000 a commit", 1000),
-	{"delete", titleDelete, writesStore, measureDeletes},
+	{"delete", titleDelete, emptiesStore, measureDeletes},
 }
 
 const (
@@ -59,6 +59,74 @@ func worksOf(ms []measurement) (names []string) {
 	}
 	return names
 }
+
+// measure makes measurements of one size in one round. Each goes from peer to peer before the next one starts, so that
+// a slow minute of the machine hits all of them. The rounds take turns in who comes first.
+func (b *bench) measure(ctx context.Context, ms []measurement, n, round int) {
+	first := round % len(b.peers)
+	for _, m := range ms {
+		for _, p := range slices.Concat(b.peers[first:], b.peers[:first]) {
+			b.measureOne(ctx, m, p, n, round)
+		}
+	}
+}
+
+// measureOne makes one measurement of one peer, if the peer can do it.
+func (b *bench) measureOne(ctx context.Context, m measurement, p peer, n, round int) {
+	if ctx.Err() != nil {
+		return
+	}
+	t := b.speedTask(p, m.work, n, round)
+	var s *filledStore
+	if m.needsFilled(p) {
+		if s = b.filled(ctx, p, t, round); s.err != nil {
+			b.meter.skip(stepOf(p, m.title, t))
+			return
+		}
+	}
+	defer b.meter.begin(ctx, stepOf(p, m.title, t), round)()
+	var err error
+	if s != nil {
+		var drop func()
+		t.path, drop, err = b.storeFor(s, m.use, p)
+		defer drop()
+	}
+	if err == nil {
+		err = m.measure(ctx, b, p, t)
+	}
+	if err != nil {
+		b.fail(ctx, p, t, err)
+	}
+}
+
+// expectMeasurements tells the meter what measure will do in all rounds.
+func (b *bench) expectMeasurements(parts []part) {
+	stores := map[storeKey]*filledStore{}
+	expect := func(m measurement, p peer, n, round int) {
+		t, key := b.task(p, m.work, n), storeKey{p.name, n}
+		b.meter.expect(stepOf(p, m.title, t), 1)
+		if !m.needsFilled(p) {
+			return
+		}
+		if s := stores[key]; s == nil || s.stale(round) {
+			b.meter.expect(stepOf(p, titleOfFill(s), t), 1)
+			stores[key] = &filledStore{round: round}
+		}
+		stores[key].use(m.use, p)
+	}
+	for round := range b.rounds {
+		for _, part := range parts {
+			for _, m := range part.measurements {
+				for _, p := range b.peers {
+					expect(m, p, part.n, round)
+				}
+			}
+		}
+	}
+}
+
+// stepOf returns the step that is a task of a peer.
+func stepOf(p peer, title string, t task) step { return step{p.name, title, t.n, t.value} }
 
 // speedTask is the task of one round, which draws other keys than the rounds before.
 func (b *bench) speedTask(p peer, work string, n, round int) task {
@@ -129,7 +197,7 @@ func sets(work, title string, batch int) measurement {
 	}}
 }
 
-// measureDeletes deletes all keys, or of many a part. It is the last measurement, for a store that cannot be copied.
+// measureDeletes deletes all keys, or of many a part.
 func measureDeletes(ctx context.Context, b *bench, p peer, t task) error {
 	t.work, t.ops = "delete", min(t.n, 1_000_000)
 	r, err := runWhole(ctx, p, t)

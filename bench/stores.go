@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
 )
@@ -16,76 +15,87 @@ import (
 type storeUse int
 
 const (
-	readsStore  storeUse = iota // it reads: all such share the filled store
-	writesStore                 // it writes: it gets a copy of the filled store, which is dropped afterwards
-	makesStore                  // it makes a store of its own
+	readsStore   storeUse = iota // it reads: all such share the filled store
+	writesStore                  // it writes: it gets a copy of the filled store, which is dropped afterwards
+	emptiesStore                 // it deletes all entries: likewise
+	makesStore                   // it makes a store of its own
 )
 
 // A filledStore is a peer's store of so many entries that were inserted one a commit.
 type filledStore struct {
-	path  string
-	drop  func()
-	err   error
-	round int  // that it was filled in
-	aged  bool // it has been written to since
+	path string
+	drop func()
+	err  error // why it could not be filled
+
+	round         int // that it was filled in
+	aged, emptied bool
 }
+
+// use notes how a measurement of a peer uses the store. Those that write use it itself if the peer has a server: then
+// it cannot be copied.
+func (s *filledStore) use(use storeUse, p peer) {
+	s.aged = s.aged || p.serves && use != readsStore
+	s.emptied = s.emptied || p.serves && use == emptiesStore
+}
+
+// stale reports whether the store must be filled again for a round.
+func (s *filledStore) stale(round int) bool { return s.emptied || s.aged && s.round != round }
 
 type storeKey struct {
 	peer string
 	n    int
 }
 
-// storeFor returns a task with the store that a measurement of a peer works on, and a function that must be called
-// after the measurement.
-func (b *bench) storeFor(ctx context.Context, use storeUse, p peer, t task) (task, func(), error) {
-	none := func() {}
-	if use == makesStore || p.fleeting {
-		return t, none, nil
+// needsFilled reports whether a measurement of a peer works on a filled store.
+func (m measurement) needsFilled(p peer) bool { return m.use != makesStore && !p.fleeting }
+
+const (
+	titleFill   = "fill"
+	titleRefill = "fill again" // after a measurement has deleted everything
+)
+
+// titleOfFill is the title of the step that replaces a stale store, or makes one where there is none.
+func titleOfFill(stale *filledStore) string {
+	if stale != nil && stale.emptied {
+		return titleRefill
 	}
-	s := b.filled(ctx, p, t)
-	if s.err != nil {
-		return t, none, s.err
-	}
-	t.path = s.path
-	if use == readsStore {
-		return t, none, nil
-	}
-	if p.serves {
-		s.aged = true
-		return t, none, nil
-	}
-	t.path = filepath.Join(b.dir, p.name+"-copy")
-	drop := func() { os.RemoveAll(t.path) }
-	if err := copyFiles(t.path, s.path); err != nil {
-		drop()
-		return t, none, err
-	}
-	return t, drop, nil
+	return titleFill
 }
 
 // filled returns the filled store of a peer for a task. It is filled for the first task, and stays until the run ends.
-// That of a peer with a server cannot be copied, so the works that write use it itself, and it is filled again for the
-// next round.
-func (b *bench) filled(ctx context.Context, p peer, t task) *filledStore {
+// One that was written to is filled again for the next round.
+func (b *bench) filled(ctx context.Context, p peer, t task, round int) *filledStore {
 	key := storeKey{p.name, t.n}
 	s := b.stores[key]
-	if s != nil && !(s.aged && s.round != b.report.round) {
+	if s != nil && !s.stale(round) {
 		return s
 	}
 	if s != nil {
 		s.drop()
 	}
-	t.work, t.path = "load", filepath.Join(b.dir, p.name+"-filled-"+strconv.Itoa(t.n))
-	s = &filledStore{path: t.path, round: b.report.round}
+	defer b.meter.begin(ctx, stepOf(p, titleOfFill(s), t), round)()
+	t.work, t.ops, t.path = "load", t.n, filepath.Join(b.dir, p.name+"-filled-"+strconv.Itoa(t.n))
+	s = &filledStore{path: t.path, round: round}
 	b.stores[key] = s
-	progress(ctx, "%d entries: %s: fill", t.n, p.name)
 	s.drop, s.err = b.makeStore(ctx, p, t)
-	if s.err != nil {
-		return s
+	if s.err == nil {
+		_, s.err = runWhole(ctx, p, t)
 	}
-	t.ops = t.n
-	_, s.err = runWhole(ctx, p, t)
+	if s.err != nil {
+		b.fail(ctx, p, t, s.err)
+	}
 	return s
+}
+
+// storeFor returns the path of a store that a measurement of a peer can work on, and a function that must be called
+// after it.
+func (b *bench) storeFor(s *filledStore, use storeUse, p peer) (path string, drop func(), err error) {
+	s.use(use, p)
+	if use == readsStore || p.serves {
+		return s.path, func() {}, nil
+	}
+	path = filepath.Join(b.dir, p.name+"-copy")
+	return path, func() { os.RemoveAll(path) }, copyFiles(path, s.path)
 }
 
 // dropStores ends the servers and removes the stores.
@@ -155,40 +165,11 @@ func copyFile(to, from string, info fs.FileInfo) (err error) {
 			return err
 		}
 		from, to := io.NewSectionReader(in, start, end-start), io.NewOffsetWriter(out, start)
-		// Without these wrappers the kernel would copy, page by page on a tmpfs.
+		// Without these wrappers the kernel would copy, through a pipe on a tmpfs.
 		if _, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer); err != nil {
 			return err
 		}
 		at = end
 	}
 	return nil
-}
-
-// measure makes measurements of one size in one round. Each goes from peer to peer before the next one starts, so that
-// a slow minute of the machine hits all of them. The rounds take turns in who comes first.
-func (b *bench) measure(ctx context.Context, ms []measurement, n, round int) {
-	first := round % len(b.peers)
-	peers := slices.Concat(b.peers[first:], b.peers[:first])
-	for _, m := range ms {
-		if !b.wants(m.work) {
-			continue
-		}
-		for _, p := range peers {
-			b.step(ctx, m, p, n, round)
-		}
-	}
-}
-
-// step makes one measurement of one peer, if the peer can do it.
-func (b *bench) step(ctx context.Context, m measurement, p peer, n, round int) {
-	t := b.speedTask(p, m.work, n, round)
-	t, drop, err := b.storeFor(ctx, m.use, p, t)
-	defer drop()
-	if err == nil {
-		progress(ctx, "round %d of %d, %d entries: %s: %s", round+1, b.rounds, n, p.name, m.title)
-		err = m.measure(ctx, b, p, t)
-	}
-	if err != nil && !errors.Is(err, errUnsupported) {
-		b.report.fail(p, t, err)
-	}
 }

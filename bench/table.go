@@ -26,6 +26,9 @@ func (r *report) writeTables(w io.Writer) error {
 	if len(r.Space) > 0 {
 		r.writeSpace(t)
 	}
+	if r.Incomplete != "" {
+		fmt.Fprintf(t, "\nNOT COMPLETE: %s\n", r.Incomplete)
+	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(t, "skipped:", s)
 	}
