@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
@@ -24,6 +26,13 @@ type config struct {
 	peers      []string // beside the store
 	dir        string   // where the stores are made
 	batch      int      // keys in a call of get-many and set, for a profile
+
+	crowdNs      []int   // entries, for crowd
+	crowdSeconds float64 // each measurement of crowd lasts this long
+	processes    []int   // that write together in crowd
+	goroutines   []int   // that write together in crowd, of one process
+
+	progress io.Writer
 }
 
 // A bench is one run: its peers, the store first, and what they have shown so far.
@@ -31,10 +40,13 @@ type bench struct {
 	config
 	peers  []peer
 	dir    string // holds everything the run makes, and goes with it
+	stores map[storeKey]*filledStore
+	meter  *meter
 	report report
 }
 
-// runBench makes all the measurements that a config asks for.
+// runBench makes all the measurements that a config asks for. When its context ends before that, the report has what
+// was measured until then, and says so.
 func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 	tmp, err := tempdir.Make(cfg.dir, "shmkv-bench.tmp-")
 	if err != nil {
@@ -43,29 +55,84 @@ func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 	defer tmp.Remove()
 	dir := tmp.Path
 
-	b := &bench{config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)}}
+	b := &bench{
+		config: cfg, dir: dir, report: report{Machine: describeMachine(cfg.dir)},
+		stores: map[storeKey]*filledStore{}, meter: newMeter(cfg.progress, cfg.rounds),
+	}
+	defer b.dropStores()
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
-	for round := range cfg.rounds {
-		if slices.ContainsFunc(speedWorks(), b.wants) {
-			for _, n := range cfg.ns {
-				b.speed(ctx, n, round)
-			}
-		}
-		if b.wants("values") {
-			for _, bytes := range cfg.values {
-				b.values(ctx, bytes, round)
-			}
-		}
-	}
-	if b.wants("size") {
-		for _, n := range cfg.sizes {
-			b.sizes(ctx, n)
-		}
-	}
+	b.run(ctx)
 	b.report.Machine.LoadAfter = loadAverage()
-	return &b.report, ctx.Err()
+	return &b.report, nil
+}
+
+// A part is the measurements of one size in each round.
+type part struct {
+	measurements []measurement
+	n            int
+}
+
+// parts are what the works ask for, in the order of a round.
+func (b *bench) parts() (parts []part) {
+	add := func(all []measurement, ns []int) {
+		all = slices.DeleteFunc(slices.Clone(all), func(m measurement) bool { return !b.wants(m.work) })
+		for _, n := range ns {
+			parts = append(parts, part{all, n})
+		}
+	}
+	add(measurements, b.ns)
+	add(b.crowdMeasurements(), b.crowdNs)
+	return parts
+}
+
+func (b *bench) run(ctx context.Context) {
+	parts := b.parts()
+	b.expectMeasurements(parts)
+	values, sizes := b.config.values, b.config.sizes
+	if !b.wants("values") {
+		values = nil
+	}
+	if !b.wants("size") {
+		sizes = nil
+	}
+	b.expectValues(values)
+	b.expectSizes(sizes)
+	for round := range b.rounds {
+		b.report.round = round
+		for _, part := range parts {
+			b.measure(ctx, part.measurements, part.n, round)
+		}
+		for _, bytes := range values {
+			b.values(ctx, bytes, round)
+		}
+		if ctx.Err() != nil {
+			b.report.Incomplete = fmt.Sprintf("interrupted in round %d of %d", round+1, b.rounds)
+			return
+		}
+	}
+	for _, n := range sizes {
+		b.sizes(ctx, n)
+	}
+	if ctx.Err() != nil {
+		b.report.Incomplete = "interrupted after the rounds, while file sizes were taken"
+	}
+}
+
+// fail notes why a task of a peer has failed, if that is news: it is not when the peer cannot do that or when the run
+// was interrupted.
+func (b *bench) fail(ctx context.Context, p peer, t task, err error) {
+	if interrupted(err) {
+		// The child was not yet in a process group of its own when the signal came. The bench gets it too, perhaps later.
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	if ctx.Err() == nil && !errors.Is(err, errUnsupported) {
+		b.report.fail(p, t, err)
+	}
 }
 
 // gather builds the peers. One that cannot be built is left out, and the report says why.
@@ -80,6 +147,9 @@ func (b *bench) gather(ctx context.Context) error {
 			continue
 		}
 		p, err := builder.build(ctx, b.dir)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			b.report.Skipped = append(b.report.Skipped, fmt.Sprintf("%s: %v", builder.name, err))
 			continue
@@ -124,16 +194,9 @@ func (b *bench) makeStore(ctx context.Context, p peer, t task) (drop func(), err
 	return func() {
 		server.release()
 		_, err := server.wait()
-		if err != nil && ctx.Err() == nil {
-			b.report.fail(p, t, errors.Join(errors.New("while it served"), err))
+		if err != nil {
+			b.fail(ctx, p, t, errors.Join(errors.New("while it served"), err))
 		}
 		os.RemoveAll(t.path)
 	}, nil
-}
-
-// progress tells whoever waits what is going on. An interrupted run goes through what is left in no time, silently.
-func progress(ctx context.Context, format string, args ...any) {
-	if ctx.Err() == nil {
-		fmt.Fprintf(os.Stderr, format+"\n", args...)
-	}
 }

@@ -14,9 +14,12 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-// TestMain lets the test's binary be a child, as the bench's binary is.
+// asBench is set in the environment of a test's binary that is to be the bench.
+const asBench = "SHMKV_TEST_AS_BENCH"
+
+// TestMain lets the test's binary be a child, as the bench's binary is, or the bench itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil {
+	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil || os.Getenv(asBench) != "" {
 		main()
 		return
 	}
@@ -49,13 +52,14 @@ var cannot = map[string][]string{
 	"otter":     {"load batch", "set batch", "open"},
 	"bbolt":     {},
 	"memory": {
-		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency",
+		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency", "latency-set",
 		"latency writers", "hold", "open", "delete",
 	},
 }
 
 // Every peer does each work to the end, and on the same keys as the others.
 func TestPeersDoTheSameWork(t *testing.T) {
+	t.Parallel()
 	const n = 1024
 	top := zipfTop(n)
 	works := []struct {
@@ -75,6 +79,7 @@ func TestPeersDoTheSameWork(t *testing.T) {
 		{name: "scan", task: task{work: "scan"}, sameAs: "load"},
 		{name: "latency", task: task{work: "latency"}, sameAs: "get"},
 		{name: "latency writers", task: task{work: "latency", writers: 1}, sameAs: "get"},
+		{name: "latency-set", task: task{work: "latency-set"}, sameAs: "get"},
 		{name: "open", task: task{work: "open"}},
 		{name: "set", task: task{work: "set", warm: n / 4}, sameAs: "get"},
 		{name: "set zipf", task: task{work: "set", zipf: top}, sameAs: "get zipf"},
@@ -138,7 +143,7 @@ func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums
 		if r.Nanos <= 0 || r.Full || r.Ops != ops && name != "load batch" {
 			t.Errorf("%s: %s: odd result %+v", p.name, name, r)
 		}
-		if (len(r.Latencies) > 0) != (task.work == "latency") {
+		if (len(r.Latencies) > 0) != strings.HasPrefix(task.work, "latency") {
 			t.Errorf("%s: %s: %d latencies", p.name, name, len(r.Latencies))
 		}
 		if sum, ok := sums[sameAs]; ok && sum != r.Sum {
@@ -190,9 +195,11 @@ func TestHistogramPairs(t *testing.T) {
 
 // A whole run reports every measurement for every peer, but those that it cannot do.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	cfg := config{
-		works: allWorks(), ns: []int{2000}, values: []int{8, 1 << 16}, sizes: []int{200}, overwrites: 500,
+		works: append(speedWorks(), "values", "size"), ns: []int{2000}, values: []int{8, 1 << 16}, sizes: []int{200}, overwrites: 500,
 		rounds: 2, seconds: 0.01, seed: 1, peers: []string{"lmdb", "xsync"}, dir: t.TempDir(),
+		progress: t.Output(),
 	}
 	if err := cfg.validate(); err != nil {
 		t.Fatal(err)
@@ -296,19 +303,35 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// A ratio says how many times as long the peer takes, and is left out where a round failed.
+// A ratio says how many times as fast as the peer the store is, from the rounds in which both were measured.
 func TestRatios(t *testing.T) {
 	r := report{}
-	for i := range 2 {
+	for i := range 3 {
+		r.round = i
 		r.add("get", 1, nanosPerOp, peer{name: storeName}, 10)
 		r.add("get", 1, nanosPerOp, peer{name: "slow"}, float64(20*(i+1)))
+		r.add("sets", 1, thousandsPerSecond, peer{name: storeName}, 10)
+		r.add("sets", 1, thousandsPerSecond, peer{name: "slow"}, 5)
+		r.add("count", 1, count, peer{name: storeName}, 10)
+		r.add("count", 1, count, peer{name: "slow"}, 5)
 	}
-	r.add("get", 1, nanosPerOp, peer{name: "failed"}, 5)
+	r.add("get", 1, nanosPerOp, peer{name: "failed once"}, 30)
+	r.round = 3
+	r.add("get", 1, nanosPerOp, peer{name: "alone"}, 30)
 	r.summarize()
-	if got, want := r.Speed[0].Ratios["slow"], (summary{3, 2, 4}); got != want {
-		t.Errorf("ratio %v, want %v", got, want)
+	for _, c := range []struct {
+		work, peer string
+		want       summary
+	}{
+		{"get", "slow", summary{4, 2, 6}}, {"get", "failed once", summary{3, 3, 3}}, {"sets", "slow", summary{2, 2, 2}},
+	} {
+		if got := r.row(c.work, 1).Ratios[c.peer]; got != c.want {
+			t.Errorf("ratio of %s to %s: %v, want %v", c.work, c.peer, got, c.want)
+		}
 	}
-	if got, ok := r.Speed[0].Ratios["failed"]; ok {
-		t.Errorf("ratio %v from rounds that do not pair up", got)
+	for work, peer := range map[string]string{"get": "alone", "count": "slow"} {
+		if got, ok := r.row(work, 1).Ratios[peer]; ok {
+			t.Errorf("%s has the ratio %v to %s", work, got, peer)
+		}
 	}
 }

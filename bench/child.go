@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 // A child is a process at work on a task. It waits, ready, until it is released.
@@ -22,6 +23,8 @@ type child struct {
 func start(ctx context.Context, p peer, t task) (*child, error) {
 	cmd := exec.CommandContext(ctx, p.command[0], append(p.command[1:len(p.command):len(p.command)], t.args()...)...)
 	cmd.Stderr = os.Stderr
+	// A signal of the terminal is for the bench, which ends its children.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -71,6 +74,24 @@ func (c *child) failed(err error) error {
 		return exit // it has said why on stderr
 	}
 	return fmt.Errorf("unexpected answer: %w", err)
+}
+
+// end ends a child whose context is over, if nobody has waited for it.
+func (c *child) end() {
+	c.in.Close()
+	if c.cmd.ProcessState == nil {
+		c.cmd.Wait() // it was killed, or has failed and said why
+	}
+}
+
+// interrupted reports whether a child was ended by a signal that a terminal or a user sends.
+func interrupted(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status := exit.Sys().(syscall.WaitStatus)
+	return status.Signaled() && (status.Signal() == syscall.SIGINT || status.Signal() == syscall.SIGTERM)
 }
 
 // run carries out a task in a child, from beginning to end.

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 )
 
-// A latencyRow is the distribution of how long a peer's gets took, in all rounds together.
+// A latencyRow is the distribution of how long a peer's gets or sets took, in all rounds together.
 type latencyRow struct {
 	Work    string `json:"work"`
 	Entries int    `json:"entries"`
@@ -18,9 +16,6 @@ type latencyRow struct {
 
 // percentiles are those that the table shows.
 var percentiles = []float64{50, 99, 99.9}
-
-// settle is how long a writer has been at work when the reader beside it begins.
-const settle = 100 * time.Millisecond
 
 // measureLatency notes how long each get of a reader takes, alone and beside a writer that overwrites flat out.
 func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
@@ -44,46 +39,11 @@ func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error)
 		t.writers = 1
 		return runWhole(ctx, p, t)
 	}
-	for writing := 2*t.seconds + 4*settle.Seconds(); ; writing *= 2 {
-		r, nanosPerSet, err := race(ctx, p, t, writing)
-		if err == nil {
-			b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, nanosPerSet)
-		}
-		if !errors.Is(err, errOutlasted) || writing > 60 {
-			return r, err
-		}
+	r, beside, err := besideWriters(ctx, p, t, 1)
+	if err == nil {
+		b.report.add("overwrite beside a reader", t.n, nanosPerOp, p, 1e6/sumPerSecond(beside))
 	}
-}
-
-var errOutlasted = errors.New("the reader took longer than the writer beside it")
-
-// race carries out a task beside a writer that goes on for so many seconds, which must be longer.
-func race(ctx context.Context, p peer, t task, seconds float64) (r result, nanosPerSet float64, err error) {
-	ctx, stop := context.WithCancel(ctx) // after an error, the other one ends too
-	defer stop()
-	sets := t
-	sets.work, sets.seed, sets.seconds = "set", splitmix64(t.seed), seconds
-	writer, err := start(ctx, p, sets)
-	if err != nil {
-		return r, 0, err
-	}
-	reader, err := start(ctx, p, t)
-	if err != nil {
-		return r, 0, err
-	}
-	began := time.Now()
-	writer.release()
-	time.Sleep(settle)
-	reader.release()
-	if r, err = reader.waitWhole(); err != nil {
-		return r, 0, err
-	}
-	outlasted := time.Since(began).Seconds() > seconds
-	w, err := writer.waitWhole()
-	if err == nil && outlasted {
-		err = errOutlasted
-	}
-	return r, w.nanosPerOp(), err
+	return r, err
 }
 
 // addLatencies adds a round's percentiles to the table, and all of it to the distribution.

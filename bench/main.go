@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,14 +30,17 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all, or of "+strings.Join(allWorks(), ","))
-	ns := f.String("n", "100000,1000000", "numbers of entries, for speed")
+	works := f.String("work", defaultWorks, "what to measure; all, crowd, or of "+strings.Join(allWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\") and crowd (default \"1000,100000,1000000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
 	f.IntVar(&cfg.overwrites, "overwrites", 10_000_000, "sets before the file size is taken again")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
 	f.Float64Var(&cfg.seconds, "seconds", 0.5, "duration of each timed read; sets may take four times that")
+	f.Float64Var(&cfg.crowdSeconds, "crowdseconds", 2, "duration of each measurement of crowd")
+	processes := f.String("processes", "1,2,4,8,16", "numbers of processes that write together, for crowd")
+	goroutines := f.String("goroutines", "1,8,64", "numbers of goroutines that write together, for crowd")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
 	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs")
 	from := f.String("from", "", "measure nothing, and take the report from this `file` that -json wrote")
@@ -48,15 +52,21 @@ func command(args []string) error {
 		return err
 	}
 	var err error
-	cfg.works, cfg.peers = list(*works), list(*peers)
-	if *works == "all" {
-		cfg.works = allWorks()
-	}
+	cfg.works, cfg.peers, cfg.progress = expand(list(*works)), list(*peers), os.Stderr
 	if *peers == "all" {
 		cfg.peers = allPeers()
 	}
-	if cfg.ns, err = numbers(*ns); err != nil {
+	if cfg.ns, err = numbers(cmp.Or(*ns, "100000,1000000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.crowdNs, err = numbers(cmp.Or(*ns, "1000,100000,1000000")); err != nil {
+		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.processes, err = numbers(*processes); err != nil {
+		return fmt.Errorf("-processes: %w", err)
+	}
+	if cfg.goroutines, err = numbers(*goroutines); err != nil {
+		return fmt.Errorf("-goroutines: %w", err)
 	}
 	if cfg.values, err = numbers(*values); err != nil {
 		return fmt.Errorf("-values: %w", err)
@@ -87,19 +97,24 @@ func command(args []string) error {
 	if err := write(os.Stdout); err != nil {
 		return err
 	}
-	if len(r.Failed) > 0 {
+	switch {
+	case r.Incomplete != "":
+		return fmt.Errorf("the report is not complete: %s", r.Incomplete)
+	case len(r.Failed) > 0:
 		return errors.New("some tasks failed")
 	}
 	return nil
 }
 
-// find returns the summarized report of a new run, or of one whose report is in a file.
+// find returns the summarized report of a new run, or of one whose report is in a file. The first signal that asks the
+// run to end lets it report what it has; the second ends it as it would any program.
 func find(cfg config, file string) (*report, error) {
 	if file != "" {
 		return readReport(file)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	r, err := runBench(ctx, cfg)
 	if err == nil {
 		r.summarize()
@@ -113,7 +128,22 @@ const (
 	defaultPeers = "lmdb,tdb,xsync,flat"
 )
 
-func allWorks() []string { return append(speedWorks(), "values", "size") }
+func allWorks() []string { return append(append(speedWorks(), "values", "size"), crowdWorks()...) }
+
+// expand replaces the names that stand for several works.
+func expand(works []string) (all []string) {
+	for _, w := range works {
+		switch w {
+		case "all":
+			all = append(all, allWorks()...)
+		case crowd:
+			all = append(all, crowdWorks()...)
+		default:
+			all = append(all, w)
+		}
+	}
+	return all
+}
 
 func allPeers() (names []string) {
 	for _, b := range peerBuilders {

@@ -23,6 +23,8 @@ type peer struct {
 	alone bool
 	// serves says that the store needs a child with the work "serve" as long as it is in use.
 	serves bool
+	// fleeting says that the store is gone when its process ends, so that every child fills its own.
+	fleeting bool
 }
 
 // storeName is the name of the store itself among the peers.
@@ -30,9 +32,9 @@ const storeName = "shm"
 
 // goPeers are the peers that this binary is itself, as a child. With the build tag lmdb there is one more.
 var goPeers = map[string]goPeer{
-	storeName:      {open: openShm(shm.Options{})},
-	"shm-huge":     {open: openShm(shm.Options{HugePages: true})},
-	"shm-prefault": {open: openShm(shm.Options{Prefault: true})},
+	storeName:      {open: openShm(shm.Options{}), stats: shmStats},
+	"shm-huge":     {open: openShm(shm.Options{HugePages: true}), stats: shmStats},
+	"shm-prefault": {open: openShm(shm.Options{Prefault: true}), stats: shmStats},
 	"memory":       {open: openMemory},
 	"xsync":        {open: openXsync, volatile: true},
 	"syncmap":      {open: openSyncMap, volatile: true},
@@ -53,10 +55,10 @@ var peerBuilders = []struct {
 	{"tdb", "tdb from C, with mutexes", buildC("tdb", peer{serves: true}, "gcc libtdb-dev", "-ltdb")},
 	{"sharedmem", "Hash::SharedMem from Perl, less the loop in Perl", buildSharedMem},
 	{"memcached", "memcached over a unix socket", buildMemcached},
-	{"flat", "a hash table in C, in one process: a lower bound", buildC("flat", peer{alone: true}, "gcc")},
-	{"xsync", "xsync.Map, in one process", buildGo("xsync", peer{alone: true})},
-	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true})},
-	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true})},
+	{"flat", "a hash table in C, in one process: a lower bound", buildC("flat", peer{alone: true, fleeting: true}, "gcc")},
+	{"xsync", "xsync.Map, in one process", buildGo("xsync", peer{alone: true, fleeting: true})},
+	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true, fleeting: true})},
+	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true, fleeting: true})},
 	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true})},
 	{"shm-huge", "the store, with huge pages", buildGo("shm-huge", peer{})},
 	{"shm-prefault", "the store, prefaulted", buildGo("shm-prefault", peer{})},

@@ -75,7 +75,9 @@ func (r *report) medians(work, name string) (points plotter.XYs) {
 func (r *report) plotLatencies(file string) error {
 	most := 0
 	for _, row := range r.Latencies {
-		most = max(most, row.Entries)
+		if row.Work == titleRace || row.Work == titleAlone {
+			most = max(most, row.Entries)
+		}
 	}
 	if most == 0 {
 		return nil

@@ -17,18 +17,25 @@ type report struct {
 	Latencies []*latencyRow `json:"latencies,omitempty"`
 	Skipped   []string      `json:"skipped,omitempty"` // peers that could not take part, and why
 	Failed    []string      `json:"failed,omitempty"`  // tasks that went wrong, and how
+	// Incomplete says why the run ended before all was measured.
+	Incomplete string `json:"incomplete,omitempty"`
+
+	round int // that samples are added of
 }
 
 // Units of the rows of speed.
 const (
-	nanosPerOp  = "ns/op" // less is better
-	timesAsFast = "×"     // more is better
+	nanosPerOp         = "ns/op" // less is better
+	thousandsPerSecond = "k/s"   // more is better
+	timesAsFast        = "×"     // more is better
+	count              = "count" // says what it counts
 )
 
 // aboveOne says what the ratios, or the figures themselves, mean when they are above 1.
 var aboveOne = map[string]string{
-	nanosPerOp:  "the store is faster",
-	timesAsFast: "several do more than one",
+	nanosPerOp:         "the store is faster",
+	thousandsPerSecond: "the store is faster",
+	timesAsFast:        "several do more than one",
 }
 
 // readReport reads a report that was written as JSON.
@@ -51,8 +58,11 @@ type row struct {
 	Unit    string               `json:"unit"`
 	Samples map[string][]float64 `json:"samples"`
 	Summary map[string]summary   `json:"summary"`
-	// Ratios tell how many times as long as the store each other peer takes, from samples of the same round.
+	// Ratios tell how many times as fast as each other peer the store is, from samples of the same round.
 	Ratios map[string]summary `json:"ratios,omitempty"`
+	Goal   *goal              `json:"goal,omitempty"`
+
+	rounds map[string][]int // that the samples are of
 }
 
 // A spaceRow is the space that a peer's store takes in one state.
@@ -71,14 +81,37 @@ func (r spaceRow) perByte(bytes int64) float64 {
 	return float64(bytes) / float64(payload(r.Entries, valueBytes))
 }
 
-// add adds a sample to the row of its work and size.
-func (r *report) add(work string, entries int, unit string, p peer, sample float64) {
+// row returns the row of a work and size, or nil.
+func (r *report) row(work string, entries int) *row {
 	i := slices.IndexFunc(r.Speed, func(x *row) bool { return x.Work == work && x.Entries == entries })
 	if i < 0 {
-		i = len(r.Speed)
-		r.Speed = append(r.Speed, &row{Work: work, Entries: entries, Unit: unit, Samples: map[string][]float64{}})
+		return nil
 	}
-	r.Speed[i].Samples[p.name] = append(r.Speed[i].Samples[p.name], sample)
+	return r.Speed[i]
+}
+
+// add adds a sample of this round to the row of its work and size.
+func (r *report) add(work string, entries int, unit string, p peer, sample float64) {
+	to := r.row(work, entries)
+	if to == nil {
+		to = &row{Work: work, Entries: entries, Unit: unit, Samples: map[string][]float64{}, rounds: map[string][]int{}}
+		r.Speed = append(r.Speed, to)
+	}
+	to.Samples[p.name] = append(to.Samples[p.name], sample)
+	to.rounds[p.name] = append(to.rounds[p.name], r.round)
+}
+
+// inThisRound returns a peer's last sample in a row, if it is of this round.
+func (r *report) inThisRound(work string, entries int, p peer) (float64, bool) {
+	row := r.row(work, entries)
+	if row == nil {
+		return 0, false
+	}
+	last := len(row.Samples[p.name]) - 1
+	if last < 0 || row.rounds[p.name][last] != r.round {
+		return 0, false
+	}
+	return row.Samples[p.name][last], true
 }
 
 // fail notes that a task went wrong, once however many rounds it does so in.
@@ -93,20 +126,34 @@ func (r *report) fail(p peer, t task, err error) {
 func (r *report) summarize() {
 	for _, row := range r.Speed {
 		row.Summary, row.Ratios = map[string]summary{}, map[string]summary{}
-		own := row.Samples[storeName]
 		for name, samples := range row.Samples {
 			row.Summary[name] = summarize(samples)
-			if name == storeName || row.Unit != nanosPerOp || len(samples) != len(own) {
-				continue // where a round failed, the samples do not pair up
+			if ratios := row.ratios(name); len(ratios) > 0 {
+				row.Ratios[name] = summarize(ratios)
 			}
-			ratios := make([]float64, len(own))
-			for i := range own {
-				ratios[i] = samples[i] / own[i]
-			}
-			row.Ratios[name] = summarize(ratios)
 		}
 	}
 	slices.SortStableFunc(r.Speed, func(a, b *row) int { return a.Entries - b.Entries })
+}
+
+// ratios returns how many times as fast as a peer the store was, in each round that has a sample of both. Not every
+// unit has ratios.
+func (r *row) ratios(name string) (ratios []float64) {
+	if name == storeName || r.Unit != nanosPerOp && r.Unit != thousandsPerSecond {
+		return nil
+	}
+	for i, sample := range r.Samples[name] {
+		j := slices.Index(r.rounds[storeName], r.rounds[name][i])
+		if j < 0 {
+			continue
+		}
+		ratio := sample / r.Samples[storeName][j]
+		if r.Unit == thousandsPerSecond {
+			ratio = 1 / ratio
+		}
+		ratios = append(ratios, ratio)
+	}
+	return ratios
 }
 
 // A summary is what is told of several samples.

@@ -38,40 +38,69 @@ func spaceOf(dir string) (s space, err error) {
 	return s, err
 }
 
-// sizes measures the space that each peer takes with n entries, in two lives of a store. In the first it is loaded,
-// overwritten, and emptied; in the second another process holds a snapshot of what was loaded while it is
-// overwritten, and lets go of it before it is overwritten again. Space hardly varies between runs, so it does so once.
+// A life is what a store goes through while its space is watched: the states that change takes it to, one after the
+// other.
+type life struct {
+	states []string
+	live   func(ctx context.Context, b *bench, w *spaceWatch) error
+}
+
+// The store has two lives. In the first it is loaded, overwritten, and emptied; in the second another process holds a
+// snapshot of what was loaded while it is overwritten, and lets go of it before it is overwritten again.
+var lives = []life{
+	{[]string{"loaded", "overwritten", "everything deleted"}, plainLife},
+	{[]string{"loaded again", "overwritten, snapshot held", "snapshot closed, overwritten again"}, heldLife},
+}
+
+// sizes measures the space that each peer takes with n entries. Space hardly varies between runs, so it does so once.
 // Peers without files have no space to look at.
 func (b *bench) sizes(ctx context.Context, n int) {
 	for _, p := range b.peers {
-		for _, life := range []func(context.Context, *bench, *spaceWatch) error{plainLife, heldLife} {
+		for _, life := range lives {
 			t := b.task(p, "load", n)
+			w := &spaceWatch{p, t, spaceRow{Entries: n, Peer: p.name}, life.states, b.meter}
 			drop, err := b.makeStore(ctx, p, t)
 			if err == nil {
-				err = life(ctx, b, &spaceWatch{p, t, spaceRow{Entries: n, Peer: p.name}})
+				err = life.live(ctx, b, w)
 			}
 			drop()
-			if err != nil && !errors.Is(err, errUnsupported) {
+			for _, state := range w.next {
+				b.meter.skip(stepOf(p, "size, "+state, t))
+			}
+			if err != nil {
 				t.work = "size"
-				b.report.fail(p, t, err)
+				b.fail(ctx, p, t, err)
+			}
+		}
+	}
+}
+
+// expectSizes tells the meter what sizes will do.
+func (b *bench) expectSizes(ns []int) {
+	for _, n := range ns {
+		for _, p := range b.peers {
+			for _, life := range lives {
+				for _, state := range life.states {
+					b.meter.expect(stepOf(p, "size, "+state, b.task(p, "load", n)), 1)
+				}
 			}
 		}
 	}
 }
 
 func plainLife(ctx context.Context, b *bench, w *spaceWatch) error {
-	if err := w.change(ctx, "loaded", "load", w.task.n); err != nil {
+	if err := w.change(ctx, "load", w.task.n); err != nil {
 		return err
 	}
 	if w.row.Allocated == 0 {
 		return errUnsupported
 	}
 	b.report.Space = append(b.report.Space, w.row)
-	if err := w.change(ctx, "overwritten", "set", b.overwrites); err != nil {
+	if err := w.change(ctx, "set", b.overwrites); err != nil {
 		return err
 	}
 	b.report.Space = append(b.report.Space, w.row)
-	if err := w.change(ctx, "everything deleted", "delete", w.task.n); err != nil {
+	if err := w.change(ctx, "delete", w.task.n); err != nil {
 		return err
 	}
 	b.report.Space = append(b.report.Space, w.row)
@@ -82,7 +111,7 @@ func heldLife(ctx context.Context, b *bench, w *spaceWatch) error {
 	if w.peer.alone {
 		return errUnsupported // nobody else can hold a snapshot
 	}
-	if err := w.change(ctx, "loaded", "load", w.task.n); err != nil {
+	if err := w.change(ctx, "load", w.task.n); err != nil {
 		return err
 	}
 	hold := w.task
@@ -91,13 +120,13 @@ func heldLife(ctx context.Context, b *bench, w *spaceWatch) error {
 	if err != nil {
 		return err
 	}
-	err = w.change(ctx, "overwritten, snapshot held", "set", b.overwrites)
+	err = w.change(ctx, "set", b.overwrites)
 	holder.release()
 	if _, failed := holder.wait(); err != nil || failed != nil {
 		return errors.Join(err, failed)
 	}
 	b.report.Space = append(b.report.Space, w.row)
-	if err := w.change(ctx, "snapshot closed, overwritten again", "set", b.overwrites); err != nil {
+	if err := w.change(ctx, "set", b.overwrites); err != nil {
 		return err
 	}
 	b.report.Space = append(b.report.Space, w.row)
@@ -109,11 +138,15 @@ type spaceWatch struct {
 	peer peer
 	task task
 	row  spaceRow // the state after the last change
+	next []string // the states that are still to come
+	*meter
 }
 
-// change works on the store, and takes its space then and at the peak.
-func (w *spaceWatch) change(ctx context.Context, state, work string, ops int) error {
-	progress(ctx, "space, %d entries: %s: %s", w.task.n, w.peer.name, state)
+// change works on the store, which takes it to its next state, and takes its space then and at the peak.
+func (w *spaceWatch) change(ctx context.Context, work string, ops int) error {
+	state := w.next[0]
+	w.next = w.next[1:]
+	defer w.begin(ctx, stepOf(w.peer, "size, "+state, w.task), outsideRounds)()
 	t := w.task
 	t.work, t.ops = work, ops
 	peak := watchPeak(t.path)

@@ -2,88 +2,131 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 )
 
-// A measurement takes a peer whose store is loaded and adds samples to the report. Several may belong to one -work.
+// A measurement takes a peer and a task whose path is a store and adds samples to the report. Several may belong to one
+// -work.
 type measurement struct {
 	work    string
+	title   string // in lines of progress; and of its row, if it has but one
+	use     storeUse
 	measure func(ctx context.Context, b *bench, p peer, t task) error
 }
 
-// The measurements of speed, in the order in which they are made. The later ones change the store, and what they
-// leave behind slows some peers down, LMDB for one: those that leave more come after those that leave less.
+// The measurements of speed, in the order in which they are made.
 var measurements = []measurement{
-	{"get", reads(titleGet, task{work: "get"})},
-	{"get", reads("get, dependent chain", task{work: "get-dependent"})},
-	{"get", reads("get, in one snapshot, copied", task{work: "get-snapshot"})},
-	{"get", reads("get, in one snapshot, in place", task{work: "get-in-place"})},
-	{"get", reads(titleChase, task{work: "chase"})},
-	{"absent", reads("get, absent key", task{work: "get-absent"})},
-	{"zipf", measureZipf},
-	{"many", reads("get, 32 at a time", task{work: "get-many", batch: 32})},
-	{"scan", reads("scan", task{work: "scan"})},
-	{"open", measureOpen},
-	{"readers", inParallel("get", "get")},
-	{"set", sets(titleSet, 1)},
-	{"writers", inParallel("overwrite", "set")},
-	{"goroutines", measureGoroutines},
-	{"mixed", inParallel("95 % get and 5 % set", "mixed")},
-	{"latency", measureLatency},
-	{"batch", sets("overwrite, 1000 a commit", 1000)},
-	{"delete", measureDeletes},
+	{"load", titleInsert, makesStore, inserts(titleInsert, 1)},
+	{"load", titleInsertMany, makesStore, inserts(titleInsertMany, 1000)},
+	reads("get", titleGet, task{work: "get"}),
+	reads("get", "get, dependent chain", task{work: "get-dependent"}),
+	reads("get", "get, in one snapshot, copied", task{work: "get-snapshot"}),
+	reads("get", "get, in one snapshot, in place", task{work: "get-in-place"}),
+	reads("get", titleChase, task{work: "chase"}),
+	reads("absent", "get, absent key", task{work: "get-absent"}),
+	{"zipf", titleZipf, readsStore, measureZipf},
+	reads("many", "get, 32 at a time", task{work: "get-many", batch: 32}),
+	reads("scan", "scan", task{work: "scan"}),
+	{"open", titleOpen, readsStore, measureOpen},
+	{"readers", "get, 1 and 2 processes", readsStore, inParallel("get", "get")},
+	sets("set", titleSet, 1),
+	{"writers", "overwrite, 1 and 2 processes", writesStore, inParallel("overwrite", "set")},
+	{"goroutines", "overwrite, 1 and 8 goroutines", writesStore, measureGoroutines},
+	{"mixed", "95 % get and 5 % set, 1 and 2 processes", writesStore, inParallel("95 % get and 5 % set", "mixed")},
+	{"latency", "latencies of get", writesStore, measureLatency},
+	sets("batch", "overwrite, 1000 a commit", 1000),
+	{"delete", titleDelete, emptiesStore, measureDeletes},
 }
 
+const (
+	titleInsert     = "insert, one a commit"
+	titleInsertMany = "insert, 1000 a commit"
+	titleZipf       = "get, Zipf 0.99"
+	titleOpen       = "open, to the first get"
+	titleDelete     = "delete, one a commit"
+)
+
 // speedWorks are the names for -work of what speed measures.
-func speedWorks() (names []string) {
-	for _, m := range measurements {
+func speedWorks() (names []string) { return worksOf(measurements) }
+
+// worksOf returns the works of measurements, each once.
+func worksOf(ms []measurement) (names []string) {
+	for _, m := range ms {
 		if !slices.Contains(names, m.work) {
 			names = append(names, m.work)
 		}
 	}
-	return append(names, "load")
+	return names
 }
 
-// speed is one round at one size: every peer's store is filled anew, one key a commit, and then each measurement
-// goes from peer to peer before the next one starts, so that a slow minute of the machine hits all of them. The
-// rounds take turns in who comes first.
-func (b *bench) speed(ctx context.Context, n, round int) {
-	var loaded []peer
-	for i := range b.peers {
-		p := b.peers[(i+round)%len(b.peers)]
-		b.step(ctx, measurement{"load", measureBulkLoad}, p, n, round)
-		t := b.speedTask(p, "load", n, round)
-		drop, err := b.makeStore(ctx, p, t)
-		defer drop()
-		if err == nil {
-			err = measureLoad(ctx, b, p, t)
-		}
-		if err != nil {
-			b.report.fail(p, t, err)
-			continue
-		}
-		loaded = append(loaded, p)
-	}
-	for _, m := range measurements {
-		for _, p := range loaded {
-			b.step(ctx, m, p, n, round)
+// measure makes measurements of one size in one round. Each goes from peer to peer before the next one starts, so that
+// a slow minute of the machine hits all of them. The rounds take turns in who comes first.
+func (b *bench) measure(ctx context.Context, ms []measurement, n, round int) {
+	first := round % len(b.peers)
+	for _, m := range ms {
+		for _, p := range slices.Concat(b.peers[first:], b.peers[:first]) {
+			b.measureOne(ctx, m, p, n, round)
 		}
 	}
 }
 
-// step makes one measurement of one peer, if it is wanted and the peer can do it.
-func (b *bench) step(ctx context.Context, m measurement, p peer, n, round int) {
-	if !slices.Contains(b.works, m.work) {
+// measureOne makes one measurement of one peer, if the peer can do it.
+func (b *bench) measureOne(ctx context.Context, m measurement, p peer, n, round int) {
+	if ctx.Err() != nil {
 		return
 	}
-	progress(ctx, "round %d of %d, %d entries: %s: %s", round+1, b.rounds, n, p.name, m.work)
 	t := b.speedTask(p, m.work, n, round)
-	if err := m.measure(ctx, b, p, t); err != nil && !errors.Is(err, errUnsupported) {
-		b.report.fail(p, t, err)
+	var s *filledStore
+	if m.needsFilled(p) {
+		if s = b.filled(ctx, p, t, round); s.err != nil {
+			b.meter.skip(stepOf(p, m.title, t))
+			return
+		}
+	}
+	defer b.meter.begin(ctx, stepOf(p, m.title, t), round)()
+	var err error
+	if s != nil {
+		var drop func()
+		t.path, drop, err = b.storeFor(s, m.use, p)
+		defer drop()
+	}
+	if err == nil {
+		err = m.measure(ctx, b, p, t)
+	}
+	if err != nil {
+		b.fail(ctx, p, t, err)
 	}
 }
+
+// expectMeasurements tells the meter what measure will do in all rounds.
+func (b *bench) expectMeasurements(parts []part) {
+	stores := map[storeKey]*filledStore{}
+	expect := func(m measurement, p peer, n, round int) {
+		t, key := b.task(p, m.work, n), storeKey{p.name, n}
+		b.meter.expect(stepOf(p, m.title, t), 1)
+		if !m.needsFilled(p) {
+			return
+		}
+		if s := stores[key]; s == nil || s.stale(round) {
+			b.meter.expect(stepOf(p, titleOfFill(s), t), 1)
+			stores[key] = &filledStore{round: round}
+		}
+		stores[key].use(m.use, p)
+	}
+	for round := range b.rounds {
+		for _, part := range parts {
+			for _, m := range part.measurements {
+				for _, p := range b.peers {
+					expect(m, p, part.n, round)
+				}
+			}
+		}
+	}
+}
+
+// stepOf returns the step that is a task of a peer.
+func stepOf(p peer, title string, t task) step { return step{p.name, title, t.n, t.value} }
 
 // speedTask is the task of one round, which draws other keys than the rounds before.
 func (b *bench) speedTask(p peer, work string, n, round int) task {
@@ -92,37 +135,15 @@ func (b *bench) speedTask(p peer, work string, n, round int) task {
 	return t
 }
 
-// measureLoad fills the store that the measurements use, one key a commit.
-func measureLoad(ctx context.Context, b *bench, p peer, t task) error {
-	t.ops = t.n
-	r, err := runWhole(ctx, p, t)
-	if err == nil && (slices.Contains(b.works, "load") || slices.Contains(b.works, "set")) {
-		b.report.add("insert, one a commit", t.n, nanosPerOp, p, r.nanosPerOp())
-	}
-	return err
-}
-
-// measureBulkLoad fills a store with many keys a commit. It is dropped again, because how a store was filled can
-// decide how fast it is afterwards.
-func measureBulkLoad(ctx context.Context, b *bench, p peer, t task) error {
-	t.path += "-bulk"
-	drop, err := b.makeStore(ctx, p, t)
-	defer drop()
-	if err != nil {
-		return err
-	}
-	t.ops, t.batch = t.n, min(1000, t.n)
-	r, err := runWhole(ctx, p, t)
-	if err == nil {
-		b.report.add("insert, 1000 a commit", t.n, nanosPerOp, p, r.nanosPerOp())
-	}
-	return err
-}
-
-// reads returns a measurement of one child that does what a task says for as long as a timed read lasts.
-func reads(title string, what task) func(ctx context.Context, b *bench, p peer, t task) error {
+// inserts returns a measurement of filling a store with so many keys a commit. It is dropped again.
+func inserts(title string, batch int) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
-		t.work, t.batch, t.seconds = what.work, what.batch, b.seconds
+		drop, err := b.makeStore(ctx, p, t)
+		defer drop()
+		if err != nil {
+			return err
+		}
+		t.work, t.ops, t.batch = "load", t.n, min(batch, t.n)
 		r, err := runWhole(ctx, p, t)
 		if err == nil {
 			b.report.add(title, t.n, nanosPerOp, p, r.nanosPerOp())
@@ -131,9 +152,20 @@ func reads(title string, what task) func(ctx context.Context, b *bench, p peer, 
 	}
 }
 
+// reads returns a measurement of one child that does what a task says for as long as a timed read lasts.
+func reads(work, title string, what task) measurement {
+	return measurement{work, title, readsStore, func(ctx context.Context, b *bench, p peer, t task) error {
+		t.work, t.batch, t.zipf, t.seconds = what.work, what.batch, what.zipf, b.seconds
+		r, err := runWhole(ctx, p, t)
+		if err == nil {
+			b.report.add(title, t.n, nanosPerOp, p, r.nanosPerOp())
+		}
+		return err
+	}}
+}
+
 func measureZipf(ctx context.Context, b *bench, p peer, t task) error {
-	t.zipf = zipfTop(t.n)
-	return reads("get, Zipf 0.99", task{work: "get"})(ctx, b, p, t)
+	return reads("zipf", titleZipf, task{work: "get", zipf: zipfTop(t.n)}).measure(ctx, b, p, t)
 }
 
 // measureOpen opens the store several times, in a new process each, and takes the median.
@@ -147,14 +179,14 @@ func measureOpen(ctx context.Context, b *bench, p peer, t task) error {
 		}
 		samples = append(samples, r.nanosPerOp())
 	}
-	b.report.add("open, to the first get", t.n, nanosPerOp, p, summarize(samples).Median)
+	b.report.add(titleOpen, t.n, nanosPerOp, p, summarize(samples).Median)
 	return nil
 }
 
 // sets returns a measurement of overwriting with so many keys a commit, after a quarter as many that are not timed, by
 // which the store has settled into reusing what it replaces. Slow peers get no more than so much time.
-func sets(title string, batch int) func(ctx context.Context, b *bench, p peer, t task) error {
-	return func(ctx context.Context, b *bench, p peer, t task) error {
+func sets(work, title string, batch int) measurement {
+	return measurement{work, title, writesStore, func(ctx context.Context, b *bench, p peer, t task) error {
 		t.work, t.batch, t.ops = "set", batch, min(max(t.n, 500_000), 2_000_000)
 		t.warm, t.seconds = t.ops/4, 4*b.seconds
 		r, err := runWhole(ctx, p, t)
@@ -162,15 +194,15 @@ func sets(title string, batch int) func(ctx context.Context, b *bench, p peer, t
 			b.report.add(title, t.n, nanosPerOp, p, r.nanosPerOp())
 		}
 		return err
-	}
+	}}
 }
 
-// measureDeletes deletes all keys, or of many a part. It is the last measurement of a store.
+// measureDeletes deletes all keys, or of many a part.
 func measureDeletes(ctx context.Context, b *bench, p peer, t task) error {
 	t.work, t.ops = "delete", min(t.n, 1_000_000)
 	r, err := runWhole(ctx, p, t)
 	if err == nil {
-		b.report.add("delete, one a commit", t.n, nanosPerOp, p, r.nanosPerOp())
+		b.report.add(titleDelete, t.n, nanosPerOp, p, r.nanosPerOp())
 	}
 	return err
 }
@@ -208,45 +240,6 @@ func compareSums(ctx context.Context, b *bench, p peer, t task, title, one, seve
 	b.report.add(title+", "+several+" in sum", t.n, nanosPerOp, p, nanosOfSeveral)
 	b.report.add(title+", "+several+" to 1", t.n, timesAsFast, p, nanosOfOne/nanosOfSeveral)
 	return nil
-}
-
-// inSum lets so many processes work at the same time and returns the nanoseconds per operation of all together.
-func inSum(ctx context.Context, p peer, t task, processes int) (float64, error) {
-	if p.alone {
-		return inSumOfOne(ctx, p, t, processes)
-	}
-	ctx, stop := context.WithCancel(ctx) // after an error, the others end too
-	defer stop()
-	var children []*child
-	for i := range processes {
-		if i > 0 {
-			t.seed = splitmix64(t.seed + uint64(i))
-		}
-		c, err := start(ctx, p, t)
-		if err != nil {
-			return 0, err
-		}
-		children = append(children, c)
-	}
-	for _, c := range children {
-		c.release()
-	}
-	var opsPerNano float64
-	for _, c := range children {
-		r, err := c.waitWhole()
-		if err != nil {
-			return 0, err
-		}
-		opsPerNano += 1 / r.nanosPerOp()
-	}
-	return 1 / opsPerNano, nil
-}
-
-// inSumOfOne lets so many workers of one process work at the same time.
-func inSumOfOne(ctx context.Context, p peer, t task, workers int) (float64, error) {
-	t.workers = workers
-	r, err := runWhole(ctx, p, t)
-	return r.nanosPerOp(), err
 }
 
 // runWhole carries out a task and takes it for an error when the store was full before the end.

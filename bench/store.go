@@ -19,6 +19,15 @@ func openShm(options shm.Options) func(task) (table, error) {
 	}
 }
 
+// shmStats looks at a store that others may be at work on.
+func shmStats(path string) (shm.Stats, error) {
+	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	if err != nil {
+		return shm.Stats{}, err
+	}
+	return s.Stats(), s.Close()
+}
+
 func (s shmTable) read(dst, key []byte) ([]byte, error) {
 	v, err := s.store.Append(dst, key)
 	if err == shm.ErrNotFound {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -25,6 +26,9 @@ func (r *report) writeTables(w io.Writer) error {
 	if len(r.Space) > 0 {
 		r.writeSpace(t)
 	}
+	if r.Incomplete != "" {
+		fmt.Fprintf(t, "\nNOT COMPLETE: %s\n", r.Incomplete)
+	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(t, "skipped:", s)
 	}
@@ -35,14 +39,26 @@ func (r *report) writeTables(w io.Writer) error {
 }
 
 func (r *report) writeSpeed(w io.Writer) {
-	fmt.Fprintf(w, "\nSpeed: median (lowest–highest) of the rounds; ×: that over the store's, the median of each round's ratio\n\n")
-	writeCells(w, append(append([]string{"entries", "work", "unit"}, r.Peers...), "a ratio above 1 says"))
+	fmt.Fprintf(w, "\nSpeed: median (lowest–highest) of the rounds; ×: how many times as fast as that the store is, the median of the rounds\n\n")
+	peers := slices.DeleteFunc(slices.Clone(r.Peers), func(name string) bool {
+		return !slices.ContainsFunc(r.Speed, func(x *row) bool { return len(x.Samples[name]) > 0 })
+	})
+	header := append(append([]string{"entries", "work", "unit"}, peers...), "a ratio above 1 says")
+	goals := slices.ContainsFunc(r.Speed, func(x *row) bool { return x.Goal != nil })
+	if goals {
+		header = append(header, "goal")
+	}
+	writeCells(w, header)
 	for _, row := range r.Speed {
 		cells := []string{fmt.Sprint(row.Entries), row.Work, row.Unit}
-		for _, p := range r.Peers {
+		for _, p := range peers {
 			cells = append(cells, cell(row, p))
 		}
-		writeCells(w, append(cells, aboveOne[row.Unit]))
+		cells = append(cells, aboveOne[row.Unit])
+		if goals {
+			cells = append(cells, row.verdict())
+		}
+		writeCells(w, cells)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 //	scan           go through all entries, as often as there is time
 //	open           open the store and read one key
 //	latency        get, and note how long each takes
+//	latency-set    set, and note how long each takes
 //	hold           open a snapshot and keep it until let go
 //	serve          do what the store needs while others use it, until let go
 //	chase          follow pointers at random through as much memory as the entries take
@@ -94,11 +95,32 @@ type result struct {
 	Nanos       int64  `json:"nanos"`
 	Sum         uint64 `json:"sum"`  // of the indices of the keys used
 	Full        bool   `json:"full"` // it stopped early, for want of room
+	// CPUNanos is the CPU time of the whole process while it worked. Peers that cannot tell leave it out.
+	CPUNanos int64 `json:"cpuNanos,omitempty"`
 	// Latencies are pairs: so many nanoseconds, seen so many times.
 	Latencies [][2]int64 `json:"latencies,omitempty"`
+	batchRuns
+
+	at time.Time // when it came
+}
+
+// batchRuns counts commits of many keys and how often the function of each ran, where it can run again.
+type batchRuns struct {
+	Batches  int `json:"batches,omitempty"`
+	Runs     int `json:"runs,omitempty"`     // of all of them
+	MostRuns int `json:"mostRuns,omitempty"` // of one
+}
+
+func (b *batchRuns) add(c batchRuns) {
+	b.Batches += c.Batches
+	b.Runs += c.Runs
+	b.MostRuns = max(b.MostRuns, c.MostRuns)
 }
 
 func (r result) nanosPerOp() float64 { return float64(r.Nanos) / float64(r.Ops) }
+
+// perSecond returns operations a second, in thousands.
+func (r result) perSecond() float64 { return float64(r.Ops) / float64(r.Nanos) * 1e6 }
 
 // loop calls op with 0, 1, 2, … until the task's operations or seconds are used up. Each call counts as so many
 // operations. An error ends it early; the result then holds what was done until then.

@@ -2,49 +2,80 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
-// values is one round with values of one size, in stores of up to 256 MiB: getting and setting them. What bounds
-// both, where values are large, is copying memory, which the peer "memory" does alone.
-func (b *bench) values(ctx context.Context, bytes, round int) {
+// valuesWorks are the works of values, in their order. The titles of their steps are the same.
+var valuesWorks = []string{"get", "set"}
+
+// valuesTask is a task of a peer with values of one size, in a store of up to 256 MiB.
+func (b *bench) valuesTask(p peer, work string, bytes, round int) task {
 	n := min(max((256<<20)/bytes, 16), 100_000)
-	taskOf := func(p peer, work string) task {
-		t := b.speedTask(p, work, n, round)
-		t.value, t.capacity = bytes, capacity(n, bytes)
-		return t
-	}
-	var loaded []peer
+	t := b.speedTask(p, work, n, round)
+	t.value, t.capacity = bytes, capacity(n, bytes)
+	return t
+}
+
+// values is one round with values of one size: getting and setting them. What bounds both, where values are large, is
+// copying memory, which the peer "memory" does alone. Stores are filled in each round, since copying them would take
+// as long.
+func (b *bench) values(ctx context.Context, bytes, round int) {
+	loaded := map[string]bool{}
 	for i := range b.peers {
 		p := b.peers[(i+round)%len(b.peers)]
-		progress(ctx, "round %d of %d, values of %s: %s: load", round+1, b.rounds, byteSize(bytes), p.name)
-		t := taskOf(p, "load")
-		t.ops = n
-		drop, err := b.makeStore(ctx, p, t)
+		drop := b.fillValues(ctx, p, bytes, round, loaded)
 		defer drop()
-		if err == nil {
-			_, err = runWhole(ctx, p, t)
-		}
-		if err != nil {
-			b.report.fail(p, t, err)
-			continue
-		}
-		loaded = append(loaded, p)
 	}
-	for _, work := range []string{"get", "set"} {
-		for _, p := range loaded {
-			progress(ctx, "round %d of %d, values of %s: %s: %s", round+1, b.rounds, byteSize(bytes), p.name, work)
-			t := taskOf(p, work)
-			t.seconds = b.seconds
-			if work == "set" {
-				t.warm = n / 4
+	for _, work := range valuesWorks {
+		for i := range b.peers {
+			p := b.peers[(i+round)%len(b.peers)]
+			t := b.valuesTask(p, work, bytes, round)
+			if loaded[p.name] {
+				b.measureValues(ctx, p, t, round)
+			} else {
+				b.meter.skip(stepOf(p, work, t))
 			}
-			r, err := runWhole(ctx, p, t)
-			if err == nil {
-				b.report.add(fmt.Sprintf("%s, values of %s", work, byteSize(bytes)), n, nanosPerOp, p, r.nanosPerOp())
-			} else if !errors.Is(err, errUnsupported) {
-				b.report.fail(p, t, err)
+		}
+	}
+}
+
+// fillValues fills a peer's store. The function that it returns drops it.
+func (b *bench) fillValues(ctx context.Context, p peer, bytes, round int, loaded map[string]bool) (drop func()) {
+	t := b.valuesTask(p, "load", bytes, round)
+	t.ops = t.n
+	defer b.meter.begin(ctx, stepOf(p, titleFill, t), round)()
+	drop, err := b.makeStore(ctx, p, t)
+	if err == nil {
+		_, err = runWhole(ctx, p, t)
+	}
+	if err != nil {
+		b.fail(ctx, p, t, err)
+		return drop
+	}
+	loaded[p.name] = true
+	return drop
+}
+
+func (b *bench) measureValues(ctx context.Context, p peer, t task, round int) {
+	defer b.meter.begin(ctx, stepOf(p, t.work, t), round)()
+	t.seconds = b.seconds
+	if t.work == "set" {
+		t.warm = t.n / 4
+	}
+	r, err := runWhole(ctx, p, t)
+	if err != nil {
+		b.fail(ctx, p, t, err)
+		return
+	}
+	b.report.add(fmt.Sprintf("%s, values of %s", t.work, byteSize(t.value)), t.n, nanosPerOp, p, r.nanosPerOp())
+}
+
+// expectValues tells the meter what values will do in all rounds.
+func (b *bench) expectValues(sizes []int) {
+	for _, bytes := range sizes {
+		for _, p := range b.peers {
+			for _, title := range append([]string{titleFill}, valuesWorks...) {
+				b.meter.expect(stepOf(p, title, b.valuesTask(p, title, bytes, 0)), b.rounds)
 			}
 		}
 	}

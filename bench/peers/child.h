@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -48,7 +49,7 @@ static const char *work = "", *path = "";
 static uint64_t n, valueBytes, seed, batch, workers, ops, warm, capacity, writers;
 static double seconds, zipf;
 
-enum { KEY = 16, MANY = 4096 };
+enum { KEY = 16, MANY = 16384 };
 
 /* What each thread has for itself. */
 static __thread unsigned char key[KEY];
@@ -224,14 +225,18 @@ static uint64_t nanosNow(void) {
 
 static int shiftOf(uint64_t nanos) { return nanos < 256 ? 0 : 63 - __builtin_clzll(nanos) - 7; }
 
-static int opLatency(uint64_t i) {
+static int timed(int (*op)(uint64_t), uint64_t i) {
 	uint64_t start = nanosNow();
-	int rc = opGet(i);
+	int rc = op(i);
 	uint64_t nanos = nanosNow() - start;
 	int shift = shiftOf(nanos);
 	latencies[(shift << 8) + (nanos >> shift)]++;
 	return rc;
 }
+
+static int opLatency(uint64_t i) { return timed(opGet, i); }
+
+static int opLatencySet(uint64_t i) { return timed(opSet, i); }
 
 /* --- the run --- */
 
@@ -293,6 +298,15 @@ static void *runThread(void *r) {
 	return NULL;
 }
 
+/* processTime returns the CPU time that this process has taken so far, in nanoseconds. */
+static uint64_t processTime(void) {
+	struct rusage u;
+	getrusage(RUSAGE_SELF, &u);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000ull + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000ull;
+}
+
+static uint64_t cpuNanos; /* of the work */
+
 static void printResult(const struct run *runs, uint64_t count) {
 	uint64_t done = 0, nanos = 0, total = 0;
 	int full = 0;
@@ -305,7 +319,9 @@ static void printResult(const struct run *runs, uint64_t count) {
 	}
 	printf("{\"peer\":\"%s\",\"ops\":%llu,\"nanos\":%llu,\"sum\":%llu,\"full\":%s", store.name, (unsigned long long)done,
 	       (unsigned long long)nanos, (unsigned long long)total, full ? "true" : "false");
-	if (!strcmp(work, "latency")) {
+	if (cpuNanos)
+		printf(",\"cpuNanos\":%llu", (unsigned long long)cpuNanos);
+	if (!strncmp(work, "latency", 7)) {
 		const char *separator = ",\"latencies\":[";
 		for (uint64_t i = 0; i < 64 << 8; i++)
 			if (runs[0].latencies[i]) {
@@ -351,12 +367,14 @@ static void perform(int (*op)(uint64_t), uint64_t opsPerCall) {
 		runs[i] = (struct run){.op = op, .opsPerCall = opsPerCall, .number = i};
 	gate();
 	sum = 0;
+	cpuNanos = processTime();
 	for (uint64_t i = 1; i < workers; i++)
 		if (pthread_create(&threads[i], NULL, runThread, &runs[i]))
 			die("thread", strerror(errno));
 	loop(&runs[0], ops);
 	for (uint64_t i = 1; i < workers; i++)
 		pthread_join(threads[i], NULL);
+	cpuNanos = processTime() - cpuNanos;
 	printResult(runs, workers);
 }
 
@@ -444,6 +462,7 @@ int main(int argc, char **argv) {
 			{"delete", opDelete, 1, 1},
 			{"scan", opScan, store.scan != NULL, n},
 			{"latency", opLatency, 1, 1},
+			{"latency-set", opLatencySet, 1, 1},
 			{NULL},
 		};
 		const struct job *j = jobs;

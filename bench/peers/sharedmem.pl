@@ -12,7 +12,7 @@ my ($work, $n, $seed, $zipf, $path, $size) = @t{qw(-work -n -seed -zipf -path -v
 my ($ops, $seconds, $warm, $batch) = @t{qw(-ops -seconds -warm -batch)};
 
 my %possible = map { $_ => 1 }
-	qw(load get get-dependent get-absent get-snapshot set mixed delete scan open hold latency);
+	qw(load get get-dependent get-absent get-snapshot set mixed delete scan open hold latency latency-set);
 if (!$possible{$work} || $t{-workers} > 1 || $t{-writers} > 0 || $batch > 1) {
 	print qq({"unsupported":true}\n);
 	exit 0;
@@ -145,10 +145,20 @@ sub latency_op {
 	$latencies{int($nanos / 10) * 10}++;
 }
 
+sub latency_set_op {
+	my ($i, undef, $set) = @_;
+	my $k = draw($i);
+	my ($key, $value) = (key_of($k), value_of($k, $i));
+	my $start = clock_gettime(CLOCK_MONOTONIC);
+	$set->($hash, $key, $value);
+	my $nanos = (clock_gettime(CLOCK_MONOTONIC) - $start) * 1e9;
+	$latencies{int($nanos / 10) * 10}++ if $set == \&shash_set;
+}
+
 my %op = (
 	load => \&load_op, get => \&get_op, "get-dependent" => \&get_dependent_op, "get-absent" => \&get_absent_op,
 	"get-snapshot" => \&get_op, set => \&set_op, mixed => \&mixed_op, delete => \&delete_op, scan => \&scan_op,
-	latency => \&latency_op,
+	latency => \&latency_op, "latency-set" => \&latency_set_op,
 );
 
 # --- the run ---

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// runTogether carries out tasks at the same time, a process for each. When all are ready it calls ready, unless that
+// is nil; then it starts the clocks of the first ones, and after settle those of the later ones. The results are in
+// the order of the tasks. After an error of one of them the others end too.
+func runTogether(ctx context.Context, p peer, first, later []task, ready func() error) (results []result, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	tasks := append(first[:len(first):len(first)], later...)
+	children, err := startAll(ctx, p, tasks)
+	defer func() {
+		stop()
+		for _, c := range children {
+			c.end()
+		}
+	}()
+	if err == nil && ready != nil {
+		err = ready()
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range children {
+		if i == len(first) {
+			time.Sleep(settle)
+		}
+		c.release()
+	}
+	results, errs := make([]result, len(children)), make([]error, len(children))
+	var waiting sync.WaitGroup
+	for i, c := range children {
+		waiting.Go(func() {
+			results[i], errs[i] = c.waitWhole()
+			results[i].at = time.Now()
+			if errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	waiting.Wait()
+	return results, firstCause(errs)
+}
+
+// startAll starts a child on each task, all at the same time, and returns when all are ready. After an error it also
+// returns those that did start.
+func startAll(ctx context.Context, p peer, tasks []task) (children []*child, err error) {
+	started, errs := make([]*child, len(tasks)), make([]error, len(tasks))
+	var starting sync.WaitGroup
+	for i, t := range tasks {
+		starting.Go(func() { started[i], errs[i] = start(ctx, p, t) })
+	}
+	starting.Wait()
+	for _, c := range started {
+		if c != nil {
+			children = append(children, c)
+		}
+	}
+	return children, firstCause(errs)
+}
+
+// firstCause returns the error that says most about why several processes failed together: that a peer cannot do
+// something, has no room, or was interrupted, rather than that a process was ended because another one failed.
+func firstCause(errs []error) error {
+	var full fullError
+	for _, err := range errs {
+		if errors.Is(err, errUnsupported) || errors.As(err, &full) || interrupted(err) {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// copies returns so many of a task, each of which draws other keys.
+func (t task) copies(n int) []task {
+	tasks := make([]task, n)
+	for i := range tasks {
+		if i > 0 {
+			t.seed = splitmix64(t.seed + uint64(i))
+		}
+		tasks[i] = t
+	}
+	return tasks
+}
+
+// inSum lets so many processes work at the same time and returns the nanoseconds per operation of all together.
+func inSum(ctx context.Context, p peer, t task, processes int) (float64, error) {
+	if p.alone {
+		return inSumOfOne(ctx, p, t, processes)
+	}
+	results, err := runTogether(ctx, p, t.copies(processes), nil, nil)
+	if err != nil {
+		return 0, err
+	}
+	return 1e6 / sumPerSecond(results), nil
+}
+
+// sumPerSecond adds up operations a second, in thousands.
+func sumPerSecond(results []result) (sum float64) {
+	for _, r := range results {
+		sum += r.perSecond()
+	}
+	return sum
+}
+
+// inSumOfOne lets so many workers of one process work at the same time.
+func inSumOfOne(ctx context.Context, p peer, t task, workers int) (float64, error) {
+	t.workers = workers
+	r, err := runWhole(ctx, p, t)
+	return r.nanosPerOp(), err
+}
+
+// settle is how long writers have been at work when the reader beside them begins.
+const settle = 100 * time.Millisecond
+
+var errOutlasted = errors.New("the reader took longer than the writers beside it")
+
+// besideWriters carries out a task while so many other processes overwrite, and returns what they did as well.
+func besideWriters(ctx context.Context, p peer, t task, writers int) (r result, beside []result, err error) {
+	for seconds := 1.25*t.seconds + 4*settle.Seconds(); ; seconds *= 2 {
+		sets := t
+		sets.work, sets.seed, sets.seconds = "set", splitmix64(t.seed), seconds
+		results, err := runTogether(ctx, p, sets.copies(writers), []task{t}, nil)
+		if err != nil {
+			return r, nil, err
+		}
+		r, beside = results[writers], results[:writers]
+		outlasted := false
+		for _, w := range beside {
+			outlasted = outlasted || w.at.Before(r.at)
+		}
+		if !outlasted {
+			return r, beside, nil
+		}
+		if seconds > 60 {
+			return r, beside, errOutlasted
+		}
+	}
+}
