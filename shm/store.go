@@ -66,6 +66,7 @@ type Store struct {
 	hash    func(key []byte) uint64
 
 	functions functions
+	writers   writers
 	maxBlock  uint64 // bytes of the largest block that the store can ever hold
 }
 
