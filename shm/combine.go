@@ -59,6 +59,8 @@ const (
 	// A change of more bytes than sharedMost is not shared: to copy it takes longer
 	// than a commit, and goroutines can do that at the same time.
 	sharedMost = 2048
+	// A lane is crowded until crowdStays transactions in a row were of one request each.
+	crowdStays = 32
 	// A caller lets other goroutines run so many times before it sleeps.
 	yields = 64
 )
@@ -66,12 +68,13 @@ const (
 // A lane is where some of a handle's writers queue.
 type lane struct {
 	led     atomic.Bool
-	crowded atomic.Bool             // the last transaction was of several requests
+	crowded atomic.Bool             // one of the last transactions was of several requests
 	queue   atomic.Pointer[request] // the newest first
 
 	w       *writer    // with the lane's slot, or nil
 	waiting []*request // taken from the queue and not carried out, the oldest first
 	most    int        // changes of the next group; fewer after one that failed
+	crowd   int        // transactions until the lane is not crowded any more
 	hashes  []uint64   // of a group
 	_       [64]byte
 }
@@ -333,7 +336,12 @@ func (l *lane) serve(w *writer) int {
 	if !failed {
 		l.most = min(2*l.most, groupMost)
 	}
-	if crowd := n > 1; l.crowded.Load() != crowd {
+	if n > 1 {
+		l.crowd = crowdStays
+	} else {
+		l.crowd = max(l.crowd-1, 0)
+	}
+	if crowd := l.crowd > 0; l.crowded.Load() != crowd {
 		l.crowded.Store(crowd)
 	}
 	for _, r := range group {
