@@ -125,3 +125,33 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	require.NotZero(t, again)
 }
+
+// A child that stands at the same offset as the one that a group was built upon, but
+// was born since, is another node: its block has come back.
+func TestRebaseManyLooksAtBirths(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		s := newSubject(t, 1<<20, sip)
+		for i := range 500 {
+			s.set(fmt.Sprint(i), "value")
+		}
+		s.commit()
+		root, version := s.tx.Root, s.version-1
+		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
+		h := sip([]byte("1"))
+		s.tx.Reset(s.heap.reader(), s.heap, sip, root, entries, dataBytes)
+		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
+		require.NoError(t, err)
+		require.NoError(t, s.tx.Seal([]uint64{h}))
+		b, err := s.heap.reader().branch(root, 0)
+		require.NoError(t, err)
+		i, taken := b.index(h, 0)
+		require.True(t, taken)
+		if later {
+			s.heap.mem.SetWord(b.ref(s.heap.reader(), i).Off(), version+1)
+		}
+		s.heap.overtaken = true
+		ok, err := s.tx.RebaseMany(s.heap.reader(), root, entries, dataBytes, version)
+		require.NoError(t, err)
+		require.Equal(t, !later, ok)
+	}
+}

@@ -90,3 +90,53 @@ func TestGroupOvertaken(t *testing.T) {
 		}
 	}
 }
+
+// A request that is queued, and whose caller sleeps, while the leader is about to give up
+// the lead is not forgotten.
+func TestQueuedAtTheEnd(t *testing.T) {
+	h, err := alloc.NewHeap(1 << 20)
+	require.NoError(t, err)
+	s, hook := hookedStore(t, h)
+	l := &s.writers.lanes[0]
+	r := s.writers.request(&edit{verb: set, hash: s.hashOf([]byte("late")), key: []byte("late")})
+	steps, missed := 0, 0
+	for at := 1; ; at++ { // at each step in turn
+		steps = 0
+		*hook = func(op region.Op, off uint64) {
+			if op != region.OpCAS || off != alloc.StepOff {
+				return
+			}
+			if steps++; steps == at {
+				r.state.Store(parked)
+				r.next = nil
+				l.queue.Store(r)
+				if !l.led.Load() { // so that the caller would not have slept
+					r.state.Store(waiting)
+				}
+			}
+		}
+		require.NoError(t, s.Set([]byte("key"), nil))
+		*hook = nil
+		if steps < at {
+			break
+		}
+		require.False(t, l.led.Load())
+		switch r.state.Load() {
+		case parked:
+			t.Fatalf("a request that was queued at step %d sleeps for ever", at)
+		case waiting: // it leads now
+			missed++
+			require.True(t, l.lead())
+			u, _ := s.a.Enter()
+			s.lead(l, nil, r)
+			s.a.Leave(u)
+		}
+		require.Equal(t, done, r.state.Load())
+		for len(r.wake) > 0 {
+			<-r.wake
+		}
+	}
+	require.GreaterOrEqual(t, steps, 3)
+	require.Positive(t, missed)
+	require.NoError(t, s.Close())
+}

@@ -193,6 +193,18 @@ func TestLeadEnds(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// A caller that is about to sleep looks once more whether anybody leads.
+func TestNobodySleepsWithoutALeader(t *testing.T) {
+	_, s := plainStore(t, 1<<20)
+	l := &s.writers.lanes[0]
+	r := s.writers.request(&edit{verb: set, key: []byte("key")})
+	r.wake <- struct{}{} // which it would take if it slept
+	l.park(r)
+	require.Equal(t, waiting, r.state.Load())
+	require.Len(t, r.wake, 1)
+	require.NoError(t, s.Close())
+}
+
 // Who leads and panics, of a fault in its own memory, does not keep the lead, nor a pin.
 func TestFaultWhileLeading(t *testing.T) {
 	_, s := plainStore(t, 4<<20)
@@ -204,6 +216,7 @@ func TestFaultWhileLeading(t *testing.T) {
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			require.Panics(t, func() { _ = s.Set([]byte("key"), page[:100]) })
 		}()
+		require.False(t, s.writers.lanes[0].led.Load())
 		require.NoError(t, s.Set([]byte("key"), nil))
 	}
 	requireSound(t, s)
