@@ -22,8 +22,9 @@ type Slot struct {
 	base uint64 // the slot's page
 	mark uint64
 
-	owner uint64 // what the slot's word says while it is in use
-	place uint32 // in the pool
+	owner    uint64          // what the slot's word says while it is in use
+	handover region.Handover // from one user to the next
+	place    uint32          // in the pool
 
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
@@ -232,7 +233,11 @@ func (s *Slot) ours() bool { return s.m.Load(offOwners+uint64(s.idx)*8)&^ownerId
 // they may when space is short; even if the handle has got it again since, for
 // then the claim is another.
 func (s *Slot) retake() bool {
-	return s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner)
+	if !s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner) {
+		return false
+	}
+	s.handover.Take()
+	return true
 }
 
 // Release gives a slot back to its handle, which keeps it for the next
@@ -250,6 +255,7 @@ func (a *Arena) Release(s *Slot) {
 // it asks for any slot. It is no brief transaction's then.
 func (s *Slot) Rest() {
 	s.mayTakeReserve = false
+	s.handover.Give()
 	s.m.Release(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
 }
 

@@ -206,7 +206,7 @@ var breaches = []breach{
 	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", tests: "TestSchedules/idle_slot", file: fileReclaim,
 		old: "	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {\n		return false\n	}\n", new: "	if owner&ownerIdle == 0 {\n		return false\n	}\n	a.mem.Store(word, a.owner)\n"},
 	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", tests: "TestSchedules/idle_slot", file: fileSlot,
-		old: "	return s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner)\n", new: "	s.m.Store(offOwners+uint64(s.idx)*8, s.owner)\n	return true\n"},
+		old: "	if !s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner) {\n		return false\n	}\n", new: "	s.m.Store(offOwners+uint64(s.idx)*8, s.owner)\n"},
 	{rule: "B4", what: "a handle's claims of one slot look the same", tests: "TestSlotTakenAndClaimedAgain", pkg: "./alloc", plain: true, file: fileAdopt,
 		old: "owner | claim<<48 }", new: "owner }"},
 	{rule: "B5", what: "pages are claimed before they are written down", file: filePage,
