@@ -10,47 +10,49 @@ import (
 
 // Goroutines that write through one handle at the same time share commits.
 //
-// A handle has two lanes. Who writes one key takes the lead of a lane by one
+// A handle has two lanes. A goroutine that writes one key takes the lead of a lane by one
 // compare-and-swap. If nobody waits there that is all: it makes its change in a
-// transaction of its own. Others who come to the lane before it has ended queue a
-// request. A leader carries out the requests that wait, as many as it finds in one
-// transaction, before it gives up the lead. So each commit brings along what arrived
-// while the one before was made. Each request gets its own result: what it was, in the
-// order of the queue, in which two requests for one key see each other.
+// transaction of its own. While both lanes are led, others queue requests. A leader
+// carries out the requests that wait in its lane, as many as it finds in one transaction,
+// before it gives up the lead. So each commit brings along what arrived while the one
+// before was made. Each request gets its own result: the one that it would get if the
+// requests were carried out one by one, in the order of the queue.
 //
-// Two leaders, one in each lane, work at a time, and compete for the root as two
-// processes do. A request's lane goes by the lowest bit of its key's hash, on which
-// the halves of the root branch divide, so the two seldom change the same of its
-// children: then the loser of the compare-and-swap keeps all but the root branch
-// (hamt.Tx.RebaseMany).
+// In a crowded lane callers queue their requests first, let other goroutines run, and only
+// then take the lead: on few processors no groups would come about otherwise.
 //
-// States of a request, and who changes them:
+// Two leaders, one in each lane, compete for the root as two processes do. The lane of a
+// request goes by the lowest bit of its key's hash, by which keys lie below even or odd
+// children of the root. So the groups of the two lanes change different ones, and the loser
+// of the compare-and-swap keeps all but the root branch (hamt.Tx.RebaseMany).
 //
-//	waiting  by its caller, before it is queued, and when it finds out that it need
-//	         not sleep; by a leader that wakes it to lead
-//	parked   by its caller, before it sleeps
-//	done     by a leader: the outcome is there. The request is its caller's again
-//	retry    by a leader that cannot carry it out, without a slot or because of a
-//	         panic. The request is its caller's again, who starts over
+// States of a request, and who sets them:
+//
+//	waiting  its caller, before it queues the request, or when it finds out that it need
+//	         not sleep; a leader that wakes the caller, for it to lead
+//	parked   its caller, before it sleeps
+//	done     a leader: the outcome is there, and the request is its caller's again
+//	retry    a leader that panics: the request is its caller's again, who starts over
 //
 // Rules:
 //
-//	Q1  Only the leader of a lane takes requests from its queue, and all the fields
-//	    below lead are its own. It gives the lead up with the lane's queue empty, or
-//	    after ledMost changes, and then it wakes the one that waits longest.
-//	Q2  A caller does not sleep while nobody leads: it looks after it has said that
-//	    it is parked, and a leader looks at the queue after it has given up the lead.
-//	    One of the two sees the other.
-//	Q3  Nobody sleeps, yields or runs a function of the user while it leads. (It may
-//	    wait for a gate, as every writer does.) So a leader depends on nobody but the
-//	    scheduler, and a transaction of an Update, which needs no lead, holds nobody up.
-//	Q4  A caller has entered the handle before it queues a request and leaves it with
-//	    the result. Close does not end the handle before; a leader that finds it closed
-//	    hands that on.
-//	Q5  Requests hold copies: no leader reads memory of another caller's.
+//	Q1  Only the leader of a lane takes requests from its queue, and the lane's plain
+//	    fields are its own. It gives up the lead when nothing waits, or after ledMost
+//	    changes, and then it wakes the caller that has waited longest.
+//	Q2  A caller does not sleep while nobody leads. It looks whether anybody leads after
+//	    it has set parked, and a leader looks at the queue after it has given up the lead,
+//	    so one of the two sees the other.
+//	Q3  A leader does not sleep, let others run, or call a function of the user. (It waits
+//	    for gates, as every writer does.) So it depends on nobody, and a goroutine in a
+//	    function of Update or Modify, which needs no lead, holds nobody up.
+//	Q4  A caller enters the handle before it queues a request, and leaves with the result.
+//	    Close does not end the handle before that. A request that is carried out in a
+//	    closed handle gets ErrClosed.
+//	Q5  A request holds copies, so no leader reads the memory of another caller. A leader
+//	    that panics, because its own memory faults, gives up the lead.
 //
-// A death leaves what a death in any transaction leaves: all of a group is committed,
-// or nothing of it.
+// A death in the middle leaves what it leaves in any transaction: all of a group is
+// committed, or nothing of it.
 const (
 	lanes = 2
 	// A group has at most groupMost changes, and who leads stops after ledMost.
@@ -229,6 +231,7 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 			led++
 		}
 		for l.collect(); len(l.waiting) > 0 && led < ledMost; l.collect() {
+			w.PassGate()
 			led += l.serve(w)
 		}
 		took = w.TookReserve()
