@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,8 +22,9 @@ type Slot struct {
 	base uint64 // the slot's page
 	mark uint64
 
-	owner uint64 // what the slot's word says while it is in use
-	place uint32 // in the pool
+	owner    uint64          // what the slot's word says while it is in use
+	handover region.Handover // from one user to the next
+	place    uint32          // in the pool
 
 	mags   [numClasses]uint64
 	magLen [numClasses]int // blocks known to be there
@@ -55,7 +55,7 @@ type Slot struct {
 	freed        uint64 // blocks
 	setAsides    uint64 // blocks
 
-	long           bool   // the transaction runs foreign code
+	brief          bool   // the transaction runs no foreign code
 	gate           uint64 // the gate that the slot has closed, or 0
 	mayTakeReserve bool
 	relieving      bool
@@ -72,20 +72,19 @@ type retiredBlock struct {
 	size  uint64
 }
 
-// slotPool is the slots that a handle owns.
+// slotPool is the slots that a handle owns. Who takes a slot into use does so by a
+// compare-and-swap of its word in owners, so the places where slots are found are hints:
+// a slot may be in several of them, or in none but all.
 type slotPool struct {
-	idle     [16]idleSlot
-	last     [256]atomic.Uint32 // by lane: where a goroutine has found a slot
-	waiters  atomic.Int32       // who sleep until a slot is freed
-	yielders atomic.Int32       // who let others run until one is
+	idle [16]idleSlot
+	last [256]atomic.Uint32 // by lane: where a goroutine has found a slot
 
 	claims atomic.Uint64 // of slots, by this handle
 
 	mu    sync.Mutex
-	freed sync.Cond // a slot became idle
-	more  []*Slot   // idle ones for which the array had no room
-	owned int
-	long  int // of these, used by transactions that run foreign code
+	all   []*Slot // but for those that others have taken
+	freed sync.Cond
+	brief int // transactions under way that run no foreign code
 }
 
 // An idleSlot is a place for an idle slot, in a cache line of its own. A slot
@@ -97,12 +96,12 @@ type idleSlot struct {
 	_ [56]byte
 }
 
-// plentySlots is how many slots a handle takes without need: callers whose
-// transactions are short wait for one of them beyond that.
+// plentySlots is how many brief transactions are under way at a time: others wait for
+// one of them to end.
 const plentySlots = 32
 
-// take returns an idle slot of the handle, or nil.
-func (p *slotPool) take() *Slot {
+// take returns a slot that was idle, and its place, or nil.
+func (p *slotPool) take() (*Slot, uint32) {
 	last := &p.last[region.Lane()%len(p.last)]
 	first := last.Load()
 	for i := range uint32(len(p.idle)) {
@@ -111,25 +110,49 @@ func (p *slotPool) take() *Slot {
 			continue
 		}
 		if s := p.idle[at].Swap(nil); s != nil {
-			if s.place = at; i > 0 {
+			if i > 0 {
 				last.Store(at)
 			}
+			return s, at
+		}
+	}
+	return nil, 0
+}
+
+// takeAny takes any idle slot of the handle into use, or returns nil. It forgets those
+// that others have taken.
+func (p *slotPool) takeAny() *Slot {
+	p.mu.Lock()
+	all := slices.Clone(p.all)
+	p.mu.Unlock()
+	for _, s := range all {
+		if s.retake() {
 			return s
+		}
+		if !s.ours() {
+			p.mu.Lock()
+			p.all = slices.DeleteFunc(p.all, func(x *Slot) bool { return x == s })
+			p.mu.Unlock()
 		}
 	}
 	return nil
 }
 
-func (p *slotPool) takeMore() *Slot {
-	if s := p.take(); s != nil {
-		return s
+// begin waits until few enough brief transactions are under way, and counts one more.
+func (p *slotPool) begin(closed *atomic.Bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.brief >= plentySlots && !closed.Load() {
+		p.freed.Wait()
 	}
-	if n := len(p.more); n > 0 {
-		s := p.more[n-1]
-		p.more = p.more[:n-1]
-		return s
-	}
-	return nil
+	p.brief++
+}
+
+func (p *slotPool) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.brief--
+	p.freed.Signal()
 }
 
 // wakeAll wakes those who wait for a slot.
@@ -139,22 +162,26 @@ func (p *slotPool) wakeAll() {
 	p.mu.Unlock()
 }
 
-func (p *slotPool) put(s *Slot) {
+// put notes where an idle slot is found, if there is a place: the one it was taken from,
+// or another.
+func (p *slotPool) put(s *Slot, from uint32) {
 	for i := range uint32(len(p.idle)) {
-		place := &p.idle[(s.place+i)%uint32(len(p.idle))]
+		place := &p.idle[(from+i)%uint32(len(p.idle))]
 		if place.Load() == nil && place.CompareAndSwap(nil, s) {
-			if p.waiters.Load() > 0 {
-				p.mu.Lock()
-				p.freed.Signal()
-				p.mu.Unlock()
-			}
 			return
 		}
 	}
-	p.mu.Lock()
-	p.more = append(p.more, s)
-	p.freed.Signal()
-	p.mu.Unlock()
+}
+
+// mayWrite returns an error if the handle cannot begin a transaction.
+func (a *Arena) mayWrite() error {
+	switch {
+	case !a.Writable() || !a.CanPin():
+		return ErrReadOnly
+	case a.closed.Load():
+		return ErrClosed
+	}
+	return a.checkName()
 }
 
 // Slot returns a slot for one transaction; Release gives it back. A caller
@@ -162,131 +189,79 @@ func (p *slotPool) put(s *Slot) {
 // for another brief transaction to end. One that may come to free more than it
 // takes says so: then a new slot may take its page from the reserve. The caller is
 // a user of the handle, see Enter, until it has released the slot.
-func (a *Arena) Slot(brief, frees bool) (*Slot, error) {
-	if !a.Writable() || !a.CanPin() {
-		return nil, ErrReadOnly
+func (a *Arena) Slot(brief, frees bool) (s *Slot, err error) {
+	p := &a.slots
+	if brief {
+		p.begin(&a.closed)
+		defer func() {
+			if err != nil {
+				p.end()
+			}
+		}()
 	}
-	if a.closed.Load() {
-		return nil, ErrClosed
-	}
-	if err := a.checkName(); err != nil {
+	if err := a.mayWrite(); err != nil {
 		return nil, err
 	}
-	p := &a.slots
-	s := a.takeIdle(brief)
-	if s == nil && brief && p.crowded() {
-		p.yielders.Add(1)
-		for n := 0; s == nil && n < yields; n++ {
-			runtime.Gosched()
-			s = a.takeIdle(brief)
-		}
-		p.yielders.Add(-1)
+	var place uint32
+	for s, place = p.take(); s != nil && !s.retake(); s, place = p.take() {
 	}
 	if s != nil {
-		return s, nil
+		s.place = place
+	} else {
+		s = p.takeAny()
 	}
-	p.mu.Lock()
-	for {
-		if a.closed.Load() {
-			p.mu.Unlock()
-			return nil, ErrClosed
-		}
-		p.waiters.Add(1) // before the look, so that no release is missed
-		s := p.takeMore()
-		if s == nil && brief && p.owned-p.long >= plentySlots {
-			p.freed.Wait()
-			p.waiters.Add(-1)
-			continue
-		}
-		p.waiters.Add(-1)
-		if s == nil {
-			break
-		}
-		p.mu.Unlock()
-		if a.resume(s, brief) {
-			return s, nil
+	if s == nil {
+		if s, err = a.claimSlot(frees); err != nil {
+			return nil, err
 		}
 		p.mu.Lock()
+		p.all = append(p.all, s)
+		p.mu.Unlock()
 	}
-	p.owned++
-	p.mu.Unlock()
-	s, err := a.claimSlot(frees)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		p.owned--
-		return nil, err
-	}
-	if s.long = !brief; s.long {
-		p.long++
-	}
+	s.brief = brief
 	return s, nil
 }
 
-// takeIdle takes one of the handle's idle slots into use, or returns nil.
-func (a *Arena) takeIdle(brief bool) *Slot {
-	p := &a.slots
-	for s := p.take(); s != nil; s = p.take() {
-		if a.resume(s, brief) {
-			return s
-		}
-	}
-	return nil
-}
-
-// crowded reports whether brief transactions use as many slots as there are
-// processors to run them. Then goroutines that have one were interrupted in the
-// middle of their transactions, and hold pins: it is better to let them end than
-// to begin another.
-func (p *slotPool) crowded() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.owned-p.long >= runtime.GOMAXPROCS(0)
-}
-
-// yields is how often a goroutine lets others run before it takes one more slot.
-const yields = 64
-
-// resume takes an idle slot of this handle into use, and reports whether it
-// still was the handle's.
-func (a *Arena) resume(s *Slot, brief bool) bool {
-	p := &a.slots
-	if !s.retake() {
-		p.mu.Lock()
-		p.owned--
-		p.mu.Unlock()
-		return false
-	}
-	if s.long = !brief; s.long {
-		p.mu.Lock()
-		p.long++
-		p.mu.Unlock()
-	}
-	return true
-}
+// ours reports whether the slot, in use or idle, is still the handle's.
+func (s *Slot) ours() bool { return s.m.Load(offOwners+uint64(s.idx)*8)&^ownerIdle == s.owner }
 
 // retake makes an idle slot one that is in use, unless others have taken it, as
 // they may when space is short; even if the handle has got it again since, for
 // then the claim is another.
 func (s *Slot) retake() bool {
-	return s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner)
+	if !s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner) {
+		return false
+	}
+	s.handover.Take()
+	return true
 }
 
 // Release gives a slot back to its handle, which keeps it for the next
 // transaction.
 func (a *Arena) Release(s *Slot) {
+	brief, place := s.brief, s.place
+	s.Rest()
+	a.slots.put(s, place)
+	if brief {
+		a.slots.end()
+	}
+}
+
+// Rest ends the use of a slot that the caller will take into use again by Resume, before
+// it asks for any slot. It is no brief transaction's then.
+func (s *Slot) Rest() {
 	s.mayTakeReserve = false
-	p := &a.slots
-	if s.long {
-		p.mu.Lock()
-		p.long--
-		p.mu.Unlock()
+	s.handover.Give()
+	s.m.Release(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
+}
+
+// Resume takes a slot into use again. It reports false if somebody else has, of this
+// process or another: then it is not the caller's any more.
+func (s *Slot) Resume() (bool, error) {
+	if err := s.a.mayWrite(); err != nil {
+		return false, err
 	}
-	a.mem.Release(offOwners+uint64(s.idx)*8, s.owner|ownerIdle)
-	p.put(s)
-	if p.yielders.Load() > 0 {
-		runtime.Gosched() // now that it holds nothing
-	}
+	return s.retake(), nil
 }
 
 // AllowReserve says whether the slot may take the last pages, until it is

@@ -120,8 +120,7 @@ func (a *Arena) finish() error {
 
 // releaseSlots gives back all slots of a handle that nobody uses.
 func (a *Arena) releaseSlots() (failed error) {
-	p := &a.slots
-	for s := p.takeMore(); s != nil; s = p.takeMore() {
+	for _, s := range a.slots.all {
 		if !s.retake() {
 			continue // others have taken it while it was idle
 		}

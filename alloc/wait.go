@@ -1,6 +1,10 @@
 package alloc
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
 
 // Waiting for change (rule W1). The sequence's low 32 bits are a futex; the
 // flag tells committers that somebody may sleep on it, so that a commit costs
@@ -31,6 +35,18 @@ func (a *Arena) WakeAll() {
 	a.shared.Add(offWaitSeq, 1)
 	a.shared.FutexWake(offWaitSeq)
 }
+
+// Yield lets another goroutine of the process run if a test's scheduler decides who
+// runs, and reports whether one does.
+func (a *Arena) Yield() bool { return a.mem.Yield() }
+
+// Step is a point at which such a scheduler may let another goroutine run. It stands
+// before what goroutines of a process do to each other in the memory of the process,
+// and is an access to the first word, which nobody else makes.
+func (a *Arena) Step() { a.mem.Touch(region.OpCAS, StepOff) }
+
+// StepOff is the word that Step accesses.
+const StepOff = 0
 
 // A gate asks other writers to hold back for a moment, so that a large batch
 // is not overtaken for ever by small commits. Nobody depends on it: the wait

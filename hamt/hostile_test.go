@@ -65,6 +65,9 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		requireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(hs[i], k)
 		requireCorruptOrNil(t, err)
+		requireCorruptOrNil(t, tx.Seal(hs))
+		_, err = tx.RebaseMany(r, root, 0, 0, 1<<40)
+		requireCorruptOrNil(t, err)
 	}
 	for _, size := range []uint64{16, 40, 64, classSize(r.end)} {
 		tx.Reset(r, &drain{r: r}, sip, root, 0, 0)

@@ -65,6 +65,9 @@ type Tx struct {
 	copied int           // so many of them, from the top
 	made   uint64        // LogLen after it
 	before struct{ entries, dataBytes int64 }
+
+	base   Ref // the root that the transaction began with
+	sealed sealed
 }
 
 // A block is what Discard wants to know of one.
@@ -75,6 +78,7 @@ type block struct{ off, size uint64 }
 // of Set and Delete pass.
 func (t *Tx) Reset(r Reader, a Allocator, hash func(key []byte) uint64, root Ref, entries, dataBytes int64) {
 	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
+	t.base, t.sealed.ok = root, false
 	t.KeepLeaves = false
 	t.r, t.alloc, t.hash = r, a, hash
 	t.resets++

@@ -60,10 +60,12 @@ const (
 
 	fileEvacuate = "alloc/evacuate.go"
 	fileRoom     = "shm/room.go"
+	fileRebase   = "hamt/rebase.go"
+	fileCombine  = "shm/combine.go"
 )
 
-// Rules of which there is no breach: P3 and K1 are about checkpoints and L4 is
-// about combining commits, which the store does not have; D3 is the layout, with
+// Rules of which there is no breach: P3 and K1 are about checkpoints, which the store
+// does not have; Q3 is that a leader runs nothing of the user's; D3 is the layout, with
 // nothing in slots that leads to a free (see TestVandalOfSlots); D4 is that nobody
 // waits for an adopter, which every schedule that stops one for ever shows.
 var breaches = []breach{
@@ -159,6 +161,26 @@ var breaches = []breach{
 	{rule: "C7", what: "a link beyond the tail is believed", tests: "TestSchedules/end_of_a_queue", file: fileCommit,
 		old: "		if i == chunkCap {\n			if s.logFull() {", new: "		if p := s.m.Word(page + chunkNext); i == chunkCap && p != 0 {\n			page, i, tail = p, 0, p\n		} else if i == chunkCap {\n			if s.logFull() {"},
 
+	// Groups of goroutines.
+	{rule: "C4", what: "a group stands whatever the winner has changed", file: fileRebase, tests: "TestRebaseMany$", pkg: "./hamt", plain: true,
+		old: "		if refs[i] != g.was[i] || ", new: "		if "},
+	{rule: "C4", what: "a child of the root is taken for unchanged by its offset alone", file: fileRebase, tests: "TestRebaseManyLooksAtBirths", pkg: "./hamt", plain: true,
+		old: " || refs[i] != 0 && r.mem.Word(min(refs[i].Off(), r.last())) > version {", new: " {"},
+	{rule: "C5", what: "a group that is made again keeps what it had found", file: fileCombine, tests: "TestGroupOvertaken",
+		old: "		w.apply(&r.edit)\n", new: "		was := r.outcome\n		w.apply(&r.edit)\n		if was.changed {\n			r.outcome = was\n		}\n"},
+	{rule: "Q1", what: "who leads goes on for as long as requests come", file: fileCombine, tests: "TestLeadEnds", plain: true,
+		old: "len(l.waiting) > 0 && led < ledMost;", new: "len(l.waiting) > 0;"},
+	{rule: "Q1", what: "who stops leading wakes nobody", file: fileCombine, tests: "TestLeadEnds", plain: true,
+		old: "			first.rouse()\n			return\n", new: "			return\n"},
+	{rule: "Q2", what: "who gives up the lead does not look at the queue", file: fileCombine, tests: "TestQueuedAtTheEnd",
+		old: "		if l.queue.Load() == nil || !l.lead() {\n			return\n		}\n", new: "		if true {\n			return\n		}\n"},
+	{rule: "Q2", what: "who is about to sleep does not look whether anybody leads", file: fileCombine, tests: "TestNobodySleeps", plain: true,
+		old: "	if !l.led.Load() && r.state.CompareAndSwap(parked, waiting) {\n		return\n	}\n", new: ""},
+	{rule: "Q4", what: "a writer that waits is no user of the handle", file: "shm/write.go", tests: "TestSchedules/keys_beside_close",
+		old: "		took = s.share(e)\n", new: "		s.a.Leave(u)\n		took = s.share(e)\n		u, _ = s.a.Enter()\n"},
+	{rule: "Q5", what: "a leader that panics keeps the lead", file: fileCombine, tests: "TestFaultWhileLeading", plain: true,
+		old: "			l.fail(s)\n", new: ""},
+
 	// Blocks.
 	{rule: "C9", what: "a light transaction does not look at the horizon when it commits", tests: "TestLightTransaction", pkg: "./alloc", plain: true, file: fileCommit,
 		old: " && a.ro.Load(offHorizon) <= old.Version\n", new: "\n"},
@@ -206,7 +228,7 @@ var breaches = []breach{
 	{rule: "B4", what: "an idle slot is taken without a compare-and-swap", tests: "TestSchedules/idle_slot", file: fileReclaim,
 		old: "	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {\n		return false\n	}\n", new: "	if owner&ownerIdle == 0 {\n		return false\n	}\n	a.mem.Store(word, a.owner)\n"},
 	{rule: "B4", what: "an owner does not ask whether its idle slot is still its own", tests: "TestSchedules/idle_slot", file: fileSlot,
-		old: "	return s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner)\n", new: "	s.m.Store(offOwners+uint64(s.idx)*8, s.owner)\n	return true\n"},
+		old: "	if !s.m.CAS(offOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner) {\n		return false\n	}\n", new: "	s.m.Store(offOwners+uint64(s.idx)*8, s.owner)\n"},
 	{rule: "B4", what: "a handle's claims of one slot look the same", tests: "TestSlotTakenAndClaimedAgain", pkg: "./alloc", plain: true, file: fileAdopt,
 		old: "owner | claim<<48 }", new: "owner }"},
 	{rule: "B5", what: "pages are claimed before they are written down", file: filePage,
@@ -240,7 +262,7 @@ var breaches = []breach{
 	{rule: "B5", what: "pages are counted after they are freed", file: filePage, tests: "TestDeathsAndFreePages",
 		old: "	s.a.mem.Add(offFreePages, k) // before they are free, so that redoFree does not count\n	s.redoFree()\n", new: "	s.redoFree()\n	s.a.mem.Add(offFreePages, k)\n"},
 	{rule: "B6", what: "a delete may not take the reserve", file: "shm/write.go", tests: "Full|Space|Refus", plain: true,
-		old: "	w.AllowReserve(true)\n	h := s.hashOf(key)", new: "	h := s.hashOf(key)"},
+		old: "	w.AllowReserve(e.frees())\n", new: ""},
 	{rule: "B6", what: "sparse slabs are not emptied before ErrFull", file: fileRoom, tests: "FullStoreFits", plain: true,
 		old: "	if err == nil || !errors.Is(err, ErrFull) || *round == roomRounds {\n", new: "	if true {\n"},
 	{rule: "B6", what: "blocks that are freed before ErrFull are not looked for", file: fileSlot, tests: "CostOfRefused",

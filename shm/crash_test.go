@@ -261,6 +261,32 @@ var stories = []story{
 			})
 		}, after})
 	}},
+	{name: "group", size: 1 << 20, prepare: filled(40, 20), steps: func(b contents) []step {
+		after := maps.Clone(b)
+		var edits []*edit
+		for i := range 12 {
+			key, value := fmt.Sprintf("key%03d", i*5), strings.Repeat("group", i)
+			after[key] = value
+			edits = append(edits, &edit{verb: set, key: []byte(key), value: []byte(value)})
+		}
+		delete(after, "key003")
+		after["key004"] = "swapped"
+		edits = append(edits, &edit{verb: remove, key: []byte("key003")}, &edit{verb: remove, key: []byte("none")},
+			&edit{verb: swap, key: []byte("key004"), value: []byte("swapped")})
+		return one(step{func(s *Store) error {
+			version := s.Version()
+			together(s, edits...)
+			if s.Version() != version+1 {
+				return errors.New("the group is several commits")
+			}
+			for _, e := range edits {
+				if e.err != nil {
+					return e.err
+				}
+			}
+			return nil
+		}, after})
+	}},
 	{name: "batch that gives up", size: 1 << 20, prepare: filled(40, 20), steps: func(b contents) []step {
 		return one(step{func(s *Store) error {
 			_ = s.Update(func(tx *Tx) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -351,6 +352,61 @@ func closers() (all []scene) {
 	return all
 }
 
+// groups are the scenes in which goroutines of one process share commits, beside another
+// process.
+func groups() (all []scene) {
+	for _, crowd := range []bool{false, true} {
+		name := map[bool]string{false: "sharers", true: "crowd"}[crowd]
+		beside := func(what string, handles []int, actors ...[]op) {
+			all = append(all, scene{name: name + " of " + what, crowd: crowd, size: 4 << 20, prepare: roomy, handles: handles, actors: actors})
+		}
+		beside("two keys", []int{0, 0}, []op{actSet("a", "1"), actDelete("key001")}, []op{actSet("b", "2"), actSwap("key001", "x")})
+		beside("one key", []int{0, 0, 0}, []op{actSwap("a", "1"), actDelete("a")}, []op{actCompareAndSwap("a", "1", "2")}, []op{actDelete("a"), actSwap("a", "3")})
+		beside("one key and another process", []int{0, 0, 2}, []op{actSwap("a", "1"), actDelete("a")}, []op{actSet("key001", "2"), actSwap("a", "4")},
+			[]op{actSet("a", "3"), actSet("key001", "5"), actSet("key002", "6")})
+		beside("keys that an update moves", []int{0, 0, 0}, []op{actMove("key001", "a")}, []op{actSet("key001", "1"), actDelete("a")}, []op{actAppend("key001"), actSet("b", "1")})
+		closing := []op{besideClose(actSet("a", "1")), besideClose(actDelete("a"))}
+		beside("keys beside close", []int{0, 0, 0, 3}, closing, []op{besideClose(actSwap("key001", "2"))}, []op{actClose()}, []op{actSet("key001", "1")})
+	}
+	return all
+}
+
+// roomy prepares a store that has free pages, so that no goroutine raises the end: others
+// of its process wait for it then, which the scheduler does not see.
+func roomy(t testing.TB, h *alloc.Heap, s *Store) {
+	filled(6, 8)(t, h, s)
+	require.NoError(t, s.Set([]byte("large"), make([]byte, 600_000)))
+	_, err := s.Delete([]byte("large"))
+	require.NoError(t, err)
+}
+
+func actSwap(key, value string) op {
+	return op{"swap " + key + "=" + value,
+		func(a *actor) string {
+			was, existed, err := a.store.Swap([]byte(key), []byte(value))
+			return fmt.Sprintf("%s %v %v", was, existed, err)
+		},
+		func(c contents, _ string) string {
+			was, existed := c[key]
+			c[key] = value
+			return fmt.Sprintf("%s %v <nil>", was, existed)
+		}}
+}
+
+func actCompareAndSwap(key, old, value string) op {
+	return op{"swap " + key + " from " + old + " to " + value,
+		func(a *actor) string {
+			return fmt.Sprint(a.store.CompareAndSwap([]byte(key), []byte(old), []byte(value)))
+		},
+		func(c contents, _ string) string {
+			if c[key] != old {
+				return "false <nil>"
+			}
+			c[key] = value
+			return "true <nil>"
+		}}
+}
+
 // actOpen opens a second handle, as a process that comes later does, writes
 // with it, and closes it.
 func actOpen(key, value string) op {
@@ -539,7 +595,7 @@ func slabLinks(_ *scene, _ int, off uint64) bool {
 	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
 }
 
-var scenes = append(closers(), []scene{
+var scenes = slices.Concat(closers(), groups(), []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
 	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
 	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},
@@ -607,4 +663,4 @@ var scenes = append(closers(), []scene{
 		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
-}...)
+})

@@ -61,6 +61,7 @@ type scene struct {
 	focus   func(sc *scene, actor int, off uint64) bool // if not nil, where actors are interrupted
 	warm    func() []op                                 // what the first actor has done before, unobserved
 	handles []int                                       // by actor: whose handle it uses, as a goroutine of the same process; nil: its own
+	crowd   bool                                        // writers queue, so that groups come about, see share
 
 	rootPage uint64 // where the prepared store has its root node
 
@@ -85,8 +86,9 @@ type actor struct {
 	then   fate
 	state  fate // goOn until it is dead or stopped
 	done   bool
-	steps  int // accesses in this turn
-	total  int // accesses in all
+	waits  bool // for another actor, with whom it shares a handle
+	steps  int  // accesses in this turn
+	total  int  // accesses in all
 	wake   chan struct{}
 	store  *Store
 	kills  []func()
@@ -155,6 +157,13 @@ func (st *stage) touch(op region.Op, off uint64) {
 	if a.state == die {
 		panic(death{}) // the dead touch nothing
 	}
+	if op == region.OpYield {
+		st.wait(a)
+		return
+	}
+	if off == alloc.StepOff && st.scene.handles == nil {
+		return
+	}
 	st.clock++
 	contended := st.scene.note(a, op, off)
 	if st.scene.focus != nil && !st.wide {
@@ -189,6 +198,19 @@ func (st *stage) touch(op region.Op, off uint64) {
 	}
 	if st.scene.weak {
 		st.reorder(a, op, off)
+	}
+}
+
+// wait ends the turn of an actor that can go on only after another one.
+func (st *stage) wait(a *actor) {
+	a.unhide()
+	st.next = pending{}
+	a.waits = true
+	st.yield <- struct{}{}
+	<-a.wake
+	a.waits = false
+	if a.state == die {
+		panic(death{})
 	}
 }
 
@@ -304,6 +326,11 @@ func (sc *scene) open(t testing.TB, base *alloc.Heap) *stage {
 			o.do(st.actors[0])
 		}
 	}
+	for _, a := range st.actors {
+		for i := range a.store.writers.lanes {
+			a.store.writers.lanes[i].crowded.Store(sc.crowd)
+		}
+	}
 	st.ready = true
 	return st
 }
@@ -329,7 +356,7 @@ func (st *stage) run(u turn) bool {
 		u.steps = -1
 	}
 	st.ran = append(st.ran, u)
-	if a.done && len(st.ran) > st.from {
+	if (a.done || a.waits) && len(st.ran) > st.from {
 		st.points = append(st.points, point{ran: len(st.ran), other: true})
 	}
 	return true
@@ -368,10 +395,22 @@ func (sc *scene) play(t testing.TB, base *alloc.Heap, turns []turn) *stage {
 	for _, u := range turns {
 		st.run(u)
 	}
-	for i := range st.actors {
-		st.run(turn{i, -1, goOn})
-	}
+	st.finish()
 	return st
+}
+
+// finish lets all actors come to their ends. One of those that wait for others of their
+// process can always go on.
+func (st *stage) finish() {
+	for left, rounds := true, 0; left; rounds++ {
+		if left = false; rounds > 1000 {
+			st.failed = "the actors wait for each other for ever"
+			return
+		}
+		for i := range st.actors {
+			left = st.run(turn{i, -1, goOn}) || left
+		}
+	}
 }
 
 // judge checks what a schedule has led to: some order of whole operations

@@ -67,6 +67,7 @@ type Store struct {
 	hash    func(key []byte) uint64
 
 	functions functions
+	writers   writers
 	keeper    keeper
 	views     atomic.Pointer[viewBlocks] // nil until the first View
 	maxBlock  uint64                     // bytes of the largest block that the store can ever hold

@@ -26,17 +26,31 @@ type writer struct {
 	pending pendingSets // of an Update
 }
 
-// writer takes a slot, for release to give back. brief promises not to run the
-// user's code in between; frees says that the transaction may free more than it
-// takes.
+// writer enters the handle and takes a slot, for release to give back. brief promises
+// not to run the user's code in between; frees says that the transaction may free more
+// than it takes.
 func (s *Store) writer(brief, frees bool) (*writer, error) {
 	u, ok := s.a.Enter()
 	if !ok {
 		return nil, ErrClosed
 	}
-	slot, err := s.slot(brief, frees)
+	w, err := s.take(brief, frees)
+	if err == nil && s.functions.running() {
+		s.a.Release(w.Slot)
+		err = ErrNested
+	}
 	if err != nil {
 		s.a.Leave(u)
+		return nil, err
+	}
+	w.use = u
+	return w, nil
+}
+
+// take takes a slot for a caller that has entered the handle.
+func (s *Store) take(brief, frees bool) (*writer, error) {
+	slot, err := s.a.Slot(brief, frees)
+	if err != nil {
 		return nil, err
 	}
 	w, _ := slot.Scratch.(*writer)
@@ -44,16 +58,9 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 		w = &writer{Slot: slot}
 		slot.Scratch = w
 	}
-	w.s, w.use, w.light = s, u, false
+	w.s, w.light = s, false
 	slot.PassGate()
 	return w, nil
-}
-
-func (s *Store) slot(brief, frees bool) (*alloc.Slot, error) {
-	if s.functions.running() {
-		return nil, ErrNested
-	}
-	return s.a.Slot(brief, frees)
 }
 
 // release gives the slot back. The writer may be another goroutine's at once.
@@ -166,14 +173,19 @@ func (w *writer) commit(changes uint64) (bool, error) {
 	return won, err
 }
 
-// finish ends a transaction that was committed, or given up and aborted.
-func (w *writer) finish(committed bool) {
+// conclude ends a transaction that was committed, or given up and aborted.
+func (w *writer) conclude(committed bool) {
 	w.End()
 	if committed {
 		w.s.a.Notify()
 		w.Tidy()
 		w.s.keeper.wake(w.s)
 	}
+}
+
+// finish ends a transaction and gives the slot back.
+func (w *writer) finish(committed bool) {
+	w.conclude(committed)
 	s, took := w.s, w.TookReserve()
 	w.release()
 	if took {
@@ -197,31 +209,134 @@ func (s *Store) checkSizes(key, value []byte) error {
 	return nil
 }
 
-// Set makes value the value of key. Both are copied. It is one commit; many
-// keys are faster in one Update.
+// An edit is a write to one key, and what came of it.
+type edit struct {
+	verb  verb
+	hash  uint64
+	key   []byte
+	value []byte // nil, in a swap or a compareAndSwap: the key is deleted
+	old   []byte // of a compareAndSwap; nil: the key is not there
+
+	decider decision // of a swap or a compareAndSwap: its decide
+	outcome
+}
+
+type verb uint8
+
+const (
+	set verb = iota
+	remove
+	swap
+	compareAndSwap
+)
+
+type outcome struct {
+	changed bool   // the edit has set or deleted the key
+	ok      bool   // the key was there, or a compareAndSwap has found what it expects
+	was     []byte // before a swap, copied
+	err     error
+}
+
+// frees reports whether the edit can only free space.
+func (e *edit) frees() bool { return e.verb == remove || e.verb != set && e.value == nil }
+
+// write carries out an edit, and makes room for it where that helps. op says what it is
+// doing, for errors.
+func (s *Store) write(op string, e *edit) error {
+	for tries, round := 0, 0; ; {
+		s.writeOnce(e)
+		if e.err == nil {
+			return nil
+		}
+		err := s.fail(op, e.err)
+		if s.makesRoom(err, &round) {
+			continue
+		}
+		if !e.frees() || !again(err, tries) {
+			return err
+		}
+		tries++
+	}
+}
+
+func (s *Store) writeOnce(e *edit) {
+	u, ok := s.a.Enter()
+	if !ok {
+		e.err = ErrClosed
+		return
+	}
+	took := false
+	switch {
+	case s.functions.running():
+		e.err = ErrNested
+	case len(e.key)+len(e.value)+len(e.old) <= sharedMost:
+		took = s.share(e)
+	default:
+		took = s.alone(e)
+	}
+	s.a.Leave(u)
+	if took {
+		s.makeRoom(1, 1, false)
+	}
+}
+
+// alone carries out an edit beside those of other goroutines. It reports whether it
+// took pages of the reserve.
+func (s *Store) alone(e *edit) (took bool) {
+	w, err := s.take(true, e.frees())
+	if err != nil {
+		e.err = err
+		return false
+	}
+	w.carryOut(e)
+	took = w.TookReserve()
+	s.a.Release(w.Slot)
+	return took
+}
+
+// carryOut makes a transaction of one edit.
+func (w *writer) carryOut(e *edit) {
+	w.AllowReserve(e.frees())
+	e.changed, e.err = w.lightly(func() (bool, error) {
+		switch e.verb {
+		case set:
+			return w.set(e.hash, e.key, e.value)
+		case remove:
+			var err error
+			e.ok, err = w.remove(e.hash, e.key)
+			return e.ok, err
+		}
+		committed, _, err := w.modify(e.hash, e.key, e.decider)
+		return committed, err
+	})
+	w.conclude(e.changed)
+}
+
+// apply makes an edit part of a transaction.
+func (w *writer) apply(e *edit) {
+	switch e.verb {
+	case set:
+		_, _, e.err = w.tx.Set(e.hash, e.key, e.value)
+		e.changed = e.err == nil
+	case remove:
+		_, e.ok, e.err = w.tx.Delete(e.hash, e.key)
+		e.changed = e.ok
+	default:
+		var c change
+		c, e.err = w.decide(e.hash, e.key, e.decider)
+		e.changed = c != leave
+	}
+}
+
+// Set makes value the value of key. Both are copied. Sets that goroutines make at one
+// time may be one commit, else each is one of its own; many keys are faster in one
+// Update.
 func (s *Store) Set(key, value []byte) error {
 	if err := s.checkSizes(key, value); err != nil {
 		return s.fail("writing to", err)
 	}
-	for round := 0; ; {
-		if err := s.set(key, value); !s.makesRoom(err, &round) {
-			return err
-		}
-	}
-}
-
-func (s *Store) set(key, value []byte) error {
-	w, err := s.writer(true, false)
-	if err != nil {
-		return s.fail("writing to", err)
-	}
-	h := s.hashOf(key)
-	committed, err := w.lightly(func() (bool, error) { return w.set(h, key, value) })
-	w.finish(committed)
-	if err != nil {
-		return s.fail("writing to", err)
-	}
-	return nil
+	e := edit{verb: set, hash: s.hashOf(key), key: key, value: value}
+	return s.write("writing to", &e)
 }
 
 // set commits one blind write. A lost compare-and-swap costs the branches that the
@@ -276,34 +391,12 @@ func again(err error, tries int) bool {
 
 // Delete removes key and reports whether it was there.
 func (s *Store) Delete(key []byte) (existed bool, err error) {
-	for tries, round := 0, 0; ; {
-		existed, err = s.delete(key)
-		if s.makesRoom(err, &round) {
-			continue
-		}
-		if !again(err, tries) {
-			return existed, err
-		}
-		tries++
-	}
+	e := edit{verb: remove, hash: s.hashOf(key), key: key}
+	err = s.write("deleting from", &e)
+	return e.ok && err == nil, err
 }
 
-func (s *Store) delete(key []byte) (existed bool, err error) {
-	w, err := s.writer(true, true)
-	if err != nil {
-		return false, s.fail("deleting from", err)
-	}
-	w.AllowReserve(true)
-	h := s.hashOf(key)
-	existed, err = w.lightly(func() (bool, error) { return w.delete(h, key) })
-	w.finish(existed)
-	if err != nil {
-		return false, s.fail("deleting from", err)
-	}
-	return existed, nil
-}
-
-func (w *writer) delete(h uint64, key []byte) (existed bool, err error) {
+func (w *writer) remove(h uint64, key []byte) (existed bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, w.abandon(err)
 	}
@@ -330,7 +423,7 @@ type change uint8
 const (
 	leave change = iota
 	put
-	remove
+	drop
 )
 
 // A decision is what a conditional write makes of its key's present value. It may
@@ -338,13 +431,13 @@ const (
 type decision func(old []byte, exists bool) (value []byte, c change, err error)
 
 // modify commits what decide makes of the key's present value, or nothing.
-func (s *Store) modify(key []byte, brief bool, decide decision) error {
+func (s *Store) modify(key []byte, decide decision) error {
 	for tries, round := 0, 0; ; {
-		last, err := s.modifyOnce(key, brief, decide)
+		last, err := s.modifyOnce(key, decide)
 		if s.makesRoom(err, &round) {
 			continue
 		}
-		if last != remove || !again(err, tries) {
+		if last != drop || !again(err, tries) {
 			return err
 		}
 		tries++
@@ -352,8 +445,8 @@ func (s *Store) modify(key []byte, brief bool, decide decision) error {
 }
 
 // modifyOnce also returns what was decided last.
-func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change, err error) {
-	w, err := s.writer(brief, true)
+func (s *Store) modifyOnce(key []byte, decide decision) (last change, err error) {
+	w, err := s.writer(false, true)
 	if err != nil {
 		return leave, s.fail("writing to", err)
 	}
@@ -365,18 +458,9 @@ func (s *Store) modifyOnce(key []byte, brief bool, decide decision) (last change
 		}
 		w.finish(committed)
 	}()
-	h := s.hashOf(key)
-	try := func() (won bool, err error) {
-		won, last, err = w.modify(h, key, decide)
-		return won, err
-	}
-	if brief {
-		committed, err = w.lightly(try)
-	} else {
-		s.functions.enter()
-		defer s.functions.leave()
-		committed, err = try()
-	}
+	s.functions.enter()
+	defer s.functions.leave()
+	committed, last, err = w.modify(s.hashOf(key), key, decide)
 	done = true
 	if err != nil {
 		return last, s.fail("writing to", err)
@@ -427,10 +511,10 @@ func (w *writer) decide(h uint64, key []byte, decide decision) (change, error) {
 	if err == nil && c == put {
 		err = w.s.checkSizes(key, value)
 	}
-	if err != nil || c == leave || c == remove && status == hamt.Absent {
+	if err != nil || c == leave || c == drop && status == hamt.Absent {
 		return leave, err
 	}
-	w.AllowReserve(c == remove)
+	w.AllowReserve(c == drop)
 	if c == put {
 		_, _, err = w.tx.Set(h, key, value)
 	} else {
@@ -445,40 +529,41 @@ func (w *writer) reader() hamt.Reader {
 	return hamt.NewReader(w.s.a.Mem(), end)
 }
 
+// decide is the decision of a swap or a compareAndSwap.
+func (e *edit) decide(was []byte, exists bool) ([]byte, change, error) {
+	if e.verb == swap {
+		e.was, e.ok = nil, exists
+		if exists {
+			e.was = append([]byte{}, was...)
+		}
+	} else if e.ok = exists == (e.old != nil) && bytes.Equal(was, e.old); !e.ok {
+		return nil, leave, nil
+	}
+	if e.value == nil {
+		return nil, drop, nil
+	}
+	return e.value, put, nil
+}
+
 // Swap makes value the value of key, or deletes key if value is nil, and
 // returns what was there before, copied.
 func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
-	err = s.modify(key, true, func(was []byte, exists bool) ([]byte, change, error) {
-		old, existed = nil, exists
-		if exists {
-			old = append([]byte{}, was...)
-		}
-		if value == nil {
-			return nil, remove, nil
-		}
-		return value, put, nil
-	})
-	if err != nil {
+	e := &edit{verb: swap, hash: s.hashOf(key), key: key, value: value}
+	e.decider = e.decide
+	if err := s.write("writing to", e); err != nil {
 		return nil, false, err
 	}
-	return old, existed, nil
+	return e.was, e.ok, nil
 }
 
 // CompareAndSwap replaces the value old of key by new and reports whether it
 // did. nil means absent: as old, the key must not be there; as new, it is
 // deleted.
 func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
-	err = s.modify(key, true, func(was []byte, exists bool) ([]byte, change, error) {
-		swapped = exists == (old != nil) && bytes.Equal(was, old)
-		switch {
-		case !swapped:
-			return nil, leave, nil
-		case new == nil:
-			return nil, remove, nil
-		}
-		return new, put, nil
-	})
-	return swapped && err == nil, err
+	e := &edit{verb: compareAndSwap, hash: s.hashOf(key), key: key, value: new, old: old}
+	e.decider = e.decide
+	err = s.write("writing to", e)
+	return e.ok && err == nil, err
 }
 
 // Modify makes of key what fn returns: the new value, or with keep false,
@@ -487,10 +572,10 @@ func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
 // times, so it should do nothing but compute. It may read the store, and must not
 // write to it (ErrNested). A panic in fn changes nothing.
 func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
-	return s.modify(key, false, func(old []byte, exists bool) ([]byte, change, error) {
+	return s.modify(key, func(old []byte, exists bool) ([]byte, change, error) {
 		value, keep := fn(old, exists)
 		if !keep {
-			return nil, remove, nil
+			return nil, drop, nil
 		}
 		return value, put, nil
 	})

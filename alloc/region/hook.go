@@ -15,11 +15,14 @@ const (
 	OpWrite // plain write of a word or of bytes
 	OpCall  // a system call on the file: fallocate, punch, lock, futex
 	OpFence // see LoadFence
+	OpYield // the goroutine can go on only after another one of its process
 )
 
 // Changes reports whether an access of this kind can change memory.
-func (o Op) Changes() bool { return o != OpLoad && o != OpRead && o != OpFence && o != OpCall }
+func (o Op) Changes() bool {
+	return o != OpLoad && o != OpRead && o != OpFence && o != OpCall && o != OpYield
+}
 
 func (o Op) String() string {
-	return [...]string{"load", "store", "cas", "or", "and", "add", "read", "write", "call", "fence"}[o]
+	return [...]string{"load", "store", "cas", "or", "and", "add", "read", "write", "call", "fence", "yield"}[o]
 }

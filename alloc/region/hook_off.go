@@ -13,6 +13,9 @@ func (hooked) touch(Op, uint64) {}
 
 func (hooked) neverSleeps() bool { return false }
 
+// Yield lets a scheduler run another goroutine of the process. There is none.
+func (hooked) Yield() bool { return false }
+
 // Touch is a point of the hook that is not an access to a word.
 func (hooked) Touch(Op, uint64) {}
 

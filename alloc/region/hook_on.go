@@ -32,6 +32,13 @@ func (h hooked) touch(op Op, off uint64) {
 // neverSleeps tells that a scheduler decides who runs: a futex returns at once.
 func (h hooked) neverSleeps() bool { return h.hook != nil }
 
+// Yield lets the scheduler run another goroutine of the process. It reports whether
+// there is a scheduler.
+func (h hooked) Yield() bool {
+	h.touch(OpYield, 0)
+	return h.hook != nil
+}
+
 // Touch is a point of the hook that is not an access to a word.
 func (h hooked) Touch(op Op, off uint64) { h.touch(op, off) }
 

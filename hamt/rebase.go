@@ -1,0 +1,115 @@
+package hamt
+
+import "math/bits"
+
+// sealed is what RebaseMany knows of a transaction of many keys. Only the root and
+// its children are looked at: another commit has changed few of these, and what lies
+// below a child that it has not changed stands, copies, absences and all (rule C4).
+type sealed struct {
+	ok   bool
+	root uint64      // offset of the root branch that the transaction has replaced
+	keys uint64      // the children that its keys lead to, a bit for each
+	was  [fanout]Ref // what these were
+	is   [fanout]Ref // what they have become
+	made uint64      // LogLen before the new root branch
+}
+
+// Seal ends a transaction that has looked up, set and deleted keys of these hashes
+// alone, and readies it for RebaseMany.
+func (t *Tx) Seal(hashes []uint64) error {
+	g := &t.sealed
+	g.ok = false
+	if t.base.kind() != kindBranch || t.Root.kind() != kindBranch || t.Root == t.base {
+		return nil
+	}
+	old, err := t.r.branch(t.base, 0)
+	if err != nil {
+		return err
+	}
+	b, err := t.r.branch(t.Root, 0)
+	if err != nil || !t.mayChange(b.off, b.size()) {
+		return err
+	}
+	g.root, g.keys = old.off, 0
+	for _, h := range hashes {
+		g.keys |= bit(h, 0)
+	}
+	old.children(t.r, g.keys, &g.was)
+	b.children(t.r, g.keys, &g.is)
+
+	// The root branch becomes the newest block, for Rewind to take away alone.
+	g.made = t.alloc.LogLen()
+	t.nfresh = 0
+	off, err := t.newNode(b.count())
+	if err != nil {
+		return err
+	}
+	t.copyWords(off+headOff, b.off+headOff, 1+b.count())
+	t.drop(b.off, b.size())
+	t.Root = makeRef(kindBranch, off, 0)
+	g.ok = true
+	return nil
+}
+
+// children reads the children that the bits of which stand for.
+func (b branch) children(r Reader, which uint64, refs *[fanout]Ref) {
+	for ; which != 0; which &= which - 1 {
+		i := bits.TrailingZeros64(which)
+		refs[i] = 0
+		if low := uint64(1) << i; b.bitmap&low != 0 {
+			refs[i] = b.ref(r, uint64(bits.OnesCount64(b.bitmap&(low-1))))
+		}
+	}
+}
+
+// RebaseMany brings a sealed transaction, which was built upon a trie of the given
+// version, to another trie, as Reset and the same calls would. It reports false if
+// that is what is needed. Another trie takes over those of the transaction's
+// children of the root whose keys it has not changed: the reference is the same, and
+// the node was not born since, for the block may have been reused.
+func (t *Tx) RebaseMany(r Reader, root Ref, entries, dataBytes int64, version uint64) (bool, error) {
+	g := &t.sealed
+	if !g.ok || root.kind() != kindBranch {
+		return false, nil
+	}
+	b, err := r.branch(root, 0)
+	if err != nil {
+		return false, err
+	}
+	var refs [fanout]Ref
+	b.children(r, ^uint64(0), &refs)
+	bitmap := b.bitmap
+	for which := g.keys; which != 0; which &= which - 1 {
+		i := bits.TrailingZeros64(which) & levelMask
+		if refs[i] != g.was[i] || refs[i] != 0 && r.mem.Word(min(refs[i].Off(), r.last())) > version {
+			return false, nil
+		}
+		refs[i] = g.is[i]
+		if bitmap &^= 1 << i; refs[i] != 0 {
+			bitmap |= 1 << i
+		}
+	}
+	if bits.OnesCount64(bitmap) < 2 {
+		return false, nil // it may have to contract
+	}
+	t.alloc.Rewind(g.made)
+	t.alloc.Unretire(g.root)
+	t.r = r
+	t.nfresh = 0
+	off, err := t.newNode(uint64(bits.OnesCount64(bitmap)))
+	if err != nil {
+		return false, err
+	}
+	t.r.mem.SetWord(off+headOff, bitmap)
+	at := off + headerSize
+	for which := bitmap; which != 0; which &= which - 1 {
+		t.r.mem.SetWord(at, uint64(refs[bits.TrailingZeros64(which)&levelMask]))
+		at += wordSize
+	}
+	t.drop(b.off, b.size())
+	t.Root, g.root = makeRef(kindBranch, off, 0), b.off
+	t.Entries += entries - t.before.entries
+	t.DataBytes += dataBytes - t.before.dataBytes
+	t.before.entries, t.before.dataBytes = entries, dataBytes
+	return true, nil
+}

@@ -1,0 +1,157 @@
+package hamt
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestRebaseMany: a transaction of many keys that was overtaken is brought to the
+// winner's trie, or says that it must be made again, and either way the result is what
+// one after the other gives, and what was found about each key still holds.
+func TestRebaseMany(t *testing.T) {
+	hashes := map[string]func([]byte) uint64{
+		"sip":        sip,
+		"few bits":   func(key []byte) uint64 { return sip(key) & 0x3f0_0000_0000_0fff },
+		"two sides":  func(key []byte) uint64 { return sip(key) &^ 0x3e },
+		"collisions": func(key []byte) uint64 { return sip(key) & 7 << 40 },
+	}
+	for name, hash := range hashes {
+		t.Run(name, func(t *testing.T) {
+			for _, keys := range []int{3, 30, 300, 3000} {
+				testRebaseMany(t, hash, keys)
+			}
+		})
+	}
+}
+
+func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
+	rnd := rand.New(rand.NewSource(int64(keys)))
+	s := newSubject(t, 64<<20, hash)
+	s.heap.keepRetired = true
+	for i := range keys / 2 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+	type state struct {
+		root               Ref
+		entries, dataBytes int64
+		version            uint64
+		model              map[string]string
+	}
+	now := func() state {
+		return state{s.tx.Root, s.tx.Entries, s.tx.DataBytes, s.version - 1, maps.Clone(s.model)}
+	}
+	type change struct {
+		key, value string
+		remove     bool
+		existed    bool
+	}
+	rebased, again := 0, 0
+	for range min(300, 60_000/keys) / slow {
+		states := []state{now()} // which the transaction will be brought through
+		for range 1 + rnd.Intn(3) {
+			for range 1 + rnd.Intn(2) {
+				if key := fmt.Sprint(rnd.Intn(keys)); rnd.Intn(3) == 0 {
+					s.delete(key)
+				} else {
+					s.set(key, fmt.Sprint(rnd.Int()))
+				}
+			}
+			s.commit()
+			states = append(states, now())
+		}
+		var all []*change
+		var hs []uint64
+		for range 1 + rnd.Intn(6) {
+			c := &change{key: fmt.Sprint(rnd.Intn(keys)), value: fmt.Sprint(rnd.Int()), remove: rnd.Intn(3) == 0}
+			all, hs = append(all, c), append(hs, hash([]byte(c.key)))
+		}
+		do := func(st state) {
+			s.tx.Reset(s.heap.reader(), s.heap, hash, st.root, st.entries, st.dataBytes)
+			for i, c := range all {
+				var err error
+				if c.remove {
+					_, c.existed, err = s.tx.Delete(hs[i], []byte(c.key))
+				} else {
+					_, c.existed, err = s.tx.Set(hs[i], []byte(c.key), []byte(c.value))
+				}
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.tx.Seal(hs))
+		}
+		holds := func(model map[string]string) map[string]string {
+			model = maps.Clone(model)
+			for _, c := range all {
+				_, has := model[c.key]
+				require.Equal(t, has, c.existed, "what was found still holds")
+				if c.remove {
+					delete(model, c.key)
+				} else {
+					model[c.key] = c.value
+				}
+			}
+			return model
+		}
+		s.heap.overtaken = true
+		do(states[0])
+		var after map[string]string
+		for i, st := range states[1:] {
+			for _, off := range s.heap.log { // what the lost commit has stamped
+				s.heap.mem.SetWord(off, states[i].version+1)
+			}
+			ok, err := s.tx.RebaseMany(s.heap.reader(), st.root, st.entries, st.dataBytes, states[i].version)
+			require.NoError(t, err)
+			if ok {
+				rebased++
+			} else {
+				again++
+				s.heap.Rewind(0)
+				s.heap.rollback(0)
+				do(st)
+			}
+			after = holds(st.model)
+		}
+		s.heap.overtaken = false
+		s.model = after
+		s.commit()
+	}
+	t.Logf("%d keys: %d rebased, %d made again", keys, rebased, again)
+	if keys > 1000 && hash([]byte("a"))&63 != hash([]byte("b"))&63 { // else the root has one child
+		require.NotZero(t, rebased)
+	}
+	require.NotZero(t, again)
+}
+
+// A child that stands at the same offset as the one that a group was built upon, but
+// was born since, is another node: its block has come back.
+func TestRebaseManyLooksAtBirths(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		s := newSubject(t, 1<<20, sip)
+		for i := range 500 {
+			s.set(fmt.Sprint(i), "value")
+		}
+		s.commit()
+		root, version := s.tx.Root, s.version-1
+		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
+		h := sip([]byte("1"))
+		s.tx.Reset(s.heap.reader(), s.heap, sip, root, entries, dataBytes)
+		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
+		require.NoError(t, err)
+		require.NoError(t, s.tx.Seal([]uint64{h}))
+		b, err := s.heap.reader().branch(root, 0)
+		require.NoError(t, err)
+		i, taken := b.index(h, 0)
+		require.True(t, taken)
+		if later {
+			s.heap.mem.SetWord(b.ref(s.heap.reader(), i).Off(), version+1)
+		}
+		s.heap.overtaken = true
+		ok, err := s.tx.RebaseMany(s.heap.reader(), root, entries, dataBytes, version)
+		require.NoError(t, err)
+		require.Equal(t, !later, ok)
+	}
+}

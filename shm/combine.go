@@ -1,0 +1,419 @@
+package shm
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Goroutines that write through one handle at the same time share commits.
+//
+// A handle has two lanes. A goroutine that writes one key takes the lead of a lane by one
+// compare-and-swap. If nobody waits there that is all: it makes its change in a
+// transaction of its own. While both lanes are led, others queue requests. A leader
+// carries out the requests that wait in its lane, as many as it finds in one transaction,
+// before it gives up the lead. So each commit brings along what arrived while the one
+// before was made. Each request gets its own result: the one that it would get if the
+// requests were carried out one by one, in the order of the queue.
+//
+// In a crowded lane callers queue their requests first, let other goroutines run, and only
+// then take the lead: on few processors no groups would come about otherwise.
+//
+// Two leaders, one in each lane, compete for the root as two processes do. The lane of a
+// request goes by the lowest bit of its key's hash, by which keys lie below even or odd
+// children of the root. So the groups of the two lanes change different ones, and the loser
+// of the compare-and-swap keeps all but the root branch (hamt.Tx.RebaseMany).
+//
+// States of a request, and who sets them:
+//
+//	waiting  its caller, before it queues the request, or when it finds out that it need
+//	         not sleep; a leader that wakes the caller, for it to lead
+//	parked   its caller, before it sleeps
+//	done     a leader: the outcome is there, and the request is its caller's again
+//	retry    a leader that panics: the request is its caller's again, who starts over
+//
+// Rules:
+//
+//	Q1  Only the leader of a lane takes requests from its queue, and the lane's plain
+//	    fields are its own. It gives up the lead when nothing waits, or after ledMost
+//	    changes, and then it wakes the caller that has waited longest.
+//	Q2  A caller does not sleep while nobody leads. It looks whether anybody leads after
+//	    it has set parked, and a leader looks at the queue after it has given up the lead,
+//	    so one of the two sees the other.
+//	Q3  A leader does not sleep, let others run, or call a function of the user. (It waits
+//	    for gates, as every writer does.) So it depends on nobody, and a goroutine in a
+//	    function of Update or Modify, which needs no lead, holds nobody up.
+//	Q4  A caller enters the handle before it queues a request, and leaves with the result.
+//	    Close does not end the handle before that. A request that is carried out in a
+//	    closed handle gets ErrClosed.
+//	Q5  A request holds copies, so no leader reads the memory of another caller. A leader
+//	    that panics, because its own memory faults, gives up the lead.
+//
+// A death in the middle leaves what it leaves in any transaction: all of a group is
+// committed, or nothing of it.
+const (
+	lanes = 2
+	// A group has at most groupMost changes, and who leads stops after ledMost.
+	groupMost = 64
+	ledMost   = 256
+	// A change of more bytes than sharedMost is not shared: to copy it takes longer
+	// than a commit, and goroutines can do that at the same time.
+	sharedMost = 2048
+	// A lane is crowded until crowdStays transactions in a row were of one request each.
+	crowdStays = 32
+	// A caller lets other goroutines run so many times before it sleeps.
+	yields = 64
+)
+
+// A lane is where some of a handle's writers queue.
+type lane struct {
+	led     atomic.Bool
+	crowded atomic.Bool             // one of the last transactions was of several requests
+	queue   atomic.Pointer[request] // the newest first
+
+	w       *writer    // with the lane's slot, or nil
+	waiting []*request // taken from the queue and not carried out, the oldest first
+	most    int        // changes of the next group; fewer after one that failed
+	crowd   int        // transactions until the lane is not crowded any more
+	hashes  []uint64   // of a group
+	_       [64]byte
+}
+
+// writers is the lanes of a handle.
+type writers struct {
+	lanes [lanes]lane
+	free  [64]atomic.Pointer[request] // by the callers' lanes, to be used again
+}
+
+// A request is a change that waits in a lane.
+type request struct {
+	edit
+	bytes []byte // the edit's
+	next  *request
+	state atomic.Uint32
+	wake  chan struct{}
+}
+
+const (
+	waiting uint32 = iota
+	parked
+	done
+	retry
+)
+
+// share carries an edit out, together with others if there are any. It reports whether
+// pages of the reserve were taken.
+func (s *Store) share(e *edit) (took bool) {
+	for {
+		s.a.Step()
+		own := &s.writers.lanes[e.hash%lanes]
+		if !own.crowded.Load() { // else the others run first, so that they can join
+			for i := range s.writers.lanes {
+				if l := &s.writers.lanes[i]; !l.crowded.Load() && l.lead() {
+					return s.lead(l, e, nil)
+				}
+			}
+		}
+		r := s.writers.request(e)
+		took = s.queue(own, r) || took
+		state := r.state.Load()
+		e.outcome = r.outcome
+		s.writers.put(r)
+		if state == done {
+			return took
+		}
+	}
+}
+
+// lead makes the caller the lane's leader, unless there is one.
+func (l *lane) lead() bool { return !l.led.Load() && l.led.CompareAndSwap(false, true) }
+
+// request returns a request for a copy of the edit.
+func (ws *writers) request(e *edit) *request {
+	r := ws.free[region.Lane()%len(ws.free)].Swap(nil)
+	if r == nil {
+		r = &request{wake: make(chan struct{}, 1)}
+		r.decider = r.decide
+	}
+	r.bytes = append(append(append(r.bytes[:0], e.key...), e.value...), e.old...)
+	r.verb, r.hash, r.value, r.old = e.verb, e.hash, nil, nil
+	n, m := len(e.key), len(e.key)+len(e.value)
+	r.key = r.bytes[:n]
+	if e.value != nil {
+		r.value = r.bytes[n:m]
+	}
+	if e.old != nil {
+		r.old = r.bytes[m:]
+	}
+	r.state.Store(waiting)
+	return r
+}
+
+func (ws *writers) put(r *request) {
+	r.outcome = outcome{}
+	ws.free[region.Lane()%len(ws.free)].Store(r)
+}
+
+// queue waits until the request is carried out, or leads.
+func (s *Store) queue(l *lane, r *request) (took bool) {
+	s.a.Step()
+	for {
+		r.next = l.queue.Load()
+		if l.queue.CompareAndSwap(r.next, r) {
+			break
+		}
+	}
+	for n := 0; r.state.Load() < done; n++ {
+		if s.a.Yield() {
+			// A test's scheduler has let others run.
+		} else if n < yields {
+			runtime.Gosched()
+		} else {
+			l.park(r)
+		}
+		if r.state.Load() < done && l.lead() {
+			took = s.lead(l, nil, r) || took
+		}
+	}
+	return took
+}
+
+// park sleeps until a leader wakes the caller of r, unless nobody leads (rule Q2).
+func (l *lane) park(r *request) {
+	if !r.state.CompareAndSwap(waiting, parked) {
+		return
+	}
+	if !l.led.Load() && r.state.CompareAndSwap(parked, waiting) {
+		return
+	}
+	<-r.wake
+}
+
+// end makes done or retry the state of r, which is its caller's again from then on.
+func (r *request) end(state uint32) {
+	if r.state.Swap(state) == parked {
+		r.wake <- struct{}{}
+	}
+}
+
+// rouse wakes the caller of r if it sleeps. It may be another by now: that one looks,
+// and sleeps again.
+func (r *request) rouse() {
+	if r.state.CompareAndSwap(parked, waiting) {
+		r.wake <- struct{}{}
+	}
+}
+
+// lead carries out e, if that is not nil, then the requests that wait, and gives up the
+// lead of the lane. r is the leader's own request, if it has one.
+func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
+	var w *writer
+	whole := false
+	defer func() {
+		if !whole { // a panic: of a fault in the caller's memory, for one
+			l.fail(s)
+			if w != nil {
+				w.Abort(0)
+				w.conclude(false)
+				w.Rest()
+			}
+		}
+	}()
+	frees := e != nil && e.frees() || r != nil && r.frees()
+	w, err := l.writer(s, frees)
+	switch {
+	case err == nil:
+		led := 0
+		if e != nil {
+			w.carryOut(e)
+			led++
+		}
+		for l.collect(); len(l.waiting) > 0 && led < ledMost; l.collect() {
+			w.PassGate()
+			led += l.serve(w)
+		}
+		took = w.TookReserve()
+		w.Rest()
+	case e != nil:
+		e.err = err
+	default:
+		l.collect()
+		l.waiting = slices.DeleteFunc(l.waiting, func(x *request) bool { return x == r })
+		r.err = err
+		r.end(done)
+	}
+	whole = true
+	s.a.Step()
+	l.release(s)
+	return took
+}
+
+// writer takes the lane's slot into use, or another one, if somebody has taken that.
+// frees says that the leader's own edit can only free space.
+func (l *lane) writer(s *Store, frees bool) (*writer, error) {
+	if l.w != nil {
+		ok, err := l.w.Resume()
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			l.w.PassGate()
+			return l.w, nil
+		}
+	}
+	w, err := s.take(false, frees)
+	l.w = w
+	return w, err
+}
+
+// collect moves the lane's queue to the end of what waits.
+func (l *lane) collect() {
+	if l.queue.Load() == nil {
+		return
+	}
+	n := len(l.waiting)
+	for r := l.queue.Swap(nil); r != nil; r = r.next {
+		l.waiting = append(l.waiting, r)
+	}
+	slices.Reverse(l.waiting[n:])
+}
+
+// release gives up the lead. If requests wait it wakes the first of their callers; the
+// look at the queue is for those that came after collect (rule Q2).
+func (l *lane) release(s *Store) {
+	for {
+		var first *request
+		if len(l.waiting) > 0 {
+			first = l.waiting[0]
+		}
+		l.led.Store(false)
+		if first != nil {
+			first.rouse()
+			return
+		}
+		s.a.Step()
+		if l.queue.Load() == nil || !l.lead() {
+			return
+		}
+		l.collect()
+	}
+}
+
+// fail lets all that wait start over, and gives up the lead.
+func (l *lane) fail(s *Store) {
+	l.collect()
+	for _, r := range l.waiting {
+		r.end(retry)
+	}
+	l.waiting = l.waiting[:0]
+	l.release(s)
+}
+
+// serve carries out the first of the requests that wait, and returns how many changes
+// it has tried. A group that fails leaves them waiting for a smaller one: the request
+// that is the reason will be alone and get its error, and a group that was overtaken
+// is less likely to be if it is smaller.
+func (l *lane) serve(w *writer) int {
+	if l.most == 0 {
+		l.most = groupMost
+	}
+	group := l.waiting[:min(len(l.waiting), l.most)]
+	n := len(group)
+	failed := false
+	if n == 1 {
+		w.carryOut(&group[0].edit)
+		failed = group[0].err != nil
+	} else {
+		committed, err := w.lightly(func() (bool, error) { return w.group(l, group) })
+		if err != nil {
+			w.Abort(0)
+		}
+		w.conclude(committed)
+		if err != nil {
+			l.most = n / 2
+			return n
+		}
+	}
+	if !failed {
+		l.most = min(2*l.most, groupMost)
+	}
+	if n > 1 {
+		l.crowd = crowdStays
+	} else {
+		l.crowd = max(l.crowd-1, 0)
+	}
+	if crowd := l.crowd > 0; l.crowded.Load() != crowd {
+		l.crowded.Store(crowd)
+	}
+	for _, r := range group {
+		r.end(done)
+	}
+	l.waiting = slices.Delete(l.waiting, 0, n)
+	return n
+}
+
+// errOvertaken: another commit has changed what a group has changed.
+var errOvertaken = errors.New("the group was overtaken")
+
+// group carries out requests in one transaction. After an error the transaction is there
+// to be aborted, and the outcomes mean nothing.
+func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	l.hashes = l.hashes[:0]
+	allFree := true
+	for _, r := range group {
+		l.hashes = append(l.hashes, r.hash)
+		allFree = allFree && r.frees()
+	}
+	if w.tx.Entries >= warmFrom {
+		w.tx.Warm(l.hashes)
+	}
+	w.AllowReserve(allFree)
+	changes := uint64(0)
+	for _, r := range group {
+		w.apply(&r.edit)
+		if r.err != nil {
+			return false, r.err
+		}
+		if r.changed {
+			changes++
+		}
+	}
+	if changes == 0 {
+		w.Abort(0)
+		return false, nil
+	}
+	if err := w.tx.Seal(l.hashes); err != nil {
+		return false, err
+	}
+	for {
+		won, err := w.commit(changes)
+		if won || err != nil {
+			return won, err
+		}
+		if !w.Sound() {
+			return false, nil
+		}
+		if ok, err := w.rebaseMany(); err != nil {
+			return false, err
+		} else if !ok {
+			return false, errOvertaken
+		}
+	}
+}
+
+// rebaseMany brings a group that was overtaken to the version that is current now. It
+// reports false if the group has to be made again.
+func (w *writer) rebaseMany() (bool, error) {
+	was := w.root.Version
+	if err := w.take(); err != nil {
+		return false, err
+	}
+	r, root, entries, dataBytes := w.found()
+	return w.tx.RebaseMany(r, root, entries, dataBytes, was)
+}
