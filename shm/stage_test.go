@@ -161,7 +161,7 @@ func (st *stage) touch(op region.Op, off uint64) {
 		st.wait(a)
 		return
 	}
-	if off == alloc.StepOff && st.scene.handles == nil {
+	if op == region.OpCAS && off == alloc.StepOff && st.scene.handles == nil {
 		return
 	}
 	st.clock++
