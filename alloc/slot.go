@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
@@ -57,6 +58,7 @@ type Slot struct {
 
 	brief          bool   // the transaction runs no foreign code
 	gate           uint64 // the gate that the slot has closed, or 0
+	closed         time.Time
 	mayTakeReserve bool
 	relieving      bool
 	tookReserve    bool   // since TookReserve was asked

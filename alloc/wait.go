@@ -57,24 +57,26 @@ const StepOff = 0
 // gatePatience bounds what a writer waits for one gate.
 const gatePatience = 500 * time.Millisecond
 
-// CloseGate asks for the gate, for a transaction that takes d; if another has
-// it, nothing happens. Each attempt asks anew.
-func (s *Slot) CloseGate(d time.Duration) {
+// CloseGate asks for the gate, for d, and reports whether the slot has it; another one
+// may have it. Each attempt asks anew, before it begins. Writers that have passed the
+// gate before may still commit.
+func (s *Slot) CloseGate(d time.Duration) bool {
 	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
-	gate := uint64(s.a.entry+1) | ms<<16 | s.root.Version<<32
-	if s.m.CAS(offGate, s.gate, gate) {
-		s.gate = gate
-	} else {
-		s.gate = 0
+	was, gate := s.gate, uint64(s.a.entry+1)|ms<<16|s.root.Version<<32
+	if s.gate = 0; s.m.CAS(offGate, was, gate) {
+		s.gate, s.closed = gate, time.Now()
 	}
+	return s.gate != 0
 }
 
-// OpenGate gives the gate back if the slot has it.
-func (s *Slot) OpenGate() {
+// OpenGate gives the gate back if the slot has it, and returns for how long it has.
+func (s *Slot) OpenGate() (held time.Duration) {
 	if s.gate != 0 {
 		s.m.CAS(offGate, s.gate, 0)
 		s.gate = 0
+		held = time.Since(s.closed)
 	}
+	return held
 }
 
 // PassGate waits while another's gate is closed: for as long as it asks, and no

@@ -69,6 +69,7 @@ type Store struct {
 	functions functions
 	writers   writers
 	keeper    keeper
+	rivals    rivals
 	views     atomic.Pointer[viewBlocks] // nil until the first View
 	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
 }

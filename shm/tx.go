@@ -31,10 +31,6 @@ type pendingSets struct {
 	leaves [16]hamt.Leaf
 }
 
-// gateAfter is how many lost commits an Update takes before it asks the
-// writers of all processes to hold back for a moment.
-const gateAfter = 2
-
 // Update calls fn with a transaction and commits what it did, as a whole, if
 // fn returns nil. If fn returns an error or panics, nothing is changed.
 //
@@ -42,11 +38,13 @@ const gateAfter = 2
 // version, so it should do nothing but read and write tx. It runs at most MaxRuns
 // times; then the error is ErrConflict. fn may read the store by other means, and
 // must not write to it: such a write is refused with ErrNested. A large batch loses
-// against small commits more often, and each time costs all of it; after two
-// losses it asks other writers to let it pass, which they do for about twice
-// the time it takes, and at most half a second. A thousand keys or so make a good batch. A transaction that
-// wrote nothing commits nothing. In a full store a transaction that only deletes
-// may use the reserve, as Delete may, and any waits a little for its place.
+// against small commits more often, and each time costs all of it. So when it has lost,
+// it asks other writers to let it pass, which they do for about as long as it takes, and
+// at most half a second; then it lets them write for more than half of that time before it
+// returns. Beside writers that do not stop it runs three times at most as a rule, and the
+// next ones of the handle run once. A thousand keys or so make a good batch. A
+// transaction that wrote nothing commits nothing. In a full store a transaction that
+// only deletes may use the reserve, as Delete may, and any waits a little for its place.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	for tries, round := 0, 0; ; {
 		frees, err := s.updateOnce(fn)
@@ -72,8 +70,11 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 		if !done { // fn has panicked
 			w.Abort(0)
 		}
-		w.OpenGate()
+		held := w.OpenGate()
 		w.finish(committed)
+		if done {
+			s.rivals.letWrite(s, held)
+		}
 	}()
 	s.functions.enter()
 	defer s.functions.leave()
@@ -92,11 +93,9 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 	for lost := 0; ; lost++ {
 		w.pending.n = 0
 		tx = &Tx{w: w, pending: &w.pending}
+		w.s.rivals.holdBack(w, lost, took)
 		if err := w.begin(); err != nil {
 			return false, tx, w.abandon(err)
-		}
-		if lost >= gateAfter {
-			w.CloseGate(2 * took)
 		}
 		began := time.Now()
 		w.tx.KeepLeaves = true

@@ -159,6 +159,9 @@ func (w *writer) rebase(h uint64) (bool, error) {
 // commit publishes the transaction, of so many changes. If another commit came
 // first, it returns false, and the transaction is still there to be aborted.
 func (w *writer) commit(changes uint64) (bool, error) {
+	if w.light {
+		w.PassGate() // it may have been closed since; nothing is pinned
+	}
 	w.tx.Finish()
 	w.live = w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta())
 	won, err := w.Commit([alloc.PayloadWords]uint64{
