@@ -42,8 +42,8 @@ const compactPasses = 3
 // interrupted by ctx at any time, and whatever it has done by then is done: then the
 // error is ctx's. Two at once only do some work twice.
 //
-// Writers give back by themselves, in time, what a change of the store leaves
-// half empty: Compact does it at once, and for what is not written any more.
+// Handles that write do the same by themselves, a little at a time, for what nobody has
+// used for some seconds. Compact does it at once, and where nobody writes any more.
 func (s *Store) Compact(ctx context.Context, opts *CompactOptions) (CompactStats, error) {
 	if opts == nil {
 		opts = &CompactOptions{}
