@@ -15,3 +15,6 @@ func AttachHeap(h *alloc.Heap, name string) (s *Store, die func(), err error) {
 
 // SetHash replaces the hash of keys, to the same in all handles on a store.
 func (s *Store) SetHash(hash func(key []byte) uint64) { s.hostile = hash }
+
+// StopKeeping ends the keeping of the handle for good.
+func (s *Store) StopKeeping() { s.keeper.end() }

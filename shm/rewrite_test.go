@@ -40,6 +40,7 @@ func newSparse(t testing.TB, n int) (path string, left map[int]bool, st shm.Stat
 	path = testdir.Memory(t) + "/store"
 	s, err := shm.Open(path, nil)
 	require.NoError(t, err)
+	s.StopKeeping() // or it would not stay sparse
 	left = sparse(t, s, n)
 	st = s.Stats()
 	require.NoError(t, s.Close())
