@@ -158,7 +158,7 @@ func (v *survey) sparse(slack uint64) bool {
 			slabs += uint64(u.pages) << pageShift
 		}
 	}
-	return free > slabs/8+slack
+	return free > slabs/16+slack
 }
 
 // A window is units in a row.

@@ -173,7 +173,7 @@ func (s *Slot) settleDown(live uint64) error {
 		h.done[i] = n
 	}
 	used, err := a.inUse()
-	h.sparse, h.gained = used > live+live/5+a.pace.slack, false
+	h.sparse, h.gained = used > live+live/8+a.pace.slack, false
 	return err
 }
 
@@ -196,7 +196,7 @@ func (s *Slot) thinOut(live uint64, step func() error, mover Mover) error {
 	if e.emptied > 0 {
 		h.gained = true
 		used, err2 := a.inUse()
-		h.sparse = used > live+live/8+a.pace.slack/2
+		h.sparse = used > live+live/16+a.pace.slack/2
 		return errors.Join(err, err2)
 	}
 	if h.from = e.v.next; h.from == 0 {
