@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,7 +10,7 @@ import (
 
 // runTogether carries out tasks at the same time, a process for each. When all are ready it calls ready, unless that
 // is nil; then it starts the clocks of the first ones, and after settle those of the later ones. The results are in
-// the order of the tasks. After an error of one of them the others end too.
+// the order of the tasks. When one fails the others end too, and its error is returned.
 func runTogether(ctx context.Context, p peer, first, later []task, ready func() error) (results []result, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	tasks := append(first[:len(first):len(first)], later...)
@@ -32,19 +33,22 @@ func runTogether(ctx context.Context, p peer, first, later []task, ready func() 
 		}
 		c.release()
 	}
-	results, errs := make([]result, len(children)), make([]error, len(children))
+	results = make([]result, len(children))
 	var waiting sync.WaitGroup
+	var failed sync.Once
 	for i, c := range children {
 		waiting.Go(func() {
-			results[i], errs[i] = c.waitWhole()
-			results[i].at = time.Now()
-			if errs[i] != nil {
+			r, failure := c.waitWhole()
+			r.at = time.Now()
+			results[i] = r
+			if failure != nil {
+				failed.Do(func() { err = failure }) // later ones may be because of stop
 				stop()
 			}
 		})
 	}
 	waiting.Wait()
-	return results, firstCause(errs)
+	return results, err
 }
 
 // startAll starts a child on each task, all at the same time, and returns when all are ready. After an error it also
@@ -56,24 +60,13 @@ func startAll(ctx context.Context, p peer, tasks []task) (children []*child, err
 		starting.Go(func() { started[i], errs[i] = start(ctx, p, t) })
 	}
 	starting.Wait()
-	for _, c := range started {
+	for i, c := range started {
 		if c != nil {
 			children = append(children, c)
 		}
+		err = cmp.Or(err, errs[i])
 	}
-	return children, firstCause(errs)
-}
-
-// firstCause returns the error that says most about why several processes failed together: that a peer cannot do
-// something, has no room, or was interrupted, rather than that a process was ended because another one failed.
-func firstCause(errs []error) error {
-	var full fullError
-	for _, err := range errs {
-		if errors.Is(err, errUnsupported) || errors.As(err, &full) || interrupted(err) {
-			return err
-		}
-	}
-	return errors.Join(errs...)
+	return children, err
 }
 
 // copies returns so many of a task, each of which draws other keys.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -165,5 +166,32 @@ func TestInterrupt(t *testing.T) {
 				t.Errorf("told of a child that was killed: %q", lines[i])
 			}
 		})
+	}
+}
+
+// A child that a signal reached before the bench is no failure, if the bench is interrupted then.
+func TestFailWhileInterrupted(t *testing.T) {
+	for signal, fails := range map[syscall.Signal]int{syscall.SIGINT: 0, syscall.SIGTERM: 0, syscall.SIGSEGV: 1} {
+		cmd := exec.Command("cat")
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		ctx, interrupt := context.WithCancel(t.Context())
+		if fails == 0 {
+			time.AfterFunc(10*time.Millisecond, interrupt)
+		}
+		b := &bench{}
+		b.fail(ctx, peer{}, task{}, errors.Join(err))
+		if len(b.report.Failed) != fails {
+			t.Errorf("%v: noted %q", signal, b.report.Failed)
+		}
+		interrupt()
 	}
 }
