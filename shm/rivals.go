@@ -9,7 +9,7 @@ import (
 // transaction costs much each time, so it closes the gate, which holds other writers back
 // while it runs. Then it lets them write for a while, so that neither starves the other.
 type rivals struct {
-	span  atomic.Int64 // nanoseconds of a run of the last one, or 0 while there are no rivals
+	span  atomic.Int64 // nanoseconds of a run of the last one that lost, or 0 if no rivals are known
 	until atomic.Int64 // Unix time in nanoseconds up to which there may be some
 	held  atomic.Int64 // nanoseconds for which the gate was closed since they could write
 }
@@ -28,31 +28,35 @@ const (
 	onesTurn = 6 * time.Millisecond
 )
 
-// holdBack closes the gate if that is of use for a run that lost so often before. took is
-// how long its shortest run took.
-func (v *rivals) holdBack(w *writer, lost int, took time.Duration) {
+// holdBack closes the gate if that is of use for a run that lost so often before, and
+// reports whether it did. took is how long the shortest run took, or 0 if that is not
+// known: a run behind a gate is not measured, for its function may wait for a writer that
+// the gate holds back.
+func (v *rivals) holdBack(w *writer, lost int, took time.Duration) bool {
 	switch {
 	case lost == 0:
-		took = time.Duration(v.span.Load())
-		if took == 0 || time.Now().UnixNano() > v.until.Load() {
-			return
+		if took = time.Duration(v.span.Load()); took == 0 || time.Now().UnixNano() > v.until.Load() {
+			return false
 		}
 	case took >= largeRun:
-		v.note(took)
-	case lost < 2:
-		return
+		v.stay()
+		v.span.Store(int64(took))
+	case took == 0 || lost < 2:
+		v.span.Store(0) // if it was behind a gate, that was open too soon
+		return false
 	}
-	if w.CloseGate(3*took) && took >= largeRun {
+	if !w.CloseGate(3 * took) {
+		return false
+	}
+	if took >= largeRun {
 		for closed := time.Now(); time.Since(closed) < inFlight; {
 		}
 	}
+	return true
 }
 
-// note says that there are rivals, for transactions that take so long.
-func (v *rivals) note(took time.Duration) {
-	v.until.Store(time.Now().Add(rivalsStay).UnixNano())
-	v.span.Store(int64(took))
-}
+// stay says that there are rivals still.
+func (v *rivals) stay() { v.until.Store(time.Now().Add(rivalsStay).UnixNano()) }
 
 // letWrite lets others write for a while after the gate was closed for long: less if
 // nobody does. A short transaction says that the next one may be short as well, and need
@@ -64,7 +68,7 @@ func (v *rivals) letWrite(s *Store, held time.Duration) {
 		}
 		return
 	}
-	v.note(held)
+	v.stay()
 	if held = time.Duration(v.held.Add(int64(held))); held < onesTurn {
 		return
 	}

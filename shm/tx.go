@@ -89,11 +89,11 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 
 // update returns the last transaction, and whether it was committed.
 func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err error) {
-	took := time.Hour // the shortest run: a run may have waited for a gate of ours
+	took := time.Duration(0) // of the shortest run that was not behind a gate
 	for lost := 0; ; lost++ {
 		w.pending.n = 0
 		tx = &Tx{w: w, pending: &w.pending}
-		w.s.rivals.holdBack(w, lost, took)
+		gated := w.s.rivals.holdBack(w, lost, took)
 		if err := w.begin(); err != nil {
 			return false, tx, w.abandon(err)
 		}
@@ -120,7 +120,9 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 			return false, tx, w.abandon(errConflict())
 		}
 		w.Abort(0)
-		took = min(took, time.Since(began))
+		if run := time.Since(began); !gated && (took == 0 || run < took) {
+			took = run
+		}
 	}
 }
 
