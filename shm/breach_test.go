@@ -53,6 +53,7 @@ const (
 	filePage    = "alloc/page.go"
 	filePin     = "alloc/pin.go"
 	fileReclaim = "alloc/reclaim.go"
+	fileKeep    = "alloc/keep.go"
 	fileTx      = "hamt/tx.go"
 	fileUpdate  = "shm/tx.go"
 	fileSlot    = "alloc/slot.go"
@@ -269,6 +270,23 @@ var breaches = []breach{
 		old: "errors.Is(err, ErrFull) && a.search(hintsOf(c), take) {", new: "false {"},
 	{rule: "B6", what: "nothing is freed before ErrFull", file: filePage, tests: "Full|Space|Refus|Model", plain: true,
 		old: "		if tries == 3 || !s.relieve() {", new: "		if true {"},
+
+	{rule: "B8", what: "what was in use for a moment is given back", file: fileKeep, tests: "TestKeepWhatComesAndGoes", pkg: "./alloc", plain: true,
+		old: "	low = min(low, free)\n", new: "	low = free\n"},
+	{rule: "B8", what: "a handle keeps house whose turn it is not", file: fileKeep, tests: "TestKeepersTakeTurns", pkg: "./alloc", plain: true,
+		old: "	if until != h.turn && until > now && until-now < 2*uint64(leaseTime) {", new: "	if false {"},
+	{rule: "B8", what: "a turn lasts for as long as its time says", file: fileKeep, tests: "TestKeepersTakeTurns", pkg: "./alloc", plain: true,
+		old: " && until-now < 2*uint64(leaseTime) {", new: " {"},
+	{rule: "B8", what: "a keeper gives back all at once", file: fileKeep, tests: "TestKeepIsBounded", pkg: "./alloc", plain: true,
+		old: "min(h.give, givePages), giveCalls)", new: "h.give, 1<<30)"},
+	{rule: "B8", what: "a keeper does not see that the store has grown", file: fileKeep, tests: "TestKeepersTakeTurns", pkg: "./alloc", plain: true,
+		old: "	if _, err := a.Limit(); err != nil { // the store may have grown\n		return 0, err\n	}\n", new: ""},
+	{rule: "B8", what: "sparse slabs are left as they are", file: fileKeep, tests: "TestSpace$", plain: true,
+		old: "	if h.sparse {\n		if err =", new: "	if false {\n		if err ="},
+	{rule: "C9", what: "a write of one key holds a pin", file: "shm/write.go", tests: "TestStoppedWriterHoldsLittle",
+		old: "	w.light, w.guarded = true, w.s.a.Punched()\n", new: "	w.light, w.guarded = false, w.s.a.Punched()\n"},
+	{rule: "C5", what: "a large transaction holds nobody back", file: "shm/rivals.go", tests: "TestLargeTransactionBesideWriter", plain: true,
+		old: "	if !w.CloseGate(3 * took) {\n", new: "	if true {\n"},
 
 	// Readers.
 	{rule: "R1", what: "the end is read before the root", tests: "TestSchedules/growth", file: fileArena,
