@@ -181,7 +181,10 @@ func TestDamagedKeeping(t *testing.T) {
 	}
 	for base := range images() {
 		for _, v := range values {
-			for _, free := range []uint64{0, 1 << 40, ^uint64(100)} {
+			for i, free := range []uint64{0, 1 << 40, ^uint64(100)} {
+				if base > 0 && (base+int(v%3)+i)%3 != 0 {
+					continue // each takes a while
+				}
 				t.Run(fmt.Sprintf("keeper %#x, %#x free pages, image %d", v, free, base), func(t *testing.T) {
 					data, slots := images()[base].clone()
 					m := &image{data: data, slots: slots}
