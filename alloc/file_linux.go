@@ -36,7 +36,7 @@ type Options struct {
 	Exclusive bool
 	Mode      fs.FileMode
 	MaxSize   uint64
-	HugePages bool
+	HugePages HugePages
 	Prefault  bool
 	Logger    *slog.Logger
 	Seed      *[2]uint64 // of a new store's hash; nil means a random one
@@ -327,19 +327,22 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		m.unmap()
 		return nil, err
 	}
-	view := region.Map
-	if o.HugePages {
-		view = region.MapHuge
+	views := 1
+	if !o.ReadOnly {
+		views = 2
 	}
-	if a.ro, err = view(data, super.maxSize, false); err != nil {
+	room, err := region.Reserve(views, super.maxSize)
+	if err != nil {
 		return fail(err)
 	}
-	m.add(a.ro)
+	m.add(room)
+	if a.ro, err = room.Place(0, data, super.maxSize, false); err != nil {
+		return fail(err)
+	}
 	if !o.ReadOnly {
-		if a.mem, err = view(data, super.maxSize, true); err != nil {
+		if a.mem, err = room.Place(1, data, super.maxSize, true); err != nil {
 			return fail(err)
 		}
-		m.add(a.mem)
 	}
 	slots, err := dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
 	switch {
@@ -364,12 +367,12 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if err := a.attach(); err != nil {
 		return fail(err)
 	}
-	if o.HugePages {
-		f.eachRange(a.ro.Size(), func(from, to uint64) {
-			if from, to = roundUp(from, region.HugePage), to&^(region.HugePage-1); from < to {
-				_ = a.ro.Collapse(from, to-from) // or they stay small
-			}
-		})
+	switch o.HugePages {
+	case HugePagesAuto:
+		a.house.huge = hugeRound{data: data, least: hugeStore}
+	case HugePagesOn:
+		a.house.huge = hugeRound{data: data}
+		makeAllHuge(a, data)
 	}
 	if o.Prefault {
 		f.eachRange(a.ro.Size(), func(from, to uint64) {
@@ -524,7 +527,7 @@ func (f *files) allocated() (uint64, error) {
 
 // close lets go of the files. The mappings read as zeros from now on: optimistic
 // readers may still be inside of them, and their last look at the horizon tells
-// them. The view that can write goes first.
+// them.
 func (f *files) close() error {
 	var failed error
 	if f.writes {

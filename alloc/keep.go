@@ -16,6 +16,7 @@ import (
 //   - Sparse slabs, which a snapshot or a store that has shrunk leaves, are evacuated.
 //     What is free in slabs tells how much that can gain. What is retired, and perhaps
 //     held by a pin, does not count.
+//   - When nothing of that is left to do, a large store gets huge pages: see hugeRound.
 //
 // The state in shared memory is three words, and all three are hints. The keeper's is
 // the time until which its turn lasts. A handle takes its turn by CAS when that time
@@ -56,6 +57,8 @@ type house struct {
 	sparse bool             // slabs may be sparse
 	from   uint64           // where they are looked for next
 	gained bool             // since from was 0
+
+	huge hugeRound
 }
 
 // KeepsHouse reports whether Keep is to be called.
@@ -77,7 +80,7 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 	}
 	rest := restTime
 	if !h.takeTurn(a, now) {
-		h.give, h.sparse = 0, false
+		h.give, h.sparse, h.huge.going = 0, false, false
 		if now-h.changed > 3*uint64(a.pace.settle) {
 			rest = 0
 		}
@@ -85,9 +88,11 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 	}
 	began := a.ro.Load(offIdleSince)
 	if s.watch(now, live) {
-		if h.changed < began {
-			rest = 0 // nothing has happened in the whole period
+		quiet := h.changed < began // nothing has happened in the whole period
+		if quiet {
+			rest = 0
 		}
+		h.huge.begin(a, now, quiet)
 		if err := s.settleDown(live); err != nil {
 			return 0, err
 		}
@@ -101,7 +106,10 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 			h.sparse, err = false, nil
 		}
 	}
-	if h.give > 0 || h.sparse {
+	if h.give == 0 && !h.sparse {
+		h.huge.run(a)
+	}
+	if h.give > 0 || h.sparse || h.huge.going {
 		rest = BusyTime
 	}
 	return rest, err

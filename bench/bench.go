@@ -19,6 +19,7 @@ type config struct {
 	ns         []int    // entries, for speed
 	values     []int    // bytes of values, for "values"
 	sizes      []int    // entries, for file sizes
+	quiet      float64  // seconds that the store gets after it was filled, and before its space is taken
 	overwrites int      // for file sizes
 	rounds     int
 	seconds    float64 // a timed read lasts this long
@@ -137,7 +138,7 @@ func (b *bench) fail(ctx context.Context, p peer, t task, err error) {
 
 // gather builds the peers. One that cannot be built is left out, and the report says why.
 func (b *bench) gather(ctx context.Context) error {
-	store, err := buildGo(storeName, peer{})(ctx, b.dir)
+	store, err := buildGo(storeName, peer{keepsHouse: true})(ctx, b.dir)
 	if err != nil {
 		return err
 	}
@@ -174,6 +175,14 @@ func (b *bench) task(p peer, work string, n int) task {
 		path:     filepath.Join(b.dir, p.name+"-store"),
 		capacity: capacity(n, valueBytes),
 	}
+}
+
+// quietAfter has a task's process stay for a while after its work, if it then keeps house.
+func (b *bench) quietAfter(p peer, t task) task {
+	if p.keepsHouse {
+		t.quiet = b.quiet
+	}
+	return t
 }
 
 // capacity is room for what a store of n entries may grow to.

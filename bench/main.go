@@ -36,6 +36,7 @@ func command(args []string) error {
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
 	f.IntVar(&cfg.overwrites, "overwrites", 10_000_000, "sets before the file size is taken again")
+	f.Float64Var(&cfg.quiet, "quiet", 10, "seconds that the store is left alone, open, after it was filled and before its space is taken")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
 	f.Float64Var(&cfg.seconds, "seconds", 0.5, "duration of each timed read; sets may take four times that")
 	f.Float64Var(&cfg.crowdSeconds, "crowdseconds", 2, "duration of each measurement of crowd")

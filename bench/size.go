@@ -58,7 +58,7 @@ func (b *bench) sizes(ctx context.Context, n int) {
 	for _, p := range b.peers {
 		for _, life := range lives {
 			t := b.task(p, "load", n)
-			w := &spaceWatch{p, t, spaceRow{Entries: n, Peer: p.name}, life.states, b.meter}
+			w := &spaceWatch{p, b.quietAfter(p, t), spaceRow{Entries: n, Peer: p.name}, life.states, b.meter}
 			drop, err := b.makeStore(ctx, p, t)
 			if err == nil {
 				err = life.live(ctx, b, w)
@@ -142,7 +142,8 @@ type spaceWatch struct {
 	*meter
 }
 
-// change works on the store, which takes it to its next state, and takes its space then and at the peak.
+// change works on the store, which takes it to its next state, leaves it alone for a while, and takes its space then
+// and at the peak.
 func (w *spaceWatch) change(ctx context.Context, work string, ops int) error {
 	state := w.next[0]
 	w.next = w.next[1:]

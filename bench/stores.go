@@ -79,7 +79,7 @@ func (b *bench) filled(ctx context.Context, p peer, t task, round int) *filledSt
 	b.stores[key] = s
 	s.drop, s.err = b.makeStore(ctx, p, t)
 	if s.err == nil {
-		_, s.err = runWhole(ctx, p, t)
+		_, s.err = runWhole(ctx, p, b.quietAfter(p, t))
 	}
 	if s.err != nil {
 		b.fail(ctx, p, t, s.err)

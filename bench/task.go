@@ -41,6 +41,7 @@ type task struct {
 	ops     int     // stop each worker after so many operations; 0 is no limit
 	seconds float64 // stop after so long; 0 is no limit
 	warm    int     // sets that are made before the clock starts, -batch a commit, in no more than -seconds
+	quiet   float64 // seconds that the process stays after its work, with the store open; only for peers that keep house
 
 	// capacity is the largest size in bytes of the store's files, for peers that cannot do without one.
 	capacity int64
@@ -62,12 +63,17 @@ func (t *task) flags() *flag.FlagSet {
 	f.IntVar(&t.ops, "ops", t.ops, "")
 	f.Float64Var(&t.seconds, "seconds", t.seconds, "")
 	f.IntVar(&t.warm, "warm", t.warm, "")
+	f.Float64Var(&t.quiet, "quiet", t.quiet, "")
 	f.Int64Var(&t.capacity, "capacity", t.capacity, "")
 	return f
 }
 
 func (t task) args() (args []string) {
-	t.flags().VisitAll(func(f *flag.Flag) { args = append(args, "-"+f.Name, f.Value.String()) })
+	t.flags().VisitAll(func(f *flag.Flag) {
+		if f.Name != "quiet" || t.quiet > 0 { // peers in other languages do not know it
+			args = append(args, "-"+f.Name, f.Value.String())
+		}
+	})
 	return args
 }
 

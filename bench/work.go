@@ -117,6 +117,7 @@ func runGo(name string, t task, gate func() error) (r result, err error) {
 	}
 	r, err = together(tab, t, gate)
 	r.Peer = name
+	time.Sleep(time.Duration(t.quiet * float64(time.Second)))
 	if errors.Is(err, errFull) {
 		r.Full, err = true, nil
 	}

@@ -151,7 +151,7 @@ func TestBackupIsReadOnly(t *testing.T) {
 		t.Helper()
 		before, err := os.ReadFile(path + "/data")
 		require.NoError(t, err)
-		for _, o := range []*shm.Options{nil, {MustExist: true}, {HugePages: true}, {MaxSize: 1 << 20}} {
+		for _, o := range []*shm.Options{nil, {MustExist: true}, {HugePages: shm.HugePagesOn}, {MaxSize: 1 << 20}} {
 			_, err := shm.Open(path, o)
 			require.ErrorIs(t, err, shm.ErrReadOnly)
 			for _, part := range []string{path, "a backup", "Options.ReadOnly", "Restore"} {

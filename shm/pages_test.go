@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,8 +36,8 @@ func TestHugePagesAndPrefault(t *testing.T) {
 	}
 	before := settled(t, s, idle, func(st shm.Stats) bool { return st.AllocatedBytes < st.FileBytes/2 }) // it has holes
 	for _, o := range []shm.Options{
-		{HugePages: true}, {Prefault: true}, {HugePages: true, Prefault: true},
-		{HugePages: true, Prefault: true, ReadOnly: true},
+		{HugePages: shm.HugePagesOn}, {Prefault: true}, {HugePages: shm.HugePagesOn, Prefault: true},
+		{HugePages: shm.HugePagesOn, Prefault: true, ReadOnly: true},
 	} {
 		other, err := shm.Open(s.Path(), &o)
 		require.NoError(t, err, "%+v", o)
@@ -58,7 +59,7 @@ func TestHugePagesAndPrefault(t *testing.T) {
 	sound(t, s)
 }
 
-// TryHugePages tells what Open with HugePages does.
+// TryHugePages tells what Open with HugePagesOn does.
 func TestTryHugePages(t *testing.T) {
 	require.ErrorIs(t, shm.TryHugePages(t.TempDir()+"/missing"), os.ErrNotExist)
 	dir := testdir.Memory(t)
@@ -75,10 +76,64 @@ func TestTryHugePages(t *testing.T) {
 	for i := range 8 {
 		require.NoError(t, s.Set(numbered(i), make([]byte, 1<<20)))
 	}
-	other, err := shm.Open(dir, &shm.Options{ReadOnly: true, HugePages: true})
+	other, err := shm.Open(dir, &shm.Options{ReadOnly: true, HugePages: shm.HugePagesOn})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, other.Close()) }()
 	require.Positive(t, hugeBytes(t, dir+"/data"), "what worked there works for a store")
+}
+
+// A store that is large enough gets huge pages by itself, in no more memory, and gives
+// the memory back as any other.
+func TestHugePagesComeByThemselves(t *testing.T) {
+	t.Parallel()
+	if err := shm.TryHugePages(testdir.Memory(t)); err != nil {
+		t.Skipf("there are no huge pages here: %v", err)
+	}
+	const large, small = 80 << 20, 8 << 20
+	stores := []struct {
+		name  string
+		pages shm.HugePages
+		bytes int
+		huge  bool
+	}{
+		{"large", shm.HugePagesAuto, large, true},
+		{"small, on", shm.HugePagesOn, small, true},
+		{"small", shm.HugePagesAuto, small, false},
+		{"large, off", shm.HugePagesOff, large, false},
+	}
+	var opened []*shm.Store
+	for _, c := range stores {
+		s, err := shm.Open(testdir.Memory(t), &shm.Options{HugePages: c.pages})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		for i := range c.bytes >> 16 {
+			require.NoError(t, s.Set(numbered(i), make([]byte, 60<<10)))
+		}
+		opened = append(opened, s)
+	}
+	huge := func(s *shm.Store) int64 { return hugeBytes(t, s.Path()+"/data") }
+	for i, s := range opened {
+		c := stores[i]
+		want := int64(0)
+		if c.huge {
+			want = int64(c.bytes / 2)
+		}
+		require.Eventually(t, func() bool { return huge(s) >= want }, time.Minute, 50*time.Millisecond, c.name)
+		require.LessOrEqual(t, s.Stats().AllocatedBytes, int64(c.bytes)*5/4, c.name)
+	}
+	for i, s := range opened { // the others have had as much time
+		if !stores[i].huge {
+			require.Zero(t, huge(s), stores[i].name)
+		}
+		for j := range stores[i].bytes >> 16 {
+			_, err := s.Delete(numbered(j))
+			require.NoError(t, err)
+		}
+	}
+	for i, s := range opened {
+		require.Eventually(t, func() bool { return s.Stats().AllocatedBytes < 4<<20 }, time.Minute, 50*time.Millisecond, stores[i].name)
+		sound(t, s)
+	}
 }
 
 // hugeBytes is how much of a file this process maps by huge pages, in bytes.

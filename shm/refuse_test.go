@@ -403,7 +403,7 @@ func TestOtherMaxSize(t *testing.T) {
 func TestLargestMaxSize(t *testing.T) {
 	dir := testdir.Memory(t)
 	path := filepath.Join(dir, "store")
-	for _, o := range []*Options{{MaxSize: MaxStore}, {MaxSize: MaxStore, HugePages: true}} {
+	for _, o := range []*Options{{MaxSize: MaxStore}, {MaxSize: MaxStore, HugePages: HugePagesOn}} {
 		s, err := Open(path, o)
 		require.NoError(t, err)
 		require.EqualValues(t, MaxStore, s.Stats().MaxSize)

@@ -36,13 +36,9 @@ type Options struct {
 	// grows as needed. A value needs a run of pages within one doubling of the
 	// file, so MaxSize should be four times the largest one.
 	MaxSize int64
-	// HugePages puts huge pages behind what the store has when it is opened,
-	// where it is on a tmpfs (of any mount options) and the kernel can (Linux
-	// 6.1); otherwise it changes nothing. Large stores gain by it, since a get
-	// waits for page tables as much as for data. The first to open a store so
-	// takes some milliseconds for each 2 MiB; they stay until the memory is given
-	// back. Who opens it without still sees small pages.
-	HugePages bool
+	// HugePages says when this handle puts huge pages behind the store. The zero
+	// value is HugePagesAuto.
+	HugePages HugePages
 	// Prefault brings what the store has into the handle's mappings when it is
 	// opened. Opening takes longer, and what is read or written first later is
 	// spared a page fault of about a microsecond for each page. It takes Linux
@@ -111,6 +107,8 @@ func (o *Options) check() error {
 	switch {
 	case o.Mode&^fs.ModePerm != 0:
 		return fmt.Errorf("Options.Mode is %v, expected permission bits", o.Mode)
+	case o.HugePages < HugePagesAuto || o.HugePages > HugePagesOff:
+		return fmt.Errorf("Options.HugePages is %d, expected HugePagesAuto, HugePagesOn or HugePagesOff", o.HugePages)
 	case o.Exclusive && (o.ReadOnly || o.MustExist):
 		return errors.New("Options.Exclusive contradicts ReadOnly and MustExist")
 	}
@@ -248,13 +246,4 @@ func (s *Store) readRoot(g alloc.Glance, words *rootWords) (faulted bool) {
 	}
 	read()
 	return false
-}
-
-// TryHugePages reports whether Options.HugePages works for a store in the directory
-// dir: it tries to get a huge page there, for a moment. The error says why not.
-func TryHugePages(dir string) error {
-	if err := alloc.TryHugePages(dir); err != nil {
-		return fmt.Errorf("shm: trying huge pages in %s: %w", dir, err)
-	}
-	return nil
 }

@@ -19,26 +19,24 @@ func Map(f *os.File, size uint64, write bool) (Mem, error) {
 // HugePage is the size of a huge page, and where one can begin.
 const HugePage = 2 << 20
 
-// MapHuge is Map at an address where huge pages of the file can be mapped as such.
-// The kernel is told that they are welcome.
-func MapHuge(f *os.File, size uint64, write bool) (Mem, error) {
-	const free = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
-	room, err := unix.MmapPtr(-1, 0, nil, uintptr(size+HugePage), unix.PROT_NONE, free)
+// Reserve takes address space for that many views of up to size bytes each, which
+// Place maps there. Unmap and Detach of it mean the views as well.
+func Reserve(views int, size uint64) (Mem, error) {
+	size = uint64(views)*((size+HugePage-1)/HugePage*HugePage) + HugePage
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_NONE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return Mem{}, fmt.Errorf("finding %d bytes of address space: %w", size+HugePage, err)
+		return Mem{}, fmt.Errorf("reserving %d bytes of address space: %w", size, err)
 	}
-	before := -uintptr(room) % HugePage
-	m, err := mapAt(unsafe.Add(room, before), f, size, write)
-	if err != nil {
-		_ = unix.MunmapPtr(room, uintptr(size+HugePage))
-		return Mem{}, err
-	}
-	if before > 0 {
-		_ = unix.MunmapPtr(room, before)
-	}
-	_ = unix.MunmapPtr(unsafe.Add(m.base, size), HugePage-before)
-	_ = unix.Madvise(unsafe.Slice((*byte)(m.base), size), unix.MADV_HUGEPAGE)
-	return m, nil
+	return Mem{base: p, size: size}, nil
+}
+
+// Place is Map for the view of that number in reserved address space, where huge pages
+// of the file can be mapped as such.
+func (m *Mem) Place(view int, f *os.File, size uint64, write bool) (Mem, error) {
+	before := -uintptr(m.base) % HugePage
+	at := before + uintptr(view)*uintptr((size+HugePage-1)/HugePage*HugePage)
+	return mapAt(unsafe.Add(m.base, at), f, size, write)
 }
 
 // mapAt maps at an address, in place of what is mapped there, or where the kernel

@@ -188,12 +188,12 @@ func (d *doctor) hugePages() {
 	err := d.machine.hugePages(d.Path)
 	switch {
 	case err == nil:
-		d.find("huge pages", levelOK, "", "Options.HugePages works here")
+		d.find("huge pages", levelOK, "", "they work here: a store of 64 MiB or more gets them by itself")
 	case strings.Contains(d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "[deny]"):
 		d.find("huge pages", levelOK, "to allow them, write never or advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
-			"denied by the kernel's setting: Options.HugePages does nothing")
+			"denied by the kernel's setting: stores get none")
 	default:
-		d.find("huge pages", levelOK, "", "Options.HugePages does nothing here: %v", err)
+		d.find("huge pages", levelOK, "", "a store gets none here: %v", err)
 	}
 }
 

@@ -115,7 +115,7 @@ func TestDoctorOnMachines(t *testing.T) {
 			m.hugePages = func(string) error { return unix.EINVAL }
 			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
 		}, "huge pages", levelOK, "denied", "shmem_enabled"},
-		{"huge pages", func(*machine) {}, "huge pages", levelOK, "Options.HugePages works here", ""},
+		{"huge pages", func(*machine) {}, "huge pages", levelOK, "they work here: a store of 64 MiB or more gets them by itself", ""},
 		{"small address space", func(m *machine) { m.space = func() (uint64, error) { return 100 << 30, nil } },
 			"address space", levelProblem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice that", "ulimit"},
 		{"large address space", func(m *machine) { m.space = func() (uint64, error) { return 1 << 40, nil } },
