@@ -110,7 +110,7 @@ func TestDoctorOnMachines(t *testing.T) {
 		}, "overcommit", levelOK, "mode 2", ""},
 		{"strange", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "x") }, "overcommit", levelWarning, `found "x"`, ""},
 		{"no huge pages", func(m *machine) { m.hugePages = func(string) error { return unix.EINVAL } },
-			"huge pages", levelOK, "does nothing here: invalid argument", ""},
+			"huge pages", levelOK, "a store gets none here: invalid argument", ""},
 		{"huge pages denied", func(m *machine) {
 			m.hugePages = func(string) error { return unix.EINVAL }
 			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
