@@ -48,7 +48,8 @@ import (
 //	    function of Update or Modify, which needs no lead, holds nobody up.
 //	Q4  A caller enters the handle before it queues a request, and leaves with the result.
 //	    Close does not end the handle before that. A request that is carried out in a
-//	    closed handle gets ErrClosed.
+//	    closed handle gets ErrClosed. One that was carried out before keeps its outcome:
+//	    a caller can take the lead just after that.
 //	Q5  A request holds copies, so no leader reads the memory of another caller. A leader
 //	    that panics, because its own memory faults, gives up the lead.
 //
@@ -241,9 +242,11 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 		e.err = err
 	default:
 		l.collect()
-		l.waiting = slices.DeleteFunc(l.waiting, func(x *request) bool { return x == r })
-		r.err = err
-		r.end(done)
+		if i := slices.Index(l.waiting, r); i >= 0 { // else another leader has carried it out
+			l.waiting = slices.Delete(l.waiting, i, i+1)
+			r.err = err
+			r.end(done)
+		}
 	}
 	whole = true
 	s.a.Step()

@@ -448,6 +448,36 @@ func TestCloseBesideGroups(t *testing.T) {
 	}
 }
 
+// A caller can take the lead just after another leader has carried out its request. If the
+// handle is closed then, the request keeps its outcome.
+func TestLeadAfterOutcome(t *testing.T) {
+	_, s := plainStore(t, 1<<20)
+	u, ok := s.a.Enter()
+	require.True(t, ok)
+	key := []byte("key")
+	l, r := &s.writers.lanes[0], s.writers.request(&edit{verb: set, key: key, value: key, hash: s.hash(key)})
+	l.waiting = append(l.waiting, r)
+	require.True(t, l.lead())
+	s.lead(l, nil, r)
+	require.Equal(t, done, r.state.Load())
+	require.NoError(t, r.err)
+	require.True(t, r.changed)
+
+	require.NoError(t, s.Close())
+	require.True(t, l.lead())
+	s.lead(l, nil, r)
+	require.Equal(t, done, r.state.Load())
+	require.NoError(t, r.err)
+
+	r = s.writers.request(&edit{verb: set, key: key, value: key, hash: s.hash(key)})
+	l.waiting = append(l.waiting, r)
+	require.True(t, l.lead())
+	s.lead(l, nil, r)
+	require.Equal(t, done, r.state.Load())
+	require.ErrorIs(t, r.err, ErrClosed)
+	s.a.Leave(u)
+}
+
 // A function of Modify that panics, ends its goroutine or blocks hurts no other write.
 func TestFunctionsBesideGroups(t *testing.T) {
 	_, s := plainStore(t, 16<<20)
