@@ -56,7 +56,7 @@
 //	          names the group meanwhile: the adopter of a searcher that died there,
 //	          and whoever finds no space, announces the group's pages again
 //	keeper    by the handle whose turn to keep house it is, and by the next one when
-//	          the time in it has passed, and by Compact; see keep.go
+//	          the time in it has passed; see keep.go
 //	state     a page's: by CAS when it is free or shared, by its owner otherwise
 //	bitmap    bits set by the slab's owner alone (one Or for each refill),
 //	          cleared by whoever gives a block back

@@ -129,12 +129,6 @@ func (h *house) takeTurn(a *Arena, now uint64) bool {
 	return true
 }
 
-// HoldKeepers keeps all handles from keeping house for leaseTime. Compact calls it again
-// and again while it works, since two that evacuate slabs meet each other's blocks.
-func (a *Arena) HoldKeepers() {
-	a.mem.Store(offKeeper, uint64(time.Now().Add(leaseTime).UnixNano()))
-}
-
 // watch notes how many pages are free, and reports whether a period is over. Then
 // those that were free throughout are to be given back, but for a share that a store of
 // its size needs.

@@ -161,14 +161,6 @@ func TestKeepersTakeTurns(t *testing.T) {
 	require.Equal(t, spareFor(0), first.freePages())
 
 	first.free(2000)
-	second.HoldKeepers()
-	for _, k := range []keeping{first, second} {
-		first.mem.Store(offIdleLow, 2000)
-		first.mem.Store(offIdleSince, 1)
-		k.keep()
-		require.GreaterOrEqual(t, first.freePages(), int64(2000), "Compact is at work")
-	}
-
 	first.mem.Store(offKeeper, uint64(time.Now().Add(time.Hour).UnixNano()))
 	first.mem.Store(offIdleLow, 2000)
 	first.mem.Store(offIdleSince, 1)

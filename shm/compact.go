@@ -107,10 +107,8 @@ func (c *compactor) pass() (emptied int, err error) {
 	return emptied, err
 }
 
-// step keeps the keepers off, and tells the user how far it has come, in bytes of the
-// file.
+// step tells the user how far it has come, in bytes of the file.
 func (c *compactor) step(at uint64) error {
-	c.s.a.HoldKeepers()
 	if c.opts.Progress != nil {
 		c.opts.Progress(int64(at), int64(max(at, c.s.a.FileBytes())))
 	}
