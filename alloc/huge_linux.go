@@ -33,7 +33,7 @@ const (
 const (
 	hugeStore = 64 << 20 // bytes of data from which on HugePagesAuto makes huge pages
 	hugePause = 10 * time.Second
-	hugeTime  = 4 * time.Millisecond // what one call of Keep spends on them
+	hugeTime  = time.Millisecond // what one call of Keep spends on them
 )
 
 // hugeRound is the round of a handle. The keeper uses it alone.
