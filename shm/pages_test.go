@@ -59,6 +59,14 @@ func TestHugePagesAndPrefault(t *testing.T) {
 	sound(t, s)
 }
 
+// Open refuses a value of HugePages that it does not know.
+func TestUnknownHugePages(t *testing.T) {
+	for _, unknown := range []shm.HugePages{-1, shm.HugePagesOff + 1} {
+		_, err := shm.Open(t.TempDir()+"/store", &shm.Options{HugePages: unknown})
+		require.ErrorContains(t, err, fmt.Sprintf("Options.HugePages is %d, expected HugePagesAuto", unknown))
+	}
+}
+
 // TryHugePages tells what Open with HugePagesOn does.
 func TestTryHugePages(t *testing.T) {
 	require.ErrorIs(t, shm.TryHugePages(t.TempDir()+"/missing"), os.ErrNotExist)
