@@ -215,7 +215,7 @@ func TestRun(t *testing.T) {
 		t.Skip("a peer that is not installed:", r.Skipped)
 	}
 	r.summarize()
-	if want := 35 + 2*2; len(r.Speed) != want {
+	if want := 36 + 2*2; len(r.Speed) != want {
 		t.Errorf("%d rows of speed, want %d", len(r.Speed), want)
 	}
 	if !slices.IsSortedFunc(r.Speed, func(a, b *row) int { return a.Entries - b.Entries }) {

@@ -34,9 +34,9 @@ const storeName = "shm"
 
 // goPeers are the peers that this binary is itself, as a child. With the build tag lmdb there is one more.
 var goPeers = map[string]goPeer{
-	storeName:      {open: openShm(shm.Options{}), stats: shmStats},
-	"shm-small":    {open: openShm(shm.Options{HugePages: shm.HugePagesOff}), stats: shmStats},
-	"shm-prefault": {open: openShm(shm.Options{Prefault: true}), stats: shmStats},
+	storeName:      {open: openShm(shm.Options{}), stats: shmStats, rewrite: rewriteShm},
+	"shm-small":    {open: openShm(shm.Options{HugePages: shm.HugePagesOff}), stats: shmStats, rewrite: rewriteShm},
+	"shm-prefault": {open: openShm(shm.Options{Prefault: true}), stats: shmStats, rewrite: rewriteShm},
 	"memory":       {open: openMemory},
 	"xsync":        {open: openXsync, volatile: true},
 	"syncmap":      {open: openSyncMap, volatile: true},

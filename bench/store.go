@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/seed-869cc763/shmkv/shm"
@@ -27,6 +28,8 @@ func shmStats(path string) (shm.Stats, error) {
 	}
 	return s.Stats(), s.Close()
 }
+
+func rewriteShm(ctx context.Context, path string) error { return shm.Rewrite(ctx, path, nil) }
 
 func (s shmTable) read(dst, key []byte) ([]byte, error) {
 	v, err := s.store.Append(dst, key)

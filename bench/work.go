@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,6 +52,8 @@ type goPeer struct {
 	serve func(t task, gate func() error) error
 	// stats returns what the writers of a store have counted, of peers that count.
 	stats func(path string) (shm.Stats, error)
+	// rewrite writes a store that nobody has open anew, dense and in the order of a scan.
+	rewrite func(ctx context.Context, path string) error
 }
 
 var (
