@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -186,117 +187,60 @@ func (a *Arena) checkEnd(end uint64) (uint64, error) {
 	return max(end, known), nil
 }
 
-// A Glance is what an optimistic reader notes before it reads.
-type Glance struct {
-	horizon uint64
-	word    uint64
-	end     uint64
-}
-
-// Glance begins an optimistic read: the horizon, then the root, then the end
-// (rules R2 and R1). Without ok the handle is closed or the end is wrong: a pin
-// is refused with the reason.
-func (a *Arena) Glance() (g Glance, ok bool) {
-	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}
-	if g.end != a.end.Load() || a.closed.Load() {
-		return a.glanceGrown(g)
-	}
-	return g, true
-}
-
-// glanceGrown ends a Glance of a handle that does not know the end yet, or is
-// closed.
-func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
-	end, err := a.checkEnd(g.end)
-	g.end = end
-	return g, err == nil && !a.closed.Load()
-}
-
-// Root is the offset of the root node that was glanced at, confined to what
-// can be touched.
-func (g Glance) Root() uint64 { return min(g.word&offMask&^7, g.end-rootSize) }
-
-// End is how much of data may be touched.
-func (g Glance) End() uint64 { return g.end }
-
-// Held reports whether nothing that was reachable from the root can have been
-// reused since the Glance (rule R2). What was read in between is true then, and
-// worthless otherwise.
-func (a *Arena) Held(g Glance) bool {
-	a.ro.LoadFence()
-	h := a.ro.Load(offHorizon)
-	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff
-}
-
-// VersionOf returns the version that was glanced at, if Held.
-func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word) }
-
-// Version returns the current version. It reads the root word and the horizon
-// only, both of which are always there. For those who are no users of the handle
-// the result counts if the handle is not Closed afterwards.
-func (a *Arena) Version() uint64 {
-	_, version := a.current()
-	return version
-}
-
-// current returns the root word and its version.
-func (a *Arena) current() (word, version uint64) {
-	for {
-		h := a.ro.Load(offHorizon)
-		word = a.ro.Load(offRoot)
-		version = versionAt(h, word)
-		if a.ro.Load(offHorizon) <= version || h > maxVersion {
-			return word, version
-		}
-	}
-}
-
-// maxVersion is the greatest version that a birth can say. A horizon beyond it
-// is damage; what is read then fails the check of the root node's birth.
-const maxVersion = offMask
-
-// versionAt is the least version from h on that agrees with a root word's tag
-// (rule P1).
-func versionAt(h, word uint64) uint64 { return h + (word>>48-h)&0xffff }
-
-// Root is a pinned version and its root node.
-type Root struct {
-	Off     uint64
-	Version uint64
-}
-
-// PayloadOff is where the root node's payload of PayloadWords words lies.
-func (r Root) PayloadOff() uint64 { return r.Off + rootPayload }
-
-// PayloadWords is how many words a root node has for the layer above.
-const PayloadWords = (rootSize - rootPayload) / 8
-
-// PayloadAt is the offset of the payload of the root node at off.
-func PayloadAt(off uint64) uint64 { return off + rootPayload }
-
-// rootNode checks the root node of a pinned version.
-func (a *Arena) rootNode(word, version uint64) (Root, error) {
-	off := word & offMask
-	if h := a.ro.Load(offHorizon); h > maxVersion {
-		return Root{}, region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
-	}
-	limit, err := a.Limit()
-	if err != nil {
-		return Root{}, err
-	}
-	if off%8 != 0 || off < segments[0].first || off > limit-rootSize {
-		return Root{}, region.Corrupt(offRoot, "root word", fmt.Sprintf("%#x", word), fmt.Sprintf("an offset below %d", limit))
-	}
-	if birth := a.ro.Word(off + rootBirth); birth != version {
-		return Root{}, region.Corrupt(off, "birth of the root node", birth, fmt.Sprint(version))
-	}
-	return Root{off, version}, nil
-}
-
 // debug logs, as long as the handle is open: the logger may call back, and would
 // wait for a Close that it is part of.
 func (a *Arena) debug(msg string, args ...any) {
 	if a.log != nil && !a.closed.Load() {
 		a.log.Info(msg, args...)
 	}
+}
+
+// Close closes the handle. Calls that are inside of it go on, and the last of
+// them gives up what the handle has: its pins, its slots, its entry and its
+// mappings. If nobody is inside, that is done when Close returns, also when it is a
+// second Close, and all of them return the same.
+func (a *Arena) Close() error {
+	a.closing.Lock()
+	defer a.closing.Unlock()
+	u := a.users.enter()
+	if !a.closed.Swap(true) {
+		if a.CanPin() {
+			a.WakeAll() // those who wait for a change
+		}
+		a.slots.wakeAll() // those who wait for a slot
+	}
+	u.lane.count.Add(-1)
+	if a.users.any() {
+		return nil
+	}
+	return a.finish()
+}
+
+// finish gives up all that a closed handle has, when nobody is inside. It happens
+// once; others wait for it and get the same error.
+func (a *Arena) finish() error {
+	a.finished.Do(func() {
+		var failed error
+		if a.CanPin() {
+			a.dropPins()
+			failed = a.releaseSlots()
+			a.leaveEntry()
+		}
+		a.finishErr = errors.Join(failed, a.b.close())
+	})
+	return a.finishErr
+}
+
+// releaseSlots gives back all slots of a handle that nobody uses.
+func (a *Arena) releaseSlots() (failed error) {
+	for _, s := range a.slots.all {
+		if !s.retake() {
+			continue // others have taken it while it was idle
+		}
+		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
+			failed = errors.Join(failed, err)
+		}
+		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
+	}
+	return failed
 }

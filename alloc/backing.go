@@ -1,7 +1,6 @@
 package alloc
 
 import (
-	"errors"
 	"io/fs"
 )
 
@@ -36,15 +35,3 @@ type locker interface {
 	unlock(entry int) error
 	close() error
 }
-
-// Errors of this package; package shm wraps them with what was being done.
-var (
-	ErrFull             = errors.New("store is full")
-	ErrTooManyProcesses = errors.New("too many processes")
-	ErrTooManyPins      = errors.New("too many snapshots")
-	ErrClosed           = errors.New("store is closed")
-	ErrReadOnly         = errors.New("store is read-only")
-	ErrVersion          = errors.New("another format version")
-	ErrInUse            = errors.New("store is in use")
-	ErrMoved            = errors.New("store was removed")
-)

@@ -1,7 +1,6 @@
 package alloc
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -80,54 +79,4 @@ func (c *userCount) any() bool {
 		}
 	}
 	return false
-}
-
-// Close closes the handle. Calls that are inside of it go on, and the last of
-// them gives up what the handle has: its pins, its slots, its entry and its
-// mappings. If nobody is inside, that is done when Close returns, also when it is a
-// second Close, and all of them return the same.
-func (a *Arena) Close() error {
-	a.closing.Lock()
-	defer a.closing.Unlock()
-	u := a.users.enter()
-	if !a.closed.Swap(true) {
-		if a.CanPin() {
-			a.WakeAll() // those who wait for a change
-		}
-		a.slots.wakeAll() // those who wait for a slot
-	}
-	u.lane.count.Add(-1)
-	if a.users.any() {
-		return nil
-	}
-	return a.finish()
-}
-
-// finish gives up all that a closed handle has, when nobody is inside. It happens
-// once; others wait for it and get the same error.
-func (a *Arena) finish() error {
-	a.finished.Do(func() {
-		var failed error
-		if a.CanPin() {
-			a.dropPins()
-			failed = a.releaseSlots()
-			a.leaveEntry()
-		}
-		a.finishErr = errors.Join(failed, a.b.close())
-	})
-	return a.finishErr
-}
-
-// releaseSlots gives back all slots of a handle that nobody uses.
-func (a *Arena) releaseSlots() (failed error) {
-	for _, s := range a.slots.all {
-		if !s.retake() {
-			continue // others have taken it while it was idle
-		}
-		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
-			failed = errors.Join(failed, err)
-		}
-		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
-	}
-	return failed
 }

@@ -1,0 +1,254 @@
+package alloc
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// A finding is something that is wrong, as one pass saw it.
+type finding struct {
+	what string
+	// proof is the words that would have changed if it only seemed so because
+	// something was moving, see Ledger.
+	proof  [3]uint64
+	block  bool   // at its offset there is a block
+	absent bool   // nobody has it, which only a pass that saw all lists can tell
+	size   uint64 // of what is leaked
+	agreed int    // passes that saw the same before
+}
+
+// audit is one pass.
+type audit struct {
+	Ledger
+	a      *Arena
+	end    uint64
+	seen   []uint64           // a bit for every 8 bytes: where blocks and pages of lists begin
+	before map[uint64]finding // what the pass before found, by offset
+	wrong  map[uint64]finding // what this one found
+	places map[uint64]uint64  // of blocks in before: a hash of where they were found
+	sure   []string           // what is wrong in what does not move
+	steady bool               // nothing moved, though somebody may be in the middle of something
+	part   bool               // a list could not be followed to its end
+	use    [numClasses + 1]ClassUse
+	// What a slot in use may just be moving, so that it is in two places or in
+	// none. A writer that was stopped there stays so.
+	moving map[uint64]bool
+	// found is told which sum a block is in, or nil.
+	found func(off uint64, class int, sum *int64)
+}
+
+func newAudit(a *Arena, end uint64, before map[uint64]finding) *audit {
+	return &audit{
+		Ledger: Ledger{Problems: []string{}, HeldBy: map[uint64]int64{}},
+		a:      a, end: end, seen: make([]uint64, end/512+1),
+		before: before, wrong: map[uint64]finding{}, places: map[uint64]uint64{}, moving: map[uint64]bool{},
+	}
+}
+
+// compare keeps of what was found what can be true, counts how many passes agree
+// about it, and reports whether another pass can tell more. What passes have not
+// found before counts only if it is news.
+func (u *audit) compare(news bool) (going bool) {
+	for off, f := range u.wrong {
+		was, known := u.before[off]
+		published := f.block && f.absent && !u.steady && f.proof[0] > u.Version && f.proof[0] <= u.a.Version()+1
+		switch {
+		case u.moving[off] || f.absent && u.part || published || u.proof(off, f.block) != f.proof:
+			delete(u.wrong, off)
+		case known && was.same(f):
+			f.agreed = was.agreed + 1
+			u.wrong[off] = f
+			going = true
+		case !news && !u.Quiet:
+			delete(u.wrong, off)
+		}
+	}
+	if u.Quiet {
+		return false
+	}
+	for off, was := range u.before {
+		now := u.proof(off, was.block)
+		now[2] = was.proof[2] // where it was found may be known of a part only
+		if _, known := u.wrong[off]; !known && (u.moving[off] || was.absent && u.part) && now == was.proof {
+			u.wrong[off] = was
+			going = going || was.agreed > 0
+		}
+	}
+	return going || news && (u.part || len(u.before) == 0 && len(u.wrong) > 0)
+}
+
+// same reports whether f is what an earlier pass found as well. That did not note
+// places of blocks that it found first.
+func (was finding) same(f finding) bool {
+	if was.proof[2] == 0 {
+		f.proof[2] = 0
+	}
+	return was.what == f.what && was.proof == f.proof
+}
+
+// believed is how many findings the passes agree about.
+func (u *audit) believed() (n int) {
+	for _, f := range u.wrong {
+		if f.agreed >= agreeing {
+			n++
+		}
+	}
+	return n
+}
+
+// result is the ledger of the last pass.
+func (u *audit) result() *Ledger {
+	u.Leaked = 0
+	u.Problems = append(u.Problems, u.sure...)
+	for _, k := range slices.Sorted(maps.Keys(u.wrong)) {
+		if f := u.wrong[k]; u.Quiet || f.agreed >= agreeing {
+			u.Problems = append(u.Problems, f.what)
+			u.Leaked += int64(f.size)
+		}
+	}
+	if sum := u.Live + u.Retired + u.InFlight + u.Free + u.Table + u.Rounding + u.Leaked; u.Quiet && len(u.Problems) == 0 && sum != u.File {
+		u.Problems = append(u.Problems, fmt.Sprintf("the sums add up to %d, expected %d", sum, u.File))
+	}
+	for _, c := range u.use {
+		if c.Slabs > 0 {
+			u.Classes = append(u.Classes, c)
+		}
+	}
+	return &u.Ledger
+}
+
+func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(Root, func(off, size uint64) error) error,
+	progress func(done, total int64)) (*audit, error) {
+	if _, err := a.Limit(); err != nil { // so that activity sees as far as it will
+		return nil, err
+	}
+	active, _ := a.activity()
+	root, held, done, err := a.auditRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	end, err := a.Limit()
+	if err != nil {
+		return nil, err
+	}
+	u := newAudit(a, end, before)
+	u.Version, u.File = root.Version, int64(end)
+	blocks := 0
+	note := func(off, size uint64) error {
+		if blocks++; blocks%1024 == 0 && !held() {
+			return ErrOvertaken
+		}
+		c := classOf(size)
+		if err := u.checkBlock(off, c, "live"); err != nil {
+			return err
+		}
+		if !u.bit(off, c) {
+			return region.Corrupt(off, "bit of a live block", "free", "not free")
+		}
+		u.block(off, c, &u.Live, "live", 1)
+		return nil
+	}
+	if err = note(root.Off, rootSize); err == nil {
+		err = live(root, note)
+	}
+	if !held() {
+		return nil, ErrOvertaken
+	} else if ctx.Err() != nil {
+		return nil, ctx.Err()
+	} else if err != nil {
+		u.sure = append(u.sure, err.Error())
+	}
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		u.slot(i)
+	}
+	u.pins()
+	if err := u.sharedChunks(ctx); err != nil {
+		return nil, err
+	}
+	if err := u.allPages(ctx, progress); err != nil {
+		return nil, err
+	}
+	if !held() {
+		return nil, ErrOvertaken
+	}
+	after, idle := a.activity()
+	u.steady = after == active
+	u.Quiet = idle && u.steady
+	return u, nil
+}
+
+// auditRoot pins the current version. Where that is not permitted, held reports
+// whether it has not been overtaken yet.
+func (a *Arena) auditRoot() (r Root, held func() bool, done func(), err error) {
+	if a.CanPin() {
+		p, err := a.Pin()
+		if err != nil {
+			return Root{}, nil, nil, err
+		}
+		return p.Root, func() bool { return true }, func() { a.Unpin(p) }, nil
+	}
+	g, ok := a.Glance()
+	if !ok {
+		if _, err := a.Limit(); err != nil {
+			return Root{}, nil, nil, err
+		}
+		return Root{}, nil, nil, ErrClosed
+	}
+	held = func() bool { return a.Held(g) }
+	if r, err = a.rootNode(g.word, a.VersionOf(g)); err != nil && !held() {
+		err = ErrOvertaken
+	}
+	return r, held, func() {}, err
+}
+
+// activity sums up what changes whenever a slot does something, and reports
+// whether no slot is in use.
+func (a *Arena) activity() (sum uint64, idle bool) {
+	idle = true
+	h := a.ro.Load(offRoot) ^ a.ro.Load(offHorizon)<<20 ^ a.ro.Load(offEnd)<<1
+	mix := func(w uint64) { h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 23) ^ w }
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		page := a.ro.Load(offDir + uint64(i)*8)
+		owner := a.ro.Load(offOwners + uint64(i)*8)
+		idle = idle && (owner == 0 || owner&ownerIdle != 0)
+		mix(owner)
+		mix(page)
+		if page%pageSize != 0 || page == 0 || page > a.end.Load()-pageSize {
+			continue
+		}
+		for off := uint64(0); off < slotLog; off += 8 {
+			mix(a.ro.Load(page + off))
+		}
+	}
+	return h, idle
+}
+
+// problem notes something that is wrong with a page, or elsewhere.
+func (u *audit) problem(off uint64, what string) {
+	u.wrong[off] = finding{what: what, proof: u.proof(off, false)}
+}
+
+// wrongBlock notes something that is wrong with a block.
+func (u *audit) wrongBlock(off uint64, what string) {
+	u.wrong[off] = finding{what: what, proof: u.proof(off, true), block: true}
+}
+
+// proof is the words that tell whether the page or the block at off has moved.
+func (u *audit) proof(off uint64, block bool) (w [3]uint64) {
+	if off%8 != 0 || off < segments[0].first || off > u.end-16 || off < segmentOf(off).first {
+		return w
+	}
+	switch st := u.a.page(off &^ (pageSize - 1)); {
+	case !block:
+		w[0] = uint64(st)
+	case st.state() != pageHole:
+		w = [3]uint64{u.a.ro.Load(off), u.a.ro.Load(off + 8), u.places[off]}
+	}
+	return w
+}

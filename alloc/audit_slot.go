@@ -1,0 +1,302 @@
+package alloc
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// An item is an entry of a queue or set-aside page, and where it stands.
+type item struct{ at, block, retired uint64 }
+
+// items reads entries of a page of a slot, or of nobody, of which to and next are
+// asked while it is read. It reports false if the page has changed hands meanwhile:
+// then what it has read means nothing.
+func (u *audit) items(p uint64, owned func(pageState) bool, from uint64, to func(i uint64) bool) (all []item, next uint64, ok bool) {
+	a, st := u.a, u.a.page(p)
+	if !owned(st) {
+		return nil, 0, false
+	}
+	for i := from; i < chunkCap && to(i); i++ {
+		e := p + chunkEntries + i*chunkEntry
+		all = append(all, item{e ^ st.gen()<<40, a.ro.Word(e), a.ro.Word(e + 8)})
+	}
+	next = a.ro.Word(p + chunkNext)
+	a.ro.LoadFence()
+	return all, next, a.page(p) == st
+}
+
+// retired accounts for entries of a queue or set-aside page. What was retired
+// after the version that is looked at is live in it, or has been published since.
+func (u *audit) retired(all []item) {
+	for _, e := range all {
+		if e.retired <= u.Version {
+			u.block(e.block&offMask, int(e.block>>48&0xff), &u.Retired, "retired", e.at)
+		}
+	}
+}
+
+// page accounts for a page of a list.
+func (u *audit) page(p uint64) (once bool) {
+	if u.mark(p) {
+		u.problem(p, region.Corrupt(p, "page of a list", "it in another list too", "it in one").Error())
+		return false
+	}
+	u.Table += pageSize
+	return true
+}
+
+// ownedChunk tells the list pages of slot i.
+func ownedChunk(i int) func(pageState) bool {
+	return func(st pageState) bool { return st.state() == pageChunk && st.owner() == i }
+}
+
+// slot accounts for what a slot holds, in the order in which blocks move from one
+// list to another. What cannot be followed is a finding.
+func (u *audit) slot(i int) {
+	a := u.a
+	base := a.ro.Load(offDir + uint64(i)*8)
+	if base == 0 || base%pageSize != 0 {
+		return // none, or being made
+	}
+	err := a.checkPages(offDir+uint64(i)*8, "page of a slot", base, 1)
+	if err == nil {
+		u.owner(i, base)
+		err = u.log(i, base)
+	}
+	if err == nil {
+		err = u.queue(i, base)
+	}
+	if err == nil {
+		err = u.aside(i, base)
+	}
+	for c := 0; c < numClasses && err == nil; c++ {
+		err = u.magazine(base, c)
+	}
+	if err != nil {
+		u.part = true
+		u.problem(offDir+uint64(i)*8, err.Error())
+	}
+}
+
+// owner looks at what must be so of a slot that nobody uses, and may be otherwise of
+// one in use.
+func (u *audit) owner(i int, base uint64) {
+	a := u.a
+	if owner := a.ro.Load(offOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
+		u.inUse(base)
+		return
+	}
+	for c := range numClasses {
+		if p := a.ro.Load(base + slotSlabs + uint64(c)*8); p != 0 && !(a.ownedBy(i, p, pageSlabOwned) && a.page(p).class() == c) {
+			u.problem(p, fmt.Sprintf("slot %d has the slab at offset %d, which is not its own", i, p))
+		}
+	}
+}
+
+// committed judges an intent as an adopter would (rule C2).
+func (u *audit) committed(node uint64) bool {
+	if node == 0 || node%8 != 0 || node >= u.end-rootSize {
+		return false
+	}
+	return u.a.ro.Load(offRoot)&offMask == node || u.a.ro.Load(node+rootSuperseded) != 0
+}
+
+// log accounts for what a transaction has allocated that is not committed.
+func (u *audit) log(i int, base uint64) error {
+	for tries := 0; ; tries++ {
+		committed := u.committed(u.a.ro.Load(base + slotIntent))
+		pages, all, err := u.logItems(i, base)
+		if err != nil && tries < auditTries {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range pages {
+			if !u.page(p) {
+				return nil
+			}
+		}
+		for _, e := range all {
+			if off, c := e.block&offMask, int(e.block>>48); committed || e.block == 0 {
+				continue
+			} else if c != classPage {
+				u.block(off, c, &u.InFlight, "in flight", e.at)
+			} else if err := u.a.checkPages(e.at, "page in a log", off, 1); err != nil {
+				return err
+			} else if u.page(off) {
+				u.InFlight += pageSize
+				u.Table -= pageSize
+			}
+		}
+		return nil
+	}
+}
+
+// logItems reads the log of a slot, from its newest page back.
+func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err error) {
+	a, top := u.a, u.a.ro.Load(base+slotLogTop)
+	for p, n := top&^(pageSize-1), top&(pageSize-1); p != 0; n = logCap {
+		at, most := base+slotLog, uint64(slotLogCap)
+		var st pageState
+		if p != base {
+			if err := a.checkPages(base+slotLogTop, "page of a log", p, 1); err != nil {
+				return nil, nil, err
+			}
+			at, most, st = p+logEntries, logCap, a.page(p)
+		}
+		for j := range min(n, most) {
+			all = append(all, item{at: at + j*8, block: a.ro.Word(at + j*8)})
+		}
+		if p == base {
+			break
+		}
+		below := a.ro.Word(p + logPrev)
+		a.ro.LoadFence()
+		if !ownedChunk(i)(st) || a.page(p) != st || uint64(len(pages)) > u.end>>pageShift {
+			return nil, nil, region.Corrupt(base+slotLogTop, "page of a log", p, "a page that the slot owns, and an end")
+		}
+		pages = append(pages, p)
+		p = below
+	}
+	return pages, all, nil
+}
+
+// ends returns where a slot's queue begins and ends. The head is read first: the
+// tail is never before it.
+func (u *audit) ends(base uint64) (head, tail uint64) {
+	w := func(off uint64) uint64 { return u.a.ro.Load(base + off) }
+	for range auditTries {
+		head = w(slotQueueHead)
+		intent := w(slotIntent)
+		tail = w(slotQueueTail)
+		if u.committed(intent) {
+			tail = w(slotIntentTail)
+		}
+		if tail == 0 {
+			tail = head // the queue is just being made
+		}
+		if w(slotIntent) == intent {
+			break
+		}
+	}
+	return head, tail
+}
+
+// queue accounts for a slot's retired blocks. Where the head overtakes it, it goes on
+// from there: what it has passed has moved on to the lists that follow.
+func (u *audit) queue(i int, base uint64) error {
+	a := u.a
+	var walked []uint64
+	tries := 0
+	for pos, tail := u.ends(base); pos != 0; {
+		p := pos &^ (pageSize - 1)
+		if err := a.checkPages(base+slotQueueHead, "page of a queue", p, 1); err != nil {
+			return err
+		}
+		all, next, ok := u.items(p, ownedChunk(i), pos-p, func(j uint64) bool { return p|j != tail })
+		if !ok {
+			pos, tail = u.ends(base)
+			if tries++; tries == auditTries || slices.Contains(walked, pos&^(pageSize-1)) {
+				return region.Corrupt(base+slotQueueHead, "page of a queue", p, "a page that the slot owns")
+			}
+			continue
+		}
+		if !u.page(p) {
+			return nil
+		}
+		walked = append(walked, p)
+		u.retired(all)
+		if p == tail&^(pageSize-1) {
+			return nil
+		}
+		pos = next
+	}
+	return nil
+}
+
+// aside accounts for a slot's set-aside pages. One that is not the slot's any more
+// was just given up; one that it was taking it may have taken.
+func (u *audit) aside(i int, base uint64) error {
+	a := u.a
+	var places []uint64
+	for j := range asideCount {
+		places = append(places, a.ro.Load(base+slotAside+uint64(j)*8))
+	}
+	places = append(places, a.ro.Load(base+slotLook)) // where they move to
+	if rec := a.ro.Load(base + slotRec); rec&(pageSize-1) == recTake {
+		places = append(places, rec&^(pageSize-1))
+	}
+	for j, p := range places {
+		if p != 0 && !slices.Contains(places[:j], p) && a.ownedBy(i, p, pageChunk) {
+			u.chunk(p, ownedChunk(i))
+		}
+	}
+	return nil
+}
+
+// magazine follows a magazine from the top. While the top is the same all below is
+// in it; where it changes, it begins again.
+func (u *audit) magazine(base uint64, c int) error {
+	a, at := u.a, base+slotMags+uint64(c)*8
+	var all []uint64
+	var known map[uint64]bool
+	for tries := 0; ; tries++ {
+		top := a.ro.Load(at)
+		if top == 0 {
+			break
+		}
+		if known == nil {
+			known = map[uint64]bool{}
+		}
+		b := top
+		if a.ro.Load(base+slotReturn) == top|uint64(c)<<48 {
+			b = a.ro.Load(base + slotReturnNext) // what is given back may be another's already
+		}
+		n := uint64(0)
+		for b != 0 && a.ro.Load(at) == top {
+			if err := u.checkBlock(b, c, "in a magazine"); err != nil && a.ro.Load(at) == top {
+				return err
+			} else if err != nil {
+				break
+			}
+			if !known[b] {
+				known[b] = true
+				all = append(all, b)
+			}
+			if n++; n > u.end/classes[c].size {
+				return region.Corrupt(at, "length of a magazine", n, "an end")
+			}
+			b = a.ro.Load(b + 8)
+		}
+		if a.ro.Load(at) == top {
+			break
+		}
+		if tries == auditTries {
+			u.part = true
+			break
+		}
+	}
+	for _, b := range all {
+		u.block(b, c, &u.Free, "in a magazine", at)
+		u.use[c].Cached++
+	}
+	return nil
+}
+
+// pins finds snapshots that nobody holds, and that would hold their space for
+// ever.
+func (u *audit) pins() {
+	a := u.a
+	if !a.CanPin() {
+		return
+	}
+	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
+		v, owner := a.shared.Load(snapPin(i)+pinVersion), a.shared.Load(snapPin(i)+pinOwner)
+		if e := ownerEntry(owner); v != 0 && (e < 0 || e >= maxEntries || makeOwner(e, a.shared.Load(entryAt(e)+entryState)>>8) != owner || !a.taken(e)) {
+			u.problem(offSlotPins+uint64(i), fmt.Sprintf("pin %d holds version %d for nobody", i, v))
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package alloc
+
+import (
+	"slices"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Mine reports whether this transaction allocated the block, for so many bytes (rule
+// C6). A stray reference may lead to an own block that holds something else than a
+// node of that size: to change it in place would write beyond the block.
+func (s *Slot) Mine(off, size uint64) bool {
+	w := s.m.Word(off)
+	if w&^offMask != s.mark || w&offMask >= s.LogLen() {
+		return false
+	}
+	return s.m.Word(s.logEntry(w&offMask)) == off|uint64(classOf(size))<<48
+}
+
+// Age is the place of an own block in the transaction's log; it grows with
+// every allocation.
+func (s *Slot) Age(off uint64) uint64 { return s.m.Word(off) & offMask }
+
+// BlockSize is the size of the block that Alloc(size) hands out.
+func (s *Slot) BlockSize(size uint64) uint64 { return BlockSize(size) }
+
+// Delta is by how many bytes of blocks the transaction has made the store
+// larger.
+func (s *Slot) Delta() int64 { return s.delta }
+
+// Alloc returns a block of at least size bytes. It is in the log before it
+// leaves the magazine, so that a death in between is told by finding it in
+// both; its first word is the slot's mark.
+func (s *Slot) Alloc(size uint64) (uint64, error) {
+	if s.logFull() {
+		if err := s.growLog(); err != nil {
+			return 0, err
+		}
+	}
+	c := classOf(size)
+	if c == classRun {
+		return s.allocRun(size)
+	}
+	if s.mags[c] == 0 {
+		// Refilling may also free blocks, onto the magazine, before it fails.
+		if err := s.refill(c); err != nil && s.mags[c] == 0 {
+			return 0, err
+		}
+	}
+	b := s.mags[c]
+	next := s.m.Word(b + 8)
+	if next != 0 {
+		if err := s.checkBlock(b+8, next); err != nil {
+			return 0, err
+		}
+	}
+	n := s.LogLen()
+	s.pushLog(b | uint64(c)<<48)
+	s.setMag(c, next)
+	s.magLen[c]--
+	s.taken[c]++
+	s.m.Release(b, s.mark|n)
+	s.delta += int64(classes[c].size)
+	return b, nil
+}
+
+// allocRun allocates a block of whole pages.
+func (s *Slot) allocRun(size uint64) (uint64, error) {
+	k := roundUp(size, pageSize) >> pageShift
+	p, err := s.claimPages(k)
+	if err != nil {
+		return 0, err
+	}
+	s.become(p, k, pageRun, 0)
+	n := s.LogLen()
+	s.pushLog(p | classRun<<48)
+	s.endRecord()
+	s.m.Release(p, s.mark|n)
+	s.delta += int64(k) << pageShift
+	return p, nil
+}
+
+// checkBlock verifies the offset of a block that came from shared memory.
+func (s *Slot) checkBlock(at, off uint64) error {
+	if off%8 != 0 || off < segments[0].first || off > s.a.end.Load()-16 {
+		return region.Corrupt(at, "offset of a block", off, "an offset within the store")
+	}
+	return nil
+}
+
+// Discard gives an own block back that the transaction does not need after
+// all: to the magazine first, then out of the log.
+func (s *Slot) Discard(off, size uint64) {
+	entry, c := s.logEntry(s.Age(off)), classOf(size)
+	if s.m.Word(entry) != off|uint64(c)<<48 {
+		return // a damaged block that says that it is this transaction's
+	}
+	if c == classRun {
+		k := roundUp(size, pageSize) >> pageShift
+		s.freePages(off, k, func() { s.m.SetWord(entry, 0) })
+		s.delta -= int64(k) << pageShift
+	} else {
+		s.pushMag(c, off)
+		s.m.SetWord(entry, 0)
+		s.delta -= int64(classes[c].size)
+	}
+}
+
+// Retire notes a published block that the transaction's result does not reach
+// any more.
+func (s *Slot) Retire(off, size uint64) {
+	c := classOf(size)
+	if c != classRun {
+		size = classes[c].size
+	} else {
+		size = roundUp(size, pageSize)
+	}
+	s.retired = append(s.retired, retiredBlock{off | uint64(c)<<48, size})
+	s.delta -= int64(size)
+}
+
+// Unretire takes back that a block was retired by this transaction.
+func (s *Slot) Unretire(off uint64) {
+	for i, r := range s.retired {
+		if r.block&offMask == off {
+			s.delta += int64(r.size)
+			s.retired = slices.Delete(s.retired, i, i+1)
+			return
+		}
+	}
+}
+
+func (a *Arena) runPages(p uint64) uint64 { return a.ro.Load(desc(p) + descInfo) }

@@ -1,0 +1,174 @@
+package alloc
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// create makes the files of an empty store: both under temporary names, with all
+// the memory that they need; then it links them to their own, without replacement,
+// slots before data (rule D5). So data is there only when all is, and of several
+// creators one wins and the others use what it made. For lack of space a creator
+// fails before it has linked anything. One that died leaves temporary files, which
+// sweep removes, and perhaps slots, which the next one uses. It reports whether the
+// data is this creator's.
+func create(dir *os.Root, o Options) (bool, error) {
+	var random [32]byte
+	_, _ = rand.Read(random[:])
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
+	super := superblock{hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: storeID{word(0), word(1)},
+		created: time.Now().UnixNano(), maxSize: maxSizeFor(o.MaxSize)}
+	if o.Seed != nil {
+		super.seed = *o.Seed
+	}
+	version := uint64(1)
+	if s := o.Successor; s != nil {
+		super.id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
+	}
+
+	slots, err := newTemp(dir, nameSlots, o.Mode)
+	if err != nil {
+		return false, err
+	}
+	defer slots.remove()
+	if err = fallocate(slots.f, 0, 0, slotsSize); err == nil {
+		_, err = slots.f.WriteAt(encodeSlotsSuper(super.id), offSlotsSuper)
+	}
+	if err != nil {
+		return false, err
+	}
+	data, err := newTemp(dir, nameData, o.Mode)
+	if err != nil {
+		return false, err
+	}
+	defer data.remove()
+	m, err := region.Map(data.f, MinSize, true)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = m.Unmap() }()
+	if err := format(m, &files{data: data.f}, super, version); err != nil {
+		return false, err
+	}
+
+	if _, err := slots.link(); err != nil {
+		return false, err
+	}
+	// They may be another creator's, which won, or which died here.
+	if super.id, err = readID(dir); err != nil {
+		return false, err
+	}
+	m.Write(offSuper, super.encode())
+	return data.link()
+}
+
+// maxSizeFor is the maximum size of a new store for which size was asked, or 0.
+func maxSizeFor(size uint64) uint64 {
+	if size == 0 {
+		size = 64 << 30
+	}
+	return min(max(roundUp(size, 64<<10), MinSize), MaxSize)
+}
+
+// temp is a file under a temporary name, which is locked while its maker lives.
+type temp struct {
+	dir       *os.Root
+	f         *os.File
+	tmp, name string
+}
+
+// newTemp makes an empty file that is to get a name.
+func newTemp(dir *os.Root, name string, mode fs.FileMode) (*temp, error) {
+	for {
+		var random [8]byte
+		_, _ = rand.Read(random[:])
+		t := &temp{dir: dir, tmp: fmt.Sprintf("%s%s-%x", tmpPrefix, name, random), name: name}
+		var err error
+		t.f, err = dir.OpenFile(t.tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return nil, err
+		}
+		if err = ofdLock(t.f, unix.F_WRLCK, makerLock, 1); err == nil {
+			_, err = dir.Lstat(t.tmp)
+		}
+		if err == nil {
+			return t, nil
+		}
+		t.remove()
+		if !errors.Is(err, fs.ErrNotExist) && err != unix.EAGAIN && err != unix.EACCES {
+			return nil, err
+		} // else swept, or being swept, between its creation and its lock
+	}
+}
+
+// link gives the file its name, and reports false if there is one of that name.
+// It takes no space in the end, so that the next one succeeds where one has.
+func (t *temp) link() (bool, error) {
+	err := t.dir.Link(t.tmp, t.name)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	_ = t.dir.Remove(t.tmp)
+	return err == nil, err
+}
+
+// remove removes the temporary name, if it is still there.
+func (t *temp) remove() {
+	_ = t.dir.Remove(t.tmp)
+	_ = t.f.Close()
+}
+
+// sweep removes the temporary files of creators that died. It is done at the
+// end, for opening is to be quick.
+func (f *files) sweep() {
+	dir := f.dir
+	names, err := readNames(dir)
+	if err != nil {
+		return // the directory itself may be gone
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, tmpPrefix) {
+			continue
+		}
+		f, err := dir.OpenFile(name, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue
+		}
+		if ofdLock(f, unix.F_WRLCK, makerLock, 1) == nil {
+			_ = dir.Remove(name)
+		}
+		_ = f.Close()
+	}
+}
+
+func readNames(dir *os.Root) ([]string, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Readdirnames(-1)
+}
+
+func readID(dir *os.Root) (storeID, error) {
+	f, err := dir.OpenFile(nameSlots, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return storeID{}, err
+	}
+	defer func() { _ = f.Close() }()
+	b := make([]byte, slotsSuperSize)
+	if _, err := f.ReadAt(b, offSlotsSuper); err != nil {
+		return storeID{}, fmt.Errorf("reading slots: %w", err)
+	}
+	return decodeSlotsSuper(b)
+}

@@ -1,0 +1,141 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// setAsideBlock moves a block to the slot's set-aside page for what holds it.
+func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) error {
+	p, err := s.asidePage(key)
+	if err != nil {
+		return err
+	}
+	n := s.m.Word(p + chunkCount)
+	e := p + chunkEntries + n*chunkEntry
+	s.m.SetWord(e, block)
+	s.m.SetWord(e+8, retired)
+	s.m.SetWord(p+chunkCount, n+1)
+	unlink()
+	s.setAsides++
+	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
+	return nil
+}
+
+func classBytes(c int) uint64 {
+	if c == classRun {
+		return maxBlock // at least
+	}
+	return classes[c].size
+}
+
+// asidePage returns the slot's page for a key, with room in it. A full one, and
+// another where there is no place for one more, it gives up.
+func (s *Slot) asidePage(key heldKey) (uint64, error) {
+	free := -1
+	for i, p := range s.aside {
+		if p != 0 && s.asideKeys[i] == key {
+			n := s.m.Word(p + chunkCount)
+			if n < chunkCap {
+				return p, nil
+			} else if n > chunkCap {
+				return 0, region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+			}
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+		}
+		if s.aside[i] == 0 {
+			free = i
+		}
+	}
+	p, err := s.claimPages(1)
+	if err != nil {
+		return 0, err
+	}
+	s.become(p, 1, pageChunk, 0)
+	s.m.Store(p+chunkKey, uint64(key))
+	s.m.SetWord(p+chunkCount, 0)
+	if free < 0 {
+		free = s.asideNext
+		s.asideNext = (free + 1) % asideCount
+		// Two pages are linked at this place, one after the other: the record
+		// names the new one, which is freed if the slot dies before.
+		s.shareChunkUnder(s.aside[free])
+	}
+	s.setAside(free, p, key)
+	s.endRecord()
+	return p, nil
+}
+
+func (s *Slot) setAside(i int, p uint64, key heldKey) {
+	s.aside[i], s.asideKeys[i] = p, key
+	s.m.SetWord(s.base+slotAside+uint64(i)*8, p)
+}
+
+// shareChunk gives a set-aside page up, for anybody to take.
+func (s *Slot) shareChunk(p uint64, unlink func()) {
+	s.shareChunkUnder(p)
+	unlink()
+}
+
+func (s *Slot) shareChunkUnder(p uint64) {
+	a := s.a
+	st := a.page(p)
+	a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, st.gen()+1)))
+	a.hint(p, hintChunk)
+}
+
+// testPins looks for dead processes when pins hold much: rule P4, at doubling
+// amounts.
+func (a *Arena) testPins() error {
+	if a.held.Load() < a.testAt.Load() {
+		return nil
+	}
+	a.held.Store(0)
+	n, err := a.AdoptDead()
+	if n > 0 {
+		a.testAt.Store(testPinsBytes)
+	} else {
+		a.testAt.Store(min(2*a.testAt.Load(), 1<<36))
+	}
+	return err
+}
+
+const testPinsBytes = 1 << 20
+
+// relieve frees everything that can be freed, when there is no space left
+// (rule B6). It reports whether that was anything.
+func (s *Slot) relieve() bool {
+	if s.relieving {
+		return false
+	}
+	s.relieving = true
+	defer func() { s.relieving = false }()
+	a := s.a
+	before := int64(a.ro.Load(offFreePages))
+	freed := s.freed
+	n, err := a.AdoptDead()
+	if err != nil {
+		return false
+	}
+	hinted := a.ro.Load(offHintSeq)
+	for i := range maxEntries {
+		a.announceNoted(i) // its handle may be stopped
+	}
+	for i := range a.pages.miss {
+		a.pages.miss[i].Store(0)
+	}
+	if err := s.reclaim(a.Version(), 1<<30); err != nil && !errors.Is(err, ErrFull) {
+		return false
+	}
+	if s.emptyMags() != nil {
+		return false
+	}
+	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+		if a.emptyIdle(i) {
+			n++
+		}
+	}
+	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before || a.ro.Load(offHintSeq) != hinted
+}

@@ -1,0 +1,61 @@
+package alloc
+
+import "time"
+
+// A gate asks other writers to hold back for a moment, so that a large batch
+// is not overtaken for ever by small commits. Nobody depends on it: the wait
+// is bounded, and a gate that was waited for once is not waited for again.
+//
+// Its word is entry+1 | milliseconds that are asked for<<16 | version<<32.
+
+// gatePatience bounds what a writer waits for one gate.
+const gatePatience = 500 * time.Millisecond
+
+// CloseGate asks for the gate, for d, and reports whether the slot has it; another one
+// may have it. Each attempt asks anew, before it begins. Writers that have passed the
+// gate before may still commit.
+func (s *Slot) CloseGate(d time.Duration) bool {
+	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
+	was, gate := s.gate, uint64(s.a.entry+1)|ms<<16|s.root.Version<<32
+	if s.gate = 0; s.m.CAS(offGate, was, gate) {
+		s.gate, s.closed = gate, time.Now()
+	}
+	return s.gate != 0
+}
+
+// OpenGate gives the gate back if the slot has it, and returns for how long it has.
+func (s *Slot) OpenGate() (held time.Duration) {
+	if s.gate != 0 {
+		s.m.CAS(offGate, s.gate, 0)
+		s.gate = 0
+		held = time.Since(s.closed)
+	}
+	return held
+}
+
+// PassGate waits while another's gate is closed: for as long as it asks, and no
+// longer than gatePatience for all that follow each other.
+func (s *Slot) PassGate() {
+	var begun time.Time
+	for {
+		gate := s.m.Load(offGate)
+		if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
+			return
+		}
+		now := time.Now()
+		if begun.IsZero() {
+			begun = now
+		}
+		until := now.Add(time.Duration(gate>>16&0xffff) * time.Millisecond)
+		if limit := begun.Add(gatePatience); until.After(limit) {
+			until = limit
+		}
+		for s.m.Load(offGate) == gate && time.Now().Before(until) {
+			time.Sleep(50 * time.Microsecond)
+		}
+		if !time.Now().Before(until) {
+			s.a.lastGate.Store(gate)
+			return
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package alloc
+
+import "math/bits"
+
+// hint announces that there may be something of a kind in a page's group. It
+// is called after the page has become so; a death in between is made good by
+// the adopter, who does it again.
+func (a *Arena) hint(p uint64, bit int) {
+	word, seg := hintWord(p), offSegHints+uint64(bits.Len64(p>>20))*8
+	news := false
+	for _, w := range [...]uint64{word, seg} {
+		if a.mem.Load(w)&(1<<bit) == 0 {
+			a.mem.Or(w, 1<<bit)
+			news = true
+		}
+	}
+	if news {
+		a.mem.Add(offHintSeq, 1)
+	}
+}
+
+// A hintMask is hint bits: what a search is for.
+type hintMask uint64
+
+const (
+	hintsFree    hintMask = 1 << hintFree // pages with memory behind them
+	hintsRoom             = hintsFree | 1<<hintHole
+	hintsChunk   hintMask = 1 << hintChunk
+	hintsReserve hintMask = 1 << hintReserve
+)
+
+// hintsOf is the mask of a size class.
+func hintsOf(class int) hintMask { return 1 << hintOf(class) }
+
+// hintBit returns the hint bit of what a page in that state may offer, or -1.
+func hintBit(st pageState) int {
+	switch st.state() {
+	case pageHole:
+		return hintHole
+	case pageFree:
+		return hintFree
+	case pageSlabShared:
+		if st.class() < numClasses {
+			return hintOf(st.class())
+		}
+	case pageChunkShared:
+		return hintChunk
+	case pageReserve:
+		return hintReserve
+	}
+	return -1
+}
+
+// offers reports whether a page has what a search is for.
+func (a *Arena) offers(p uint64, st pageState, want hintMask) bool {
+	bit := hintBit(st)
+	return bit >= 0 && want>>bit&1 != 0 && (st.state() != pageSlabShared || a.clearBits(p, st.class()))
+}
+
+// slabMask is the bits of bitmap word i that stand for blocks of the class.
+func slabMask(class, i int) uint64 {
+	n := int(classes[class].blocks) - 64*i
+	switch {
+	case n <= 0:
+		return 0
+	case n >= 64:
+		return ^uint64(0)
+	}
+	return 1<<n - 1
+}
+
+// clearBits reports whether a slab has a free block.
+func (a *Arena) clearBits(p uint64, class int) bool {
+	d := desc(p) + descBitmap
+	for i := range 4 {
+		if m := slabMask(class, i); a.ro.Load(d+uint64(i)*8)&m != m {
+			return true
+		}
+	}
+	return false
+}
+
+// search calls try for pages that offer what is wanted, until it returns true. It
+// begins behind the last page that was found and then looks at all, some for a
+// second time, and takes down the hints of groups where nothing is.
+func (a *Arena) search(want hintMask, try func(p uint64, st pageState) bool) bool {
+	bit := bits.Len64(uint64(want)) - 1
+	seq := a.ro.Load(offHintSeq) + 1
+	if a.pages.miss[bit].Load() == seq {
+		return false
+	}
+	start := min(a.pages.next[bit].Load(), a.end.Load())
+	offered := false
+	visit := func(p uint64, st pageState) bool {
+		offered = true
+		if try(p, st) {
+			a.pages.next[bit].Store(p + pageSize)
+			return true
+		}
+		return false
+	}
+	if a.searchFrom(want, start, visit) || a.searchFrom(want, 0, visit) {
+		return true
+	}
+	if !offered {
+		a.pages.miss[bit].Store(seq)
+	}
+	return false
+}
+
+// searchFrom calls visit for the pages from an offset on that offer what is wanted,
+// until it returns true. It takes down the hints of what lies behind the offset as a
+// whole, and only then: those of other groups tell of pages that it has not seen.
+func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, pageState) bool) bool {
+	mask := uint64(want)
+	limit := a.end.Load()
+	const groupSize = groupPages << pageShift
+	for k := range segments {
+		g := &segments[k]
+		if g.start >= limit {
+			break
+		}
+		seg := offSegHints + uint64(k)*8
+		if g.stop <= from || a.ro.Load(seg)&mask == 0 {
+			continue
+		}
+		any := from > g.start
+		for base := g.start; base < min(g.stop, limit); base += groupSize {
+			if base+groupSize <= from || a.ro.Load(hintWord(base))&mask == 0 {
+				continue
+			}
+			any = true
+			found, hit := a.searchGroup(want, max(base, from), limit, visit)
+			if hit {
+				return true
+			}
+			if !found && base >= from && a.noteHints(base) {
+				// Nothing here: take the hint down, then look again for
+				// what was announced in between.
+				a.mem.And(hintWord(base), ^mask)
+				now, _ := a.Limit()
+				a.searchGroup(want, base, now, func(p uint64, st pageState) bool {
+					a.hint(p, hintBit(st))
+					return false
+				})
+				a.hintsNoted()
+			}
+		}
+		if !any && a.noteHints(g.start) {
+			a.mem.And(seg, ^mask)
+			now, _ := a.Limit()
+			for base := g.start; base < min(g.stop, now); base += groupSize {
+				if again := a.ro.Load(hintWord(base)) & mask; again != 0 {
+					a.mem.Or(seg, again)
+					a.mem.Add(offHintSeq, 1)
+				}
+			}
+			a.hintsNoted()
+		}
+	}
+	return false
+}
+
+// noteHints writes down in the handle's entry that it is about to take hints of the
+// group at base, or of its segment, down. Between that and its second look they may
+// hide pages that were announced just before: if the handle dies there, its adopter
+// announces them again; if it is stopped there, whoever finds no space does. It
+// reports false if the hints must stay: they only cost others a look.
+func (a *Arena) noteHints(base uint64) bool {
+	if !a.Writable() || a.entry < 0 || !a.hinting.TryLock() {
+		return false
+	}
+	a.noteGroup(base, hintNote)
+	return true
+}
+
+func (a *Arena) noteGroup(off, what uint64) {
+	a.shared.Store(entryAt(a.entry)+entryHints, off&^(groupPages<<pageShift-1)|what)
+}
+
+// hintsNoted drops the note: what it names is announced again, as far as it has to be.
+func (a *Arena) hintsNoted() {
+	a.shared.Store(entryAt(a.entry)+entryHints, 0)
+	a.hinting.Unlock()
+}
+
+// What the note in an entry names.
+const (
+	hintNote    = 1 // one group
+	hintNoteEnd = 2 // and all from there to the end, which is being raised
+)
+
+// announceNoted sets the hints again that the handle of an entry may have taken down.
+// The note stands in slots, which readers can write: a wrong one sets hints where
+// nothing is.
+func (a *Arena) announceNoted(entry int) {
+	note := a.shared.Load(entryAt(entry) + entryHints)
+	base := note &^ (groupPages<<pageShift - 1)
+	end := a.end.Load()
+	if note == 0 || base >= end {
+		return
+	}
+	g := segmentOf(base)
+	stop := base + groupPages<<pageShift
+	if note&hintNoteEnd != 0 {
+		stop = end
+	}
+	for p := base; p < min(stop, end); p += pageSize {
+		if p >= segmentOf(p).first {
+			a.announce(p)
+		}
+	}
+	seg := offSegHints + uint64(bits.Len64(base>>20))*8
+	for b := g.start; b < min(g.stop, end); b += groupPages << pageShift {
+		if news := a.ro.Load(hintWord(b)) &^ a.ro.Load(seg); news != 0 {
+			a.mem.Or(seg, news)
+			a.mem.Add(offHintSeq, 1)
+		}
+	}
+}
+
+// searchGroup looks at the pages from the given one to the end of its group. It
+// reports whether one offers what is looked for, and whether visit took one.
+func (a *Arena) searchGroup(want hintMask, from, limit uint64, visit func(uint64, pageState) bool) (found, hit bool) {
+	g := segmentOf(from)
+	stop := min((from|(groupPages<<pageShift-1))+1, limit)
+	for p := max(from, g.first); p < stop; p += pageSize {
+		if st := a.page(p); a.offers(p, st, want) {
+			found = true
+			if visit(p, st) {
+				return true, true
+			}
+		}
+	}
+	return found, false
+}

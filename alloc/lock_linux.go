@@ -1,0 +1,53 @@
+package alloc
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// locks opens slots for its locks alone: a lock of an opening that is also
+// mapped would outlive its closing.
+func (f *files) locks() (locker, error) {
+	l, err := f.dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return (*fileLocker)(l), nil
+}
+
+type fileLocker os.File
+
+func (l *fileLocker) tryLock(entry int) (bool, error) {
+	err := ofdLock((*os.File)(l), unix.F_WRLCK, int64(entry), 1)
+	if err == unix.EAGAIN || err == unix.EACCES {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("locking entry %d: %w", entry, err)
+	}
+	return true, nil
+}
+
+func (l *fileLocker) unlock(entry int) error {
+	if err := ofdLock((*os.File)(l), unix.F_UNLCK, int64(entry), 1); err != nil {
+		return fmt.Errorf("unlocking entry %d: %w", entry, err)
+	}
+	return nil
+}
+
+func (l *fileLocker) close() error { return (*os.File)(l).Close() }
+
+func ofdLock(f *os.File, kind int16, start, length int64) error {
+	for {
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: start, Len: length})
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// makerLock is the byte that the maker of a file holds while it lives. It is
+// none of the entries' bytes: slots keeps its inode when it gets its name.
+const makerLock = 1 << 30

@@ -1,0 +1,138 @@
+package alloc
+
+import "github.com/seed-869cc763/shmkv/alloc/region"
+
+// LogLen is the Age of the next block.
+func (s *Slot) LogLen() uint64 {
+	n := s.logTop & (pageSize - 1)
+	if len(s.logs) > 0 {
+		n += slotLogCap + uint64(len(s.logs)-1)*logCap
+	}
+	return n
+}
+
+// logEntry returns the offset of log entry i.
+func (s *Slot) logEntry(i uint64) uint64 {
+	if i < slotLogCap {
+		return s.base + slotLog + i*8
+	}
+	i -= slotLogCap
+	return s.logs[i/logCap] + logEntries + i%logCap*8
+}
+
+func (s *Slot) setLogTop(top uint64) {
+	s.logTop = top
+	s.m.SetWord(s.base+slotLogTop, top)
+}
+
+func (s *Slot) logFull() bool {
+	n := s.logTop & (pageSize - 1)
+	if len(s.logs) == 0 {
+		return n == slotLogCap
+	}
+	return n == logCap
+}
+
+// pushLog writes an entry, for which there is room, then counts it.
+func (s *Slot) pushLog(entry uint64) {
+	s.m.SetWord(s.logEntry(s.LogLen()), entry)
+	s.setLogTop(s.logTop + 1)
+}
+
+// growLog adds a page to the log. The page's link back is there before the log
+// reaches it.
+func (s *Slot) growLog() error {
+	p, err := s.claimPages(1)
+	if err != nil {
+		return err
+	}
+	s.become(p, 1, pageChunk, 0)
+	s.m.SetWord(p+logPrev, s.logTop&^(pageSize-1))
+	s.logs = append(s.logs, p)
+	s.setLogTop(p)
+	s.endRecord()
+	return nil
+}
+
+// shrinkLog frees the log's newest page, whose entries count no more.
+func (s *Slot) shrinkLog() {
+	n := len(s.logs) - 1
+	p := s.logs[n]
+	s.logs = s.logs[:n]
+	below := s.base + slotLogCap
+	if n > 0 {
+		below = s.logs[n-1] + logCap
+	}
+	s.freePages(p, 1, func() { s.setLogTop(below) })
+}
+
+// dropLog empties the log without freeing what it names.
+func (s *Slot) dropLog() {
+	for len(s.logs) > 0 {
+		s.shrinkLog()
+	}
+	s.setLogTop(s.base)
+}
+
+// Rewind frees the blocks of all log entries from the n-th on, newest first.
+func (s *Slot) Rewind(n uint64) {
+	for s.LogLen() > n {
+		if s.logTop&(pageSize-1) == 0 {
+			s.shrinkLog()
+			continue
+		}
+		s.undo(s.m.Word(s.logEntry(s.LogLen() - 1)))
+	}
+}
+
+// checkLogged verifies a log entry that is not 0.
+func (s *Slot) checkLogged(at, entry uint64) error {
+	off, c := entry&offMask, int(entry>>48)
+	if c == classPage {
+		return s.a.checkPages(at, "page in a log", off, 1)
+	}
+	return s.checkPlace(at, off, c)
+}
+
+// undo frees the newest log entry's block and takes the entry off the log.
+func (s *Slot) undo(entry uint64) {
+	off, c := entry&offMask, int(entry>>48)
+	switch {
+	case entry == 0 || s.checkLogged(s.base+slotLogTop, entry) != nil:
+		s.setLogTop(s.logTop - 1) // what a damaged one names stays as it is
+	case c == classRun || c == classPage:
+		k := uint64(1)
+		if c == classRun {
+			k = s.a.runPages(off)
+			s.delta -= int64(k) << pageShift
+		}
+		s.freePages(off, k, func() { s.setLogTop(s.logTop - 1) })
+	default:
+		s.delta -= int64(classes[c].size)
+		s.pushMag(c, off)
+		s.setLogTop(s.logTop - 1)
+	}
+}
+
+// loadLog follows the log's pages back from the newest.
+func (s *Slot) loadLog() error {
+	s.logs = s.logs[:0]
+	limit, err := s.a.Limit()
+	if err != nil {
+		return err
+	}
+	for p := s.logTop &^ (pageSize - 1); p != s.base; {
+		if err := s.a.checkPages(s.base+slotLogTop, "page of a log", p, 1); err != nil {
+			return err
+		}
+		if uint64(len(s.logs)) > limit>>pageShift {
+			return region.Corrupt(s.base+slotLogTop, "length of a log", len(s.logs), "an end")
+		}
+		s.logs = append(s.logs, p)
+		p = s.m.Word(p + logPrev)
+	}
+	for i, j := 0, len(s.logs)-1; i < j; i, j = i+1, j-1 {
+		s.logs[i], s.logs[j] = s.logs[j], s.logs[i]
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// The files of a store, and the prefix of what is not one yet.
+const (
+	nameData  = "data"
+	nameSlots = "slots"
+	tmpPrefix = "tmp-"
+)
+
+// Options for Open. Package shm documents them for users.
+type Options struct {
+	ReadOnly  bool
+	MustExist bool
+	Exclusive bool
+	Mode      fs.FileMode
+	MaxSize   uint64
+	HugePages HugePages
+	Prefault  bool
+	Logger    *slog.Logger
+	Seed      *[2]uint64 // of a new store's hash; nil means a random one
+	Successor *Arena     // a new store gets its id, seed and time of creation, and begins with its version
+}
+
+// rewritePatience is how long Open waits for a store that is being rewritten.
+const rewritePatience = time.Second
+
+// Open opens the store in a directory, creating it when it is missing. A creation
+// that fails leaves nothing: the directory, if it was made here, is removed while it
+// is empty. Another creator that was about to use it begins again.
+//
+// A read-only handle that would have no entry, because dead writers have them, lets a
+// writable one adopt these first, where it may.
+func Open(path string, o Options) (*Arena, error) {
+	if o.Mode == 0 {
+		o.Mode = 0o600
+	}
+	o.MustExist = o.MustExist || o.ReadOnly
+	adopted := false
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		dir, made, err := openDir(path, o)
+		var a *Arena
+		if err == nil {
+			a, err = openIn(dir, path, o)
+		}
+		if err != nil && made {
+			_ = unix.Rmdir(path)
+		}
+		if err == nil && a.crowded && !adopted {
+			heirs := o
+			heirs.ReadOnly, adopted = false, true
+			if heir, err := Open(path, heirs); err == nil {
+				_, _ = heir.Close(), a.Close()
+				continue
+			}
+		}
+		again := errors.Is(err, ErrInUse) || errors.Is(err, errDirRemoved)
+		if !again || time.Since(begun) > rewritePatience {
+			return a, fullOr(err)
+		}
+	}
+}
+
+// openIn opens the store in a directory that path led to, and takes it over.
+// Whatever was found there means nothing if path leads elsewhere once there is an
+// entry; and as long as there is one, that does not change (rule D6).
+func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
+	var a *Arena
+	err := checkFS(path)
+	if err == nil {
+		a, err = openFiles(dir, o)
+	}
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
+		if _, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", errDirRemoved, err)
+		}
+	}
+	if leadsElsewhere(path, dir) {
+		if err == nil {
+			// The old store is a draft now. Its mark, which is one of the files
+			// that a writable handle sweeps away, must stay.
+			a.b.(*files).writes = false
+			_ = a.Close()
+		} else {
+			_ = dir.Close()
+		}
+		return nil, fmt.Errorf("%w: it was rewritten meanwhile", ErrInUse)
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	if o.MaxSize != 0 && o.Logger != nil && maxSizeFor(o.MaxSize) != a.MaxSize() {
+		o.Logger.Warn("the store keeps the maximum size that it was made with", "path", path, "asked", o.MaxSize, "in_force", a.MaxSize())
+	}
+	f := a.b.(*files)
+	if f.path, err = filepath.Abs(path); err != nil {
+		f.path = path // what Stale finds depends on the working directory then
+	}
+	return a, nil
+}
+
+// leadsElsewhere reports whether path leads to another directory than dir. To none
+// is no matter: its owner may move or remove a store at any time.
+func leadsElsewhere(path string, dir *os.Root) bool {
+	named, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	opened, err := dir.Stat(".")
+	return err == nil && !os.SameFile(named, opened)
+}
+
+// errDirRemoved: a creator found its directory removed, by another one whose
+// creation failed.
+var errDirRemoved = errors.New("the directory was removed")
+
+// openDir opens the directory of a store, and makes it where it may.
+func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
+	if dir, err = os.OpenRoot(path); err == nil {
+		return dir, false, nil
+	}
+	if st, e := os.Stat(path); e == nil && !st.IsDir() {
+		return nil, false, &notStoreError{"a file", "a directory"}
+	}
+	if o.MustExist || !errors.Is(err, fs.ErrNotExist) {
+		return dir, false, err
+	}
+	err = os.Mkdir(path, dirMode(o.Mode))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, false, err
+	}
+	made = err == nil
+	if dir, err = os.OpenRoot(path); errors.Is(err, fs.ErrNotExist) {
+		if _, e := os.Lstat(path); e != nil { // else a symbolic link to nowhere
+			err = fmt.Errorf("%w: %w", errDirRemoved, err)
+		}
+	}
+	return dir, made, err
+}
+
+// refuseOthers refuses a directory that holds what no store has.
+func refuseOthers(dir *os.Root) error {
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(names, func(name string) bool {
+		return name == nameData || name == nameSlots || strings.HasPrefix(name, tmpPrefix)
+	})
+	if len(others) == 0 {
+		return nil
+	}
+	found := fmt.Sprintf("%q in the directory", slices.Min(others))
+	if len(others) > 1 {
+		found = fmt.Sprintf("%q and %d more in the directory", slices.Min(others), len(others)-1)
+	}
+	return &notStoreError{found, fmt.Sprintf("%q and %q", nameData, nameSlots)}
+}
+
+// notStoreError is that of a path where there is something, and no store. So it is
+// an error for files that are not a store, and for a store that is not there.
+type notStoreError struct{ found, want string }
+
+func (e *notStoreError) Error() string {
+	return fmt.Sprintf("not a store: found %s, expected %s", e.found, e.want)
+}
+
+func (e *notStoreError) Is(target error) bool {
+	return target == region.ErrCorrupt || target == fs.ErrNotExist
+}

@@ -1,0 +1,180 @@
+package alloc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An owner word is entry+1 | generation of the entry<<16. That of a slot also
+// tells its owner's claims apart, by their number<<48, and says ownerIdle while the
+// owner does not use it: then others may take it.
+func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen&(1<<32-1)<<16 }
+
+func claimOf(owner, claim uint64) uint64 { return owner | claim<<48 }
+
+func ownerEntry(owner uint64) int { return int(owner&(ownerIdle-1)) - 1 }
+
+const ownerIdle = 1 << 15
+
+func entryAt(i int) uint64 { return offEntries + uint64(i)*entrySize }
+
+// takeEntry claims a process entry and holds its lock for as long as the
+// handle is open. A dead process's entry is adopted before it is used (rule
+// D2).
+func (a *Arena) takeEntry() error {
+	l, err := a.b.locks()
+	if err != nil {
+		return err
+	}
+	dead := false // an entry is a dead writer's, and this handle cannot adopt
+	for i := range maxEntries {
+		ok, err := l.tryLock(i)
+		if err == nil && ok {
+			ok, err = a.claimEntry(i)
+			dead = dead || !ok && err == nil
+			if ok && err == nil {
+				a.lock = l
+				return nil
+			}
+			if e := l.unlock(i); err == nil {
+				err = e
+			}
+		}
+		if err != nil {
+			_ = l.close()
+			return err
+		}
+	}
+	free, err := l.tryLock(aloneLock)
+	_ = l.close()
+	if err == nil && !free {
+		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
+	}
+	if err == nil && dead {
+		return errDeadEntries
+	}
+	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, maxEntries)
+}
+
+// errDeadEntries says that entries would be free if somebody adopted their owners.
+var errDeadEntries = errors.New("entries of dead writers wait for adoption")
+
+// aloneLock is the byte, next to those of the entries, that says why all of them
+// are locked.
+const aloneLock = maxEntries
+
+// Alone locks all other entries until the handle is closed: nobody else is attached,
+// and nobody can be. Otherwise the error, which matches ErrInUse, says who is, and
+// the handle is of no use any more.
+//
+// Who has no write permission on slots has no entry, and is not seen.
+func (a *Arena) Alone() error {
+	if !a.CanPin() {
+		return fmt.Errorf("%w: expected write permission on slots", ErrReadOnly)
+	}
+	if ok, err := a.lock.tryLock(aloneLock); err != nil {
+		return err
+	} else if !ok {
+		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
+	}
+	var users []string
+	for i := range maxEntries {
+		if i == a.entry {
+			continue
+		}
+		ok, err := a.lock.tryLock(i)
+		if err != nil {
+			return err
+		}
+		if ok {
+			a.releaseDeadPins(i) // so that there is one for this handle
+			continue
+		}
+		user := fmt.Sprintf("process %d", a.shared.Load(entryAt(i)+entryPid))
+		if !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	if len(users) > 0 {
+		return fmt.Errorf("%w by %s", ErrInUse, strings.Join(users, ", "))
+	}
+	return nil
+}
+
+// claimEntry makes entry i, whose lock the caller holds, this handle's. Adoption may
+// have to take space and slots, so it is done in the name of the new owner: if that
+// one dies, its own adopter goes on.
+func (a *Arena) claimEntry(i int) (bool, error) {
+	e := entryAt(i)
+	gen := a.shared.Load(e+entryState)>>8 + 1
+	a.entry, a.owner = i, makeOwner(i, gen)
+	if ok, err := a.inherit(i); !ok || err != nil {
+		a.entry, a.owner = -1, 0
+		return false, err
+	}
+	a.shared.Store(e+entryPid, uint64(os.Getpid()))
+	a.shared.Store(e+entryStarted, uint64(time.Now().UnixNano()))
+	var name [16]byte
+	copy(name[:], filepath.Base(os.Args[0]))
+	a.shared.Write(e+entryName, name[:])
+	flags := uint64(0)
+	if !a.Writable() {
+		flags = 1
+	}
+	a.shared.Store(e+entryFlags, flags)
+	a.shared.Store(e+entryState, gen<<8|1)
+	return true, nil
+}
+
+// inherit puts in order what the last owner of entry i has left, and reports whether
+// this handle can do that.
+func (a *Arena) inherit(i int) (bool, error) {
+	if a.Writable() {
+		_, err := a.adoptEntry(i)
+		return err == nil, err
+	}
+	if a.ownsSlots(i) {
+		return false, nil // a dead writer's: for writers to adopt
+	}
+	a.releaseDeadPins(i)
+	return true, nil
+}
+
+func (a *Arena) ownsSlots(entry int) bool {
+	for i := range maxSlots {
+		if ownerEntry(a.ro.Load(offOwners+uint64(i)*8)) == entry {
+			return true
+		}
+	}
+	return false
+}
+
+// leaveEntry gives the handle's entry up, when it owns nothing any more.
+func (a *Arena) leaveEntry() {
+	if a.lock == nil {
+		return
+	}
+	e := entryAt(a.entry)
+	a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
+	_ = a.lock.close()
+	a.lock = nil
+}
+
+// taken reports whether an entry is or was in use. Its state is in slots,
+// which readers can write; what counts for slots is their own owner word.
+func (a *Arena) taken(i int) bool {
+	return a.shared.Load(entryAt(i)+entryState)&0xff != 0
+}
+
+func (a *Arena) ownedBy(slot int, p uint64, state int) bool {
+	if a.checkPages(p, "", p, 1) != nil {
+		return false
+	}
+	st := a.page(p)
+	return st.state() == state && st.owner() == slot
+}

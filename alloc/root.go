@@ -1,0 +1,72 @@
+package alloc
+
+import (
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// Root is a pinned version and its root node.
+type Root struct {
+	Off     uint64
+	Version uint64
+}
+
+// PayloadWords is how many words a root node has for the layer above.
+const PayloadWords = (rootSize - rootPayload) / 8
+
+// PayloadAt is the offset of the payload of the root node at off.
+func PayloadAt(off uint64) uint64 { return off + rootPayload }
+
+// PayloadOff is where the root node's payload of PayloadWords words lies.
+func (r Root) PayloadOff() uint64 { return r.Off + rootPayload }
+
+// rootNode checks the root node of a pinned version.
+func (a *Arena) rootNode(word, version uint64) (Root, error) {
+	off := word & offMask
+	if h := a.ro.Load(offHorizon); h > maxVersion {
+		return Root{}, region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
+	}
+	limit, err := a.Limit()
+	if err != nil {
+		return Root{}, err
+	}
+	if off%8 != 0 || off < segments[0].first || off > limit-rootSize {
+		return Root{}, region.Corrupt(offRoot, "root word", fmt.Sprintf("%#x", word), fmt.Sprintf("an offset below %d", limit))
+	}
+	if birth := a.ro.Word(off + rootBirth); birth != version {
+		return Root{}, region.Corrupt(off, "birth of the root node", birth, fmt.Sprint(version))
+	}
+	return Root{off, version}, nil
+}
+
+// maxVersion is the greatest version that a birth can say. A horizon beyond it
+// is damage; what is read then fails the check of the root node's birth.
+const maxVersion = offMask
+
+// versionAt is the least version from h on that agrees with a root word's tag
+// (rule P1).
+func versionAt(h, word uint64) uint64 { return h + (word>>48-h)&0xffff }
+
+// current returns the root word and its version.
+func (a *Arena) current() (word, version uint64) {
+	for {
+		h := a.ro.Load(offHorizon)
+		word = a.ro.Load(offRoot)
+		version = versionAt(h, word)
+		if a.ro.Load(offHorizon) <= version || h > maxVersion {
+			return word, version
+		}
+	}
+}
+
+// Version returns the current version. It reads the root word and the horizon
+// only, both of which are always there. For those who are no users of the handle
+// the result counts if the handle is not Closed afterwards.
+func (a *Arena) Version() uint64 {
+	_, version := a.current()
+	return version
+}
+
+// VersionOf returns the version that was glanced at, if Held.
+func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word) }

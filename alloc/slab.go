@@ -1,0 +1,285 @@
+package alloc
+
+import (
+	"errors"
+	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+func (s *Slot) setMag(c int, b uint64) {
+	s.mags[c] = b
+	s.m.SetWord(s.base+slotMags+uint64(c)*8, b)
+}
+
+func (s *Slot) setSlab(c int, p uint64) {
+	s.slabs[c] = p
+	s.m.SetWord(s.base+slotSlabs+uint64(c)*8, p)
+}
+
+// pushMag puts a block on the slot's magazine of its class: linked to the one
+// below first, then on top. The caller takes it out of where it was next.
+func (s *Slot) pushMag(c int, b uint64) {
+	s.m.SetWord(b+8, s.mags[c])
+	s.setMag(c, b)
+	s.magLen[c]++
+}
+
+// refill brings free blocks of a slab into the empty magazine (rule B1): note
+// which, link them, set exactly their bits at once, put them on top. While its
+// bit is clear nobody else touches a block.
+func (s *Slot) refill(c int) error {
+	for {
+		p := s.slabs[c]
+		if p == 0 {
+			if err := s.takeSlab(c); err != nil {
+				return err
+			}
+			p = s.slabs[c]
+		}
+		d := desc(p) + descBitmap
+		for i := range 4 {
+			at := d + uint64(i)*8
+			if mask := slabMask(c, i) &^ s.a.ro.Load(at); mask != 0 {
+				s.m.SetWord(s.base+slotRefillMask, mask)
+				s.m.Store(s.base+slotRefillAt, at)
+				s.linkRefill(p, c, i, mask)
+				s.m.Or(at, mask)
+				s.finishRefill(p, c, i, mask)
+				return nil
+			}
+		}
+		s.disown(c)
+	}
+}
+
+// linkRefill links the blocks of a refill to each other and to the magazine. It
+// writes over the stamps of those who gave them back: once a bit is set, a stamp
+// tells that its block was never given back (rule B2).
+func (s *Slot) linkRefill(p uint64, c, word int, mask uint64) {
+	below := s.mags[c]
+	for mask != 0 {
+		top := 63 - bits.LeadingZeros64(mask)
+		mask &^= 1 << top
+		b := p + uint64(word*64+top)*classes[c].size
+		s.m.SetWord(b+8, below)
+		s.m.Store(b, 0)
+		below = b
+	}
+}
+
+// finishRefill does what follows once the bits are set. Doing it twice is
+// harmless.
+func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
+	first := p + uint64(word*64+bits.TrailingZeros64(mask))*classes[c].size
+	if s.mags[c] != first {
+		s.setMag(c, first)
+		s.magLen[c] += bits.OnesCount64(mask)
+	}
+	s.m.Store(s.base+slotRefillAt, 0)
+}
+
+// takeSlab gets the slot a slab with free blocks: one that nobody owns, else a
+// new one.
+func (s *Slot) takeSlab(c int) error {
+	a, k := s.a, classes[c].pages
+	take := func(p uint64, st pageState) bool {
+		if st.class() != c || s.avoids(p) || a.checkPages(desc(p), "a slab", p, k) != nil {
+			return false
+		}
+		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
+	}
+	if a.search(hintsOf(c), take) {
+		return nil
+	}
+	p, err := s.claimPages(k)
+	if errors.Is(err, ErrFull) && a.search(hintsOf(c), take) {
+		return nil // what was freed in between was not pages, but blocks
+	}
+	if err != nil {
+		return err
+	}
+	s.become(p, k, pageSlabOwned, c)
+	s.setSlab(c, p)
+	s.endRecord()
+	return nil
+}
+
+// takeShared makes a shared slab or set-aside page the slot's own by one CAS,
+// and links it.
+func (s *Slot) takeShared(p uint64, st pageState, state int, link func()) bool {
+	s.record(recTake, p, 1, st.gen()+1, st.gen()+1)
+	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))
+	if ok {
+		link()
+	}
+	s.endRecord()
+	return ok
+}
+
+// disown gives the slot's slab of a class up, for anybody to take.
+func (s *Slot) disown(c int) { s.shareSlab(s.slabs[c], func() { s.setSlab(c, 0) }) }
+
+// shareSlab makes an owned slab shared, or frees it if it is empty. What was
+// freed in it while it was owned was not announced.
+func (s *Slot) shareSlab(p uint64, unlink func()) {
+	a := s.a
+	st := a.page(p)
+	if a.emptySlab(p) {
+		// Nobody but the owner sets bits: it stays empty.
+		s.freePages(p, classes[st.class()].pages, unlink)
+		return
+	}
+	a.mem.Store(desc(p)+descState, uint64(makeState(pageSlabShared, st.class(), 0, st.gen()+1)))
+	if a.clearBits(p, st.class()) {
+		a.hint(p, hintOf(st.class()))
+	}
+	unlink()
+}
+
+// slabOf returns the first page of the slab that a block of the class is in,
+// and the block's bit.
+func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
+	p = off &^ (pageSize - 1)
+	if classes[c].pages > 1 {
+		if a.page(p).state() == pageCont {
+			// A wrong one is as good as none: the page is not a slab's first.
+			if q := a.ro.Load(desc(p) + descInfo); q%pageSize == 0 && q < p && p-q < classes[c].pages<<pageShift {
+				p = q
+			}
+		}
+	}
+	return p, (off - p) * classes[c].recip >> 32
+}
+
+// giveBack returns a block to its slab (rule B2): stamp it, note it, clear its
+// bit, announce it, and unlink it from where it was. The stamp comes before the
+// note, so that a noted block without the stamp is one that somebody has taken
+// into use again. next is the block below it when it comes from the top of a
+// magazine: once the bit is clear, others may write to the block.
+func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
+	a := s.a
+	s.m.Store(off, returnOf(s.idx))
+	s.m.SetWord(s.base+slotReturnNext, next)
+	s.m.SetWord(s.base+slotReturn, off|uint64(c)<<48)
+	p, bit := a.slabOf(off, c)
+	s.m.And(desc(p)+descBitmap+bit>>6*8, ^(1 << (bit & 63)))
+	st := a.page(p)
+	if st.state() == pageSlabShared {
+		a.hint(p, hintOf(c))
+	}
+	unlink()
+	s.m.SetWord(s.base+slotReturn, 0)
+
+	if st.state() == pageSlabShared && st.class() == c && a.emptySlab(p) {
+		// Nobody owns it and its last block went.
+		s.takeShared(p, st, pageSlabOwned, func() { s.shareSlab(p, func() {}) })
+	}
+}
+
+// redoReturn finishes what giveBack had begun when its slot died. A block whose
+// bit is set and that still carries the stamp has not been given back: the
+// slab's owner writes over the stamp before it sets the bit again.
+func (s *Slot) redoReturn(c int, off uint64) {
+	a := s.a
+	p, bit := a.slabOf(off, c)
+	st := a.page(p)
+	if s := st.state(); s != pageSlabOwned && s != pageSlabShared || st.class() != c || bit >= classes[c].blocks {
+		return // the slab has been freed since
+	}
+	at, mask := desc(p)+descBitmap+bit>>6*8, uint64(1)<<(bit&63)
+	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == returnOf(s.idx) {
+		s.m.And(at, ^mask)
+	}
+	a.hint(p, hintOf(c))
+}
+
+// thinMags notes how many free blocks of each class the slot needs, going by what it
+// took between passes lately, and gives back some of those beyond: a single free block
+// can keep a page in use. It does no more than some microseconds' work, for it runs
+// after a commit.
+func (s *Slot) thinMags() error {
+	left := thinBlocks
+	for c := range numClasses {
+		s.need[c] = max(s.taken[c], s.need[c]/2)
+		s.unused[c] = min(s.unused[c]+1, unusedLooks)
+		if s.taken[c] > 0 {
+			s.unused[c], s.taken[c] = 0, 0
+		}
+		keep := max(2*s.need[c], fewBlocks)
+		if s.unused[c] == unusedLooks {
+			keep = 0
+			if s.slabs[c] != 0 {
+				s.disown(c)
+			}
+		}
+		for ; left > 0 && s.magLen[c] > keep && s.mags[c] != 0; left-- {
+			if err := s.dropMag(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropMag gives the top block of a magazine back.
+func (s *Slot) dropMag(c int) error {
+	b := s.mags[c]
+	next := s.m.Word(b + 8)
+	if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+		return err
+	}
+	if next != 0 {
+		if err := s.checkBlock(b+8, next); err != nil {
+			return err
+		}
+	}
+	if err := s.checkUsed(b, c); err != nil {
+		return err
+	}
+	s.giveBack(c, b, next, func() { s.setMag(c, next) })
+	s.magLen[c]--
+	return nil
+}
+
+// checkUsed verifies that the bit of a block in a list is set. If lists could
+// name free blocks, one that names a block twice would never end.
+func (s *Slot) checkUsed(off uint64, c int) error {
+	if c == classRun {
+		return nil
+	}
+	if p, bit := s.a.slabOf(off, c); s.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
+		return region.Corrupt(off, "bit of a block in a list", "free", "not free")
+	}
+	return nil
+}
+
+// emptyMags gives all of the slot's free blocks and slabs back.
+func (s *Slot) emptyMags() error {
+	for c := range numClasses {
+		for s.mags[c] != 0 {
+			if err := s.dropMag(c); err != nil {
+				return err
+			}
+		}
+		s.magLen[c] = 0
+		if s.slabs[c] != 0 {
+			s.disown(c)
+		}
+	}
+	return nil
+}
+
+// flush gives back all that the slot holds privately, as far as it can be:
+// before the slot is released, and when it is adopted.
+func (s *Slot) flush() error {
+	if err := s.reclaim(s.a.Version(), looksPerPass); err != nil {
+		return err
+	}
+	for i, p := range s.aside {
+		if p != 0 {
+			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+		}
+	}
+	return s.emptyMags()
+}

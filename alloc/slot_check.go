@@ -1,0 +1,132 @@
+package alloc
+
+import (
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+// checkTail verifies a position in a queue.
+func (s *Slot) checkTail(at, pos uint64) error {
+	if pos == 0 {
+		return nil
+	}
+	if pos&(pageSize-1) > chunkCap {
+		return region.Corrupt(at, "position in a queue", pos, "a page and an index")
+	}
+	return s.a.checkPages(at, "page of a queue", pos&^(pageSize-1), 1)
+}
+
+// checkLists verifies what the slot's page says before anything is done by it.
+func (s *Slot) checkLists(committed bool) error {
+	if err := s.checkTail(s.base+slotQueueHead, s.head); err != nil {
+		return err
+	}
+	if err := s.checkTail(s.base+slotQueueTail, s.tail); err != nil {
+		return err
+	}
+	if n := s.logTop & (pageSize - 1); n > slotLogCap && n > logCap || len(s.logs) == 0 && n > slotLogCap {
+		return region.Corrupt(s.base+slotLogTop, "entries of a log", n, "fewer")
+	}
+	if !committed {
+		if err := s.checkLog(); err != nil {
+			return err
+		}
+	}
+	if err := s.checkQueue(); err != nil {
+		return err
+	}
+	for i, p := range s.aside {
+		if p != 0 {
+			if err := s.checkChunk(s.base+slotAside+uint64(i)*8, p); err != nil {
+				return err
+			}
+		}
+	}
+	if p := s.m.Word(s.base + slotLook); p != 0 {
+		if err := s.checkChunk(s.base+slotLook, p); err != nil {
+			return err
+		}
+	}
+	for c := range numClasses {
+		if p := s.slabs[c]; p != 0 {
+			if err := s.a.checkPages(s.base+slotSlabs+uint64(c)*8, "slab of a slot", p, classes[c].pages); err != nil {
+				return err
+			}
+		}
+		if err := s.checkMag(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLog verifies that the log's entries are the slot's to free.
+func (s *Slot) checkLog() error {
+	for i := range s.LogLen() {
+		at := s.logEntry(i)
+		e := s.m.Word(at)
+		if e == 0 {
+			continue
+		}
+		off, c := e&offMask, int(e>>48)
+		if c == classPage {
+			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
+				return err
+			}
+		} else if err := s.checkEntry(at, off, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkQueue follows the queue from its head to its tail.
+func (s *Slot) checkQueue() error {
+	tail := s.tail &^ (pageSize - 1)
+	for n, p := uint64(0), s.head&^(pageSize-1); p != tail; n++ {
+		if err := s.a.checkPages(p+chunkNext, "page of a queue", p, 1); err != nil {
+			return err
+		}
+		if p = s.m.Word(p + chunkNext); n > s.a.end.Load()>>pageShift {
+			return region.Corrupt(s.base+slotQueueHead, "length of a queue", n, "an end")
+		}
+	}
+	if s.head&^(pageSize-1) == tail && s.head > s.tail {
+		return region.Corrupt(s.base+slotQueueHead, "head of a queue", s.head, fmt.Sprintf("at most the tail, %d", s.tail))
+	}
+	return nil
+}
+
+// checkChunk verifies a set-aside page and the number of its entries.
+func (s *Slot) checkChunk(at, p uint64) error {
+	if err := s.a.checkPages(at, "set-aside page", p, 1); err != nil {
+		return err
+	}
+	if !s.owns(p, pageChunk) {
+		return nil // given up already
+	}
+	if n := s.m.Word(p + chunkCount); n > chunkCap {
+		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+	}
+	return nil
+}
+
+// checkMag follows a magazine to its end. The block that is being given back,
+// if it is still on top, may be somebody else's by now.
+func (s *Slot) checkMag(c int) error {
+	at, b := s.base+slotMags+uint64(c)*8, s.mags[c]
+	if b != 0 && s.m.Word(s.base+slotReturn) == b|uint64(c)<<48 {
+		at, b = s.base+slotReturnNext, s.m.Word(s.base+slotReturnNext)
+	}
+	for n := uint64(0); b != 0; n++ {
+		if err := s.checkEntry(at, b, c); err != nil {
+			return err
+		}
+		if n > s.a.end.Load()/classes[c].size {
+			return region.Corrupt(s.base+slotMags+uint64(c)*8, "length of a magazine", n, "an end")
+		}
+		at, b = b+8, s.m.Word(b+8)
+	}
+	return nil
+}

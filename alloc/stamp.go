@@ -1,0 +1,43 @@
+package alloc
+
+// A Glance is what an optimistic reader notes before it reads.
+type Glance struct {
+	horizon uint64
+	word    uint64
+	end     uint64
+}
+
+// Glance begins an optimistic read: the horizon, then the root, then the end
+// (rules R2 and R1). Without ok the handle is closed or the end is wrong: a pin
+// is refused with the reason.
+func (a *Arena) Glance() (g Glance, ok bool) {
+	g = Glance{horizon: a.ro.Load(offHorizon), word: a.ro.Load(offRoot), end: a.ro.Load(offEnd)}
+	if g.end != a.end.Load() || a.closed.Load() {
+		return a.glanceGrown(g)
+	}
+	return g, true
+}
+
+// glanceGrown ends a Glance of a handle that does not know the end yet, or is
+// closed.
+func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
+	end, err := a.checkEnd(g.end)
+	g.end = end
+	return g, err == nil && !a.closed.Load()
+}
+
+// Root is the offset of the root node that was glanced at, confined to what
+// can be touched.
+func (g Glance) Root() uint64 { return min(g.word&offMask&^7, g.end-rootSize) }
+
+// End is how much of data may be touched.
+func (g Glance) End() uint64 { return g.end }
+
+// Held reports whether nothing that was reachable from the root can have been
+// reused since the Glance (rule R2). What was read in between is true then, and
+// worthless otherwise.
+func (a *Arena) Held(g Glance) bool {
+	a.ro.LoadFence()
+	h := a.ro.Load(offHorizon)
+	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff
+}

@@ -1,0 +1,230 @@
+package alloc
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+)
+
+// A span is a range of offsets.
+type span struct{ from, to uint64 }
+
+// A unit is a free page or a slab, or something that cannot be moved.
+type unit struct {
+	at    uint64
+	pages int32
+	class int32 // -1: free
+	used  int32 // blocks
+	fixed bool
+}
+
+// A survey is what evacuation knows of a part of the file.
+type survey struct {
+	units []unit
+	found []window
+	next  uint64          // where the next one begins, or 0
+	pages int             // looked at
+	left  [numClasses]int // free blocks in shared slabs outside of the planned windows
+	empty int             // free pages outside of them
+}
+
+// look surveys up to surveyPages pages from an offset on. holes says that there is
+// memory for holes.
+func (a *Arena) look(v *survey, from uint64, holes bool) {
+	*v = survey{units: v.units[:0], found: v.found[:0]}
+	end := a.end.Load()
+	if from >= end {
+		from = 0
+	}
+	for k := range segments {
+		g := &segments[k]
+		if g.start >= end {
+			break
+		}
+		if g.stop <= from {
+			continue
+		}
+		v.units = append(v.units, unit{fixed: true})
+		for p := max(from&^(pageSize-1), g.first); p < min(g.stop, end); {
+			u := a.unitAt(p, min(g.stop, end), holes)
+			v.units = append(v.units, u)
+			switch {
+			case u.fixed:
+			case u.class < 0:
+				v.empty++
+			default:
+				v.left[u.class] += int(classes[u.class].blocks) - int(u.used)
+			}
+			p += uint64(u.pages) << pageShift
+			if v.pages += int(u.pages); v.pages >= surveyPages {
+				v.next = p
+				return
+			}
+		}
+	}
+}
+
+// unitAt looks at the page p of a segment that ends at stop.
+func (a *Arena) unitAt(p, stop uint64, holes bool) unit {
+	switch st := a.page(p); st.state() {
+	case pageHole:
+		return unit{at: p, pages: 1, class: -1, fixed: !holes}
+	case pageFree:
+		return unit{at: p, pages: 1, class: -1}
+	case pageSlabShared:
+		c := st.class()
+		if c < numClasses && p+classes[c].pages<<pageShift <= stop {
+			return unit{at: p, pages: int32(classes[c].pages), class: int32(c), used: int32(a.usedBlocks(p, c))}
+		}
+	}
+	return unit{at: p, pages: 1, fixed: true}
+}
+
+// sparse reports whether much is free in slabs that nobody owns, beyond a slack.
+func (v *survey) sparse(slack uint64) bool {
+	free, slabs := uint64(0), uint64(0)
+	for c, n := range v.left {
+		free += uint64(n) * classes[c].size
+	}
+	for i := range v.units {
+		if u := &v.units[i]; !u.fixed && u.class >= 0 {
+			slabs += uint64(u.pages) << pageShift
+		}
+	}
+	return free > slabs/16+slack
+}
+
+// A window is units in a row.
+type window struct {
+	cost  uint64 // of emptying it
+	first int    // unit
+	stop  int
+}
+
+// A demand is what the blocks of some units need outside of them.
+type demand struct {
+	v     *survey
+	k     int // pages that are to be emptied
+	used  [numClasses]int
+	free  [numClasses]int
+	pages int // of the units
+	empty int // of these, free
+	fresh int // free pages for the blocks that have no free one outside
+	lacks int // blocks for which there is none
+	cost  uint64
+}
+
+// add counts a unit, or with sign -1 discounts it.
+func (d *demand) add(u *unit, sign int) {
+	d.pages += sign * int(u.pages)
+	c := int(u.class)
+	if c < 0 {
+		d.empty += sign
+		return
+	}
+	fresh, lacks := d.of(c)
+	d.used[c] += sign * int(u.used)
+	d.free[c] += sign * (int(classes[c].blocks) - int(u.used))
+	now, nowLacks := d.of(c)
+	d.fresh += now - fresh
+	d.lacks += nowLacks - lacks
+	d.cost += uint64(sign) * uint64(u.used) * (moveCost + classes[c].size)
+}
+
+// of returns what the blocks of a class need beyond free ones of it. A slab of one
+// page may be made of any free page; that is of use when the window is longer.
+func (d *demand) of(c int) (fresh, lacks int) {
+	more := d.used[c] - (d.v.left[c] - d.free[c])
+	switch n := int(classes[c].blocks); {
+	case more <= 0:
+		return 0, 0
+	case d.k > 1 && classes[c].pages == 1:
+		return (more + n - 1) / n, 0
+	}
+	return 0, more
+}
+
+// met reports whether there is what is needed.
+func (d *demand) met() bool { return d.lacks == 0 && d.fresh <= d.v.empty-d.empty }
+
+// choose returns up to n windows of at least k pages that can be emptied together,
+// the cheapest first, of those that cost at least that much.
+func (v *survey) choose(k int, least uint64, n int) (chosen []span) {
+	v.windows(k, least)
+	v.cheapest(8 * n)
+	for _, w := range v.found {
+		if len(chosen) < n && v.plan(w, k) {
+			last := v.units[w.stop-1]
+			chosen = append(chosen, span{v.units[w.first].at, last.at + uint64(last.pages)<<pageShift})
+		}
+	}
+	return chosen
+}
+
+// cheapest sorts the windows by cost, without the dear ones if there are more than n.
+func (v *survey) cheapest(n int) {
+	var byLen [65]int
+	for _, w := range v.found {
+		byLen[bits.Len64(w.cost)]++
+	}
+	most := 0
+	for sum := byLen[0]; most < 64 && sum < n; sum += byLen[most] {
+		most++
+	}
+	v.found = slices.DeleteFunc(v.found, func(w window) bool { return bits.Len64(w.cost) > most })
+	slices.SortFunc(v.found, func(a, b window) int {
+		return cmp.Or(cmp.Compare(a.cost, b.cost), a.first-b.first)
+	})
+}
+
+// windows finds the windows of at least k pages of which each could be emptied. They
+// may overlap.
+func (v *survey) windows(k int, least uint64) {
+	d := demand{v: v, k: k}
+	lo := 0
+	for hi := range v.units {
+		if v.units[hi].fixed {
+			for ; lo < hi; lo++ {
+				d.add(&v.units[lo], -1)
+			}
+			lo = hi + 1
+			continue
+		}
+		d.add(&v.units[hi], 1)
+		for d.pages-int(v.units[lo].pages) >= k {
+			d.add(&v.units[lo], -1)
+			lo++
+		}
+		if d.pages >= k && d.cost >= least && d.met() {
+			v.found = append(v.found, window{d.cost, lo, hi + 1})
+		}
+	}
+}
+
+// moveCost is what the move of a block costs beside its bytes, in bytes.
+const moveCost = 512
+
+// plan takes what the blocks of a window need outside of it out of what is left, if
+// there is enough.
+func (v *survey) plan(w window, k int) bool {
+	d := demand{v: v, k: k}
+	units := v.units[w.first:w.stop]
+	for i := range units {
+		if units[i].fixed {
+			return false // planned already
+		}
+		d.add(&units[i], 1)
+	}
+	if !d.met() {
+		return false
+	}
+	v.empty -= d.empty + d.fresh
+	for c := range d.used {
+		fresh, _ := d.of(c)
+		v.left[c] += fresh*int(classes[c].blocks) - d.used[c] - d.free[c]
+	}
+	for i := range units {
+		units[i].fixed = true
+	}
+	return true
+}
