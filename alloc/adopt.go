@@ -3,6 +3,8 @@ package alloc
 import (
 	"errors"
 	"fmt"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // AdoptDead takes over from every dead process: its slots are put in order and
@@ -20,7 +22,7 @@ func (a *Arena) AdoptDead() (int, error) {
 		}
 	}()
 	dead := 0
-	for i := range maxEntries {
+	for i := range layout.MaxProcs {
 		if i == a.entry || !a.taken(i) {
 			continue
 		}
@@ -58,8 +60,8 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	dead := a.taken(i)
 	a.announceNoted(i) // before what follows can note something else there
 	var failed error
-	for j := range maxSlots {
-		word := offOwners + uint64(j)*8
+	for j := range layout.MaxSlots {
+		word := layout.OffOwners + uint64(j)*8
 		owner := a.ro.Load(word)
 		if ownerEntry(owner) != i {
 			continue
@@ -86,16 +88,16 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	if failed != nil {
 		return dead, failed
 	}
-	a.shared.Store(entryAt(i)+entryHints, 0)
+	a.shared.Store(entryAt(i)+layout.ProcHints, 0)
 	a.releaseDeadPins(i)
-	if g := a.ro.Load(offGate); ownerEntry(g) == i {
-		a.mem.CAS(offGate, g, 0)
+	if g := a.ro.Load(layout.OffGate); ownerEntry(g) == i {
+		a.mem.CAS(layout.OffGate, g, 0)
 	}
 	e := entryAt(i)
 	if dead {
 		a.countReserve()
-		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+entryPid))
-		a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
+		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+layout.ProcPid))
+		a.shared.Store(e+layout.ProcState, a.shared.Load(e+layout.ProcState)&^0xff)
 	}
 	return dead, nil
 }
@@ -103,8 +105,8 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 // releaseDeadPins drops the snapshot pins of entry i, whose lock the caller
 // holds.
 func (a *Arena) releaseDeadPins(i int) {
-	for j := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		if ownerEntry(a.shared.Load(snapPin(j)+pinOwner)) == i {
+	for j := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		if ownerEntry(a.shared.Load(snapPin(j)+layout.PinOwner)) == i {
 			a.emptyPin(j)
 		}
 	}

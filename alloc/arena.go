@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -20,7 +21,7 @@ type Arena struct {
 	b      backing
 	log    *slog.Logger
 
-	super superblock
+	super layout.Superblock
 	end   atomic.Uint64 // what of data is known to be touchable
 
 	entry   int  // own process entry, -1 without one
@@ -61,31 +62,31 @@ func (a *Arena) attach() error {
 	if err != nil {
 		return err
 	}
-	if size < offTable || a.ro.Size() < MinSize {
-		return region.Corrupt(0, "size of data", size, fmt.Sprintf("at least %d", offTable))
+	if size < layout.OffTable || a.ro.Size() < layout.MinSize {
+		return region.Corrupt(0, "size of data", size, fmt.Sprintf("at least %d", layout.OffTable))
 	}
-	if a.super, err = decodeSuper(a.ro.AppendTo(nil, offSuper, superSize)); err != nil {
+	if a.super, err = layout.DecodeSuper(a.ro.AppendTo(nil, layout.OffSuper, layout.SuperSize)); err != nil {
 		return err
 	}
-	if a.super.maxSize != a.ro.Size() {
-		return region.Corrupt(24, "maximum size", a.super.maxSize, fmt.Sprint(a.ro.Size()))
+	if a.super.MaxSize != a.ro.Size() {
+		return region.Corrupt(24, "maximum size", a.super.MaxSize, fmt.Sprint(a.ro.Size()))
 	}
 	// Whatever stands there, even what is known before anything is known.
-	if _, err := a.checkEnd(a.ro.Load(offEnd)); err != nil {
+	if _, err := a.checkEnd(a.ro.Load(layout.OffEnd)); err != nil {
 		return err
 	}
-	if h := a.ro.Load(offHorizon); h == 0 || h > maxVersion {
-		return region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
+	if h := a.ro.Load(layout.OffHorizon); h == 0 || h > maxVersion {
+		return region.Corrupt(layout.OffHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
 	}
 	if !a.shared.Valid() {
 		return nil
 	}
-	id, err := decodeSlotsSuper(a.shared.AppendTo(nil, offSlotsSuper, slotsSuperSize))
+	id, err := layout.DecodeProcsSuper(a.shared.AppendTo(nil, layout.OffProcsSuper, layout.ProcsSuperSize))
 	if err != nil {
 		return err
 	}
-	if id != a.super.id {
-		return fmt.Errorf("%w: data belongs to store %v and slots to store %v", region.ErrCorrupt, a.super.id, id)
+	if id != a.super.ID {
+		return fmt.Errorf("%w: data belongs to store %v and slots to store %v", region.ErrCorrupt, a.super.ID, id)
 	}
 	switch err := a.takeEntry(); {
 	case err == errDeadEntries:
@@ -120,42 +121,42 @@ func (a *Arena) CanPin() bool { return a.entry >= 0 }
 func (a *Arena) Mem() region.Mem { return a.ro }
 
 // Seed is the key of the store's hash.
-func (a *Arena) Seed() (k0, k1 uint64) { return a.super.seed[0], a.super.seed[1] }
+func (a *Arena) Seed() (k0, k1 uint64) { return a.super.Seed[0], a.super.Seed[1] }
 
 // MaxSize is the most that data can grow to, in bytes.
-func (a *Arena) MaxSize() uint64 { return a.super.maxSize }
+func (a *Arena) MaxSize() uint64 { return a.super.MaxSize }
 
 // ID names the store.
-func (a *Arena) ID() [2]uint64 { return a.super.id }
+func (a *Arena) ID() [2]uint64 { return a.super.ID }
 
 // FormatID writes the name of a store.
-func FormatID(id [2]uint64) string { return storeID(id).String() }
+func FormatID(id [2]uint64) string { return layout.StoreID(id).String() }
 
 // Origin is what the store was made to show, or zero.
-func (a *Arena) Origin() Origin { return a.super.origin }
+func (a *Arena) Origin() layout.Origin { return a.super.Origin }
 
 // Mode is the permission bits of data, 0 if there are none.
 func (a *Arena) Mode() fs.FileMode { return a.b.mode() }
 
 // Created is when the store was made, in Unix nanoseconds.
-func (a *Arena) Created() int64 { return a.super.created }
+func (a *Arena) Created() int64 { return a.super.Created }
 
 // FileBytes is the present length of data.
-func (a *Arena) FileBytes() uint64 { return a.ro.Load(offEnd) }
+func (a *Arena) FileBytes() uint64 { return a.ro.Load(layout.OffEnd) }
 
 // Punched reports whether there may be holes below the end: punched ones, and
 // gaps that extend left. Reading one makes memory appear behind it, which can
 // fault when there is none left; an optimistic reader, who may be led to one,
 // guards itself then. It looks for holes after it has read the end: an end that
 // reaches over a gap is raised after the gap was announced.
-func (a *Arena) Punched() bool { return a.ro.Load(offPunched) != 0 }
+func (a *Arena) Punched() bool { return a.ro.Load(layout.OffPunched) != 0 }
 
 // Limit returns how much of data may be touched: the end that was published,
 // as far as the file really reaches.
 //
 // Rule R1: a reader calls it after it has read the root word.
 func (a *Arena) Limit() (uint64, error) {
-	end := a.ro.Load(offEnd)
+	end := a.ro.Load(layout.OffEnd)
 	if end == a.end.Load() {
 		return end, nil
 	}
@@ -170,16 +171,16 @@ func (a *Arena) Known() uint64 { return a.end.Load() }
 // memory, and a wrong one would make readers touch what is not there.
 func (a *Arena) checkEnd(end uint64) (uint64, error) {
 	known := a.end.Load()
-	if end == endRewritten && known != 0 {
+	if end == layout.EndRewritten && known != 0 {
 		return known, fmt.Errorf("%w: it was rewritten, expected it to be opened again", ErrClosed)
 	}
 	size, err := a.b.size()
 	if err != nil {
 		return known, err
 	}
-	if end > min(size, a.ro.Size()) || end < segments[0].first || end%pageSize != 0 {
-		return known, region.Corrupt(offEnd, "end of the used file", end,
-			fmt.Sprintf("a multiple of %d from %d to the file's size %d", pageSize, segments[0].first, min(size, a.ro.Size())))
+	if end > min(size, a.ro.Size()) || end < layout.Segments[0].First || end%layout.PageSize != 0 {
+		return known, region.Corrupt(layout.OffEnd, "end of the used file", end,
+			fmt.Sprintf("a multiple of %d from %d to the file's size %d", layout.PageSize, layout.Segments[0].First, min(size, a.ro.Size())))
 	}
 	for end > known && !a.end.CompareAndSwap(known, end) {
 		known = a.end.Load()
@@ -240,7 +241,12 @@ func (a *Arena) releaseSlots() (failed error) {
 		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
 			failed = errors.Join(failed, err)
 		}
-		a.mem.Store(offOwners+uint64(s.idx)*8, 0)
+		a.mem.Store(layout.OffOwners+uint64(s.idx)*8, 0)
 	}
 	return failed
 }
+
+// MaxBlock is the size of the largest block that a store of this maximum size can
+// ever hold: a run cannot reach from one segment into the next, and where there is
+// one segment only, some of its pages are never free.
+func (a *Arena) MaxBlock() uint64 { return layout.MaxBlockOf(a.super.MaxSize) }

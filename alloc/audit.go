@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -34,7 +35,7 @@ type audit struct {
 	sure   []string           // what is wrong in what does not move
 	steady bool               // nothing moved, though somebody may be in the middle of something
 	part   bool               // a list could not be followed to its end
-	use    [numClasses + 1]ClassUse
+	use    [layout.NumClasses + 1]ClassUse
 	// What a slot in use may just be moving, so that it is in two places or in
 	// none. A writer that was stopped there stays so.
 	moving map[uint64]bool
@@ -144,7 +145,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 		if blocks++; blocks%1024 == 0 && !held() {
 			return ErrOvertaken
 		}
-		c := classOf(size)
+		c := layout.ClassOf(size)
 		if err := u.checkBlock(off, c, "live"); err != nil {
 			return err
 		}
@@ -154,7 +155,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 		u.block(off, c, &u.Live, "live", 1)
 		return nil
 	}
-	if err = note(root.Off, rootSize); err == nil {
+	if err = note(root.Off, layout.RootSize); err == nil {
 		err = live(root, note)
 	}
 	if !held() {
@@ -164,7 +165,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 	} else if err != nil {
 		u.sure = append(u.sure, err.Error())
 	}
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		u.slot(i)
 	}
 	u.pins()
@@ -211,18 +212,18 @@ func (a *Arena) auditRoot() (r Root, held func() bool, done func(), err error) {
 // whether no slot is in use.
 func (a *Arena) activity() (sum uint64, idle bool) {
 	idle = true
-	h := a.ro.Load(offRoot) ^ a.ro.Load(offHorizon)<<20 ^ a.ro.Load(offEnd)<<1
+	h := a.ro.Load(layout.OffRoot) ^ a.ro.Load(layout.OffHorizon)<<20 ^ a.ro.Load(layout.OffEnd)<<1
 	mix := func(w uint64) { h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 23) ^ w }
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
-		page := a.ro.Load(offDir + uint64(i)*8)
-		owner := a.ro.Load(offOwners + uint64(i)*8)
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
+		page := a.ro.Load(layout.OffDir + uint64(i)*8)
+		owner := a.ro.Load(layout.OffOwners + uint64(i)*8)
 		idle = idle && (owner == 0 || owner&ownerIdle != 0)
 		mix(owner)
 		mix(page)
-		if page%pageSize != 0 || page == 0 || page > a.end.Load()-pageSize {
+		if page%layout.PageSize != 0 || page == 0 || page > a.end.Load()-layout.PageSize {
 			continue
 		}
-		for off := uint64(0); off < slotLog; off += 8 {
+		for off := uint64(0); off < layout.SlotLog; off += 8 {
 			mix(a.ro.Load(page + off))
 		}
 	}
@@ -241,13 +242,13 @@ func (u *audit) wrongBlock(off uint64, what string) {
 
 // proof is the words that tell whether the page or the block at off has moved.
 func (u *audit) proof(off uint64, block bool) (w [3]uint64) {
-	if off%8 != 0 || off < segments[0].first || off > u.end-16 || off < segmentOf(off).first {
+	if off%8 != 0 || off < layout.Segments[0].First || off > u.end-16 || off < layout.SegmentOf(off).First {
 		return w
 	}
-	switch st := u.a.page(off &^ (pageSize - 1)); {
+	switch st := u.a.page(off &^ (layout.PageSize - 1)); {
 	case !block:
 		w[0] = uint64(st)
-	case st.state() != pageHole:
+	case st.State() != layout.PageHole:
 		w = [3]uint64{u.a.ro.Load(off), u.a.ro.Load(off + 8), u.places[off]}
 	}
 	return w

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -28,31 +29,31 @@ func (u *audit) marked(off uint64) bool {
 func (u *audit) checkBlock(off uint64, c int, kind string) error {
 	a := u.a
 	switch {
-	case off%8 != 0 || off < segments[0].first || off >= u.end:
+	case off%8 != 0 || off < layout.Segments[0].First || off >= u.end:
 		return region.Corrupt(off, "offset of a "+kind+" block", off, "an offset within the store")
-	case c == classRun:
-		if off%pageSize != 0 || a.page(off).state() != pageRun {
-			return region.Corrupt(off, "page of a "+kind+" run", pageStateNames[a.page(off).state()%len(pageStateNames)], "run")
+	case c == layout.ClassRun:
+		if off%layout.PageSize != 0 || a.page(off).State() != layout.PageRun {
+			return region.Corrupt(off, "page of a "+kind+" run", layout.PageStateNames[a.page(off).State()%len(layout.PageStateNames)], "run")
 		}
-		return a.checkPages(desc(off)+descInfo, "pages of a run", off, a.runPages(off))
-	case c >= numClasses:
-		return region.Corrupt(off, "class of a "+kind+" block", c, fmt.Sprintf("less than %d", numClasses))
+		return a.checkPages(layout.Desc(off)+layout.DescInfo, "pages of a run", off, a.runPages(off))
+	case c >= layout.NumClasses:
+		return region.Corrupt(off, "class of a "+kind+" block", c, fmt.Sprintf("less than %d", layout.NumClasses))
 	}
 	p, bit := a.slabOf(off, c)
 	st := a.page(p)
-	if (st.state() != pageSlabOwned && st.state() != pageSlabShared) || st.class() != c || bit >= classes[c].blocks || p+bit*classes[c].size != off {
-		return region.Corrupt(off, "slab of a "+kind+" block", fmt.Sprintf("page state %d of class %d", st.state(), st.class()), fmt.Sprintf("a slab of class %d", c))
+	if (st.State() != layout.PageSlabOwned && st.State() != layout.PageSlabShared) || st.Class() != c || bit >= layout.Classes[c].Blocks || p+bit*layout.Classes[c].Size != off {
+		return region.Corrupt(off, "slab of a "+kind+" block", fmt.Sprintf("page state %d of class %d", st.State(), st.Class()), fmt.Sprintf("a slab of class %d", c))
 	}
 	return nil
 }
 
 // bit reports whether a block is not free as far as its slab knows.
 func (u *audit) bit(off uint64, c int) bool {
-	if c == classRun {
+	if c == layout.ClassRun {
 		return true
 	}
 	p, bit := u.a.slabOf(off, c)
-	return u.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 != 0
+	return u.a.ro.Load(layout.Desc(p)+layout.DescBitmap+bit>>6*8)>>(bit&63)&1 != 0
 }
 
 // block accounts for a block that is not free, in one of the sums. at tells the
@@ -65,10 +66,10 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 		u.problem(off, err.Error())
 		return
 	}
-	if c == classRun {
-		*sum += int64(u.a.runPages(off)) << pageShift
+	if c == layout.ClassRun {
+		*sum += int64(u.a.runPages(off)) << layout.PageShift
 	} else {
-		*sum += int64(classes[c].size)
+		*sum += int64(layout.Classes[c].Size)
 	}
 	if !u.bit(off, c) {
 		u.wrongBlock(off, fmt.Sprintf("the block at offset %d is %s, but its bit says that it is free", off, kind))
@@ -85,48 +86,48 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 func (u *audit) inUse(base uint64) {
 	a := u.a
 	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
-	move := func(block uint64) { u.moving[block&offMask] = true }
+	move := func(block uint64) { u.moving[block&layout.OffMask] = true }
 	entry := func(page, i uint64) {
-		if page < u.end && i < chunkCap {
-			move(a.ro.Word(page + chunkEntries + i*chunkEntry))
+		if page < u.end && i < layout.ChunkCap {
+			move(a.ro.Word(page + layout.ChunkItems + i*layout.ItemSize))
 		}
 	}
-	for c := range numClasses {
-		move(w(slotMags + uint64(c)*8))
+	for c := range layout.NumClasses {
+		move(w(layout.SlotMags + uint64(c)*8))
 	}
-	move(w(slotReturn))
-	entry(w(slotQueueHead)&^(pageSize-1), w(slotQueueHead)&(pageSize-1))
-	for _, off := range []uint64{slotLook, slotAside, slotAside + 8, slotAside + 16, slotAside + 24, slotAside + 32,
-		slotAside + 40, slotAside + 48, slotAside + 56} {
-		if p := w(off) &^ (pageSize - 1); p != 0 && p < u.end {
+	move(w(layout.SlotReturn))
+	entry(w(layout.SlotQueueHead)&^(layout.PageSize-1), w(layout.SlotQueueHead)&(layout.PageSize-1))
+	for _, off := range []uint64{layout.SlotLook, layout.SlotAside, layout.SlotAside + 8, layout.SlotAside + 16, layout.SlotAside + 24, layout.SlotAside + 32,
+		layout.SlotAside + 40, layout.SlotAside + 48, layout.SlotAside + 56} {
+		if p := w(off) &^ (layout.PageSize - 1); p != 0 && p < u.end {
 			move(p)
-			entry(p, a.ro.Word(p+chunkCount)-1)
+			entry(p, a.ro.Word(p+layout.ChunkCount)-1)
 		}
 	}
-	if rec, n := w(slotRec)&^(pageSize-1), w(slotRecPages); rec != 0 && rec < u.end && n <= u.end>>pageShift {
+	if rec, n := w(layout.SlotRec)&^(layout.PageSize-1), w(layout.SlotRecPages); rec != 0 && rec < u.end && n <= u.end>>layout.PageShift {
 		for i := range n {
-			move(rec + i*pageSize)
+			move(rec + i*layout.PageSize)
 		}
 	}
-	if at := w(slotRefillAt); at != 0 {
-		mask := w(slotRefillMask)
-		for c := range numClasses {
-			p := w(slotSlabs + uint64(c)*8)
-			if p == 0 || p >= u.end || at < desc(p)+descBitmap || at >= desc(p)+descInfo {
+	if at := w(layout.SlotRefillAt); at != 0 {
+		mask := w(layout.SlotRefillMask)
+		for c := range layout.NumClasses {
+			p := w(layout.SlotSlabs + uint64(c)*8)
+			if p == 0 || p >= u.end || at < layout.Desc(p)+layout.DescBitmap || at >= layout.Desc(p)+layout.DescInfo {
 				continue
 			}
 			for m := mask; m != 0; m &= m - 1 {
-				bit := (at-desc(p)-descBitmap)*8 + uint64(bits.TrailingZeros64(m))
-				move(p + bit*classes[c].size)
+				bit := (at-layout.Desc(p)-layout.DescBitmap)*8 + uint64(bits.TrailingZeros64(m))
+				move(p + bit*layout.Classes[c].Size)
 			}
 		}
 	}
-	if top := w(slotLogTop); top&(pageSize-1) != 0 {
-		at := base + slotLog
-		if p := top &^ (pageSize - 1); p != base {
-			at = p + logEntries
+	if top := w(layout.SlotLogTop); top&(layout.PageSize-1) != 0 {
+		at := base + layout.SlotLog
+		if p := top &^ (layout.PageSize - 1); p != base {
+			at = p + layout.LogItems
 		}
-		if at += (top&(pageSize-1) - 1) * 8; at < u.end {
+		if at += (top&(layout.PageSize-1) - 1) * 8; at < u.end {
 			move(a.ro.Word(at))
 		}
 	}
@@ -134,8 +135,8 @@ func (u *audit) inUse(base uint64) {
 
 // chunk accounts for a set-aside page and what it names. It reports false if it
 // changed hands meanwhile.
-func (u *audit) chunk(p uint64, owned func(pageState) bool) bool {
-	n := min(u.a.ro.Load(p+chunkCount), chunkCap)
+func (u *audit) chunk(p uint64, owned func(layout.PageState) bool) bool {
+	n := min(u.a.ro.Load(p+layout.ChunkCount), layout.ChunkCap)
 	all, _, ok := u.items(p, owned, 0, func(j uint64) bool { return j < n })
 	if !ok {
 		return false
@@ -147,16 +148,16 @@ func (u *audit) chunk(p uint64, owned func(pageState) bool) bool {
 	u.retired(all)
 	held := u.Retired - before
 	u.Held += held
-	if key := heldKey(u.a.ro.Load(p + chunkKey)); key&intentKey == 0 {
+	if key := heldKey(u.a.ro.Load(p + layout.ChunkKey)); key&intentKey == 0 {
 		u.HeldBy[uint64(key)] += held
 	}
 	return true
 }
 
-func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st pageState) error) error {
-	for k := range segments {
-		g := &segments[k]
-		for p := g.first; p < min(g.stop, u.end); p += pageSize {
+func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st layout.PageState) error) error {
+	for k := range layout.Segments {
+		g := &layout.Segments[k]
+		for p := g.First; p < min(g.Stop, u.end); p += layout.PageSize {
 			if p%(4<<20) == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -169,10 +170,10 @@ func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st pageState)
 }
 
 func (u *audit) sharedChunks(ctx context.Context) error {
-	return u.eachPage(ctx, func(p uint64, st pageState) error {
-		if st.state() == pageChunkShared && !u.marked(p) {
+	return u.eachPage(ctx, func(p uint64, st layout.PageState) error {
+		if st.State() == layout.PageChunkShared && !u.marked(p) {
 			// A slot that was looked at already may have taken it.
-			u.part = !u.chunk(p, func(now pageState) bool { return now == st }) || u.part
+			u.part = !u.chunk(p, func(now layout.PageState) bool { return now == st }) || u.part
 		}
 		return nil
 	})
@@ -182,17 +183,17 @@ func (u *audit) sharedChunks(ctx context.Context) error {
 // and that nobody has.
 func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) error {
 	a := u.a
-	for k := range segments {
-		if g := &segments[k]; g.start < u.end {
-			u.Table += int64(min(g.first, u.end) - g.start)
+	for k := range layout.Segments {
+		if g := &layout.Segments[k]; g.Start < u.end {
+			u.Table += int64(min(g.First, u.end) - g.Start)
 		}
 	}
 	inRun := uint64(0) // further pages that must follow
-	err := u.eachPage(ctx, func(p uint64, st pageState) error {
+	err := u.eachPage(ctx, func(p uint64, st layout.PageState) error {
 		if p%(4<<20) == 0 && progress != nil {
 			progress(int64(p), int64(u.end))
 		}
-		if st.state() == pageCont {
+		if st.State() == layout.PageCont {
 			if inRun == 0 {
 				u.problem(p, fmt.Sprintf("the page at offset %d continues nothing", p))
 				return nil
@@ -204,38 +205,38 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 			u.problem(p, fmt.Sprintf("the page at offset %d should continue the one before", p))
 			inRun = 0
 		}
-		switch st.state() {
-		case pageHole, pageFree, pageReserve:
-			u.Free += pageSize
+		switch st.State() {
+		case layout.PageHole, layout.PageFree, layout.PageReserve:
+			u.Free += layout.PageSize
 			if !a.emptySlab(p) {
 				u.problem(p, fmt.Sprintf("the page at offset %d is free and has blocks in use", p))
 			}
-		case pageSlot:
-			u.Table += pageSize
-			if owner := st.owner(); owner >= maxSlots || a.ro.Load(offDir+uint64(owner)*8)&^1 != p {
-				u.leak(p, pageSize, "page of no slot", false)
+		case layout.PageSlot:
+			u.Table += layout.PageSize
+			if owner := st.Owner(); owner >= layout.MaxSlots || a.ro.Load(layout.OffDir+uint64(owner)*8)&^1 != p {
+				u.leak(p, layout.PageSize, "page of no slot", false)
 			}
-		case pageClaimed:
-			u.leak(p, pageSize, "claimed page", false)
-		case pageChunk, pageChunkShared:
+		case layout.PageClaimed:
+			u.leak(p, layout.PageSize, "claimed page", false)
+		case layout.PageChunk, layout.PageChunkShared:
 			if !u.marked(p) {
-				u.leak(p, pageSize, "page of no list", false)
+				u.leak(p, layout.PageSize, "page of no list", false)
 			}
-		case pageRun:
+		case layout.PageRun:
 			k := a.runPages(p)
-			if a.checkPages(desc(p)+descInfo, "pages of a run", p, k) != nil {
+			if a.checkPages(layout.Desc(p)+layout.DescInfo, "pages of a run", p, k) != nil {
 				u.problem(p, fmt.Sprintf("the run at offset %d has %d pages", p, k))
 				return nil
 			}
 			inRun = k - 1
-			u.use[numClasses].add(0, k, 1)
+			u.use[layout.NumClasses].add(0, k, 1)
 			if !u.marked(p) {
-				u.leak(p, k<<pageShift, "run", true)
+				u.leak(p, k<<layout.PageShift, "run", true)
 			}
-		case pageSlabOwned, pageSlabShared:
+		case layout.PageSlabOwned, layout.PageSlabShared:
 			return u.slab(p, st, &inRun)
 		default:
-			u.problem(p, fmt.Sprintf("the page at offset %d is in state %d", p, st.state()))
+			u.problem(p, fmt.Sprintf("the page at offset %d is in state %d", p, st.State()))
 		}
 		return nil
 	})
@@ -245,36 +246,36 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 	return err
 }
 
-func (u *audit) slab(p uint64, st pageState, inRun *uint64) error {
-	a, c := u.a, st.class()
-	if c >= numClasses || a.checkPages(desc(p), "slab", p, classes[min(c, numClasses-1)].pages) != nil {
+func (u *audit) slab(p uint64, st layout.PageState, inRun *uint64) error {
+	a, c := u.a, st.Class()
+	if c >= layout.NumClasses || a.checkPages(layout.Desc(p), "slab", p, layout.Classes[min(c, layout.NumClasses-1)].Pages) != nil {
 		u.problem(p, fmt.Sprintf("the slab at offset %d is of class %d", p, c))
 		return nil
 	}
-	cl := &classes[c]
-	*inRun = cl.pages - 1
-	u.Rounding += int64(cl.pages<<pageShift - cl.blocks*cl.size)
+	cl := &layout.Classes[c]
+	*inRun = cl.Pages - 1
+	u.Rounding += int64(cl.Pages<<layout.PageShift - cl.Blocks*cl.Size)
 	use := &u.use[c]
-	use.add(int64(cl.size), cl.pages, cl.blocks)
-	if owner := st.owner(); st.state() == pageSlabOwned {
-		if dir := a.ro.Load(offDir + uint64(owner%maxSlots)*8); dir == 0 || dir%pageSize != 0 || dir >= u.end ||
-			a.ro.Load(dir+slotSlabs+uint64(c)*8) != p {
+	use.add(int64(cl.Size), cl.Pages, cl.Blocks)
+	if owner := st.Owner(); st.State() == layout.PageSlabOwned {
+		if dir := a.ro.Load(layout.OffDir + uint64(owner%layout.MaxSlots)*8); dir == 0 || dir%layout.PageSize != 0 || dir >= u.end ||
+			a.ro.Load(dir+layout.SlotSlabs+uint64(c)*8) != p {
 			u.problem(p, fmt.Sprintf("the slab at offset %d says it is slot %d's, which does not have it", p, owner))
 		}
 	}
 	for i := range 4 {
-		word := a.ro.Load(desc(p) + descBitmap + uint64(i)*8)
+		word := a.ro.Load(layout.Desc(p) + layout.DescBitmap + uint64(i)*8)
 		mask := slabMask(c, i)
 		if word&^mask != 0 {
 			u.problem(p, fmt.Sprintf("the slab at offset %d has bits beyond its blocks", p))
 		}
 		free := int64(bits.OnesCount64(mask &^ word))
-		u.Free += free * int64(cl.size)
+		u.Free += free * int64(cl.Size)
 		use.Free += free
 		for m := word & mask; m != 0; m &= m - 1 {
-			off := p + uint64(i*64+bits.TrailingZeros64(m))*cl.size
+			off := p + uint64(i*64+bits.TrailingZeros64(m))*cl.Size
 			if !u.marked(off) {
-				u.leak(off, cl.size, "block", true)
+				u.leak(off, cl.Size, "block", true)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -13,16 +14,16 @@ type item struct{ at, block, retired uint64 }
 // items reads entries of a page of a slot, or of nobody, of which to and next are
 // asked while it is read. It reports false if the page has changed hands meanwhile:
 // then what it has read means nothing.
-func (u *audit) items(p uint64, owned func(pageState) bool, from uint64, to func(i uint64) bool) (all []item, next uint64, ok bool) {
+func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, to func(i uint64) bool) (all []item, next uint64, ok bool) {
 	a, st := u.a, u.a.page(p)
 	if !owned(st) {
 		return nil, 0, false
 	}
-	for i := from; i < chunkCap && to(i); i++ {
-		e := p + chunkEntries + i*chunkEntry
-		all = append(all, item{e ^ st.gen()<<40, a.ro.Word(e), a.ro.Word(e + 8)})
+	for i := from; i < layout.ChunkCap && to(i); i++ {
+		e := p + layout.ChunkItems + i*layout.ItemSize
+		all = append(all, item{e ^ st.Gen()<<40, a.ro.Word(e), a.ro.Word(e + 8)})
 	}
-	next = a.ro.Word(p + chunkNext)
+	next = a.ro.Word(p + layout.ChunkNext)
 	a.ro.LoadFence()
 	return all, next, a.page(p) == st
 }
@@ -32,7 +33,7 @@ func (u *audit) items(p uint64, owned func(pageState) bool, from uint64, to func
 func (u *audit) retired(all []item) {
 	for _, e := range all {
 		if e.retired <= u.Version {
-			u.block(e.block&offMask, int(e.block>>48&0xff), &u.Retired, "retired", e.at)
+			u.block(e.block&layout.OffMask, int(e.block>>48&0xff), &u.Retired, "retired", e.at)
 		}
 	}
 }
@@ -43,24 +44,24 @@ func (u *audit) page(p uint64) (once bool) {
 		u.problem(p, region.Corrupt(p, "page of a list", "it in another list too", "it in one").Error())
 		return false
 	}
-	u.Table += pageSize
+	u.Table += layout.PageSize
 	return true
 }
 
 // ownedChunk tells the list pages of slot i.
-func ownedChunk(i int) func(pageState) bool {
-	return func(st pageState) bool { return st.state() == pageChunk && st.owner() == i }
+func ownedChunk(i int) func(layout.PageState) bool {
+	return func(st layout.PageState) bool { return st.State() == layout.PageChunk && st.Owner() == i }
 }
 
 // slot accounts for what a slot holds, in the order in which blocks move from one
 // list to another. What cannot be followed is a finding.
 func (u *audit) slot(i int) {
 	a := u.a
-	base := a.ro.Load(offDir + uint64(i)*8)
-	if base == 0 || base%pageSize != 0 {
+	base := a.ro.Load(layout.OffDir + uint64(i)*8)
+	if base == 0 || base%layout.PageSize != 0 {
 		return // none, or being made
 	}
-	err := a.checkPages(offDir+uint64(i)*8, "page of a slot", base, 1)
+	err := a.checkPages(layout.OffDir+uint64(i)*8, "page of a slot", base, 1)
 	if err == nil {
 		u.owner(i, base)
 		err = u.log(i, base)
@@ -71,12 +72,12 @@ func (u *audit) slot(i int) {
 	if err == nil {
 		err = u.aside(i, base)
 	}
-	for c := 0; c < numClasses && err == nil; c++ {
+	for c := 0; c < layout.NumClasses && err == nil; c++ {
 		err = u.magazine(base, c)
 	}
 	if err != nil {
 		u.part = true
-		u.problem(offDir+uint64(i)*8, err.Error())
+		u.problem(layout.OffDir+uint64(i)*8, err.Error())
 	}
 }
 
@@ -84,12 +85,12 @@ func (u *audit) slot(i int) {
 // one in use.
 func (u *audit) owner(i int, base uint64) {
 	a := u.a
-	if owner := a.ro.Load(offOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
+	if owner := a.ro.Load(layout.OffOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
 		u.inUse(base)
 		return
 	}
-	for c := range numClasses {
-		if p := a.ro.Load(base + slotSlabs + uint64(c)*8); p != 0 && !(a.ownedBy(i, p, pageSlabOwned) && a.page(p).class() == c) {
+	for c := range layout.NumClasses {
+		if p := a.ro.Load(base + layout.SlotSlabs + uint64(c)*8); p != 0 && !(a.ownedBy(i, p, layout.PageSlabOwned) && a.page(p).Class() == c) {
 			u.problem(p, fmt.Sprintf("slot %d has the slab at offset %d, which is not its own", i, p))
 		}
 	}
@@ -97,16 +98,16 @@ func (u *audit) owner(i int, base uint64) {
 
 // committed judges an intent as an adopter would (rule C2).
 func (u *audit) committed(node uint64) bool {
-	if node == 0 || node%8 != 0 || node >= u.end-rootSize {
+	if node == 0 || node%8 != 0 || node >= u.end-layout.RootSize {
 		return false
 	}
-	return u.a.ro.Load(offRoot)&offMask == node || u.a.ro.Load(node+rootSuperseded) != 0
+	return u.a.ro.Load(layout.OffRoot)&layout.OffMask == node || u.a.ro.Load(node+layout.RootSuperseded) != 0
 }
 
 // log accounts for what a transaction has allocated that is not committed.
 func (u *audit) log(i int, base uint64) error {
 	for tries := 0; ; tries++ {
-		committed := u.committed(u.a.ro.Load(base + slotIntent))
+		committed := u.committed(u.a.ro.Load(base + layout.SlotIntent))
 		pages, all, err := u.logItems(i, base)
 		if err != nil && tries < auditTries {
 			continue
@@ -120,15 +121,15 @@ func (u *audit) log(i int, base uint64) error {
 			}
 		}
 		for _, e := range all {
-			if off, c := e.block&offMask, int(e.block>>48); committed || e.block == 0 {
+			if off, c := e.block&layout.OffMask, int(e.block>>48); committed || e.block == 0 {
 				continue
-			} else if c != classPage {
+			} else if c != layout.ClassPage {
 				u.block(off, c, &u.InFlight, "in flight", e.at)
 			} else if err := u.a.checkPages(e.at, "page in a log", off, 1); err != nil {
 				return err
 			} else if u.page(off) {
-				u.InFlight += pageSize
-				u.Table -= pageSize
+				u.InFlight += layout.PageSize
+				u.Table -= layout.PageSize
 			}
 		}
 		return nil
@@ -137,15 +138,15 @@ func (u *audit) log(i int, base uint64) error {
 
 // logItems reads the log of a slot, from its newest page back.
 func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err error) {
-	a, top := u.a, u.a.ro.Load(base+slotLogTop)
-	for p, n := top&^(pageSize-1), top&(pageSize-1); p != 0; n = logCap {
-		at, most := base+slotLog, uint64(slotLogCap)
-		var st pageState
+	a, top := u.a, u.a.ro.Load(base+layout.SlotLogTop)
+	for p, n := top&^(layout.PageSize-1), top&(layout.PageSize-1); p != 0; n = layout.LogCap {
+		at, most := base+layout.SlotLog, uint64(layout.SlotLogCap)
+		var st layout.PageState
 		if p != base {
-			if err := a.checkPages(base+slotLogTop, "page of a log", p, 1); err != nil {
+			if err := a.checkPages(base+layout.SlotLogTop, "page of a log", p, 1); err != nil {
 				return nil, nil, err
 			}
-			at, most, st = p+logEntries, logCap, a.page(p)
+			at, most, st = p+layout.LogItems, layout.LogCap, a.page(p)
 		}
 		for j := range min(n, most) {
 			all = append(all, item{at: at + j*8, block: a.ro.Word(at + j*8)})
@@ -153,10 +154,10 @@ func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err er
 		if p == base {
 			break
 		}
-		below := a.ro.Word(p + logPrev)
+		below := a.ro.Word(p + layout.LogPrev)
 		a.ro.LoadFence()
-		if !ownedChunk(i)(st) || a.page(p) != st || uint64(len(pages)) > u.end>>pageShift {
-			return nil, nil, region.Corrupt(base+slotLogTop, "page of a log", p, "a page that the slot owns, and an end")
+		if !ownedChunk(i)(st) || a.page(p) != st || uint64(len(pages)) > u.end>>layout.PageShift {
+			return nil, nil, region.Corrupt(base+layout.SlotLogTop, "page of a log", p, "a page that the slot owns, and an end")
 		}
 		pages = append(pages, p)
 		p = below
@@ -169,16 +170,16 @@ func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err er
 func (u *audit) ends(base uint64) (head, tail uint64) {
 	w := func(off uint64) uint64 { return u.a.ro.Load(base + off) }
 	for range auditTries {
-		head = w(slotQueueHead)
-		intent := w(slotIntent)
-		tail = w(slotQueueTail)
+		head = w(layout.SlotQueueHead)
+		intent := w(layout.SlotIntent)
+		tail = w(layout.SlotQueueTail)
 		if u.committed(intent) {
-			tail = w(slotIntentTail)
+			tail = w(layout.SlotIntentTail)
 		}
 		if tail == 0 {
 			tail = head // the queue is just being made
 		}
-		if w(slotIntent) == intent {
+		if w(layout.SlotIntent) == intent {
 			break
 		}
 	}
@@ -192,15 +193,15 @@ func (u *audit) queue(i int, base uint64) error {
 	var walked []uint64
 	tries := 0
 	for pos, tail := u.ends(base); pos != 0; {
-		p := pos &^ (pageSize - 1)
-		if err := a.checkPages(base+slotQueueHead, "page of a queue", p, 1); err != nil {
+		p := pos &^ (layout.PageSize - 1)
+		if err := a.checkPages(base+layout.SlotQueueHead, "page of a queue", p, 1); err != nil {
 			return err
 		}
 		all, next, ok := u.items(p, ownedChunk(i), pos-p, func(j uint64) bool { return p|j != tail })
 		if !ok {
 			pos, tail = u.ends(base)
-			if tries++; tries == auditTries || slices.Contains(walked, pos&^(pageSize-1)) {
-				return region.Corrupt(base+slotQueueHead, "page of a queue", p, "a page that the slot owns")
+			if tries++; tries == auditTries || slices.Contains(walked, pos&^(layout.PageSize-1)) {
+				return region.Corrupt(base+layout.SlotQueueHead, "page of a queue", p, "a page that the slot owns")
 			}
 			continue
 		}
@@ -209,7 +210,7 @@ func (u *audit) queue(i int, base uint64) error {
 		}
 		walked = append(walked, p)
 		u.retired(all)
-		if p == tail&^(pageSize-1) {
+		if p == tail&^(layout.PageSize-1) {
 			return nil
 		}
 		pos = next
@@ -222,15 +223,15 @@ func (u *audit) queue(i int, base uint64) error {
 func (u *audit) aside(i int, base uint64) error {
 	a := u.a
 	var places []uint64
-	for j := range asideCount {
-		places = append(places, a.ro.Load(base+slotAside+uint64(j)*8))
+	for j := range layout.AsideCount {
+		places = append(places, a.ro.Load(base+layout.SlotAside+uint64(j)*8))
 	}
-	places = append(places, a.ro.Load(base+slotLook)) // where they move to
-	if rec := a.ro.Load(base + slotRec); rec&(pageSize-1) == recTake {
-		places = append(places, rec&^(pageSize-1))
+	places = append(places, a.ro.Load(base+layout.SlotLook)) // where they move to
+	if rec := a.ro.Load(base + layout.SlotRec); rec&(layout.PageSize-1) == layout.RecTake {
+		places = append(places, rec&^(layout.PageSize-1))
 	}
 	for j, p := range places {
-		if p != 0 && !slices.Contains(places[:j], p) && a.ownedBy(i, p, pageChunk) {
+		if p != 0 && !slices.Contains(places[:j], p) && a.ownedBy(i, p, layout.PageChunk) {
 			u.chunk(p, ownedChunk(i))
 		}
 	}
@@ -240,7 +241,7 @@ func (u *audit) aside(i int, base uint64) error {
 // magazine follows a magazine from the top. While the top is the same all below is
 // in it; where it changes, it begins again.
 func (u *audit) magazine(base uint64, c int) error {
-	a, at := u.a, base+slotMags+uint64(c)*8
+	a, at := u.a, base+layout.SlotMags+uint64(c)*8
 	var all []uint64
 	var known map[uint64]bool
 	for tries := 0; ; tries++ {
@@ -252,8 +253,8 @@ func (u *audit) magazine(base uint64, c int) error {
 			known = map[uint64]bool{}
 		}
 		b := top
-		if a.ro.Load(base+slotReturn) == top|uint64(c)<<48 {
-			b = a.ro.Load(base + slotReturnNext) // what is given back may be another's already
+		if a.ro.Load(base+layout.SlotReturn) == top|uint64(c)<<48 {
+			b = a.ro.Load(base + layout.SlotReturnNext) // what is given back may be another's already
 		}
 		n := uint64(0)
 		for b != 0 && a.ro.Load(at) == top {
@@ -266,7 +267,7 @@ func (u *audit) magazine(base uint64, c int) error {
 				known[b] = true
 				all = append(all, b)
 			}
-			if n++; n > u.end/classes[c].size {
+			if n++; n > u.end/layout.Classes[c].Size {
 				return region.Corrupt(at, "length of a magazine", n, "an end")
 			}
 			b = a.ro.Load(b + 8)
@@ -293,10 +294,10 @@ func (u *audit) pins() {
 	if !a.CanPin() {
 		return
 	}
-	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		v, owner := a.shared.Load(snapPin(i)+pinVersion), a.shared.Load(snapPin(i)+pinOwner)
-		if e := ownerEntry(owner); v != 0 && (e < 0 || e >= maxEntries || makeOwner(e, a.shared.Load(entryAt(e)+entryState)>>8) != owner || !a.taken(e)) {
-			u.problem(offSlotPins+uint64(i), fmt.Sprintf("pin %d holds version %d for nobody", i, v))
+	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		v, owner := a.shared.Load(snapPin(i)+layout.PinVersion), a.shared.Load(snapPin(i)+layout.PinOwner)
+		if e := ownerEntry(owner); v != 0 && (e < 0 || e >= layout.MaxProcs || makeOwner(e, a.shared.Load(entryAt(e)+layout.ProcState)>>8) != owner || !a.taken(e)) {
+			u.problem(layout.OffSlotPins+uint64(i), fmt.Sprintf("pin %d holds version %d for nobody", i, v))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package alloc
 import (
 	"slices"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -11,18 +12,18 @@ import (
 // node of that size: to change it in place would write beyond the block.
 func (s *Slot) Mine(off, size uint64) bool {
 	w := s.m.Word(off)
-	if w&^offMask != s.mark || w&offMask >= s.LogLen() {
+	if w&^layout.OffMask != s.mark || w&layout.OffMask >= s.LogLen() {
 		return false
 	}
-	return s.m.Word(s.logEntry(w&offMask)) == off|uint64(classOf(size))<<48
+	return s.m.Word(s.logEntry(w&layout.OffMask)) == off|uint64(layout.ClassOf(size))<<48
 }
 
 // Age is the place of an own block in the transaction's log; it grows with
 // every allocation.
-func (s *Slot) Age(off uint64) uint64 { return s.m.Word(off) & offMask }
+func (s *Slot) Age(off uint64) uint64 { return s.m.Word(off) & layout.OffMask }
 
 // BlockSize is the size of the block that Alloc(size) hands out.
-func (s *Slot) BlockSize(size uint64) uint64 { return BlockSize(size) }
+func (s *Slot) BlockSize(size uint64) uint64 { return layout.BlockSize(size) }
 
 // Delta is by how many bytes of blocks the transaction has made the store
 // larger.
@@ -37,8 +38,8 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 			return 0, err
 		}
 	}
-	c := classOf(size)
-	if c == classRun {
+	c := layout.ClassOf(size)
+	if c == layout.ClassRun {
 		return s.allocRun(size)
 	}
 	if s.mags[c] == 0 {
@@ -60,29 +61,29 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 	s.magLen[c]--
 	s.taken[c]++
 	s.m.Release(b, s.mark|n)
-	s.delta += int64(classes[c].size)
+	s.delta += int64(layout.Classes[c].Size)
 	return b, nil
 }
 
 // allocRun allocates a block of whole pages.
 func (s *Slot) allocRun(size uint64) (uint64, error) {
-	k := roundUp(size, pageSize) >> pageShift
+	k := layout.RoundUp(size, layout.PageSize) >> layout.PageShift
 	p, err := s.claimPages(k)
 	if err != nil {
 		return 0, err
 	}
-	s.become(p, k, pageRun, 0)
+	s.become(p, k, layout.PageRun, 0)
 	n := s.LogLen()
-	s.pushLog(p | classRun<<48)
+	s.pushLog(p | layout.ClassRun<<48)
 	s.endRecord()
 	s.m.Release(p, s.mark|n)
-	s.delta += int64(k) << pageShift
+	s.delta += int64(k) << layout.PageShift
 	return p, nil
 }
 
 // checkBlock verifies the offset of a block that came from shared memory.
 func (s *Slot) checkBlock(at, off uint64) error {
-	if off%8 != 0 || off < segments[0].first || off > s.a.end.Load()-16 {
+	if off%8 != 0 || off < layout.Segments[0].First || off > s.a.end.Load()-16 {
 		return region.Corrupt(at, "offset of a block", off, "an offset within the store")
 	}
 	return nil
@@ -91,29 +92,29 @@ func (s *Slot) checkBlock(at, off uint64) error {
 // Discard gives an own block back that the transaction does not need after
 // all: to the magazine first, then out of the log.
 func (s *Slot) Discard(off, size uint64) {
-	entry, c := s.logEntry(s.Age(off)), classOf(size)
+	entry, c := s.logEntry(s.Age(off)), layout.ClassOf(size)
 	if s.m.Word(entry) != off|uint64(c)<<48 {
 		return // a damaged block that says that it is this transaction's
 	}
-	if c == classRun {
-		k := roundUp(size, pageSize) >> pageShift
+	if c == layout.ClassRun {
+		k := layout.RoundUp(size, layout.PageSize) >> layout.PageShift
 		s.freePages(off, k, func() { s.m.SetWord(entry, 0) })
-		s.delta -= int64(k) << pageShift
+		s.delta -= int64(k) << layout.PageShift
 	} else {
 		s.pushMag(c, off)
 		s.m.SetWord(entry, 0)
-		s.delta -= int64(classes[c].size)
+		s.delta -= int64(layout.Classes[c].Size)
 	}
 }
 
 // Retire notes a published block that the transaction's result does not reach
 // any more.
 func (s *Slot) Retire(off, size uint64) {
-	c := classOf(size)
-	if c != classRun {
-		size = classes[c].size
+	c := layout.ClassOf(size)
+	if c != layout.ClassRun {
+		size = layout.Classes[c].Size
 	} else {
-		size = roundUp(size, pageSize)
+		size = layout.RoundUp(size, layout.PageSize)
 	}
 	s.retired = append(s.retired, retiredBlock{off | uint64(c)<<48, size})
 	s.delta -= int64(size)
@@ -122,7 +123,7 @@ func (s *Slot) Retire(off, size uint64) {
 // Unretire takes back that a block was retired by this transaction.
 func (s *Slot) Unretire(off uint64) {
 	for i, r := range s.retired {
-		if r.block&offMask == off {
+		if r.block&layout.OffMask == off {
 			s.delta += int64(r.size)
 			s.retired = slices.Delete(s.retired, i, i+1)
 			return
@@ -130,4 +131,4 @@ func (s *Slot) Unretire(off uint64) {
 	}
 }
 
-func (a *Arena) runPages(p uint64) uint64 { return a.ro.Load(desc(p) + descInfo) }
+func (a *Arena) runPages(p uint64) uint64 { return a.ro.Load(layout.Desc(p) + layout.DescInfo) }

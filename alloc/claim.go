@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 	"slices"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // claimPages takes k free pages in a row for the slot and backs them. The
@@ -36,7 +38,7 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 	if !s.mayTakeReserve {
 		leave = s.a.reserve()
 	}
-	if k == 1 && s.a.ro.Load(offReserve) > leave {
+	if k == 1 && s.a.ro.Load(layout.OffReserve) > leave {
 		if p := s.claimReserve(); p != 0 {
 			return p, nil
 		}
@@ -79,7 +81,7 @@ func (s *Slot) claimFreed(k uint64) uint64 {
 // memory there, where nobody gives it back.
 func (a *Arena) allFree(first, k uint64) bool {
 	for i := range k {
-		if a.page(first+i*pageSize).state() != pageFree {
+		if a.page(first+i*layout.PageSize).State() != layout.PageFree {
 			return false
 		}
 	}
@@ -90,7 +92,7 @@ func (a *Arena) allFree(first, k uint64) bool {
 // them if it soon finds some. In a store that cannot grow it spares longer rows, if it
 // soon finds one that is as long as that: they are hard to make again.
 func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
-	if s.a.end.Load() >= s.a.super.maxSize {
+	if s.a.end.Load() >= s.a.super.MaxSize {
 		if first, err = s.claimRow(hintsRoom, k, fitLooks, true); err == nil {
 			return first, nil
 		}
@@ -112,15 +114,15 @@ func (s *Slot) claimRow(want hintMask, k uint64, looks int, fits bool) (first ui
 	a := s.a
 	err = errNoneFree
 	var run uint64
-	a.search(want, func(p uint64, st pageState) bool {
+	a.search(want, func(p uint64, st layout.PageState) bool {
 		if looks--; looks < 0 {
 			return true
 		}
-		if err != errNoneFree && st.state() == pageHole || s.avoids(p) {
+		if err != errNoneFree && st.State() == layout.PageHole || s.avoids(p) {
 			run = 0
 			return false
 		}
-		if run == 0 || p != first+run*pageSize || segmentOf(p) != segmentOf(first) {
+		if run == 0 || p != first+run*layout.PageSize || layout.SegmentOf(p) != layout.SegmentOf(first) {
 			run, first = 0, p
 		}
 		if run++; run < k {
@@ -131,7 +133,7 @@ func (s *Slot) claimRow(want hintMask, k uint64, looks int, fits bool) (first ui
 		}
 		run = 0
 		n := k
-		if k == 1 && st.state() == pageHole {
+		if k == 1 && st.State() == layout.PageHole {
 			n = s.holesFrom(p)
 		}
 		e := s.claimAt(first, k, n)
@@ -145,18 +147,18 @@ func (s *Slot) claimRow(want hintMask, k uint64, looks int, fits bool) (first ui
 
 // goesOn reports whether a row of k free pages is part of a longer one.
 func (a *Arena) goesOn(first, k uint64) bool {
-	g, next := segmentOf(first), first+k*pageSize
-	return first > g.first && a.page(first-pageSize).free() ||
-		next < min(g.stop, a.end.Load()) && a.page(next).free()
+	g, next := layout.SegmentOf(first), first+k*layout.PageSize
+	return first > g.First && a.page(first-layout.PageSize).Free() ||
+		next < min(g.Stop, a.end.Load()) && a.page(next).Free()
 }
 
 // holesFrom returns how many holes to back at once, from the hole p on.
 func (s *Slot) holesFrom(p uint64) uint64 {
 	a := s.a
 	end := a.end.Load()
-	batch := min(max(end>>(pageShift+6), 4), 64)
+	batch := min(max(end>>(layout.PageShift+6), 4), 64)
 	n := uint64(1)
-	for q := p + pageSize; n < batch && q < min(end, segmentOf(p).stop) && a.page(q).state() == pageHole; q += pageSize {
+	for q := p + layout.PageSize; n < batch && q < min(end, layout.SegmentOf(p).Stop) && a.page(q).State() == layout.PageHole; q += layout.PageSize {
 		n++
 	}
 	return n
@@ -168,38 +170,38 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 	a := s.a
 	var gen, free, holes uint64
 	for i := range n {
-		st := a.page(p + i*pageSize)
-		if gen = max(gen, st.gen()); st.state() == pageFree {
+		st := a.page(p + i*layout.PageSize)
+		if gen = max(gen, st.Gen()); st.State() == layout.PageFree {
 			free++
 		}
 	}
 	gen++
-	s.record(recClaim, p, n, gen, gen)
-	a.mem.Add(offFreePages, -free) // before they are taken: see recoverRecord
+	s.record(layout.RecClaim, p, n, gen, gen)
+	a.mem.Add(layout.OffFreePages, -free) // before they are taken: see recoverRecord
 	var got uint64
 	for ; got < n; got++ {
-		q := p + got*pageSize
+		q := p + got*layout.PageSize
 		st := a.page(q)
-		if !st.free() || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
+		if !st.Free() || st.Gen() >= gen || !a.casPage(q, st, layout.MakeState(layout.PageClaimed, 0, s.idx, gen)) {
 			break
 		}
-		if st.state() == pageHole {
+		if st.State() == layout.PageHole {
 			holes++
 		}
 	}
 	if taken := got - holes; taken != free {
-		a.mem.Add(offFreePages, free-taken)
+		a.mem.Add(layout.OffFreePages, free-taken)
 	}
 	if got < k {
 		s.unclaim(p, got, gen, holes == 0)
 		return errNoneFree
 	}
 	if holes > 0 {
-		if err := a.b.back(p, got*pageSize); err != nil {
+		if err := a.b.back(p, got*layout.PageSize); err != nil {
 			if got > k {
-				s.unclaim(p+k*pageSize, got-k, gen, false)
+				s.unclaim(p+k*layout.PageSize, got-k, gen, false)
 				got = k
-				err = a.b.back(p, got*pageSize)
+				err = a.b.back(p, got*layout.PageSize)
 			}
 			if err != nil {
 				s.unclaim(p, got, gen, false)
@@ -208,12 +210,12 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 		}
 	}
 	for i := k; i < got; i++ {
-		q := p + i*pageSize
-		a.mem.Add(offFreePages, 1)
-		a.mem.Store(desc(q)+descState, uint64(makeState(pageFree, 0, 0, gen+1)))
+		q := p + i*layout.PageSize
+		a.mem.Add(layout.OffFreePages, 1)
+		a.mem.Store(layout.Desc(q)+layout.DescState, uint64(layout.MakeState(layout.PageFree, 0, 0, gen+1)))
 	}
 	if got > k {
-		a.hint(p+k*pageSize, hintFree)
+		a.hint(p+k*layout.PageSize, layout.HintFree)
 	}
 	return nil
 }
@@ -221,17 +223,17 @@ func (s *Slot) claimAt(p, k, n uint64) error {
 // unclaim makes claimed pages free again, or holes if not all have memory behind them,
 // and drops the record if it names just these.
 func (s *Slot) unclaim(p, n, gen uint64, backed bool) {
-	state, bit := pageHole, hintHole
+	state, bit := layout.PageHole, layout.HintHole
 	if backed {
-		state, bit = pageFree, hintFree
-		s.a.mem.Add(offFreePages, n)
+		state, bit = layout.PageFree, layout.HintFree
+		s.a.mem.Add(layout.OffFreePages, n)
 	}
 	for i := range n {
-		q := p + i*pageSize
-		s.a.mem.Store(desc(q)+descState, uint64(makeState(state, 0, 0, gen+1)))
+		q := p + i*layout.PageSize
+		s.a.mem.Store(layout.Desc(q)+layout.DescState, uint64(layout.MakeState(state, 0, 0, gen+1)))
 		s.a.hint(q, bit)
 	}
-	if s.m.Word(s.base+slotRec)&^(pageSize-1) == p {
+	if s.m.Word(s.base+layout.SlotRec)&^(layout.PageSize-1) == p {
 		s.endRecord()
 	}
 }
@@ -239,17 +241,17 @@ func (s *Slot) unclaim(p, n, gen uint64, backed bool) {
 // reserve is how many pages are kept in reserve. A new store has reservePages; those
 // beyond are for anybody, in a small store, once there are no others.
 func (a *Arena) reserve() uint64 {
-	return min(max(a.super.maxSize>>17, reservePages/2), reservePages)
+	return min(max(a.super.MaxSize>>17, layout.ReservePages/2), layout.ReservePages)
 }
 
 // claimReserve takes a page of the reserve, or returns 0.
 func (s *Slot) claimReserve() (page uint64) {
 	a := s.a
-	a.search(hintsReserve, func(p uint64, st pageState) bool {
-		s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
-		if a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)) {
-			a.mem.Add(offReserve, ^uint64(0))
-			s.tookReserve = s.tookReserve || a.ro.Load(offReserve) < a.reserve()
+	a.search(hintsReserve, func(p uint64, st layout.PageState) bool {
+		s.record(layout.RecClaim, p, 1, st.Gen()+1, st.Gen()+1)
+		if a.casPage(p, st, layout.MakeState(layout.PageClaimed, 0, s.idx, st.Gen()+1)) {
+			a.mem.Add(layout.OffReserve, ^uint64(0))
+			s.tookReserve = s.tookReserve || a.ro.Load(layout.OffReserve) < a.reserve()
 			page = p
 			return true
 		}

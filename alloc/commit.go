@@ -1,5 +1,7 @@
 package alloc
 
+import "github.com/seed-869cc763/shmkv/alloc/layout"
+
 // Begin pins the current version and starts a transaction upon it. End must
 // follow, whether or not the transaction commits.
 func (s *Slot) Begin() (Root, error) {
@@ -21,8 +23,8 @@ func (s *Slot) Begin() (Root, error) {
 // End must follow.
 func (s *Slot) BeginLight() (Root, error) {
 	for range lightTries {
-		h := s.a.ro.Load(offHorizon)
-		word := s.a.ro.Load(offRoot)
+		h := s.a.ro.Load(layout.OffHorizon)
+		word := s.a.ro.Load(layout.OffRoot)
 		version := versionAt(h, word)
 		root, err := s.a.rootNode(word, version)
 		s.root, s.light = Root{root.Off, version}, true
@@ -43,7 +45,7 @@ func (s *Slot) Sound() bool {
 		return true
 	}
 	s.a.ro.LoadFence()
-	return s.a.ro.Load(offHorizon) <= s.root.Version
+	return s.a.ro.Load(layout.OffHorizon) <= s.root.Version
 }
 
 // Abort frees what the transaction has allocated, but for the first keep
@@ -60,10 +62,10 @@ func (s *Slot) Abort(keep uint64) {
 		if s.checkLogged(at, entry) != nil {
 			continue // Commit says so
 		}
-		if c := int(entry >> 48); c == classRun {
-			s.delta += int64(s.a.runPages(entry&offMask)) << pageShift
+		if c := int(entry >> 48); c == layout.ClassRun {
+			s.delta += int64(s.a.runPages(entry&layout.OffMask)) << layout.PageShift
 		} else {
-			s.delta += int64(classes[c].size)
+			s.delta += int64(layout.Classes[c].Size)
 		}
 	}
 }
@@ -75,7 +77,7 @@ func (s *Slot) End() {
 	}
 }
 
-func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+pinVersion, 0) }
+func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+layout.PinVersion, 0) }
 
 // Commit publishes a new root node with the payload in place of the one that
 // Begin found. If another commit came first it returns false with everything
@@ -106,16 +108,16 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	a, old := s.a, s.root
 	version := old.Version + 1
 
-	node, err := s.Alloc(rootSize) // 1
+	node, err := s.Alloc(layout.RootSize) // 1
 	if err != nil {
 		return false, err
 	}
-	s.m.SetWord(node+rootSuperseded, 0)
+	s.m.SetWord(node+layout.RootSuperseded, 0)
 	for i, w := range payload {
-		s.m.SetWord(node+rootPayload+uint64(i)*8, w)
+		s.m.SetWord(node+layout.RootPayload+uint64(i)*8, w)
 	}
-	s.Retire(old.Off, rootSize)
-	s.retired[len(s.retired)-1].block |= rootFlag
+	s.Retire(old.Off, layout.RootSize)
+	s.retired[len(s.retired)-1].block |= layout.RootFlag
 
 	tail, err := s.enqueue(version) // 2
 	if err != nil {
@@ -123,38 +125,38 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 	// Rule P1: the tag must not wrap. The horizon may also be past the version
 	// already, when others have committed; then the CAS will fail.
-	if a.ro.Load(offHorizon)+1<<15 < version {
-		a.mem.Max(offHorizon, version-1<<10)
+	if a.ro.Load(layout.OffHorizon)+1<<15 < version {
+		a.mem.Max(layout.OffHorizon, version-1<<10)
 	}
 
 	for i := range s.LogLen() { // 3
 		at := s.logEntry(i)
 		entry := s.m.Word(at)
-		if entry == 0 || entry>>48 == classPage {
+		if entry == 0 || entry>>48 == layout.ClassPage {
 			continue
 		}
 		if err := s.checkLogged(at, entry); err != nil {
 			return false, err // the log is somebody else's block as well
 		}
-		s.m.SetWord(entry&offMask, version)
+		s.m.SetWord(entry&layout.OffMask, version)
 	}
 
-	s.m.SetWord(s.base+slotIntentTail, tail) // 4
-	s.m.SetWord(s.base+slotIntentOld, old.Off)
-	s.m.Store(s.base+slotIntent, node) // everybody can see it before the look that follows
+	s.m.SetWord(s.base+layout.SlotIntentTail, tail) // 4
+	s.m.SetWord(s.base+layout.SlotIntentOld, old.Off)
+	s.m.Store(s.base+layout.SlotIntent, node) // everybody can see it before the look that follows
 
 	// A root that is not the current one is left alone: the pin that keeps it may
 	// have been erased by a reader, who can write to slots, and then it is somebody
 	// else's block by now. One that is still current is retired later, so whoever
 	// reclaims it has seen the intent (rule C8). The horizon tells that it is current
 	// still, and not again, and that a light transaction has read what it holds (C9).
-	won := a.ro.Load(offRoot) == old.Off|old.Version<<48 && a.ro.Load(offHorizon) <= old.Version
+	won := a.ro.Load(layout.OffRoot) == old.Off|old.Version<<48 && a.ro.Load(layout.OffHorizon) <= old.Version
 	if won {
-		s.m.Release(old.Off+rootSuperseded, 1)                              // 5
-		won = a.mem.CAS(offRoot, old.Off|old.Version<<48, node|version<<48) // 6
+		s.m.Release(old.Off+layout.RootSuperseded, 1)                              // 5
+		won = a.mem.CAS(layout.OffRoot, old.Off|old.Version<<48, node|version<<48) // 6
 	}
 	if !won {
-		s.m.Release(s.base+slotIntent, 0)
+		s.m.Release(s.base+layout.SlotIntent, 0)
 		s.Unretire(old.Off)
 		s.count(countLost, 1)
 		return false, nil
@@ -162,7 +164,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 
 	s.setTail(tail) // 7
 	s.dropLog()
-	s.m.Release(s.base+slotIntent, 0)
+	s.m.Release(s.base+layout.SlotIntent, 0)
 	s.count(countCommits, 1)
 
 	for _, r := range s.retired {
@@ -187,8 +189,8 @@ func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
 	}
 	tail = s.tail
 	for _, r := range s.retired {
-		page, i := tail&^(pageSize-1), tail&(pageSize-1)
-		if i == chunkCap {
+		page, i := tail&^(layout.PageSize-1), tail&(layout.PageSize-1)
+		if i == layout.ChunkCap {
 			if s.logFull() {
 				if err := s.growLog(); err != nil {
 					return 0, err
@@ -198,14 +200,14 @@ func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
 			if err != nil {
 				return 0, err
 			}
-			s.become(p, 1, pageChunk, 0)
-			s.pushLog(p | classPage<<48)
+			s.become(p, 1, layout.PageChunk, 0)
+			s.pushLog(p | layout.ClassPage<<48)
 			s.endRecord()
-			s.m.SetWord(p+chunkNext, 0)
-			s.m.SetWord(page+chunkNext, p)
+			s.m.SetWord(p+layout.ChunkNext, 0)
+			s.m.SetWord(page+layout.ChunkNext, p)
 			page, i, tail = p, 0, p
 		}
-		e := page + chunkEntries + i*chunkEntry
+		e := page + layout.ChunkItems + i*layout.ItemSize
 		s.m.SetWord(e, r.block)
 		s.m.SetWord(e+8, version)
 		tail++
@@ -219,8 +221,8 @@ func (s *Slot) startQueue() error {
 	if err != nil {
 		return err
 	}
-	s.become(p, 1, pageChunk, 0)
-	s.m.SetWord(p+chunkNext, 0)
+	s.become(p, 1, layout.PageChunk, 0)
+	s.m.SetWord(p+layout.ChunkNext, 0)
 	s.setHead(p)
 	s.setTail(p)
 	s.endRecord()
@@ -229,10 +231,10 @@ func (s *Slot) startQueue() error {
 
 func (s *Slot) setHead(h uint64) {
 	s.head = h
-	s.m.SetWord(s.base+slotQueueHead, h)
+	s.m.SetWord(s.base+layout.SlotQueueHead, h)
 }
 
 func (s *Slot) setTail(t uint64) {
 	s.tail = t
-	s.m.SetWord(s.base+slotQueueTail, t)
+	s.m.SetWord(s.base+layout.SlotQueueTail, t)
 }

@@ -1,5 +1,7 @@
 package alloc
 
+import "github.com/seed-869cc763/shmkv/alloc/layout"
+
 // Counts are what writers have counted of their work. They lie in the slots'
 // pages, so they outlive processes; a slot's owner adds to its own without
 // atomics, and anybody reads them. Nothing is decided by them. A death can lose
@@ -18,7 +20,7 @@ type Counts struct {
 // Words of a slot's counters, in a cache line of their own. Stores that were
 // made before there were any have zeros here.
 const (
-	countCommits = slotCounts + 8*iota
+	countCommits = layout.SlotCounts + 8*iota
 	countChanges
 	countLost
 	countRefused
@@ -55,7 +57,7 @@ func (c *Counts) Add(d Counts) {
 
 // Counts sums up over all slots that were ever used.
 func (a *Arena) Counts() (sum Counts) {
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		sum.Add(a.slotCounts(i))
 	}
 	return sum
@@ -63,8 +65,8 @@ func (a *Arena) Counts() (sum Counts) {
 
 // slotCounts reads the counters of slot i.
 func (a *Arena) slotCounts(i int) Counts {
-	base := a.ro.Load(offDir + uint64(i)*8)
-	if base == 0 || base%pageSize != 0 || base > a.end.Load()-pageSize {
+	base := a.ro.Load(layout.OffDir + uint64(i)*8)
+	if base == 0 || base%layout.PageSize != 0 || base > a.end.Load()-layout.PageSize {
 		return Counts{} // none, or one being made, or damage, which loadSlot tells
 	}
 	w := func(word uint64) uint64 { return a.ro.Load(base + word) }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -26,14 +27,14 @@ func create(dir *os.Root, o Options) (bool, error) {
 	var random [32]byte
 	_, _ = rand.Read(random[:])
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(random[8*i:]) }
-	super := superblock{hashID: hashSip13, seed: [2]uint64{word(2), word(3)}, id: storeID{word(0), word(1)},
-		created: time.Now().UnixNano(), maxSize: maxSizeFor(o.MaxSize)}
+	super := layout.Superblock{HashID: layout.HashSip13, Seed: [2]uint64{word(2), word(3)}, ID: layout.StoreID{word(0), word(1)},
+		Created: time.Now().UnixNano(), MaxSize: maxSizeFor(o.MaxSize)}
 	if o.Seed != nil {
-		super.seed = *o.Seed
+		super.Seed = *o.Seed
 	}
 	version := uint64(1)
 	if s := o.Successor; s != nil {
-		super.id, super.seed, super.created, version = s.super.id, s.super.seed, s.super.created, s.Version()
+		super.ID, super.Seed, super.Created, version = s.super.ID, s.super.Seed, s.super.Created, s.Version()
 	}
 
 	slots, err := newTemp(dir, nameSlots, o.Mode)
@@ -41,8 +42,8 @@ func create(dir *os.Root, o Options) (bool, error) {
 		return false, err
 	}
 	defer slots.remove()
-	if err = fallocate(slots.f, 0, 0, slotsSize); err == nil {
-		_, err = slots.f.WriteAt(encodeSlotsSuper(super.id), offSlotsSuper)
+	if err = fallocate(slots.f, 0, 0, layout.ProcsSize); err == nil {
+		_, err = slots.f.WriteAt(layout.EncodeProcsSuper(super.ID), layout.OffProcsSuper)
 	}
 	if err != nil {
 		return false, err
@@ -52,23 +53,24 @@ func create(dir *os.Root, o Options) (bool, error) {
 		return false, err
 	}
 	defer data.remove()
-	m, err := region.Map(data.f, MinSize, true)
+	m, err := region.Map(data.f, layout.MinSize, true)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = m.Unmap() }()
-	if err := format(m, &files{data: data.f}, super, version); err != nil {
+	if err := (&files{data: data.f}).back(0, layout.FirstEnd); err != nil {
 		return false, err
 	}
+	layout.Format(m, super, version)
 
 	if _, err := slots.link(); err != nil {
 		return false, err
 	}
 	// They may be another creator's, which won, or which died here.
-	if super.id, err = readID(dir); err != nil {
+	if super.ID, err = readID(dir); err != nil {
 		return false, err
 	}
-	m.Write(offSuper, super.encode())
+	m.Write(layout.OffSuper, super.Encode())
 	return data.link()
 }
 
@@ -77,7 +79,7 @@ func maxSizeFor(size uint64) uint64 {
 	if size == 0 {
 		size = 64 << 30
 	}
-	return min(max(roundUp(size, 64<<10), MinSize), MaxSize)
+	return min(max(layout.RoundUp(size, 64<<10), layout.MinSize), layout.MaxSize)
 }
 
 // temp is a file under a temporary name, which is locked while its maker lives.
@@ -160,15 +162,15 @@ func readNames(dir *os.Root) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-func readID(dir *os.Root) (storeID, error) {
+func readID(dir *os.Root) (layout.StoreID, error) {
 	f, err := dir.OpenFile(nameSlots, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return storeID{}, err
+		return layout.StoreID{}, err
 	}
 	defer func() { _ = f.Close() }()
-	b := make([]byte, slotsSuperSize)
-	if _, err := f.ReadAt(b, offSlotsSuper); err != nil {
-		return storeID{}, fmt.Errorf("reading slots: %w", err)
+	b := make([]byte, layout.ProcsSuperSize)
+	if _, err := f.ReadAt(b, layout.OffProcsSuper); err != nil {
+		return layout.StoreID{}, fmt.Errorf("reading slots: %w", err)
 	}
-	return decodeSlotsSuper(b)
+	return layout.DecodeProcsSuper(b)
 }

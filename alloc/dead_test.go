@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // As many writers as there are entries died. A read-only handle has them adopted
@@ -15,7 +17,7 @@ import (
 func TestReaderAfterDeadWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	var all []*Arena
-	for range maxEntries {
+	for range layout.MaxProcs {
 		a, err := Open(path, Options{MaxSize: 4 << 20})
 		require.NoError(t, err)
 		commit(t, a)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -13,11 +14,11 @@ func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) 
 	if err != nil {
 		return err
 	}
-	n := s.m.Word(p + chunkCount)
-	e := p + chunkEntries + n*chunkEntry
+	n := s.m.Word(p + layout.ChunkCount)
+	e := p + layout.ChunkItems + n*layout.ItemSize
 	s.m.SetWord(e, block)
 	s.m.SetWord(e+8, retired)
-	s.m.SetWord(p+chunkCount, n+1)
+	s.m.SetWord(p+layout.ChunkCount, n+1)
 	unlink()
 	s.setAsides++
 	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
@@ -25,10 +26,10 @@ func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) 
 }
 
 func classBytes(c int) uint64 {
-	if c == classRun {
-		return maxBlock // at least
+	if c == layout.ClassRun {
+		return layout.MaxBlock // at least
 	}
-	return classes[c].size
+	return layout.Classes[c].Size
 }
 
 // asidePage returns the slot's page for a key, with room in it. A full one, and
@@ -37,11 +38,11 @@ func (s *Slot) asidePage(key heldKey) (uint64, error) {
 	free := -1
 	for i, p := range s.aside {
 		if p != 0 && s.asideKeys[i] == key {
-			n := s.m.Word(p + chunkCount)
-			if n < chunkCap {
+			n := s.m.Word(p + layout.ChunkCount)
+			if n < layout.ChunkCap {
 				return p, nil
-			} else if n > chunkCap {
-				return 0, region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+			} else if n > layout.ChunkCap {
+				return 0, region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 			}
 			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
 		}
@@ -53,12 +54,12 @@ func (s *Slot) asidePage(key heldKey) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.become(p, 1, pageChunk, 0)
-	s.m.Store(p+chunkKey, uint64(key))
-	s.m.SetWord(p+chunkCount, 0)
+	s.become(p, 1, layout.PageChunk, 0)
+	s.m.Store(p+layout.ChunkKey, uint64(key))
+	s.m.SetWord(p+layout.ChunkCount, 0)
 	if free < 0 {
 		free = s.asideNext
-		s.asideNext = (free + 1) % asideCount
+		s.asideNext = (free + 1) % layout.AsideCount
 		// Two pages are linked at this place, one after the other: the record
 		// names the new one, which is freed if the slot dies before.
 		s.shareChunkUnder(s.aside[free])
@@ -70,7 +71,7 @@ func (s *Slot) asidePage(key heldKey) (uint64, error) {
 
 func (s *Slot) setAside(i int, p uint64, key heldKey) {
 	s.aside[i], s.asideKeys[i] = p, key
-	s.m.SetWord(s.base+slotAside+uint64(i)*8, p)
+	s.m.SetWord(s.base+layout.SlotAside+uint64(i)*8, p)
 }
 
 // shareChunk gives a set-aside page up, for anybody to take.
@@ -82,8 +83,8 @@ func (s *Slot) shareChunk(p uint64, unlink func()) {
 func (s *Slot) shareChunkUnder(p uint64) {
 	a := s.a
 	st := a.page(p)
-	a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, st.gen()+1)))
-	a.hint(p, hintChunk)
+	a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageChunkShared, 0, 0, st.Gen()+1)))
+	a.hint(p, layout.HintChunk)
 }
 
 // testPins looks for dead processes when pins hold much: rule P4, at doubling
@@ -113,14 +114,14 @@ func (s *Slot) relieve() bool {
 	s.relieving = true
 	defer func() { s.relieving = false }()
 	a := s.a
-	before := int64(a.ro.Load(offFreePages))
+	before := int64(a.ro.Load(layout.OffFreePages))
 	freed := s.freed
 	n, err := a.AdoptDead()
 	if err != nil {
 		return false
 	}
-	hinted := a.ro.Load(offHintSeq)
-	for i := range maxEntries {
+	hinted := a.ro.Load(layout.OffHintSeq)
+	for i := range layout.MaxProcs {
 		a.announceNoted(i) // its handle may be stopped
 	}
 	for i := range a.pages.miss {
@@ -132,10 +133,10 @@ func (s *Slot) relieve() bool {
 	if s.emptyMags() != nil {
 		return false
 	}
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		if a.emptyIdle(i) {
 			n++
 		}
 	}
-	return n > 0 || s.freed > freed || int64(a.ro.Load(offFreePages)) > before || a.ro.Load(offHintSeq) != hinted
+	return n > 0 || s.freed > freed || int64(a.ro.Load(layout.OffFreePages)) > before || a.ro.Load(layout.OffHintSeq) != hinted
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -226,7 +227,7 @@ func (d *Draft) Path() string { return filepath.Join(filepath.Dir(d.path), d.nam
 
 // Publish lets the store, which all handles have closed, appear at its place,
 // as one that shows what origin says. All of it is on disk before it appears.
-func (d *Draft) Publish(origin Origin) error {
+func (d *Draft) Publish(origin layout.Origin) error {
 	err := d.seal(origin)
 	if err == nil {
 		err = d.sync()
@@ -261,7 +262,7 @@ func (d *Draft) close() {
 // the draft is not; after one from later, or a death, the next draft for the same
 // place removes what is left of old. old is to be closed then: its locks go, and
 // those who were about to open it find the other one (rule D6).
-func (d *Draft) Replace(old *Arena, origin Origin) error {
+func (d *Draft) Replace(old *Arena, origin layout.Origin) error {
 	files := old.b.(*files)
 	gone, mark, err := d.exchange(files, origin)
 	if err != nil {
@@ -276,7 +277,7 @@ func (d *Draft) Replace(old *Arena, origin Origin) error {
 	d.unmark()
 	// Readers without an entry are told. Should this process die before, they
 	// go on to see the old version, and nobody else looks at it.
-	gone.Store(offEnd, endRewritten)
+	gone.Store(layout.OffEnd, layout.EndRewritten)
 	if err := syncFile(filepath.Dir(d.path)); err != nil {
 		return fmt.Errorf("it was rewritten, but may not be so on disk: %w", err)
 	}
@@ -286,7 +287,7 @@ func (d *Draft) Replace(old *Arena, origin Origin) error {
 
 // exchange makes the draft what is at its place, and the old store a draft. It
 // returns the first bytes of the old store's data, and its mark.
-func (d *Draft) exchange(old *files, origin Origin) (gone region.Mem, mark *os.File, err error) {
+func (d *Draft) exchange(old *files, origin layout.Origin) (gone region.Mem, mark *os.File, err error) {
 	if err = d.seal(origin); err == nil {
 		err = d.dress(old)
 	}
@@ -301,7 +302,7 @@ func (d *Draft) exchange(old *files, origin Origin) (gone region.Mem, mark *os.F
 		return gone, nil, err
 	}
 	defer func() { _ = f.Close() }()
-	if gone, err = region.Map(f, offTable, true); err != nil {
+	if gone, err = region.Map(f, layout.OffTable, true); err != nil {
 		return gone, nil, err
 	}
 	if mark, err = makeMark(old.dir, d.digits()); err == nil {
@@ -379,22 +380,22 @@ func (d *Draft) Discard() {
 }
 
 // seal writes the origin into the superblock.
-func (d *Draft) seal(origin Origin) error {
+func (d *Draft) seal(origin layout.Origin) error {
 	f, err := d.dir.OpenFile(nameData, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	b := make([]byte, superSize)
-	if _, err := f.ReadAt(b, offSuper); err != nil {
+	b := make([]byte, layout.SuperSize)
+	if _, err := f.ReadAt(b, layout.OffSuper); err != nil {
 		return err
 	}
-	super, err := decodeSuper(b)
+	super, err := layout.DecodeSuper(b)
 	if err != nil {
 		return err
 	}
-	super.origin = origin
-	_, err = f.WriteAt(super.encode(), offSuper)
+	super.Origin = origin
+	_, err = f.WriteAt(super.Encode(), layout.OffSuper)
 	return err
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 func namesIn(t *testing.T, dir string) (names []string) {
@@ -22,7 +24,7 @@ func namesIn(t *testing.T, dir string) (names []string) {
 // fillDraft makes an empty store in a draft.
 func fillDraft(t *testing.T, d *Draft) {
 	t.Helper()
-	a, err := Open(d.Path(), Options{MaxSize: MinSize, Seed: &[2]uint64{8, 9}})
+	a, err := Open(d.Path(), Options{MaxSize: layout.MinSize, Seed: &[2]uint64{8, 9}})
 	require.NoError(t, err)
 	require.NoError(t, a.Close())
 }
@@ -39,9 +41,9 @@ func TestDraftsOfTheLiving(t *testing.T) {
 	require.Len(t, namesIn(t, dir), 2, "the second has left the first alone")
 	fillDraft(t, one)
 	fillDraft(t, two)
-	origin := Origin{Store: [2]uint64{1, 2}, Version: 3, At: 4}
+	origin := layout.Origin{Store: [2]uint64{1, 2}, Version: 3, At: 4}
 	require.NoError(t, one.Publish(origin))
-	require.ErrorIs(t, two.Publish(Origin{}), fs.ErrExist)
+	require.ErrorIs(t, two.Publish(layout.Origin{}), fs.ErrExist)
 	require.Equal(t, []string{"store"}, namesIn(t, dir))
 
 	a, err := Open(path, Options{MustExist: true})
@@ -116,7 +118,7 @@ func TestNoDraft(t *testing.T) {
 		".store.tmp-x-000000000000000d": "tmp-draft-000000000000000d",
 	}
 	for name, mark := range others {
-		a, err := Open(filepath.Join(dir, name), Options{MaxSize: MinSize})
+		a, err := Open(filepath.Join(dir, name), Options{MaxSize: layout.MinSize})
 		require.NoError(t, err)
 		require.NoError(t, a.Close())
 		if mark != "" {
@@ -146,7 +148,7 @@ func TestPublishedIsNotSwept(t *testing.T) {
 	require.NoError(t, err)
 	_, err = lockMark(early)
 	require.ErrorIs(t, err, errLocked)
-	require.NoError(t, d.Publish(Origin{}))
+	require.NoError(t, d.Publish(layout.Origin{}))
 	require.ElementsMatch(t, []string{nameData, nameSlots}, namesIn(t, path))
 	require.NoDirExists(t, d.Path())
 }
@@ -195,7 +197,7 @@ func TestReplacedWhileItIsOpened(t *testing.T) {
 	_, err = openIn(early, path, Options{})
 	require.ErrorIs(t, err, ErrInUse)
 	require.ErrorContains(t, err, "being rewritten")
-	gone, mark, err := d.exchange(old.b.(*files), Origin{})
+	gone, mark, err := d.exchange(old.b.(*files), layout.Origin{})
 	require.NoError(t, err)
 	require.NoError(t, gone.Unmap())
 	require.NoError(t, mark.Close())
@@ -226,13 +228,13 @@ func TestReplaceKilled(t *testing.T) {
 			require.NoError(t, mark.Close())
 		},
 		"exchanged": func(d *Draft, old *files) {
-			gone, mark, err := d.exchange(old, Origin{})
+			gone, mark, err := d.exchange(old, layout.Origin{})
 			require.NoError(t, err)
 			require.NoError(t, gone.Unmap())
 			require.NoError(t, mark.Close())
 		},
 		"old one removed in part": func(d *Draft, old *files) {
-			gone, mark, err := d.exchange(old, Origin{})
+			gone, mark, err := d.exchange(old, layout.Origin{})
 			require.NoError(t, err)
 			require.NoError(t, gone.Unmap())
 			require.NoError(t, mark.Close())
@@ -240,7 +242,7 @@ func TestReplaceKilled(t *testing.T) {
 			require.NoError(t, old.dir.Remove(nameSlots))
 		},
 		"old one empty": func(d *Draft, old *files) {
-			gone, mark, err := d.exchange(old, Origin{})
+			gone, mark, err := d.exchange(old, layout.Origin{})
 			require.NoError(t, err)
 			require.NoError(t, gone.Unmap())
 			require.NoError(t, mark.Close())
@@ -298,7 +300,7 @@ func TestReplacedByItsOwner(t *testing.T) {
 	fillDraft(t, d)
 	require.NoError(t, os.Rename(path, path+"-old"))
 	require.NoError(t, os.Mkdir(path, 0o700))
-	require.ErrorIs(t, d.Replace(old, Origin{}), ErrInUse)
+	require.ErrorIs(t, d.Replace(old, layout.Origin{}), ErrInUse)
 	require.NoError(t, old.Close())
 	require.Equal(t, []string{"store", "store-old"}, namesIn(t, dir))
 	require.Empty(t, namesIn(t, path))

@@ -9,7 +9,6 @@ var (
 	ErrTooManyPins      = errors.New("too many snapshots")
 	ErrClosed           = errors.New("store is closed")
 	ErrReadOnly         = errors.New("store is read-only")
-	ErrVersion          = errors.New("another format version")
 	ErrInUse            = errors.New("store is in use")
 	ErrMoved            = errors.New("store was removed")
 )

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Evacuation makes free pages of slabs that are in use in part. A writer that is
@@ -124,8 +126,8 @@ func (s *Slot) MakeRoom(k uint64, n int, disk bool, live uint64, mover Mover) (b
 
 // snapshotPins is a number that changes when a snapshot begins or ends.
 func (a *Arena) snapshotPins() (sum uint64) {
-	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		sum = (sum ^ a.shared.Load(snapPin(i)+pinVersion)) * 0x9e3779b97f4a7c15
+	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		sum = (sum ^ a.shared.Load(snapPin(i)+layout.PinVersion)) * 0x9e3779b97f4a7c15
 	}
 	return sum
 }
@@ -172,7 +174,7 @@ func (e *evacuation) run(k int) error {
 		s.relieving, s.mayTakeReserve, s.avoid = relieving, reserve, s.avoid[:0]
 		s.leaveReserve, s.tookReserve = 0, false
 	}()
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		a.emptyIdle(i)
 	}
 	if err := s.giveAll(); err != nil {
@@ -186,7 +188,7 @@ func (e *evacuation) run(k int) error {
 		return nil
 	}
 	done := 0
-	chosen := v.choose(k, e.least, min(e.n+maxStuck+reservePages, surveyPages))
+	chosen := v.choose(k, e.least, min(e.n+maxStuck+layout.ReservePages, surveyPages))
 	s.avoid = append(s.avoid[:0], chosen...)
 	slices.SortFunc(s.avoid, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	for batch := range slices.Chunk(chosen, e.batch) {
@@ -204,13 +206,13 @@ func (e *evacuation) run(k int) error {
 		if e.emptied >= e.n || e.stuck >= e.stuckMost || e.held >= e.heldMost || e.moves >= maxMoves {
 			break
 		}
-		stock := a.ro.Load(offReserve)
+		stock := a.ro.Load(layout.OffReserve)
 		s.leaveReserve = stock - min(stock, maxSpent)
 		stuck := e.stuck
 		if err := e.empty(batch); err != nil {
 			return err
 		}
-		if e.stuck > stuck && a.ro.Load(offReserve) < stock && e.stuckMost == maxStuck {
+		if e.stuck > stuck && a.ro.Load(layout.OffReserve) < stock && e.stuckMost == maxStuck {
 			break
 		}
 	}
@@ -237,9 +239,9 @@ func (e *evacuation) empty(windows []span) error {
 		var err error
 		a.eachBlock(w, func(off uint64, c int) bool {
 			var moved bool
-			if moved, err = e.mover.Move(off, classes[c].size); errors.Is(err, ErrFull) {
+			if moved, err = e.mover.Move(off, layout.Classes[c].Size); errors.Is(err, ErrFull) {
 				if err = s.giveAll(); err == nil {
-					moved, err = e.mover.Move(off, classes[c].size)
+					moved, err = e.mover.Move(off, layout.Classes[c].Size)
 				}
 			}
 			if moved {
@@ -270,8 +272,8 @@ func (e *evacuation) empty(windows []span) error {
 
 // restock fills up the reserve from free pages.
 func (s *Slot) restock() {
-	for range reservePages {
-		if s.a.ro.Load(offReserve) >= s.a.reserve() {
+	for range layout.ReservePages {
+		if s.a.ro.Load(layout.OffReserve) >= s.a.reserve() {
 			return
 		}
 		p, err := s.tryClaim(1)
@@ -314,8 +316,8 @@ const giveTries = 8
 // pinnedBefore reports whether a transaction is under way upon a version before
 // the given one.
 func (a *Arena) pinnedBefore(version uint64) bool {
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
-		if v := a.shared.Load(slotPin(i) + pinVersion); v != 0 && v < version {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
+		if v := a.shared.Load(slotPin(i) + layout.PinVersion); v != 0 && v < version {
 			return true
 		}
 	}

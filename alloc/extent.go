@@ -3,6 +3,8 @@ package alloc
 import (
 	"context"
 	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Extent is a range of data that is one thing.
@@ -33,8 +35,8 @@ const (
 )
 
 var extentKinds = map[int]ExtentKind{
-	pageHole: ExtentHole, pageFree: ExtentFree, pageReserve: ExtentReserve, pageChunk: ExtentList,
-	pageChunkShared: ExtentList, pageSlot: ExtentSlot,
+	layout.PageHole: ExtentHole, layout.PageFree: ExtentFree, layout.PageReserve: ExtentReserve, layout.PageChunk: ExtentList,
+	layout.PageChunkShared: ExtentList, layout.PageSlot: ExtentSlot,
 }
 
 // Extents calls visit for all of data, in order and without gaps, until visit
@@ -57,22 +59,22 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	}
 	// Blocks that their slab's bitmap counts as not free, by the slab's first page.
 	type counts struct{ free, retired uint16 }
-	listed := make([]counts, end>>pageShift)
+	listed := make([]counts, end>>layout.PageShift)
 	u := newAudit(a, end, nil)
 	u.Version = maxVersion // retired is what lists say
 	u.found = func(off uint64, class int, sum *int64) {
 		p := off
-		if class != classRun {
+		if class != layout.ClassRun {
 			p, _ = a.slabOf(off, class)
 		}
-		switch c := &listed[p>>pageShift]; sum {
+		switch c := &listed[p>>layout.PageShift]; sum {
 		case &u.Free:
 			c.free++
 		case &u.Retired:
 			c.retired++
 		}
 	}
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		u.slot(i) // what cannot be followed is not counted
 	}
 	if err := u.sharedChunks(ctx); err != nil && ctx.Err() != nil {
@@ -97,42 +99,42 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 		return visit(before)
 	}
 	seg := 0
-	err = u.eachPage(ctx, func(p uint64, st pageState) error {
-		for ; seg < len(segments) && segments[seg].start <= p; seg++ {
-			if err := add(Extent{Off: segments[seg].start, Bytes: segments[seg].first - segments[seg].start, Kind: ExtentTable}); err != nil {
+	err = u.eachPage(ctx, func(p uint64, st layout.PageState) error {
+		for ; seg < len(layout.Segments) && layout.Segments[seg].Start <= p; seg++ {
+			if err := add(Extent{Off: layout.Segments[seg].Start, Bytes: layout.Segments[seg].First - layout.Segments[seg].Start, Kind: ExtentTable}); err != nil {
 				return err
 			}
 		}
-		e := Extent{Off: p, Bytes: pageSize, Kind: ExtentOther}
-		if kind, ok := extentKinds[st.state()]; ok {
+		e := Extent{Off: p, Bytes: layout.PageSize, Kind: ExtentOther}
+		if kind, ok := extentKinds[st.State()]; ok {
 			e.Kind = kind
 			return add(e)
 		}
-		in := listed[p>>pageShift]
-		switch c := st.class(); st.state() {
-		case pageRun:
-			if k := a.runPages(p); a.checkPages(desc(p)+descInfo, "pages of a run", p, k) == nil && p+k<<pageShift <= end {
-				e = Extent{p, k << pageShift, ExtentRun, k << pageShift, 1, min(int(in.free), 1), min(int(in.retired), 1)}
+		in := listed[p>>layout.PageShift]
+		switch c := st.Class(); st.State() {
+		case layout.PageRun:
+			if k := a.runPages(p); a.checkPages(layout.Desc(p)+layout.DescInfo, "pages of a run", p, k) == nil && p+k<<layout.PageShift <= end {
+				e = Extent{p, k << layout.PageShift, ExtentRun, k << layout.PageShift, 1, min(int(in.free), 1), min(int(in.retired), 1)}
 			}
-		case pageSlabOwned, pageSlabShared:
-			if c >= numClasses || a.checkPages(desc(p), "slab", p, classes[c].pages) != nil || p+classes[c].pages<<pageShift > end {
+		case layout.PageSlabOwned, layout.PageSlabShared:
+			if c >= layout.NumClasses || a.checkPages(layout.Desc(p), "slab", p, layout.Classes[c].Pages) != nil || p+layout.Classes[c].Pages<<layout.PageShift > end {
 				break
 			}
-			cl := &classes[c]
+			cl := &layout.Classes[c]
 			used := 0
 			for i := range 4 {
-				used += bits.OnesCount64(a.ro.Load(desc(p)+descBitmap+uint64(i)*8) & slabMask(c, i))
+				used += bits.OnesCount64(a.ro.Load(layout.Desc(p)+layout.DescBitmap+uint64(i)*8) & slabMask(c, i))
 			}
 			idle := min(int(in.free), used)
-			e = Extent{p, cl.pages << pageShift, ExtentSlab, cl.size, int(cl.blocks), int(cl.blocks) - used + idle, min(int(in.retired), used-idle)}
+			e = Extent{p, cl.Pages << layout.PageShift, ExtentSlab, cl.Size, int(cl.Blocks), int(cl.Blocks) - used + idle, min(int(in.retired), used-idle)}
 		}
 		return add(e)
 	})
 	if err != nil {
 		return err
 	}
-	if seg < len(segments) && segments[seg].start < end { // a table at the very end
-		if err := add(Extent{Off: segments[seg].start, Bytes: end - segments[seg].start, Kind: ExtentTable}); err != nil {
+	if seg < len(layout.Segments) && layout.Segments[seg].Start < end { // a table at the very end
+		if err := add(Extent{Off: layout.Segments[seg].Start, Bytes: end - layout.Segments[seg].Start, Kind: ExtentTable}); err != nil {
 			return err
 		}
 	}

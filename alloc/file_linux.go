@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -77,18 +78,18 @@ var mappedBytes atomic.Int64
 func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if st, err := data.Stat(); err != nil {
 		return nil, err
-	} else if !st.Mode().IsRegular() || st.Size() < offTable {
-		return nil, region.Corrupt(0, "size of data (not a store?)", st.Size(), fmt.Sprintf("at least %d", offTable))
+	} else if !st.Mode().IsRegular() || st.Size() < layout.OffTable {
+		return nil, region.Corrupt(0, "size of data (not a store?)", st.Size(), fmt.Sprintf("at least %d", layout.OffTable))
 	}
-	head := make([]byte, superSize)
+	head := make([]byte, layout.SuperSize)
 	if _, err := data.ReadAt(head, 0); err != nil {
 		return nil, err
 	}
-	super, err := decodeSuper(head)
+	super, err := layout.DecodeSuper(head)
 	if err != nil {
 		return nil, err
 	}
-	if super.origin.Backup && !o.ReadOnly {
+	if super.Origin.Backup && !o.ReadOnly {
 		return nil, fmt.Errorf("%w: found a backup, which Options.ReadOnly opens, and Restore (shmctl restore) makes a store of", ErrReadOnly)
 	}
 	// A closed handle's address space stays taken until the handle is garbage:
@@ -108,16 +109,16 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if !o.ReadOnly {
 		views = 2
 	}
-	room, err := region.Reserve(views, super.maxSize)
+	room, err := region.Reserve(views, super.MaxSize)
 	if err != nil {
 		return fail(err)
 	}
 	m.add(room)
-	if a.ro, err = room.Place(0, data, super.maxSize, false); err != nil {
+	if a.ro, err = room.Place(0, data, super.MaxSize, false); err != nil {
 		return fail(err)
 	}
 	if !o.ReadOnly {
-		if a.mem, err = room.Place(1, data, super.maxSize, true); err != nil {
+		if a.mem, err = room.Place(1, data, super.MaxSize, true); err != nil {
 			return fail(err)
 		}
 	}
@@ -133,10 +134,10 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		defer func() { _ = slots.Close() }()
 		if st, err := slots.Stat(); err != nil {
 			return fail(err)
-		} else if !st.Mode().IsRegular() || st.Size() < slotsSize {
-			return fail(region.Corrupt(0, "size of slots", st.Size(), fmt.Sprintf("at least %d", slotsSize)))
+		} else if !st.Mode().IsRegular() || st.Size() < layout.ProcsSize {
+			return fail(region.Corrupt(0, "size of slots", st.Size(), fmt.Sprintf("at least %d", layout.ProcsSize)))
 		}
-		if a.shared, err = region.Map(slots, slotsSize, true); err != nil {
+		if a.shared, err = region.Map(slots, layout.ProcsSize, true); err != nil {
 			return fail(err)
 		}
 		m.add(a.shared)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -18,44 +19,44 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestClasses(t *testing.T) {
 	below := uint64(0)
-	for c, k := range classes {
-		require.Greater(t, k.size, below)
-		require.Zero(t, k.size%8)
-		require.Equal(t, c, classOf(k.size))
-		require.Equal(t, c, classOf(below+1), "the least size of class %d", c)
+	for c, k := range layout.Classes {
+		require.Greater(t, k.Size, below)
+		require.Zero(t, k.Size%8)
+		require.Equal(t, c, layout.ClassOf(k.Size))
+		require.Equal(t, c, layout.ClassOf(below+1), "the least size of class %d", c)
 		if below >= 64 {
-			require.LessOrEqual(t, float64(k.size-below-1), 0.125*float64(below+1), "rounding in class %d", c)
+			require.LessOrEqual(t, float64(k.Size-below-1), 0.125*float64(below+1), "rounding in class %d", c)
 		}
-		require.LessOrEqual(t, k.blocks, uint64(256))
-		require.LessOrEqual(t, k.blocks*k.size, k.pages*pageSize)
-		for i := range k.blocks {
-			require.Equal(t, i, i*k.size*k.recip>>32)
-			require.Equal(t, i, (i*k.size+k.size-1)*k.recip>>32)
+		require.LessOrEqual(t, k.Blocks, uint64(256))
+		require.LessOrEqual(t, k.Blocks*k.Size, k.Pages*layout.PageSize)
+		for i := range k.Blocks {
+			require.Equal(t, i, i*k.Size*k.Recip>>32)
+			require.Equal(t, i, (i*k.Size+k.Size-1)*k.Recip>>32)
 		}
-		below = k.size
+		below = k.Size
 	}
-	require.EqualValues(t, maxBlock, below)
-	require.Equal(t, classRun, classOf(maxBlock+1))
-	require.Less(t, hintOf(numClasses-1), hintFree)
+	require.EqualValues(t, layout.MaxBlock, below)
+	require.Equal(t, layout.ClassRun, layout.ClassOf(layout.MaxBlock+1))
+	require.Less(t, layout.HintOf(layout.NumClasses-1), layout.HintFree)
 }
 
 func TestSegments(t *testing.T) {
 	end := uint64(0)
-	for k := range segments {
-		g := &segments[k]
-		require.Equal(t, end, g.start)
-		end = g.stop
+	for k := range layout.Segments {
+		g := &layout.Segments[k]
+		require.Equal(t, end, g.Start)
+		end = g.Stop
 		if k > 12 {
 			continue // as the others, and slow
 		}
-		require.Equal(t, g, segmentOf(g.start))
-		require.Equal(t, g, segmentOf(g.stop-1))
-		require.Equal(t, g.descs, desc(g.start))
-		require.Equal(t, g.first, roundUp(desc(g.stop-pageSize)+descSize, pageSize), "the table ends where pages begin")
-		require.LessOrEqual(t, hintWord(g.stop-1)+8, g.descs)
+		require.Equal(t, g, layout.SegmentOf(g.Start))
+		require.Equal(t, g, layout.SegmentOf(g.Stop-1))
+		require.Equal(t, g.Descs, layout.Desc(g.Start))
+		require.Equal(t, g.First, layout.RoundUp(layout.Desc(g.Stop-layout.PageSize)+layout.DescSize, layout.PageSize), "the table ends where pages begin")
+		require.LessOrEqual(t, layout.HintWord(g.Stop-1)+8, g.Descs)
 	}
-	require.EqualValues(t, MaxSize, end)
-	require.LessOrEqual(t, offSegHints+maxSegments*8, offFreePages)
+	require.EqualValues(t, layout.MaxSize, end)
+	require.LessOrEqual(t, layout.OffSegHints+layout.MaxSegments*8, layout.OffFreePages)
 }
 
 // dump writes the words of m that are not zero, with what they are.
@@ -86,11 +87,11 @@ func golden(t *testing.T, file, got string) {
 // TestGolden holds an empty store, and one after two commits, against dumps. A
 // change of the format is a change of these files.
 func TestGolden(t *testing.T) {
-	h, err := NewHeap(MinSize)
+	h, err := NewHeap(layout.MinSize)
 	require.NoError(t, err)
 	data, slots := region.FromWords(h.data), region.FromWords(h.slots)
-	golden(t, "data-empty.txt", dump(&data, MinSize, nameOfData))
-	golden(t, "slots-empty.txt", dump(&slots, slotsSize, nameOfSlots))
+	golden(t, "data-empty.txt", dump(&data, layout.MinSize, nameOfData))
+	golden(t, "slots-empty.txt", dump(&slots, layout.ProcsSize, nameOfSlots))
 
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
@@ -108,17 +109,17 @@ func TestGolden(t *testing.T) {
 		require.True(t, won)
 		s.End()
 	}
-	golden(t, "data-two-commits.txt", dump(&data, MinSize, nameOfData))
+	golden(t, "data-two-commits.txt", dump(&data, layout.MinSize, nameOfData))
 }
 
 // What a copy was made to show stands behind the other words, which builds that
 // know nothing of it pass over.
 func TestOriginInSuperblock(t *testing.T) {
-	super := superblock{maxSize: MinSize, hashID: hashSip13, id: storeID{1, 2}}
-	require.Equal(t, make([]byte, superSize-8-80), super.encode()[80:superSize-8], "of a store that was made empty")
+	super := layout.Superblock{MaxSize: layout.MinSize, HashID: layout.HashSip13, ID: layout.StoreID{1, 2}}
+	require.Equal(t, make([]byte, layout.SuperSize-8-80), super.Encode()[80:layout.SuperSize-8], "of a store that was made empty")
 	for _, backup := range []bool{false, true} {
-		super.origin = Origin{[2]uint64{3, 4}, 5, 6, backup}
-		b := super.encode()
+		super.Origin = layout.Origin{Store: [2]uint64{3, 4}, Version: 5, At: 6, Backup: backup}
+		b := super.Encode()
 		want := []uint64{3, 4, 5, 6, 0, 0}
 		if backup {
 			want[4] = 1
@@ -126,7 +127,7 @@ func TestOriginInSuperblock(t *testing.T) {
 		for i, want := range want {
 			require.Equal(t, want, binary.LittleEndian.Uint64(b[80+8*i:]))
 		}
-		got, err := decodeSuper(b)
+		got, err := layout.DecodeSuper(b)
 		require.NoError(t, err)
 		require.Equal(t, super, got)
 	}
@@ -135,22 +136,22 @@ func TestOriginInSuperblock(t *testing.T) {
 func nameOfData(off uint64) string {
 	names := map[uint64]string{
 		0: "magic", 8: "format version", 16: "geometry", 24: "maximum size", 32: "hash", 40: "seed", 48: "seed",
-		56: "store id", 64: "store id", 72: "created", superSize - 8: "checksum",
-		offRoot: "root", offEnd: "end", offHorizon: "horizon", offFreePages: "free pages", offReserve: "pages in reserve",
-		offSlotHigh: "slots ever used", offHintSeq: "sequence of hints", segments[0].hints: "hints of pages 0 to 255",
+		56: "store id", 64: "store id", 72: "created", layout.SuperSize - 8: "checksum",
+		layout.OffRoot: "root", layout.OffEnd: "end", layout.OffHorizon: "horizon", layout.OffFreePages: "free pages", layout.OffReserve: "pages in reserve",
+		layout.OffSlotHigh: "slots ever used", layout.OffHintSeq: "sequence of hints", layout.Segments[0].Hints: "hints of pages 0 to 255",
 	}
 	switch {
 	case names[off] != "":
 		return names[off]
-	case off >= offSegHints && off < offFreePages:
-		return fmt.Sprintf("hints of segment %d", (off-offSegHints)/8)
-	case off >= offOwners && off < offDir:
-		return fmt.Sprintf("owner of slot %d", (off-offOwners)/8)
-	case off >= offDir && off < offTable:
-		return fmt.Sprintf("page of slot %d", (off-offDir)/8)
-	case off >= segments[0].descs && off < segments[0].first:
-		i := (off - segments[0].descs) / descSize
-		field := [8]string{"state", "bitmap", "bitmap", "bitmap", "bitmap", "info"}[off%descSize/8]
+	case off >= layout.OffSegHints && off < layout.OffFreePages:
+		return fmt.Sprintf("hints of segment %d", (off-layout.OffSegHints)/8)
+	case off >= layout.OffOwners && off < layout.OffDir:
+		return fmt.Sprintf("owner of slot %d", (off-layout.OffOwners)/8)
+	case off >= layout.OffDir && off < layout.OffTable:
+		return fmt.Sprintf("page of slot %d", (off-layout.OffDir)/8)
+	case off >= layout.Segments[0].Descs && off < layout.Segments[0].First:
+		i := (off - layout.Segments[0].Descs) / layout.DescSize
+		field := [8]string{"state", "bitmap", "bitmap", "bitmap", "bitmap", "info"}[off%layout.DescSize/8]
 		return fmt.Sprintf("page %d, %s", i, field)
 	}
 	return ""

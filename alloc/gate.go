@@ -1,6 +1,10 @@
 package alloc
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+)
 
 // A gate asks other writers to hold back for a moment, so that a large batch
 // is not overtaken for ever by small commits. Nobody depends on it: the wait
@@ -17,7 +21,7 @@ const gatePatience = 500 * time.Millisecond
 func (s *Slot) CloseGate(d time.Duration) bool {
 	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
 	was, gate := s.gate, uint64(s.a.entry+1)|ms<<16|s.root.Version<<32
-	if s.gate = 0; s.m.CAS(offGate, was, gate) {
+	if s.gate = 0; s.m.CAS(layout.OffGate, was, gate) {
 		s.gate, s.closed = gate, time.Now()
 	}
 	return s.gate != 0
@@ -26,7 +30,7 @@ func (s *Slot) CloseGate(d time.Duration) bool {
 // OpenGate gives the gate back if the slot has it, and returns for how long it has.
 func (s *Slot) OpenGate() (held time.Duration) {
 	if s.gate != 0 {
-		s.m.CAS(offGate, s.gate, 0)
+		s.m.CAS(layout.OffGate, s.gate, 0)
 		s.gate = 0
 		held = time.Since(s.closed)
 	}
@@ -38,7 +42,7 @@ func (s *Slot) OpenGate() (held time.Duration) {
 func (s *Slot) PassGate() {
 	var begun time.Time
 	for {
-		gate := s.m.Load(offGate)
+		gate := s.m.Load(layout.OffGate)
 		if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
 			return
 		}
@@ -50,7 +54,7 @@ func (s *Slot) PassGate() {
 		if limit := begun.Add(gatePatience); until.After(limit) {
 			until = limit
 		}
-		for s.m.Load(offGate) == gate && time.Now().Before(until) {
+		for s.m.Load(layout.OffGate) == gate && time.Now().Before(until) {
 			time.Sleep(50 * time.Microsecond)
 		}
 		if !time.Now().Before(until) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -30,14 +31,17 @@ type Heap struct {
 func NewHeap(maxSize uint64) (*Heap, error) {
 	h := &Heap{
 		data:   make([]uint64, maxSize/8),
-		slots:  make([]uint64, slotsSize/8),
+		slots:  make([]uint64, layout.ProcsSize/8),
 		locked: map[int]*heapLocker{},
-		backed: make([]bool, maxSize>>pageShift),
+		backed: make([]bool, maxSize>>layout.PageShift),
 	}
-	id := storeID{0x6d656d6f7279, 1}
-	formatSlots(region.FromWords(h.slots), id)
-	b := &heapBacking{heap: h}
-	return h, format(region.FromWords(h.data), b, superblock{maxSize: maxSize, hashID: 1, seed: [2]uint64{7, 11}, id: id}, 1)
+	id := layout.StoreID{0x6d656d6f7279, 1}
+	layout.FormatProcs(region.FromWords(h.slots), id)
+	if err := (&heapBacking{heap: h}).back(0, layout.FirstEnd); err != nil {
+		return nil, err
+	}
+	layout.Format(region.FromWords(h.data), layout.Superblock{MaxSize: maxSize, HashID: layout.HashSip13, Seed: [2]uint64{7, 11}, ID: id}, 1)
+	return h, nil
 }
 
 // Clone copies the store as it stands; no handle is attached to the copy, so
@@ -47,8 +51,8 @@ func (h *Heap) Clone() *Heap {
 	defer h.mu.Unlock()
 	data := make([]uint64, len(h.data))
 	for p, backed := range h.backed {
-		if from := p << pageShift / 8; backed {
-			copy(data[from:from+pageSize/8], h.data[from:])
+		if from := p << layout.PageShift / 8; backed {
+			copy(data[from:from+layout.PageSize/8], h.data[from:])
 		}
 	}
 	return &Heap{
@@ -66,7 +70,7 @@ func (h *Heap) Clone() *Heap {
 func (h *Heap) Backed(off uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.backed[off>>pageShift]
+	return h.backed[off>>layout.PageShift]
 }
 
 // SlotsBit marks the offsets of the file slots for a hook, and with OwnBit those of
@@ -81,7 +85,7 @@ const (
 func (h *Heap) SetLimit(bytes uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.limit = int(bytes >> pageShift)
+	h.limit = int(bytes >> layout.PageShift)
 }
 
 // SetEager makes handles that attach later reclaim after every commit, and
@@ -103,7 +107,7 @@ func (h *Heap) Attached() int {
 func (h *Heap) BackedBytes() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return uint64(h.pages) << pageShift
+	return uint64(h.pages) << layout.PageShift
 }
 
 // Attach opens a handle. The hook, which may be nil, is called at every access
@@ -172,7 +176,7 @@ func (b *heapBacking) back(off, n uint64) error {
 	h := b.heap
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	first, last := off>>pageShift, (off+n-1)>>pageShift
+	first, last := off>>layout.PageShift, (off+n-1)>>layout.PageShift
 	for p := first; p <= last; p++ {
 		if h.backed[p] {
 			continue
@@ -191,7 +195,7 @@ func (b *heapBacking) punch(off, n uint64) error {
 	h := b.heap
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for p := off >> pageShift; p < (off+n)>>pageShift; p++ {
+	for p := off >> layout.PageShift; p < (off+n)>>layout.PageShift; p++ {
 		if h.backed[p] {
 			h.backed[p] = false
 			h.pages--
@@ -206,7 +210,9 @@ func (b *heapBacking) size() (uint64, error) { return uint64(len(b.heap.data)) *
 
 func (b *heapBacking) mode() fs.FileMode { return 0 }
 
-func (b *heapBacking) allocated() (uint64, error) { return b.heap.BackedBytes() + slotsSize, nil }
+func (b *heapBacking) allocated() (uint64, error) {
+	return b.heap.BackedBytes() + layout.ProcsSize, nil
+}
 
 func (b *heapBacking) removed() (bool, error) { return false, nil }
 
@@ -284,54 +290,54 @@ func (l *heapLocker) drop() {
 // Where words are, for tests that watch them: in data, from OwnersOff and DirOff on
 // a word for each slot; in a slot's page; in a root node; in a page of a list.
 const (
-	RootOff     = offRoot
-	EndOff      = offEnd
-	HorizonOff  = offHorizon
-	PunchedOff  = offPunched
-	SegHintsOff = offSegHints
-	HintSeqOff  = offHintSeq
-	HintFree    = hintFree // bits of hints
-	HintHole    = hintHole
-	OwnersOff   = offOwners
-	DirOff      = offDir
-	TableOff    = offTable   // of the first segment, up to FirstPageOff
-	BitmapOff   = descBitmap // in a descriptor
+	RootOff     = layout.OffRoot
+	EndOff      = layout.OffEnd
+	HorizonOff  = layout.OffHorizon
+	PunchedOff  = layout.OffPunched
+	SegHintsOff = layout.OffSegHints
+	HintSeqOff  = layout.OffHintSeq
+	HintFree    = layout.HintFree // bits of hints
+	HintHole    = layout.HintHole
+	OwnersOff   = layout.OffOwners
+	DirOff      = layout.OffDir
+	TableOff    = layout.OffTable   // of the first segment, up to FirstPageOff
+	BitmapOff   = layout.DescBitmap // in a descriptor
 
-	SlotIntentOff = slotIntent
-	SlotTailOff   = slotQueueTail
-	SlotLogOff    = slotLogTop
-	SlotAsideOff  = slotAside
-	SlotSlabsOff  = slotSlabs
-	SlotMagsOff   = slotMags
-	SlotCountsOff = slotCounts
+	SlotIntentOff = layout.SlotIntent
+	SlotTailOff   = layout.SlotQueueTail
+	SlotLogOff    = layout.SlotLogTop
+	SlotAsideOff  = layout.SlotAside
+	SlotSlabsOff  = layout.SlotSlabs
+	SlotMagsOff   = layout.SlotMags
+	SlotCountsOff = layout.SlotCounts
 
-	RootSupersededOff = rootSuperseded
-	ChunkCountOff     = chunkCount
-	ChunkCap          = chunkCap
+	RootSupersededOff = layout.RootSuperseded
+	ChunkCountOff     = layout.ChunkCount
+	ChunkCap          = layout.ChunkCap
 )
 
 // FirstPageOff is where the first page that can hold blocks is.
-func FirstPageOff() uint64 { return segments[0].first }
+func FirstPageOff() uint64 { return layout.Segments[0].First }
 
 // ClassOf is the size class of blocks for that many bytes.
-func ClassOf(size uint64) int { return classOf(size) }
+func ClassOf(size uint64) int { return layout.ClassOf(size) }
 
 // FreePages returns how many free pages have memory behind them: as they are
 // counted, and as there are.
 func (a *Arena) FreePages() (counted, found int64) {
-	a.eachPage(func(_ uint64, st pageState) {
-		if st.state() == pageFree {
+	a.eachPage(func(_ uint64, st layout.PageState) {
+		if st.State() == layout.PageFree {
 			found++
 		}
 	})
-	return int64(a.ro.Load(offFreePages)), found
+	return int64(a.ro.Load(layout.OffFreePages)), found
 }
 
 // Hidden returns the pages that offer something of which no hint tells. While
 // nobody writes there is none.
 func (a *Arena) Hidden() (pages []uint64) {
-	a.eachPage(func(p uint64, st pageState) {
-		hints := a.ro.Load(hintWord(p)) & a.ro.Load(offSegHints+uint64(bits.Len64(p>>20))*8)
+	a.eachPage(func(p uint64, st layout.PageState) {
+		hints := a.ro.Load(layout.HintWord(p)) & a.ro.Load(layout.OffSegHints+uint64(bits.Len64(p>>20))*8)
 		if a.offers(p, st, ^hintMask(hints)) {
 			pages = append(pages, p)
 		}
@@ -339,9 +345,9 @@ func (a *Arena) Hidden() (pages []uint64) {
 	return pages
 }
 
-func (a *Arena) eachPage(fn func(p uint64, st pageState)) {
-	for k := range segments {
-		for p := segments[k].first; p < min(segments[k].stop, a.ro.Load(offEnd)); p += pageSize {
+func (a *Arena) eachPage(fn func(p uint64, st layout.PageState)) {
+	for k := range layout.Segments {
+		for p := layout.Segments[k].First; p < min(layout.Segments[k].Stop, a.ro.Load(layout.OffEnd)); p += layout.PageSize {
 			fn(p, a.page(p))
 		}
 	}
@@ -354,7 +360,7 @@ func (h *Heap) Mem() region.Mem { return region.FromWords(h.data) }
 // all transactions that are under way.
 func (h *Heap) ErasePins() {
 	m := region.FromWords(h.slots)
-	for i := range maxSlots {
-		m.Store(slotPin(i)+pinVersion, 0)
+	for i := range layout.MaxSlots {
+		m.Store(slotPin(i)+layout.PinVersion, 0)
 	}
 }

@@ -1,12 +1,16 @@
 package alloc
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+)
 
 // hint announces that there may be something of a kind in a page's group. It
 // is called after the page has become so; a death in between is made good by
 // the adopter, who does it again.
 func (a *Arena) hint(p uint64, bit int) {
-	word, seg := hintWord(p), offSegHints+uint64(bits.Len64(p>>20))*8
+	word, seg := layout.HintWord(p), layout.OffSegHints+uint64(bits.Len64(p>>20))*8
 	news := false
 	for _, w := range [...]uint64{word, seg} {
 		if a.mem.Load(w)&(1<<bit) == 0 {
@@ -15,7 +19,7 @@ func (a *Arena) hint(p uint64, bit int) {
 		}
 	}
 	if news {
-		a.mem.Add(offHintSeq, 1)
+		a.mem.Add(layout.OffHintSeq, 1)
 	}
 }
 
@@ -23,43 +27,43 @@ func (a *Arena) hint(p uint64, bit int) {
 type hintMask uint64
 
 const (
-	hintsFree    hintMask = 1 << hintFree // pages with memory behind them
-	hintsRoom             = hintsFree | 1<<hintHole
-	hintsChunk   hintMask = 1 << hintChunk
-	hintsReserve hintMask = 1 << hintReserve
+	hintsFree    hintMask = 1 << layout.HintFree // pages with memory behind them
+	hintsRoom             = hintsFree | 1<<layout.HintHole
+	hintsChunk   hintMask = 1 << layout.HintChunk
+	hintsReserve hintMask = 1 << layout.HintReserve
 )
 
 // hintsOf is the mask of a size class.
-func hintsOf(class int) hintMask { return 1 << hintOf(class) }
+func hintsOf(class int) hintMask { return 1 << layout.HintOf(class) }
 
 // hintBit returns the hint bit of what a page in that state may offer, or -1.
-func hintBit(st pageState) int {
-	switch st.state() {
-	case pageHole:
-		return hintHole
-	case pageFree:
-		return hintFree
-	case pageSlabShared:
-		if st.class() < numClasses {
-			return hintOf(st.class())
+func hintBit(st layout.PageState) int {
+	switch st.State() {
+	case layout.PageHole:
+		return layout.HintHole
+	case layout.PageFree:
+		return layout.HintFree
+	case layout.PageSlabShared:
+		if st.Class() < layout.NumClasses {
+			return layout.HintOf(st.Class())
 		}
-	case pageChunkShared:
-		return hintChunk
-	case pageReserve:
-		return hintReserve
+	case layout.PageChunkShared:
+		return layout.HintChunk
+	case layout.PageReserve:
+		return layout.HintReserve
 	}
 	return -1
 }
 
 // offers reports whether a page has what a search is for.
-func (a *Arena) offers(p uint64, st pageState, want hintMask) bool {
+func (a *Arena) offers(p uint64, st layout.PageState, want hintMask) bool {
 	bit := hintBit(st)
-	return bit >= 0 && want>>bit&1 != 0 && (st.state() != pageSlabShared || a.clearBits(p, st.class()))
+	return bit >= 0 && want>>bit&1 != 0 && (st.State() != layout.PageSlabShared || a.clearBits(p, st.Class()))
 }
 
 // slabMask is the bits of bitmap word i that stand for blocks of the class.
 func slabMask(class, i int) uint64 {
-	n := int(classes[class].blocks) - 64*i
+	n := int(layout.Classes[class].Blocks) - 64*i
 	switch {
 	case n <= 0:
 		return 0
@@ -71,7 +75,7 @@ func slabMask(class, i int) uint64 {
 
 // clearBits reports whether a slab has a free block.
 func (a *Arena) clearBits(p uint64, class int) bool {
-	d := desc(p) + descBitmap
+	d := layout.Desc(p) + layout.DescBitmap
 	for i := range 4 {
 		if m := slabMask(class, i); a.ro.Load(d+uint64(i)*8)&m != m {
 			return true
@@ -83,18 +87,18 @@ func (a *Arena) clearBits(p uint64, class int) bool {
 // search calls try for pages that offer what is wanted, until it returns true. It
 // begins behind the last page that was found and then looks at all, some for a
 // second time, and takes down the hints of groups where nothing is.
-func (a *Arena) search(want hintMask, try func(p uint64, st pageState) bool) bool {
+func (a *Arena) search(want hintMask, try func(p uint64, st layout.PageState) bool) bool {
 	bit := bits.Len64(uint64(want)) - 1
-	seq := a.ro.Load(offHintSeq) + 1
+	seq := a.ro.Load(layout.OffHintSeq) + 1
 	if a.pages.miss[bit].Load() == seq {
 		return false
 	}
 	start := min(a.pages.next[bit].Load(), a.end.Load())
 	offered := false
-	visit := func(p uint64, st pageState) bool {
+	visit := func(p uint64, st layout.PageState) bool {
 		offered = true
 		if try(p, st) {
-			a.pages.next[bit].Store(p + pageSize)
+			a.pages.next[bit].Store(p + layout.PageSize)
 			return true
 		}
 		return false
@@ -111,22 +115,22 @@ func (a *Arena) search(want hintMask, try func(p uint64, st pageState) bool) boo
 // searchFrom calls visit for the pages from an offset on that offer what is wanted,
 // until it returns true. It takes down the hints of what lies behind the offset as a
 // whole, and only then: those of other groups tell of pages that it has not seen.
-func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, pageState) bool) bool {
+func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, layout.PageState) bool) bool {
 	mask := uint64(want)
 	limit := a.end.Load()
-	const groupSize = groupPages << pageShift
-	for k := range segments {
-		g := &segments[k]
-		if g.start >= limit {
+	const groupSize = layout.GroupPages << layout.PageShift
+	for k := range layout.Segments {
+		g := &layout.Segments[k]
+		if g.Start >= limit {
 			break
 		}
-		seg := offSegHints + uint64(k)*8
-		if g.stop <= from || a.ro.Load(seg)&mask == 0 {
+		seg := layout.OffSegHints + uint64(k)*8
+		if g.Stop <= from || a.ro.Load(seg)&mask == 0 {
 			continue
 		}
-		any := from > g.start
-		for base := g.start; base < min(g.stop, limit); base += groupSize {
-			if base+groupSize <= from || a.ro.Load(hintWord(base))&mask == 0 {
+		any := from > g.Start
+		for base := g.Start; base < min(g.Stop, limit); base += groupSize {
+			if base+groupSize <= from || a.ro.Load(layout.HintWord(base))&mask == 0 {
 				continue
 			}
 			any = true
@@ -137,22 +141,22 @@ func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, pageSt
 			if !found && base >= from && a.noteHints(base) {
 				// Nothing here: take the hint down, then look again for
 				// what was announced in between.
-				a.mem.And(hintWord(base), ^mask)
+				a.mem.And(layout.HintWord(base), ^mask)
 				now, _ := a.Limit()
-				a.searchGroup(want, base, now, func(p uint64, st pageState) bool {
+				a.searchGroup(want, base, now, func(p uint64, st layout.PageState) bool {
 					a.hint(p, hintBit(st))
 					return false
 				})
 				a.hintsNoted()
 			}
 		}
-		if !any && a.noteHints(g.start) {
+		if !any && a.noteHints(g.Start) {
 			a.mem.And(seg, ^mask)
 			now, _ := a.Limit()
-			for base := g.start; base < min(g.stop, now); base += groupSize {
-				if again := a.ro.Load(hintWord(base)) & mask; again != 0 {
+			for base := g.Start; base < min(g.Stop, now); base += groupSize {
+				if again := a.ro.Load(layout.HintWord(base)) & mask; again != 0 {
 					a.mem.Or(seg, again)
-					a.mem.Add(offHintSeq, 1)
+					a.mem.Add(layout.OffHintSeq, 1)
 				}
 			}
 			a.hintsNoted()
@@ -175,12 +179,12 @@ func (a *Arena) noteHints(base uint64) bool {
 }
 
 func (a *Arena) noteGroup(off, what uint64) {
-	a.shared.Store(entryAt(a.entry)+entryHints, off&^(groupPages<<pageShift-1)|what)
+	a.shared.Store(entryAt(a.entry)+layout.ProcHints, off&^(layout.GroupPages<<layout.PageShift-1)|what)
 }
 
 // hintsNoted drops the note: what it names is announced again, as far as it has to be.
 func (a *Arena) hintsNoted() {
-	a.shared.Store(entryAt(a.entry)+entryHints, 0)
+	a.shared.Store(entryAt(a.entry)+layout.ProcHints, 0)
 	a.hinting.Unlock()
 }
 
@@ -194,37 +198,37 @@ const (
 // The note stands in slots, which readers can write: a wrong one sets hints where
 // nothing is.
 func (a *Arena) announceNoted(entry int) {
-	note := a.shared.Load(entryAt(entry) + entryHints)
-	base := note &^ (groupPages<<pageShift - 1)
+	note := a.shared.Load(entryAt(entry) + layout.ProcHints)
+	base := note &^ (layout.GroupPages<<layout.PageShift - 1)
 	end := a.end.Load()
 	if note == 0 || base >= end {
 		return
 	}
-	g := segmentOf(base)
-	stop := base + groupPages<<pageShift
+	g := layout.SegmentOf(base)
+	stop := base + layout.GroupPages<<layout.PageShift
 	if note&hintNoteEnd != 0 {
 		stop = end
 	}
-	for p := base; p < min(stop, end); p += pageSize {
-		if p >= segmentOf(p).first {
+	for p := base; p < min(stop, end); p += layout.PageSize {
+		if p >= layout.SegmentOf(p).First {
 			a.announce(p)
 		}
 	}
-	seg := offSegHints + uint64(bits.Len64(base>>20))*8
-	for b := g.start; b < min(g.stop, end); b += groupPages << pageShift {
-		if news := a.ro.Load(hintWord(b)) &^ a.ro.Load(seg); news != 0 {
+	seg := layout.OffSegHints + uint64(bits.Len64(base>>20))*8
+	for b := g.Start; b < min(g.Stop, end); b += layout.GroupPages << layout.PageShift {
+		if news := a.ro.Load(layout.HintWord(b)) &^ a.ro.Load(seg); news != 0 {
 			a.mem.Or(seg, news)
-			a.mem.Add(offHintSeq, 1)
+			a.mem.Add(layout.OffHintSeq, 1)
 		}
 	}
 }
 
 // searchGroup looks at the pages from the given one to the end of its group. It
 // reports whether one offers what is looked for, and whether visit took one.
-func (a *Arena) searchGroup(want hintMask, from, limit uint64, visit func(uint64, pageState) bool) (found, hit bool) {
-	g := segmentOf(from)
-	stop := min((from|(groupPages<<pageShift-1))+1, limit)
-	for p := max(from, g.first); p < stop; p += pageSize {
+func (a *Arena) searchGroup(want hintMask, from, limit uint64, visit func(uint64, layout.PageState) bool) (found, hit bool) {
+	g := layout.SegmentOf(from)
+	stop := min((from|(layout.GroupPages<<layout.PageShift-1))+1, limit)
+	for p := max(from, g.First); p < stop; p += layout.PageSize {
 		if st := a.page(p); a.offers(p, st, want) {
 			found = true
 			if visit(p, st) {

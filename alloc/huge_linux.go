@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -79,7 +80,7 @@ func (r *hugeRound) run(a *Arena) {
 // wholeRange returns where, from an offset on, 2 MiB begin that can be a huge page and
 // have memory throughout.
 func wholeRange(data *os.File, from uint64) (at uint64, found bool) {
-	for at = roundUp(from, region.HugePage); ; {
+	for at = layout.RoundUp(from, region.HugePage); ; {
 		hole, err := data.Seek(int64(at), unix.SEEK_HOLE)
 		if err != nil {
 			return 0, false // the file has ended
@@ -91,7 +92,7 @@ func wholeRange(data *os.File, from uint64) (at uint64, found bool) {
 		if err != nil {
 			return 0, false
 		}
-		at = roundUp(uint64(next), region.HugePage)
+		at = layout.RoundUp(uint64(next), region.HugePage)
 	}
 }
 

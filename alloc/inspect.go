@@ -3,6 +3,8 @@ package alloc
 import (
 	"bytes"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Process is an open handle, as its entry tells.
@@ -44,18 +46,18 @@ func (a *Arena) Processes() ([]Process, error) {
 	defer func() { _ = l.close() }()
 	var all []Process
 	index := map[int]int{}
-	for i := range maxEntries {
+	for i := range layout.MaxProcs {
 		if !a.taken(i) {
 			continue
 		}
 		e := entryAt(i)
-		name, _, _ := bytes.Cut(a.shared.AppendTo(nil, e+entryName, 16), []byte{0})
+		name, _, _ := bytes.Cut(a.shared.AppendTo(nil, e+layout.ProcName, 16), []byte{0})
 		p := Process{
 			Entry:    i,
-			Pid:      int(a.shared.Load(e + entryPid)),
+			Pid:      int(a.shared.Load(e + layout.ProcPid)),
 			Name:     string(name),
-			Started:  time.Unix(0, int64(a.shared.Load(e+entryStarted))),
-			ReadOnly: a.shared.Load(e+entryFlags)&1 != 0,
+			Started:  time.Unix(0, int64(a.shared.Load(e+layout.ProcStarted))),
+			ReadOnly: a.shared.Load(e+layout.ProcFlags)&1 != 0,
 			Self:     i == a.entry,
 		}
 		if p.Alive = p.Self; !p.Self {
@@ -72,23 +74,23 @@ func (a *Arena) Processes() ([]Process, error) {
 		index[i] = len(all)
 		all = append(all, p)
 	}
-	for i := range maxSlots {
-		j, ok := index[ownerEntry(a.ro.Load(offOwners+uint64(i)*8))]
+	for i := range layout.MaxSlots {
+		j, ok := index[ownerEntry(a.ro.Load(layout.OffOwners+uint64(i)*8))]
 		if !ok {
 			continue
 		}
 		all[j].Slots = append(all[j].Slots, SlotCounts{i, a.slotCounts(i)})
-		if v := a.shared.Load(slotPin(i) + pinVersion); v != 0 {
+		if v := a.shared.Load(slotPin(i) + layout.PinVersion); v != 0 {
 			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Writer: true})
 		}
 	}
-	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		j, ok := index[ownerEntry(a.shared.Load(snapPin(i)+pinOwner))]
+	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		j, ok := index[ownerEntry(a.shared.Load(snapPin(i)+layout.PinOwner))]
 		if !ok {
 			continue
 		}
-		if v := a.shared.Load(snapPin(i) + pinVersion); v != 0 {
-			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Since: time.Unix(0, int64(a.shared.Load(snapPin(i)+pinSince)))})
+		if v := a.shared.Load(snapPin(i) + layout.PinVersion); v != 0 {
+			all[j].Pins = append(all[j].Pins, PinInfo{Version: v, Since: time.Unix(0, int64(a.shared.Load(snapPin(i)+layout.PinSince)))})
 		}
 	}
 	return all, nil
@@ -96,7 +98,7 @@ func (a *Arena) Processes() ([]Process, error) {
 
 // FreeBytes is about how many bytes of free pages have memory behind them.
 func (a *Arena) FreeBytes() uint64 {
-	return uint64(max(int64(a.ro.Load(offFreePages)), 0)) << pageShift
+	return uint64(max(int64(a.ro.Load(layout.OffFreePages)), 0)) << layout.PageShift
 }
 
 // AllocatedBytes is how much memory the file system has put behind data and

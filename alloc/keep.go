@@ -3,6 +3,8 @@ package alloc
 import (
 	"errors"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Keeping house is giving back, slowly, what a store does not need any more. Nothing
@@ -53,10 +55,10 @@ type house struct {
 	row  uint64 // in rows of at least so many
 	next uint64 // where they are looked for next
 
-	done   [maxSlots]uint64 // commits of each slot at the end of the last period
-	sparse bool             // slabs may be sparse
-	from   uint64           // where they are looked for next
-	gained bool             // since from was 0
+	done   [layout.MaxSlots]uint64 // commits of each slot at the end of the last period
+	sparse bool                    // slabs may be sparse
+	from   uint64                  // where they are looked for next
+	gained bool                    // since from was 0
 
 	huge hugeRound
 }
@@ -86,7 +88,7 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 		}
 		return rest, nil
 	}
-	began := a.ro.Load(offIdleSince)
+	began := a.ro.Load(layout.OffIdleSince)
 	if s.watch(now, live) {
 		quiet := h.changed < began // nothing has happened in the whole period
 		if quiet {
@@ -117,12 +119,12 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 
 // takeTurn makes the caller the keeper, or keeps it, if it can.
 func (h *house) takeTurn(a *Arena, now uint64) bool {
-	until := a.ro.Load(offKeeper)
+	until := a.ro.Load(layout.OffKeeper)
 	if until != h.turn && until > now && until-now < 2*uint64(leaseTime) { // else the clock was put back
 		return false
 	}
 	turn := now + uint64(leaseTime)
-	if !a.mem.CAS(offKeeper, until, turn) {
+	if !a.mem.CAS(layout.OffKeeper, until, turn) {
 		return false
 	}
 	h.turn = turn
@@ -134,30 +136,30 @@ func (h *house) takeTurn(a *Arena, now uint64) bool {
 // its size needs.
 func (s *Slot) watch(now, live uint64) bool {
 	a, h := s.a, &s.a.house
-	free := int64(a.ro.Load(offFreePages))
-	since, low := a.ro.Load(offIdleSince), int64(a.ro.Load(offIdleLow))
+	free := int64(a.ro.Load(layout.OffFreePages))
+	since, low := a.ro.Load(layout.OffIdleSince), int64(a.ro.Load(layout.OffIdleLow))
 	if since == 0 || since > now {
 		since, low = now, free
-		a.mem.Store(offIdleSince, since)
+		a.mem.Store(layout.OffIdleSince, since)
 	}
 	low = min(low, free)
 	over := now-since >= uint64(a.pace.settle)
 	if over {
 		h.give, h.row, h.next = max(low-spareFor(live), 0), longRow, 0
 		low = free
-		a.mem.Store(offIdleSince, now)
+		a.mem.Store(layout.OffIdleSince, now)
 	}
-	a.mem.Store(offIdleLow, uint64(low))
+	a.mem.Store(layout.OffIdleLow, uint64(low))
 	return over
 }
 
 // spareFor is how many free pages keep their memory for good.
-func spareFor(live uint64) int64 { return int64(max(live>>(pageShift+6), 32)) }
+func spareFor(live uint64) int64 { return int64(max(live>>(layout.PageShift+6), 32)) }
 
 // giveFree gives free pages back, as many as one call may.
 func (s *Slot) giveFree(live uint64) {
 	h := &s.a.house
-	h.give = min(h.give, int64(s.a.ro.Load(offFreePages))-spareFor(live))
+	h.give = min(h.give, int64(s.a.ro.Load(layout.OffFreePages))-spareFor(live))
 	given, next := s.punchFree(h.next, h.row, min(h.give, givePages), giveCalls)
 	h.give, h.next = h.give-given, next
 	if next != 0 {
@@ -173,9 +175,9 @@ func (s *Slot) giveFree(live uint64) {
 // used in it, and looks whether slabs may be sparse.
 func (s *Slot) settleDown(live uint64) error {
 	a, h := s.a, &s.a.house
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		n := a.slotCounts(i).Commits
-		if n == h.done[i] && a.ro.Load(offOwners+uint64(i)*8)&ownerIdle != 0 {
+		if n == h.done[i] && a.ro.Load(layout.OffOwners+uint64(i)*8)&ownerIdle != 0 {
 			a.emptyIdle(i)
 		}
 		h.done[i] = n

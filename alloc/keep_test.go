@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // keeping is a handle on a heap, with a slot to keep house with.
@@ -38,7 +40,7 @@ func (k keeping) free(pages uint64) {
 	for ; pages > 0; pages-- {
 		p, err := k.s.claimPages(1)
 		require.NoError(k.t, err)
-		k.s.become(p, 1, pageChunk, 0)
+		k.s.become(p, 1, layout.PageChunk, 0)
 		k.s.endRecord()
 		defer k.s.freePages(p, 1, func() {})
 	}
@@ -46,7 +48,7 @@ func (k keeping) free(pages uint64) {
 
 // later lets so much time pass for the keepers of a store.
 func (k keeping) later(d time.Duration) {
-	for _, at := range []uint64{offKeeper, offIdleSince} {
+	for _, at := range []uint64{layout.OffKeeper, layout.OffIdleSince} {
 		if w := k.ro.Load(at); w != 0 {
 			k.mem.Store(at, w-uint64(d))
 		}
@@ -72,9 +74,9 @@ func TestKeepWhatComesAndGoes(t *testing.T) {
 	require.Equal(t, before, k.freePages())
 
 	k.later(settleTime / 2)
-	k.mem.Add(offFreePages, ^uint64(299)) // 300 are in use just now
+	k.mem.Add(layout.OffFreePages, ^uint64(299)) // 300 are in use just now
 	require.Equal(t, restTime, k.keep())
-	k.mem.Add(offFreePages, 300)
+	k.mem.Add(layout.OffFreePages, 300)
 	k.later(settleTime / 2)
 	require.Equal(t, restTime, k.keep())
 	require.Equal(t, 300+spareFor(0), k.freePages(), "those of the moment, and the spare ones")
@@ -119,7 +121,7 @@ func TestKeepShortRows(t *testing.T) {
 	for range 4000 {
 		p, err := k.s.claimPages(1)
 		require.NoError(t, err)
-		k.s.become(p, 1, pageChunk, 0)
+		k.s.become(p, 1, layout.PageChunk, 0)
 		k.s.endRecord()
 		pages = append(pages, p)
 	}
@@ -153,24 +155,24 @@ func TestKeepersTakeTurns(t *testing.T) {
 
 	first.free(2000)
 	first.keep()
-	first.mem.Store(offIdleSince, 1)
+	first.mem.Store(layout.OffIdleSince, 1)
 	second.keep()
 	require.Greater(t, first.freePages(), spareFor(0), "it is not the second one's turn")
-	first.mem.Store(offKeeper, uint64(time.Now().UnixNano())-1)
+	first.mem.Store(layout.OffKeeper, uint64(time.Now().UnixNano())-1)
 	second.keep()
 	require.Equal(t, spareFor(0), first.freePages())
 
 	first.free(2000)
-	first.mem.Store(offKeeper, uint64(time.Now().Add(time.Hour).UnixNano()))
-	first.mem.Store(offIdleLow, 2000)
-	first.mem.Store(offIdleSince, 1)
+	first.mem.Store(layout.OffKeeper, uint64(time.Now().Add(time.Hour).UnixNano()))
+	first.mem.Store(layout.OffIdleLow, 2000)
+	first.mem.Store(layout.OffIdleSince, 1)
 	first.keep()
 	require.Less(t, first.freePages(), int64(100))
 }
 
 // A store in which nothing happens any more needs no keeper after a while.
 func TestKeeperEnds(t *testing.T) {
-	h, err := NewHeap(MinSize)
+	h, err := NewHeap(layout.MinSize)
 	require.NoError(t, err)
 	k := newKeeping(t, h)
 	k.pace.settle = settleTime

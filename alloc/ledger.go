@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -52,7 +53,7 @@ func CorruptLedger(problems []string) error {
 func (c *ClassUse) add(size int64, pages, blocks uint64) {
 	c.Size = size
 	c.Slabs++
-	c.Bytes += int64(pages << pageShift)
+	c.Bytes += int64(pages << layout.PageShift)
 	c.Blocks += int64(blocks)
 }
 

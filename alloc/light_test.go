@@ -5,13 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 // A light transaction is over when the horizon has passed its version: it commits
 // nothing then, even where the root word is the same again.
 func TestLightTransaction(t *testing.T) {
-	h, err := NewHeap(MinSize)
+	h, err := NewHeap(layout.MinSize)
 	require.NoError(t, err)
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
@@ -19,7 +20,7 @@ func TestLightTransaction(t *testing.T) {
 	s, err := a.Slot(true, false)
 	require.NoError(t, err)
 	m := h.Mem()
-	pin := slotPin(s.idx) + pinVersion
+	pin := slotPin(s.idx) + layout.PinVersion
 
 	root, err := s.BeginLight()
 	require.NoError(t, err)
@@ -34,28 +35,28 @@ func TestLightTransaction(t *testing.T) {
 	// same place.
 	root, err = s.BeginLight()
 	require.NoError(t, err)
-	horizon := m.Load(offHorizon)
-	m.Store(offHorizon, root.Version+1<<16-1)
+	horizon := m.Load(layout.OffHorizon)
+	m.Store(layout.OffHorizon, root.Version+1<<16-1)
 	require.False(t, s.Sound())
 	won, err = s.Commit([PayloadWords]uint64{})
 	require.NoError(t, err)
 	require.False(t, won)
-	require.Zero(t, m.Load(root.Off+rootSuperseded), "the node may be somebody else's")
+	require.Zero(t, m.Load(root.Off+layout.RootSuperseded), "the node may be somebody else's")
 	s.Abort(0)
 	s.End()
-	m.Store(offHorizon, horizon)
+	m.Store(layout.OffHorizon, horizon)
 
 	// A pinned one is sound whatever becomes of the horizon.
 	_, err = s.Begin()
 	require.NoError(t, err)
 	require.NotZero(t, a.shared.Load(pin))
-	m.Store(offHorizon, root.Version)
+	m.Store(layout.OffHorizon, root.Version)
 	require.True(t, s.Sound())
 	s.End()
 	require.Zero(t, a.shared.Load(pin))
 
 	// A root node that is no such node is damage, unless the horizon has passed it.
-	m.Store(offHorizon, horizon)
+	m.Store(layout.OffHorizon, horizon)
 	birth := m.Load(root.Off)
 	m.Store(root.Off, birth+7)
 	_, err = s.BeginLight()

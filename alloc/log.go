@@ -1,36 +1,39 @@
 package alloc
 
-import "github.com/seed-869cc763/shmkv/alloc/region"
+import (
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
 
 // LogLen is the Age of the next block.
 func (s *Slot) LogLen() uint64 {
-	n := s.logTop & (pageSize - 1)
+	n := s.logTop & (layout.PageSize - 1)
 	if len(s.logs) > 0 {
-		n += slotLogCap + uint64(len(s.logs)-1)*logCap
+		n += layout.SlotLogCap + uint64(len(s.logs)-1)*layout.LogCap
 	}
 	return n
 }
 
 // logEntry returns the offset of log entry i.
 func (s *Slot) logEntry(i uint64) uint64 {
-	if i < slotLogCap {
-		return s.base + slotLog + i*8
+	if i < layout.SlotLogCap {
+		return s.base + layout.SlotLog + i*8
 	}
-	i -= slotLogCap
-	return s.logs[i/logCap] + logEntries + i%logCap*8
+	i -= layout.SlotLogCap
+	return s.logs[i/layout.LogCap] + layout.LogItems + i%layout.LogCap*8
 }
 
 func (s *Slot) setLogTop(top uint64) {
 	s.logTop = top
-	s.m.SetWord(s.base+slotLogTop, top)
+	s.m.SetWord(s.base+layout.SlotLogTop, top)
 }
 
 func (s *Slot) logFull() bool {
-	n := s.logTop & (pageSize - 1)
+	n := s.logTop & (layout.PageSize - 1)
 	if len(s.logs) == 0 {
-		return n == slotLogCap
+		return n == layout.SlotLogCap
 	}
-	return n == logCap
+	return n == layout.LogCap
 }
 
 // pushLog writes an entry, for which there is room, then counts it.
@@ -46,8 +49,8 @@ func (s *Slot) growLog() error {
 	if err != nil {
 		return err
 	}
-	s.become(p, 1, pageChunk, 0)
-	s.m.SetWord(p+logPrev, s.logTop&^(pageSize-1))
+	s.become(p, 1, layout.PageChunk, 0)
+	s.m.SetWord(p+layout.LogPrev, s.logTop&^(layout.PageSize-1))
 	s.logs = append(s.logs, p)
 	s.setLogTop(p)
 	s.endRecord()
@@ -59,9 +62,9 @@ func (s *Slot) shrinkLog() {
 	n := len(s.logs) - 1
 	p := s.logs[n]
 	s.logs = s.logs[:n]
-	below := s.base + slotLogCap
+	below := s.base + layout.SlotLogCap
 	if n > 0 {
-		below = s.logs[n-1] + logCap
+		below = s.logs[n-1] + layout.LogCap
 	}
 	s.freePages(p, 1, func() { s.setLogTop(below) })
 }
@@ -77,7 +80,7 @@ func (s *Slot) dropLog() {
 // Rewind frees the blocks of all log entries from the n-th on, newest first.
 func (s *Slot) Rewind(n uint64) {
 	for s.LogLen() > n {
-		if s.logTop&(pageSize-1) == 0 {
+		if s.logTop&(layout.PageSize-1) == 0 {
 			s.shrinkLog()
 			continue
 		}
@@ -87,8 +90,8 @@ func (s *Slot) Rewind(n uint64) {
 
 // checkLogged verifies a log entry that is not 0.
 func (s *Slot) checkLogged(at, entry uint64) error {
-	off, c := entry&offMask, int(entry>>48)
-	if c == classPage {
+	off, c := entry&layout.OffMask, int(entry>>48)
+	if c == layout.ClassPage {
 		return s.a.checkPages(at, "page in a log", off, 1)
 	}
 	return s.checkPlace(at, off, c)
@@ -96,19 +99,19 @@ func (s *Slot) checkLogged(at, entry uint64) error {
 
 // undo frees the newest log entry's block and takes the entry off the log.
 func (s *Slot) undo(entry uint64) {
-	off, c := entry&offMask, int(entry>>48)
+	off, c := entry&layout.OffMask, int(entry>>48)
 	switch {
-	case entry == 0 || s.checkLogged(s.base+slotLogTop, entry) != nil:
+	case entry == 0 || s.checkLogged(s.base+layout.SlotLogTop, entry) != nil:
 		s.setLogTop(s.logTop - 1) // what a damaged one names stays as it is
-	case c == classRun || c == classPage:
+	case c == layout.ClassRun || c == layout.ClassPage:
 		k := uint64(1)
-		if c == classRun {
+		if c == layout.ClassRun {
 			k = s.a.runPages(off)
-			s.delta -= int64(k) << pageShift
+			s.delta -= int64(k) << layout.PageShift
 		}
 		s.freePages(off, k, func() { s.setLogTop(s.logTop - 1) })
 	default:
-		s.delta -= int64(classes[c].size)
+		s.delta -= int64(layout.Classes[c].Size)
 		s.pushMag(c, off)
 		s.setLogTop(s.logTop - 1)
 	}
@@ -121,15 +124,15 @@ func (s *Slot) loadLog() error {
 	if err != nil {
 		return err
 	}
-	for p := s.logTop &^ (pageSize - 1); p != s.base; {
-		if err := s.a.checkPages(s.base+slotLogTop, "page of a log", p, 1); err != nil {
+	for p := s.logTop &^ (layout.PageSize - 1); p != s.base; {
+		if err := s.a.checkPages(s.base+layout.SlotLogTop, "page of a log", p, 1); err != nil {
 			return err
 		}
-		if uint64(len(s.logs)) > limit>>pageShift {
-			return region.Corrupt(s.base+slotLogTop, "length of a log", len(s.logs), "an end")
+		if uint64(len(s.logs)) > limit>>layout.PageShift {
+			return region.Corrupt(s.base+layout.SlotLogTop, "length of a log", len(s.logs), "an end")
 		}
 		s.logs = append(s.logs, p)
-		p = s.m.Word(p + logPrev)
+		p = s.m.Word(p + layout.LogPrev)
 	}
 	for i, j := 0, len(s.logs)-1; i < j; i, j = i+1, j-1 {
 		s.logs[i], s.logs[j] = s.logs[j], s.logs[i]

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -13,15 +14,17 @@ type pageCursor struct {
 	miss [64]atomic.Uint64 // by hint bit: the hint sequence when nothing was found, plus one
 }
 
-func (a *Arena) page(p uint64) pageState { return pageState(a.ro.Load(desc(p) + descState)) }
+func (a *Arena) page(p uint64) layout.PageState {
+	return layout.PageState(a.ro.Load(layout.Desc(p) + layout.DescState))
+}
 
-func (a *Arena) casPage(p uint64, old, new pageState) bool {
-	return a.mem.CAS(desc(p)+descState, uint64(old), uint64(new))
+func (a *Arena) casPage(p uint64, old, new layout.PageState) bool {
+	return a.mem.CAS(layout.Desc(p)+layout.DescState, uint64(old), uint64(new))
 }
 
 // emptySlab reports whether all blocks of a slab are free.
 func (a *Arena) emptySlab(p uint64) bool {
-	d := desc(p) + descBitmap
+	d := layout.Desc(p) + layout.DescBitmap
 	for i := range uint64(4) {
 		if a.ro.Load(d+i*8) != 0 {
 			return false
@@ -39,22 +42,22 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
-	from := end - a.freeBelow(end, k-1)*pageSize
+	from := end - a.freeBelow(end, k-1)*layout.PageSize
 	for {
-		g := segmentOf(from)
-		if g.start >= a.super.maxSize {
+		g := layout.SegmentOf(from)
+		if g.Start >= a.super.MaxSize {
 			return ErrFull
 		}
-		from = max(from, g.first)
-		if from+k*pageSize <= min(g.stop, a.super.maxSize) {
+		from = max(from, g.First)
+		if from+k*layout.PageSize <= min(g.Stop, a.super.MaxSize) {
 			break
 		}
-		from = g.stop
+		from = g.Stop
 	}
-	least := from + k*pageSize
-	to := min(max(least, end+roundUp(min(max(end/128, 16<<10), maxStep), pageSize)), a.super.maxSize)
-	if g := segmentOf(to - 1); to <= g.first {
-		to = g.start // not within a table
+	least := from + k*layout.PageSize
+	to := min(max(least, end+layout.RoundUp(min(max(end/128, 16<<10), maxStep), layout.PageSize)), a.super.MaxSize)
+	if g := layout.SegmentOf(to - 1); to <= g.First {
+		to = g.Start // not within a table
 	}
 	if err = a.backTo(end, from, to); errors.Is(err, ErrFull) && to > least {
 		to = least
@@ -76,13 +79,13 @@ func (a *Arena) raise(end, to uint64) error {
 	a.hinting.Lock()
 	defer a.hintsNoted()
 	a.noteGroup(end, hintNote|hintNoteEnd)
-	a.mem.Max(offEnd, to)
+	a.mem.Max(layout.OffEnd, to)
 	if _, err := a.Limit(); err != nil {
 		return err
 	}
-	for base := end &^ (groupPages<<pageShift - 1); base < to; base += groupPages << pageShift {
-		if top := min(base+groupPages<<pageShift, to); top > segmentOf(base).first {
-			a.hint(base, hintHole)
+	for base := end &^ (layout.GroupPages<<layout.PageShift - 1); base < to; base += layout.GroupPages << layout.PageShift {
+		if top := min(base+layout.GroupPages<<layout.PageShift, to); top > layout.SegmentOf(base).First {
+			a.hint(base, layout.HintHole)
 		}
 	}
 	return nil
@@ -91,7 +94,7 @@ func (a *Arena) raise(end, to uint64) error {
 // freeBelow counts the free pages in a row below the end, up to most, in its last
 // segment.
 func (a *Arena) freeBelow(end, most uint64) (n uint64) {
-	for p := end; n < most && p > segmentOf(end-1).first && a.page(p-pageSize).free(); p -= pageSize {
+	for p := end; n < most && p > layout.SegmentOf(end-1).First && a.page(p-layout.PageSize).Free(); p -= layout.PageSize {
 		n++
 	}
 	return n
@@ -104,17 +107,17 @@ const maxStep = 1 << 20
 // backTo puts memory behind what lies between the end and the end to be, and
 // behind the tables of segments that begin there; from is where it is needed.
 func (a *Arena) backTo(end, from, to uint64) error {
-	for i := range segments {
-		g := &segments[i]
-		if g.stop <= end || g.start >= to {
+	for i := range layout.Segments {
+		g := &layout.Segments[i]
+		if g.Stop <= end || g.Start >= to {
 			continue
 		}
-		if g.start >= end {
-			if err := a.b.back(g.start, g.first-g.start); err != nil {
+		if g.Start >= end {
+			if err := a.b.back(g.Start, g.First-g.Start); err != nil {
 				return err
 			}
 		}
-		lo, hi := max(end, g.first), min(to, g.stop)
+		lo, hi := max(end, g.First), min(to, g.Stop)
 		if hi <= from && hi > lo+maxStep {
 			a.mayPunch() // who sees the new end sees the announcement as well
 		} else if hi > lo {
@@ -129,26 +132,26 @@ func (a *Arena) backTo(end, from, to uint64) error {
 // record writes the slot's page record: first, what it says; last, that it
 // says something.
 func (s *Slot) record(kind, first, pages, gen, headGen uint64) {
-	s.m.SetWord(s.base+slotRecPages, pages)
-	s.m.SetWord(s.base+slotRecGen, gen)
-	s.m.SetWord(s.base+slotRecHeadGen, headGen)
-	s.m.SetWord(s.base+slotRec, first|kind)
+	s.m.SetWord(s.base+layout.SlotRecPages, pages)
+	s.m.SetWord(s.base+layout.SlotRecGen, gen)
+	s.m.SetWord(s.base+layout.SlotRecHeadGen, headGen)
+	s.m.SetWord(s.base+layout.SlotRec, first|kind)
 }
 
-func (s *Slot) endRecord() { s.m.SetWord(s.base+slotRec, 0) }
+func (s *Slot) endRecord() { s.m.SetWord(s.base+layout.SlotRec, 0) }
 
 // become turns pages that the slot has claimed into something of its own: the
 // further pages first, the head last.
 func (s *Slot) become(first, k uint64, state, class int) {
 	a := s.a
-	gen := a.page(first).gen()
+	gen := a.page(first).Gen()
 	for i := uint64(1); i < k; i++ {
-		d := desc(first + i*pageSize)
-		a.mem.Release(d+descInfo, first)
-		a.mem.Release(d+descState, uint64(makeState(pageCont, 0, s.idx, gen)))
+		d := layout.Desc(first + i*layout.PageSize)
+		a.mem.Release(d+layout.DescInfo, first)
+		a.mem.Release(d+layout.DescState, uint64(layout.MakeState(layout.PageCont, 0, s.idx, gen)))
 	}
-	a.mem.Release(desc(first)+descInfo, k)
-	a.mem.Store(desc(first)+descState, uint64(makeState(state, class, s.idx, gen)))
+	a.mem.Release(layout.Desc(first)+layout.DescInfo, k)
+	a.mem.Store(layout.Desc(first)+layout.DescState, uint64(layout.MakeState(state, class, s.idx, gen)))
 }
 
 // freePages frees the pages of a slab, chunk or run that is the slot's alone,
@@ -157,13 +160,13 @@ func (s *Slot) become(first, k uint64, state, class int) {
 // are not, redoFree goes on.
 func (s *Slot) freePages(first, k uint64, unlink func()) {
 	head := s.a.page(first)
-	gen := head.gen()
+	gen := head.Gen()
 	if k > 1 {
-		gen = s.a.page(first + pageSize).gen()
+		gen = s.a.page(first + layout.PageSize).Gen()
 	}
-	s.record(recFree, first, k, gen, head.gen())
+	s.record(layout.RecFree, first, k, gen, head.Gen())
 	unlink()
-	s.a.mem.Add(offFreePages, k) // before they are free, so that redoFree does not count
+	s.a.mem.Add(layout.OffFreePages, k) // before they are free, so that redoFree does not count
 	s.redoFree()
 	s.endRecord()
 	if k > 1 {
@@ -175,32 +178,32 @@ func (s *Slot) freePages(first, k uint64, unlink func()) {
 // so twice: a page that was freed and claimed by others has a newer one.
 func (s *Slot) redoFree() {
 	a := s.a
-	first := s.m.Word(s.base+slotRec) &^ (pageSize - 1)
-	k := s.m.Word(s.base + slotRecPages)
-	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
+	first := s.m.Word(s.base+layout.SlotRec) &^ (layout.PageSize - 1)
+	k := s.m.Word(s.base + layout.SlotRecPages)
+	gen, headGen := s.m.Word(s.base+layout.SlotRecGen), s.m.Word(s.base+layout.SlotRecHeadGen)
 	for i := k; i > 0; i-- {
-		p, want := first+(i-1)*pageSize, gen
+		p, want := first+(i-1)*layout.PageSize, gen
 		if i == 1 {
 			want = headGen
 		}
 		st := a.page(p)
-		if st.free() || st.state() == pageReserve || st.gen() != want {
+		if st.Free() || st.State() == layout.PageReserve || st.Gen() != want {
 			continue
 		}
-		a.mem.Release(desc(p)+descInfo, 0)
-		if k == 1 && int64(a.ro.Load(offReserve)) < int64(a.reserve()) {
-			a.mem.Add(offReserve, 1)
-			a.mem.Add(offFreePages, ^uint64(0))
-			a.mem.Store(desc(p)+descState, uint64(makeState(pageReserve, 0, 0, want+1)))
-			a.hint(p, hintReserve)
+		a.mem.Release(layout.Desc(p)+layout.DescInfo, 0)
+		if k == 1 && int64(a.ro.Load(layout.OffReserve)) < int64(a.reserve()) {
+			a.mem.Add(layout.OffReserve, 1)
+			a.mem.Add(layout.OffFreePages, ^uint64(0))
+			a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageReserve, 0, 0, want+1)))
+			a.hint(p, layout.HintReserve)
 			return
 		}
-		free := uint64(makeState(pageFree, 0, 0, want+1))
-		if i == 1 || (p>>pageShift)%groupPages == 0 || i == k {
-			a.mem.Store(desc(p)+descState, free) // before the look at the hint
-			a.hint(p, hintFree)
+		free := uint64(layout.MakeState(layout.PageFree, 0, 0, want+1))
+		if i == 1 || (p>>layout.PageShift)%layout.GroupPages == 0 || i == k {
+			a.mem.Store(layout.Desc(p)+layout.DescState, free) // before the look at the hint
+			a.hint(p, layout.HintFree)
 		} else {
-			a.mem.Release(desc(p)+descState, free)
+			a.mem.Release(layout.Desc(p)+layout.DescState, free)
 		}
 	}
 }
@@ -211,7 +214,7 @@ func (s *Slot) redoFree() {
 func (a *Arena) countReserve() {
 	for range 4 {
 		counted, found := a.ReservePages()
-		if counted == found || a.mem.CAS(offReserve, uint64(counted), uint64(found)) {
+		if counted == found || a.mem.CAS(layout.OffReserve, uint64(counted), uint64(found)) {
 			return
 		}
 	}
@@ -220,8 +223,8 @@ func (a *Arena) countReserve() {
 // ReservePages returns how many pages are in reserve: as they are counted, and as
 // there are.
 func (a *Arena) ReservePages() (counted, found int64) {
-	counted = int64(a.ro.Load(offReserve))
-	a.searchFrom(hintsReserve, 0, func(uint64, pageState) bool { found++; return false })
+	counted = int64(a.ro.Load(layout.OffReserve))
+	a.searchFrom(hintsReserve, 0, func(uint64, layout.PageState) bool { found++; return false })
 	return counted, found
 }
 
@@ -231,8 +234,8 @@ func (a *Arena) checkPages(at uint64, what string, first, k uint64) error {
 	if err != nil {
 		return err
 	}
-	if first%pageSize != 0 || first >= limit || first < segmentOf(first).first || k == 0 ||
-		k > limit>>pageShift || first+k*pageSize > min(limit, segmentOf(first).stop) {
+	if first%layout.PageSize != 0 || first >= limit || first < layout.SegmentOf(first).First || k == 0 ||
+		k > limit>>layout.PageShift || first+k*layout.PageSize > min(limit, layout.SegmentOf(first).Stop) {
 		return region.Corrupt(at, what, first, "the offset of a page")
 	}
 	return nil

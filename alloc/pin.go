@@ -3,6 +3,7 @@ package alloc
 import (
 	"sync/atomic"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -13,18 +14,18 @@ import (
 // last check sees that.
 func (a *Arena) pinVersionAt(off uint64) (word, version uint64) {
 	for {
-		h := a.ro.Load(offHorizon)
-		word = a.ro.Load(offRoot)
+		h := a.ro.Load(layout.OffHorizon)
+		word = a.ro.Load(layout.OffRoot)
 		version = versionAt(h, word)
-		a.shared.Store(off+pinVersion, version)
-		if a.ro.Load(offHorizon) <= version || h > maxVersion {
+		a.shared.Store(off+layout.PinVersion, version)
+		if a.ro.Load(layout.OffHorizon) <= version || h > maxVersion {
 			return word, version
 		}
 	}
 }
 
-func snapPin(i int) uint64 { return offSnapPins + uint64(i)*snapPinSize }
-func slotPin(i int) uint64 { return offSlotPins + uint64(i)*slotPinSize }
+func snapPin(i int) uint64 { return layout.OffSnapPins + uint64(i)*layout.SnapPinSize }
+func slotPin(i int) uint64 { return layout.OffSlotPins + uint64(i)*layout.SlotPinSize }
 
 // The pins of snapshots lie in slots, where reclaimers find them. A handle takes
 // one for as long as it pins a version, and keeps none: an idle handle leaves all
@@ -73,7 +74,7 @@ func (a *Arena) pinTable() *pinTable {
 	if t := a.pins.Load(); t != nil {
 		return t
 	}
-	t := &pinTable{users: region.FromWords(make([]uint64, maxSnapPins))}
+	t := &pinTable{users: region.FromWords(make([]uint64, layout.MaxSnapPins))}
 	t.clock.start()
 	if !a.pins.CompareAndSwap(nil, t) {
 		t = a.pins.Load()
@@ -85,7 +86,7 @@ func (a *Arena) pinTable() *pinTable {
 // are in different cache lines: different goroutines write them all the time.
 func usersOf(i int) uint64 {
 	const perLine = 8
-	return uint64(i%(maxSnapPins/perLine)*perLine+i/(maxSnapPins/perLine)) * 8
+	return uint64(i%(layout.MaxSnapPins/perLine)*perLine+i/(layout.MaxSnapPins/perLine)) * 8
 }
 
 // Pin pins the current version, for long as a rule. Such pins of one handle on one
@@ -124,7 +125,7 @@ func (a *Arena) PinBriefly() (Pin, error) {
 // pinInNeed pins the current version where all pins are taken: together with other
 // users of the handle, or with a pin of the dead.
 func (a *Arena) pinInNeed() (Pin, error) {
-	if p, ok, err := a.sharePin(0, maxSnapPins); ok || err != nil {
+	if p, ok, err := a.sharePin(0, layout.MaxSnapPins); ok || err != nil {
 		return p, err
 	}
 	if _, err := a.AdoptDead(); err != nil {
@@ -140,7 +141,7 @@ func (a *Arena) pinInNeed() (Pin, error) {
 // pinAt pins the current version in a pin that the caller has claimed.
 func (a *Arena) pinAt(i int) (Pin, error) {
 	t := a.pinTable()
-	a.shared.Release(snapPin(i)+pinSince, t.clock.now())
+	a.shared.Release(snapPin(i)+layout.PinSince, t.clock.now())
 	word, version := a.pinVersionAt(snapPin(i))
 	root, err := a.rootNode(word, version)
 	if err != nil {
@@ -218,16 +219,16 @@ func (a *Arena) unpinAt(i int) {
 // emptyPin empties a pin that has no users, then gives it away: it may be another's
 // at once.
 func (a *Arena) emptyPin(i int) {
-	a.shared.Release(snapPin(i)+pinVersion, 0)
-	a.shared.Release(snapPin(i)+pinOwner, 0)
+	a.shared.Release(snapPin(i)+layout.PinVersion, 0)
+	a.shared.Release(snapPin(i)+layout.PinOwner, 0)
 }
 
 // takePin claims a pin that is free, or returns -1. Each handle begins elsewhere,
 // and takes one of two that share a cache line as long as it can.
 func (a *Arena) takePin() int {
-	for n := range maxSnapPins {
-		i := (2*(a.entry+n) + n/(maxSnapPins/2)) % maxSnapPins
-		if a.shared.Load(snapPin(i)+pinOwner) == 0 && a.claimPin(i) {
+	for n := range layout.MaxSnapPins {
+		i := (2*(a.entry+n) + n/(layout.MaxSnapPins/2)) % layout.MaxSnapPins
+		if a.shared.Load(snapPin(i)+layout.PinOwner) == 0 && a.claimPin(i) {
 			return i
 		}
 	}
@@ -235,18 +236,18 @@ func (a *Arena) takePin() int {
 }
 
 func (a *Arena) claimPin(i int) bool {
-	if !a.shared.CAS(snapPin(i)+pinOwner, 0, a.owner) {
+	if !a.shared.CAS(snapPin(i)+layout.PinOwner, 0, a.owner) {
 		return false
 	}
 	// Raised before the pin is published: see scan.
-	a.shared.Max(offPinHigh, uint64(i)+1)
+	a.shared.Max(layout.OffPinHigh, uint64(i)+1)
 	return true
 }
 
 // dropPins lets go of all pins of a closed handle that nobody uses.
 func (a *Arena) dropPins() {
 	t := a.pins.Load()
-	for i := range maxSnapPins {
+	for i := range layout.MaxSnapPins {
 		if t != nil && t.users.Load(usersOf(i)) != 0 {
 			a.emptyPin(i)
 		}

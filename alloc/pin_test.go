@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // A clock is at most a tick behind, and needs no timer while nobody asks.
@@ -28,9 +30,9 @@ func TestClock(t *testing.T) {
 // Each pin has a word of its own in the table, and not in the line of the next.
 func TestPinTable(t *testing.T) {
 	seen := map[uint64]bool{}
-	for i := range maxSnapPins {
+	for i := range layout.MaxSnapPins {
 		at := usersOf(i)
-		require.Less(t, at, uint64(maxSnapPins*8))
+		require.Less(t, at, uint64(layout.MaxSnapPins*8))
 		require.False(t, seen[at])
 		seen[at] = true
 		if i > 0 {

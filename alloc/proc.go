@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // An owner word is entry+1 | generation of the entry<<16. That of a slot also
@@ -21,7 +23,7 @@ func ownerEntry(owner uint64) int { return int(owner&(ownerIdle-1)) - 1 }
 
 const ownerIdle = 1 << 15
 
-func entryAt(i int) uint64 { return offEntries + uint64(i)*entrySize }
+func entryAt(i int) uint64 { return layout.OffProcs + uint64(i)*layout.ProcSize }
 
 // takeEntry claims a process entry and holds its lock for as long as the
 // handle is open. A dead process's entry is adopted before it is used (rule
@@ -32,7 +34,7 @@ func (a *Arena) takeEntry() error {
 		return err
 	}
 	dead := false // an entry is a dead writer's, and this handle cannot adopt
-	for i := range maxEntries {
+	for i := range layout.MaxProcs {
 		ok, err := l.tryLock(i)
 		if err == nil && ok {
 			ok, err = a.claimEntry(i)
@@ -58,7 +60,7 @@ func (a *Arena) takeEntry() error {
 	if err == nil && dead {
 		return errDeadEntries
 	}
-	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, maxEntries)
+	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, layout.MaxProcs)
 }
 
 // errDeadEntries says that entries would be free if somebody adopted their owners.
@@ -66,7 +68,7 @@ var errDeadEntries = errors.New("entries of dead writers wait for adoption")
 
 // aloneLock is the byte, next to those of the entries, that says why all of them
 // are locked.
-const aloneLock = maxEntries
+const aloneLock = layout.MaxProcs
 
 // Alone locks all other entries until the handle is closed: nobody else is attached,
 // and nobody can be. Otherwise the error, which matches ErrInUse, says who is, and
@@ -83,7 +85,7 @@ func (a *Arena) Alone() error {
 		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
 	}
 	var users []string
-	for i := range maxEntries {
+	for i := range layout.MaxProcs {
 		if i == a.entry {
 			continue
 		}
@@ -95,7 +97,7 @@ func (a *Arena) Alone() error {
 			a.releaseDeadPins(i) // so that there is one for this handle
 			continue
 		}
-		user := fmt.Sprintf("process %d", a.shared.Load(entryAt(i)+entryPid))
+		user := fmt.Sprintf("process %d", a.shared.Load(entryAt(i)+layout.ProcPid))
 		if !slices.Contains(users, user) {
 			users = append(users, user)
 		}
@@ -111,23 +113,23 @@ func (a *Arena) Alone() error {
 // one dies, its own adopter goes on.
 func (a *Arena) claimEntry(i int) (bool, error) {
 	e := entryAt(i)
-	gen := a.shared.Load(e+entryState)>>8 + 1
+	gen := a.shared.Load(e+layout.ProcState)>>8 + 1
 	a.entry, a.owner = i, makeOwner(i, gen)
 	if ok, err := a.inherit(i); !ok || err != nil {
 		a.entry, a.owner = -1, 0
 		return false, err
 	}
-	a.shared.Store(e+entryPid, uint64(os.Getpid()))
-	a.shared.Store(e+entryStarted, uint64(time.Now().UnixNano()))
+	a.shared.Store(e+layout.ProcPid, uint64(os.Getpid()))
+	a.shared.Store(e+layout.ProcStarted, uint64(time.Now().UnixNano()))
 	var name [16]byte
 	copy(name[:], filepath.Base(os.Args[0]))
-	a.shared.Write(e+entryName, name[:])
+	a.shared.Write(e+layout.ProcName, name[:])
 	flags := uint64(0)
 	if !a.Writable() {
 		flags = 1
 	}
-	a.shared.Store(e+entryFlags, flags)
-	a.shared.Store(e+entryState, gen<<8|1)
+	a.shared.Store(e+layout.ProcFlags, flags)
+	a.shared.Store(e+layout.ProcState, gen<<8|1)
 	return true, nil
 }
 
@@ -146,8 +148,8 @@ func (a *Arena) inherit(i int) (bool, error) {
 }
 
 func (a *Arena) ownsSlots(entry int) bool {
-	for i := range maxSlots {
-		if ownerEntry(a.ro.Load(offOwners+uint64(i)*8)) == entry {
+	for i := range layout.MaxSlots {
+		if ownerEntry(a.ro.Load(layout.OffOwners+uint64(i)*8)) == entry {
 			return true
 		}
 	}
@@ -160,7 +162,7 @@ func (a *Arena) leaveEntry() {
 		return
 	}
 	e := entryAt(a.entry)
-	a.shared.Store(e+entryState, a.shared.Load(e+entryState)&^0xff)
+	a.shared.Store(e+layout.ProcState, a.shared.Load(e+layout.ProcState)&^0xff)
 	_ = a.lock.close()
 	a.lock = nil
 }
@@ -168,7 +170,7 @@ func (a *Arena) leaveEntry() {
 // taken reports whether an entry is or was in use. Its state is in slots,
 // which readers can write; what counts for slots is their own owner word.
 func (a *Arena) taken(i int) bool {
-	return a.shared.Load(entryAt(i)+entryState)&0xff != 0
+	return a.shared.Load(entryAt(i)+layout.ProcState)&0xff != 0
 }
 
 func (a *Arena) ownedBy(slot int, p uint64, state int) bool {
@@ -176,5 +178,5 @@ func (a *Arena) ownedBy(slot int, p uint64, state int) bool {
 		return false
 	}
 	st := a.page(p)
-	return st.state() == state && st.owner() == slot
+	return st.State() == state && st.Owner() == slot
 }

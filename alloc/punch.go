@@ -1,6 +1,10 @@
 package alloc
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+)
 
 // firstHole is the time between the announcement of holes and the first.
 const firstHole = 100 * time.Millisecond
@@ -12,9 +16,9 @@ const firstHole = 100 * time.Millisecond
 // hole when the file system is full, is not protected.
 func (a *Arena) mayPunch() bool {
 	now := uint64(time.Now().UnixNano())
-	since := a.ro.Load(offPunched)
+	since := a.ro.Load(layout.OffPunched)
 	if since == 0 || since > now { // none yet, or the clock was put back
-		a.mem.CAS(offPunched, since, now)
+		a.mem.CAS(layout.OffPunched, since, now)
 		since = now
 	}
 	return now-since >= uint64(a.pace.holes)
@@ -30,7 +34,7 @@ const longestRow = 1024
 func (r *row) add(p uint64) bool {
 	if r.pages == 0 {
 		r.first = p
-	} else if p != r.first+r.pages*pageSize || segmentOf(p) != segmentOf(r.first) || r.pages == longestRow {
+	} else if p != r.first+r.pages*layout.PageSize || layout.SegmentOf(p) != layout.SegmentOf(r.first) || r.pages == longestRow {
 		return false
 	}
 	r.pages++
@@ -45,7 +49,7 @@ func (s *Slot) punchFree(from, least uint64, pages int64, calls int) (given int6
 	a := s.a
 	for given < pages && calls > 0 {
 		var r row
-		found := a.searchFrom(hintsFree, from, func(p uint64, _ pageState) bool {
+		found := a.searchFrom(hintsFree, from, func(p uint64, _ layout.PageState) bool {
 			if r.add(p) {
 				return int64(r.pages) == pages-given
 			}
@@ -62,7 +66,7 @@ func (s *Slot) punchFree(from, least uint64, pages int64, calls int) (given int6
 		if !found {
 			return given, 0
 		}
-		from = r.first + r.pages*pageSize
+		from = r.first + r.pages*layout.PageSize
 	}
 	return given, from
 }
@@ -73,24 +77,24 @@ func (s *Slot) punch(p, n uint64) int64 {
 	a := s.a
 	var gen uint64
 	for i := range n {
-		gen = max(gen, a.page(p+i*pageSize).gen())
+		gen = max(gen, a.page(p+i*layout.PageSize).Gen())
 	}
 	gen++
-	s.record(recClaim, p, n, gen, gen)
-	a.mem.Add(offFreePages, -n) // before they are taken: see recoverRecord
+	s.record(layout.RecClaim, p, n, gen, gen)
+	a.mem.Add(layout.OffFreePages, -n) // before they are taken: see recoverRecord
 	var got uint64
 	for ; got < n; got++ {
-		q := p + got*pageSize
+		q := p + got*layout.PageSize
 		st := a.page(q)
-		if st.state() != pageFree || st.gen() >= gen || !a.casPage(q, st, makeState(pageClaimed, 0, s.idx, gen)) {
+		if st.State() != layout.PageFree || st.Gen() >= gen || !a.casPage(q, st, layout.MakeState(layout.PageClaimed, 0, s.idx, gen)) {
 			break
 		}
 	}
 	if got < n {
-		a.mem.Add(offFreePages, n-got)
+		a.mem.Add(layout.OffFreePages, n-got)
 	}
 	if got > 0 {
-		if err := a.b.punch(p, got*pageSize); err != nil {
+		if err := a.b.punch(p, got*layout.PageSize); err != nil {
 			a.debug("punching a hole failed", "err", err)
 		} else {
 			s.count(countPunched, got)

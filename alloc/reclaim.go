@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -69,7 +70,7 @@ func (s *Slot) Shrink() error {
 	if _, err := a.AdoptDead(); err != nil {
 		return err
 	}
-	for i := range min(int(a.ro.Load(offSlotHigh)), maxSlots) {
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		a.emptyIdle(i)
 	}
 	if err := s.reclaim(a.Version(), 1<<30); err != nil {
@@ -108,22 +109,22 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 // judged.
 func (s *Slot) pass(h uint64, looks int) error {
 	a := s.a
-	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) { // an earlier pass ran out of space
+	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) { // an earlier pass ran out of space
 		s.shareChunk(p, func() { s.setLook(0) })
 	}
-	a.mem.Max(offHorizon, h)
+	a.mem.Max(layout.OffHorizon, h)
 	a.takeScan(&s.view)
 	for s.head != s.tail {
-		page, i := s.head&^(pageSize-1), s.head&(pageSize-1)
-		if i == chunkCap {
-			next := s.m.Word(page + chunkNext)
-			if err := a.checkPages(page+chunkNext, "next page of a queue", next, 1); err != nil {
+		page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1)
+		if i == layout.ChunkCap {
+			next := s.m.Word(page + layout.ChunkNext)
+			if err := a.checkPages(page+layout.ChunkNext, "next page of a queue", next, 1); err != nil {
 				return err
 			}
 			s.freePages(page, 1, func() { s.setHead(next) })
 			continue
 		}
-		e := page + chunkEntries + i*chunkEntry
+		e := page + layout.ChunkItems + i*layout.ItemSize
 		block, retired := s.m.Word(e), s.m.Word(e+8)
 		if retired > h {
 			break
@@ -149,14 +150,14 @@ func (s *Slot) pass(h uint64, looks int) error {
 func (s *Slot) lookAtShared(h uint64, looks int) error {
 	a := s.a
 	for looks > 0 {
-		found := a.search(hintsChunk, func(p uint64, st pageState) bool {
+		found := a.search(hintsChunk, func(p uint64, st layout.PageState) bool {
 			looks--
-			if s.view.still(heldKey(a.ro.Load(p+chunkKey))) || a.laterThan(p, h) {
+			if s.view.still(heldKey(a.ro.Load(p+layout.ChunkKey))) || a.laterThan(p, h) {
 				return looks == 0
 			}
-			return s.takeShared(p, st, pageChunk, func() { s.setLook(p) })
+			return s.takeShared(p, st, layout.PageChunk, func() { s.setLook(p) })
 		})
-		if !found || s.m.Word(s.base+slotLook) == 0 {
+		if !found || s.m.Word(s.base+layout.SlotLook) == 0 {
 			return nil
 		}
 		if err := s.drain(h); err != nil {
@@ -170,28 +171,28 @@ func (s *Slot) lookAtShared(h uint64, looks int) error {
 // what comes first was retired after h: it would give the page back, and the
 // search would find it again for ever.
 func (a *Arena) laterThan(p, h uint64) bool {
-	n := a.ro.Load(p + chunkCount)
-	return n > 0 && n <= chunkCap && a.ro.Load(p+chunkEntries+(n-1)*chunkEntry+8) > h
+	n := a.ro.Load(p + layout.ChunkCount)
+	return n > 0 && n <= layout.ChunkCap && a.ro.Load(p+layout.ChunkItems+(n-1)*layout.ItemSize+8) > h
 }
 
-func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+slotLook, p) }
+func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 
 // drain settles the entries of the page that is being looked through, last
 // first, and frees the page. What was retired after h waits for another pass.
 func (s *Slot) drain(h uint64) error {
-	p := s.m.Word(s.base + slotLook)
-	n := s.m.Word(p + chunkCount)
-	if n > chunkCap {
-		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+	p := s.m.Word(s.base + layout.SlotLook)
+	n := s.m.Word(p + layout.ChunkCount)
+	if n > layout.ChunkCap {
+		return region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	for ; n > 0; n-- {
-		e := p + chunkEntries + (n-1)*chunkEntry
+		e := p + layout.ChunkItems + (n-1)*layout.ItemSize
 		block, retired := s.m.Word(e), s.m.Word(e+8)
 		if retired > h {
 			s.shareChunk(p, func() { s.setLook(0) })
 			return nil
 		}
-		if err := s.settle(e, block, retired, func() { s.m.SetWord(p+chunkCount, n-1) }); err != nil {
+		if err := s.settle(e, block, retired, func() { s.m.SetWord(p+layout.ChunkCount, n-1) }); err != nil {
 			return err
 		}
 	}
@@ -202,13 +203,13 @@ func (s *Slot) drain(h uint64) error {
 // settle frees a retired block, or sets it aside for what holds it; unlink
 // takes it out of where it was.
 func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
-	off, c, isRoot := block&offMask, int(block>>48&0xff), block&rootFlag != 0
+	off, c, isRoot := block&layout.OffMask, int(block>>48&0xff), block&layout.RootFlag != 0
 	if err := s.checkPlace(at, off, c); err != nil {
 		return err
 	}
 	// A stamp in the place of the birth is of somebody who had found that
 	// nothing holds the block, and died before giving it back.
-	if birth := s.m.Word(off); birth&^offMask == returnBit {
+	if birth := s.m.Word(off); birth&^layout.OffMask == layout.ReturnBit {
 		if err := s.checkUsed(off, c); err != nil {
 			return err
 		}
@@ -222,9 +223,9 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 	}
 	s.freed++
 	switch {
-	case c == classRun:
+	case c == layout.ClassRun:
 		s.freePages(off, s.a.runPages(off), unlink)
-	case s.magLen[c] < max(classes[c].keep, 2*s.need[c]) && !s.avoids(off):
+	case s.magLen[c] < max(layout.Classes[c].Keep, 2*s.need[c]) && !s.avoids(off):
 		s.pushMag(c, off)
 		unlink()
 	default:
@@ -240,7 +241,7 @@ func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
 // page's descriptor, which is not in the cache as a rule, is left for when it is
 // needed.
 func (s *Slot) checkPlace(at, off uint64, c int) error {
-	if c < numClasses && off%8 == 0 && off >= segments[0].first && off+classes[c].size <= s.a.end.Load() {
+	if c < layout.NumClasses && off%8 == 0 && off >= layout.Segments[0].First && off+layout.Classes[c].Size <= s.a.end.Load() {
 		return nil
 	}
 	return s.checkEntry(at, off, c)
@@ -250,15 +251,15 @@ func (s *Slot) checkPlace(at, off uint64, c int) error {
 // of a slab of its class, or a run.
 func (s *Slot) checkEntry(at, off uint64, c int) error {
 	a := s.a
-	if off%8 == 0 && off >= segments[0].first && off < a.end.Load() {
-		if c == classRun {
-			if off%pageSize == 0 && a.page(off).state() == pageRun {
-				return a.checkPages(desc(off)+descInfo, "pages of a run", off, a.runPages(off))
+	if off%8 == 0 && off >= layout.Segments[0].First && off < a.end.Load() {
+		if c == layout.ClassRun {
+			if off%layout.PageSize == 0 && a.page(off).State() == layout.PageRun {
+				return a.checkPages(layout.Desc(off)+layout.DescInfo, "pages of a run", off, a.runPages(off))
 			}
-		} else if c < numClasses {
+		} else if c < layout.NumClasses {
 			p, bit := a.slabOf(off, c)
-			if p <= off && off-p < classes[c].pages<<pageShift && bit < classes[c].blocks {
-				if st := a.page(p); (st.state() == pageSlabOwned || st.state() == pageSlabShared) && st.class() == c {
+			if p <= off && off-p < layout.Classes[c].Pages<<layout.PageShift && bit < layout.Classes[c].Blocks {
+				if st := a.page(p); (st.State() == layout.PageSlabOwned || st.State() == layout.PageSlabShared) && st.Class() == c {
 					return nil
 				}
 			}
@@ -270,7 +271,7 @@ func (s *Slot) checkEntry(at, off uint64, c int) error {
 // emptyIdle takes a slot that its owner, alive or not, does not use just now,
 // gives back all that it holds, and releases it.
 func (a *Arena) emptyIdle(i int) bool {
-	word := offOwners + uint64(i)*8
+	word := layout.OffOwners + uint64(i)*8
 	owner := a.ro.Load(word)
 	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {
 		return false

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -22,19 +23,19 @@ func (s *Slot) recover() error {
 	// The intent (rule C2): was it committed? The root word first, then the
 	// mark. What a committed log names may be anybody's by now, so it is not
 	// looked at.
-	node := a.ro.Load(s.base + slotIntent)
+	node := a.ro.Load(s.base + layout.SlotIntent)
 	committed := false
 	if node != 0 {
-		if err := s.checkEntry(s.base+slotIntent, node, classOf(rootSize)); err != nil {
+		if err := s.checkEntry(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
 			return err
 		}
-		current := a.ro.Load(offRoot)&offMask == node
-		committed = current || a.ro.Load(node+rootSuperseded) != 0
+		current := a.ro.Load(layout.OffRoot)&layout.OffMask == node
+		committed = current || a.ro.Load(node+layout.RootSuperseded) != 0
 	}
 	// Committed: tail, log, then the intent. Not: the intent first.
 	if committed {
-		tail := s.m.Word(s.base + slotIntentTail)
-		if err := s.checkTail(s.base+slotIntentTail, tail); err != nil {
+		tail := s.m.Word(s.base + layout.SlotIntentTail)
+		if err := s.checkTail(s.base+layout.SlotIntentTail, tail); err != nil {
 			return err
 		}
 		s.setTail(tail)
@@ -47,26 +48,26 @@ func (s *Slot) recover() error {
 		s.dropLog()
 	}
 	if node != 0 {
-		s.m.Store(s.base+slotIntent, 0)
+		s.m.Store(s.base+layout.SlotIntent, 0)
 	}
 	s.unpin()
 
 	// A block that was being given back.
-	if w := s.m.Word(s.base + slotReturn); w != 0 {
-		off, c := w&offMask, int(w>>48)
-		if c >= numClasses || off < segments[0].first || off >= a.end.Load() {
-			return region.Corrupt(s.base+slotReturn, "block being given back", fmt.Sprintf("%#x", w), "a block")
+	if w := s.m.Word(s.base + layout.SlotReturn); w != 0 {
+		off, c := w&layout.OffMask, int(w>>48)
+		if c >= layout.NumClasses || off < layout.Segments[0].First || off >= a.end.Load() {
+			return region.Corrupt(s.base+layout.SlotReturn, "block being given back", fmt.Sprintf("%#x", w), "a block")
 		}
 		s.redoReturn(c, off)
 		if s.mags[c] == off {
-			s.setMag(c, s.m.Word(s.base+slotReturnNext))
+			s.setMag(c, s.m.Word(s.base+layout.SlotReturnNext))
 		}
-		s.unlinkRetired(func(block uint64) bool { return block&^rootFlag == w })
-		s.m.SetWord(s.base+slotReturn, 0)
+		s.unlinkRetired(func(block uint64) bool { return block&^layout.RootFlag == w })
+		s.m.SetWord(s.base+layout.SlotReturn, 0)
 	}
 
 	// Blocks that were being taken from a slab.
-	if at := a.ro.Load(s.base + slotRefillAt); at != 0 {
+	if at := a.ro.Load(s.base + layout.SlotRefillAt); at != 0 {
 		if err := s.recoverRefill(at); err != nil {
 			return err
 		}
@@ -79,17 +80,17 @@ func (s *Slot) recover() error {
 		if p == 0 {
 			continue
 		}
-		if !s.owns(p, pageChunk) || p == s.m.Word(s.base+slotLook) {
+		if !s.owns(p, layout.PageChunk) || p == s.m.Word(s.base+layout.SlotLook) {
 			a.announce(p)
 			s.setAside(i, 0, 0)
 		}
 	}
-	if p := s.m.Word(s.base + slotLook); p != 0 && !s.owns(p, pageChunk) {
+	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && !s.owns(p, layout.PageChunk) {
 		a.announce(p)
 		s.setLook(0)
 	}
 	for c, p := range s.slabs {
-		if p != 0 && !(s.owns(p, pageSlabOwned) && a.page(p).class() == c) {
+		if p != 0 && !(s.owns(p, layout.PageSlabOwned) && a.page(p).Class() == c) {
 			a.announce(p)
 			s.setSlab(c, 0)
 		}
@@ -100,20 +101,20 @@ func (s *Slot) recover() error {
 	// it went: all of the log is freed next.
 	for i := range s.LogLen() {
 		if e := s.m.Word(s.logEntry(i)); e != 0 {
-			if c := int(e >> 48); c < numClasses && s.mags[c] == e&offMask {
+			if c := int(e >> 48); c < layout.NumClasses && s.mags[c] == e&layout.OffMask {
 				s.setMag(c, s.m.Word(s.mags[c]+8))
 			}
 		}
 	}
 	s.unlinkRetired(func(block uint64) bool {
-		if c := int(block >> 48 & 0xff); c < numClasses && s.mags[c] == block&offMask {
+		if c := int(block >> 48 & 0xff); c < layout.NumClasses && s.mags[c] == block&layout.OffMask {
 			return true
 		}
 		for _, p := range s.aside {
 			if p == 0 {
 				continue
 			}
-			if n := s.m.Word(p + chunkCount); n > 0 && n <= chunkCap && s.m.Word(p+chunkEntries+(n-1)*chunkEntry) == block {
+			if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize) == block {
 				return true
 			}
 		}
@@ -134,13 +135,13 @@ func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, sta
 // page that is being looked through, off if gone says that it went elsewhere.
 func (s *Slot) unlinkRetired(gone func(block uint64) bool) {
 	if s.head != s.tail {
-		if page, i := s.head&^(pageSize-1), s.head&(pageSize-1); i < chunkCap && gone(s.m.Word(page+chunkEntries+i*chunkEntry)) {
+		if page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1); i < layout.ChunkCap && gone(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize)) {
 			s.setHead(s.head + 1)
 		}
 	}
-	if p := s.m.Word(s.base + slotLook); p != 0 && s.owns(p, pageChunk) {
-		if n := s.m.Word(p + chunkCount); n > 0 && n <= chunkCap && gone(s.m.Word(p+chunkEntries+(n-1)*chunkEntry)) {
-			s.m.SetWord(p+chunkCount, n-1)
+	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) {
+		if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && gone(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize)) {
+			s.m.SetWord(p+layout.ChunkCount, n-1)
 		}
 	}
 }
@@ -149,12 +150,12 @@ func (s *Slot) unlinkRetired(gone func(block uint64) bool) {
 // was taken.
 func (s *Slot) recoverRefill(at uint64) error {
 	a := s.a
-	mask := s.m.Word(s.base + slotRefillMask)
+	mask := s.m.Word(s.base + layout.SlotRefillMask)
 	for c, p := range s.slabs {
-		if p == 0 || !s.owns(p, pageSlabOwned) || a.page(p).class() != c {
+		if p == 0 || !s.owns(p, layout.PageSlabOwned) || a.page(p).Class() != c {
 			continue
 		}
-		d := desc(p) + descBitmap
+		d := layout.Desc(p) + layout.DescBitmap
 		if at < d || at >= d+32 || at%8 != 0 {
 			continue
 		}
@@ -165,49 +166,49 @@ func (s *Slot) recoverRefill(at uint64) error {
 		if a.ro.Load(at)&mask == mask {
 			s.finishRefill(p, c, i, mask)
 		}
-		s.m.Store(s.base+slotRefillAt, 0)
+		s.m.Store(s.base+layout.SlotRefillAt, 0)
 		return nil
 	}
-	return region.Corrupt(s.base+slotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
+	return region.Corrupt(s.base+layout.SlotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
 }
 
 // recoverRecord finishes what the page record says. Whether the pages are
 // linked into the slot decides.
 func (s *Slot) recoverRecord() {
 	a := s.a
-	rec := s.m.Word(s.base + slotRec)
+	rec := s.m.Word(s.base + layout.SlotRec)
 	if rec == 0 {
 		return
 	}
-	p, kind := rec&^(pageSize-1), rec&(pageSize-1)
-	n := s.m.Word(s.base + slotRecPages)
-	gen, headGen := s.m.Word(s.base+slotRecGen), s.m.Word(s.base+slotRecHeadGen)
-	if a.checkPages(s.base+slotRec, "", p, n) == nil && !s.linked(p) {
+	p, kind := rec&^(layout.PageSize-1), rec&(layout.PageSize-1)
+	n := s.m.Word(s.base + layout.SlotRecPages)
+	gen, headGen := s.m.Word(s.base+layout.SlotRecGen), s.m.Word(s.base+layout.SlotRecHeadGen)
+	if a.checkPages(s.base+layout.SlotRec, "", p, n) == nil && !s.linked(p) {
 		switch kind {
-		case recClaim:
+		case layout.RecClaim:
 			for i := range n {
-				q := p + i*pageSize
-				if st := a.page(q); !st.free() && st.owner() == s.idx && st.gen() == gen {
-					a.mem.Store(desc(q)+descInfo, 0)
-					a.mem.Store(desc(q)+descState, uint64(makeState(pageHole, 0, 0, gen+1)))
-				} else if st.state() == pageFree && st.gen() < gen {
-					a.mem.Add(offFreePages, 1) // it was not taken any more
+				q := p + i*layout.PageSize
+				if st := a.page(q); !st.Free() && st.Owner() == s.idx && st.Gen() == gen {
+					a.mem.Store(layout.Desc(q)+layout.DescInfo, 0)
+					a.mem.Store(layout.Desc(q)+layout.DescState, uint64(layout.MakeState(layout.PageHole, 0, 0, gen+1)))
+				} else if st.State() == layout.PageFree && st.Gen() < gen {
+					a.mem.Add(layout.OffFreePages, 1) // it was not taken any more
 				}
 				a.announce(q)
 			}
-		case recFree:
+		case layout.RecFree:
 			s.redoFree()
 			for i := range n {
-				a.announce(p + i*pageSize)
+				a.announce(p + i*layout.PageSize)
 			}
-		case recTake:
+		case layout.RecTake:
 			st := a.page(p)
-			if st.gen() == headGen && st.owner() == s.idx {
-				switch st.state() {
-				case pageSlabOwned:
-					a.mem.Store(desc(p)+descState, uint64(makeState(pageSlabShared, st.class(), 0, headGen+1)))
-				case pageChunk:
-					a.mem.Store(desc(p)+descState, uint64(makeState(pageChunkShared, 0, 0, headGen+1)))
+			if st.Gen() == headGen && st.Owner() == s.idx {
+				switch st.State() {
+				case layout.PageSlabOwned:
+					a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageSlabShared, st.Class(), 0, headGen+1)))
+				case layout.PageChunk:
+					a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageChunkShared, 0, 0, headGen+1)))
 				}
 			}
 			a.announce(p)
@@ -240,22 +241,22 @@ func (s *Slot) linked(p uint64) bool {
 			return true
 		}
 	}
-	if s.head&^(pageSize-1) == p || s.tail&^(pageSize-1) == p || s.m.Word(s.base+slotLook) == p {
+	if s.head&^(layout.PageSize-1) == p || s.tail&^(layout.PageSize-1) == p || s.m.Word(s.base+layout.SlotLook) == p {
 		return true
 	}
-	run := func(block uint64) bool { return block&offMask == p && block>>48&0xff >= classPage }
+	run := func(block uint64) bool { return block&layout.OffMask == p && block>>48&0xff >= layout.ClassPage }
 	for i := range s.LogLen() {
 		if run(s.m.Word(s.logEntry(i))) {
 			return true
 		}
 	}
 	if s.head != s.tail {
-		if page, i := s.head&^(pageSize-1), s.head&(pageSize-1); i < chunkCap && run(s.m.Word(page+chunkEntries+i*chunkEntry)) {
+		if page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1); i < layout.ChunkCap && run(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize)) {
 			return true
 		}
 	}
-	if l := s.m.Word(s.base + slotLook); l != 0 && s.owns(l, pageChunk) {
-		if n := s.m.Word(l + chunkCount); n > 0 && n <= chunkCap && run(s.m.Word(l+chunkEntries+(n-1)*chunkEntry)) {
+	if l := s.m.Word(s.base + layout.SlotLook); l != 0 && s.owns(l, layout.PageChunk) {
+		if n := s.m.Word(l + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && run(s.m.Word(l+layout.ChunkItems+(n-1)*layout.ItemSize)) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package alloc
 import (
 	"fmt"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -13,28 +14,28 @@ type Root struct {
 }
 
 // PayloadWords is how many words a root node has for the layer above.
-const PayloadWords = (rootSize - rootPayload) / 8
+const PayloadWords = (layout.RootSize - layout.RootPayload) / 8
 
 // PayloadAt is the offset of the payload of the root node at off.
-func PayloadAt(off uint64) uint64 { return off + rootPayload }
+func PayloadAt(off uint64) uint64 { return off + layout.RootPayload }
 
 // PayloadOff is where the root node's payload of PayloadWords words lies.
-func (r Root) PayloadOff() uint64 { return r.Off + rootPayload }
+func (r Root) PayloadOff() uint64 { return r.Off + layout.RootPayload }
 
 // rootNode checks the root node of a pinned version.
 func (a *Arena) rootNode(word, version uint64) (Root, error) {
-	off := word & offMask
-	if h := a.ro.Load(offHorizon); h > maxVersion {
-		return Root{}, region.Corrupt(offHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
+	off := word & layout.OffMask
+	if h := a.ro.Load(layout.OffHorizon); h > maxVersion {
+		return Root{}, region.Corrupt(layout.OffHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
 	}
 	limit, err := a.Limit()
 	if err != nil {
 		return Root{}, err
 	}
-	if off%8 != 0 || off < segments[0].first || off > limit-rootSize {
-		return Root{}, region.Corrupt(offRoot, "root word", fmt.Sprintf("%#x", word), fmt.Sprintf("an offset below %d", limit))
+	if off%8 != 0 || off < layout.Segments[0].First || off > limit-layout.RootSize {
+		return Root{}, region.Corrupt(layout.OffRoot, "root word", fmt.Sprintf("%#x", word), fmt.Sprintf("an offset below %d", limit))
 	}
-	if birth := a.ro.Word(off + rootBirth); birth != version {
+	if birth := a.ro.Word(off + layout.RootBirth); birth != version {
 		return Root{}, region.Corrupt(off, "birth of the root node", birth, fmt.Sprint(version))
 	}
 	return Root{off, version}, nil
@@ -42,7 +43,7 @@ func (a *Arena) rootNode(word, version uint64) (Root, error) {
 
 // maxVersion is the greatest version that a birth can say. A horizon beyond it
 // is damage; what is read then fails the check of the root node's birth.
-const maxVersion = offMask
+const maxVersion = layout.OffMask
 
 // versionAt is the least version from h on that agrees with a root word's tag
 // (rule P1).
@@ -51,10 +52,10 @@ func versionAt(h, word uint64) uint64 { return h + (word>>48-h)&0xffff }
 // current returns the root word and its version.
 func (a *Arena) current() (word, version uint64) {
 	for {
-		h := a.ro.Load(offHorizon)
-		word = a.ro.Load(offRoot)
+		h := a.ro.Load(layout.OffHorizon)
+		word = a.ro.Load(layout.OffRoot)
 		version = versionAt(h, word)
-		if a.ro.Load(offHorizon) <= version || h > maxVersion {
+		if a.ro.Load(layout.OffHorizon) <= version || h > maxVersion {
 			return word, version
 		}
 	}

@@ -1,5 +1,7 @@
 package alloc
 
+import "github.com/seed-869cc763/shmkv/alloc/layout"
+
 // scan is one look at everything that protects retired blocks: pins and
 // intents. It judges only blocks that were retired, and below the horizon,
 // before it began (rule P2).
@@ -13,23 +15,23 @@ type scan struct {
 // raised, so they may be missed.
 func (a *Arena) takeScan(s *scan) {
 	s.pins, s.intents = s.pins[:0], s.intents[:0]
-	slots := min(int(a.ro.Load(offSlotHigh)), maxSlots)
+	slots := min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots)
 	for i := range slots {
-		s.addPin(a.shared.Load(slotPin(i) + pinVersion))
+		s.addPin(a.shared.Load(slotPin(i) + layout.PinVersion))
 	}
-	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		s.addPin(a.shared.Load(snapPin(i) + pinVersion))
+	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		s.addPin(a.shared.Load(snapPin(i) + layout.PinVersion))
 	}
 	for i := range slots {
-		page := a.ro.Load(offDir + uint64(i)*8)
-		if page == 0 || page%pageSize != 0 {
+		page := a.ro.Load(layout.OffDir + uint64(i)*8)
+		if page == 0 || page%layout.PageSize != 0 {
 			continue // none, or one being made
 		}
-		if limit, _ := a.Limit(); page > limit-pageSize {
+		if limit, _ := a.Limit(); page > limit-layout.PageSize {
 			continue // damaged: loadSlot says so
 		}
-		if r := a.ro.Load(page + slotIntent); r != 0 {
-			s.intents = append(s.intents, r, a.ro.Load(page+slotIntentOld))
+		if r := a.ro.Load(page + layout.SlotIntent); r != 0 {
+			s.intents = append(s.intents, r, a.ro.Load(page+layout.SlotIntentOld))
 		}
 	}
 }

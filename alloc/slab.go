@@ -4,17 +4,18 @@ import (
 	"errors"
 	"math/bits"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 func (s *Slot) setMag(c int, b uint64) {
 	s.mags[c] = b
-	s.m.SetWord(s.base+slotMags+uint64(c)*8, b)
+	s.m.SetWord(s.base+layout.SlotMags+uint64(c)*8, b)
 }
 
 func (s *Slot) setSlab(c int, p uint64) {
 	s.slabs[c] = p
-	s.m.SetWord(s.base+slotSlabs+uint64(c)*8, p)
+	s.m.SetWord(s.base+layout.SlotSlabs+uint64(c)*8, p)
 }
 
 // pushMag puts a block on the slot's magazine of its class: linked to the one
@@ -37,12 +38,12 @@ func (s *Slot) refill(c int) error {
 			}
 			p = s.slabs[c]
 		}
-		d := desc(p) + descBitmap
+		d := layout.Desc(p) + layout.DescBitmap
 		for i := range 4 {
 			at := d + uint64(i)*8
 			if mask := slabMask(c, i) &^ s.a.ro.Load(at); mask != 0 {
-				s.m.SetWord(s.base+slotRefillMask, mask)
-				s.m.Store(s.base+slotRefillAt, at)
+				s.m.SetWord(s.base+layout.SlotRefillMask, mask)
+				s.m.Store(s.base+layout.SlotRefillAt, at)
 				s.linkRefill(p, c, i, mask)
 				s.m.Or(at, mask)
 				s.finishRefill(p, c, i, mask)
@@ -61,7 +62,7 @@ func (s *Slot) linkRefill(p uint64, c, word int, mask uint64) {
 	for mask != 0 {
 		top := 63 - bits.LeadingZeros64(mask)
 		mask &^= 1 << top
-		b := p + uint64(word*64+top)*classes[c].size
+		b := p + uint64(word*64+top)*layout.Classes[c].Size
 		s.m.SetWord(b+8, below)
 		s.m.Store(b, 0)
 		below = b
@@ -71,23 +72,23 @@ func (s *Slot) linkRefill(p uint64, c, word int, mask uint64) {
 // finishRefill does what follows once the bits are set. Doing it twice is
 // harmless.
 func (s *Slot) finishRefill(p uint64, c, word int, mask uint64) {
-	first := p + uint64(word*64+bits.TrailingZeros64(mask))*classes[c].size
+	first := p + uint64(word*64+bits.TrailingZeros64(mask))*layout.Classes[c].Size
 	if s.mags[c] != first {
 		s.setMag(c, first)
 		s.magLen[c] += bits.OnesCount64(mask)
 	}
-	s.m.Store(s.base+slotRefillAt, 0)
+	s.m.Store(s.base+layout.SlotRefillAt, 0)
 }
 
 // takeSlab gets the slot a slab with free blocks: one that nobody owns, else a
 // new one.
 func (s *Slot) takeSlab(c int) error {
-	a, k := s.a, classes[c].pages
-	take := func(p uint64, st pageState) bool {
-		if st.class() != c || s.avoids(p) || a.checkPages(desc(p), "a slab", p, k) != nil {
+	a, k := s.a, layout.Classes[c].Pages
+	take := func(p uint64, st layout.PageState) bool {
+		if st.Class() != c || s.avoids(p) || a.checkPages(layout.Desc(p), "a slab", p, k) != nil {
 			return false
 		}
-		return s.takeShared(p, st, pageSlabOwned, func() { s.setSlab(c, p) })
+		return s.takeShared(p, st, layout.PageSlabOwned, func() { s.setSlab(c, p) })
 	}
 	if a.search(hintsOf(c), take) {
 		return nil
@@ -99,7 +100,7 @@ func (s *Slot) takeSlab(c int) error {
 	if err != nil {
 		return err
 	}
-	s.become(p, k, pageSlabOwned, c)
+	s.become(p, k, layout.PageSlabOwned, c)
 	s.setSlab(c, p)
 	s.endRecord()
 	return nil
@@ -107,9 +108,9 @@ func (s *Slot) takeSlab(c int) error {
 
 // takeShared makes a shared slab or set-aside page the slot's own by one CAS,
 // and links it.
-func (s *Slot) takeShared(p uint64, st pageState, state int, link func()) bool {
-	s.record(recTake, p, 1, st.gen()+1, st.gen()+1)
-	ok := s.a.casPage(p, st, makeState(state, st.class(), s.idx, st.gen()+1))
+func (s *Slot) takeShared(p uint64, st layout.PageState, state int, link func()) bool {
+	s.record(layout.RecTake, p, 1, st.Gen()+1, st.Gen()+1)
+	ok := s.a.casPage(p, st, layout.MakeState(state, st.Class(), s.idx, st.Gen()+1))
 	if ok {
 		link()
 	}
@@ -127,12 +128,12 @@ func (s *Slot) shareSlab(p uint64, unlink func()) {
 	st := a.page(p)
 	if a.emptySlab(p) {
 		// Nobody but the owner sets bits: it stays empty.
-		s.freePages(p, classes[st.class()].pages, unlink)
+		s.freePages(p, layout.Classes[st.Class()].Pages, unlink)
 		return
 	}
-	a.mem.Store(desc(p)+descState, uint64(makeState(pageSlabShared, st.class(), 0, st.gen()+1)))
-	if a.clearBits(p, st.class()) {
-		a.hint(p, hintOf(st.class()))
+	a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageSlabShared, st.Class(), 0, st.Gen()+1)))
+	if a.clearBits(p, st.Class()) {
+		a.hint(p, layout.HintOf(st.Class()))
 	}
 	unlink()
 }
@@ -140,16 +141,16 @@ func (s *Slot) shareSlab(p uint64, unlink func()) {
 // slabOf returns the first page of the slab that a block of the class is in,
 // and the block's bit.
 func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
-	p = off &^ (pageSize - 1)
-	if classes[c].pages > 1 {
-		if a.page(p).state() == pageCont {
+	p = off &^ (layout.PageSize - 1)
+	if layout.Classes[c].Pages > 1 {
+		if a.page(p).State() == layout.PageCont {
 			// A wrong one is as good as none: the page is not a slab's first.
-			if q := a.ro.Load(desc(p) + descInfo); q%pageSize == 0 && q < p && p-q < classes[c].pages<<pageShift {
+			if q := a.ro.Load(layout.Desc(p) + layout.DescInfo); q%layout.PageSize == 0 && q < p && p-q < layout.Classes[c].Pages<<layout.PageShift {
 				p = q
 			}
 		}
 	}
-	return p, (off - p) * classes[c].recip >> 32
+	return p, (off - p) * layout.Classes[c].Recip >> 32
 }
 
 // giveBack returns a block to its slab (rule B2): stamp it, note it, clear its
@@ -159,21 +160,21 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 // magazine: once the bit is clear, others may write to the block.
 func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	a := s.a
-	s.m.Store(off, returnOf(s.idx))
-	s.m.SetWord(s.base+slotReturnNext, next)
-	s.m.SetWord(s.base+slotReturn, off|uint64(c)<<48)
+	s.m.Store(off, layout.ReturnOf(s.idx))
+	s.m.SetWord(s.base+layout.SlotReturnNext, next)
+	s.m.SetWord(s.base+layout.SlotReturn, off|uint64(c)<<48)
 	p, bit := a.slabOf(off, c)
-	s.m.And(desc(p)+descBitmap+bit>>6*8, ^(1 << (bit & 63)))
+	s.m.And(layout.Desc(p)+layout.DescBitmap+bit>>6*8, ^(1 << (bit & 63)))
 	st := a.page(p)
-	if st.state() == pageSlabShared {
-		a.hint(p, hintOf(c))
+	if st.State() == layout.PageSlabShared {
+		a.hint(p, layout.HintOf(c))
 	}
 	unlink()
-	s.m.SetWord(s.base+slotReturn, 0)
+	s.m.SetWord(s.base+layout.SlotReturn, 0)
 
-	if st.state() == pageSlabShared && st.class() == c && a.emptySlab(p) {
+	if st.State() == layout.PageSlabShared && st.Class() == c && a.emptySlab(p) {
 		// Nobody owns it and its last block went.
-		s.takeShared(p, st, pageSlabOwned, func() { s.shareSlab(p, func() {}) })
+		s.takeShared(p, st, layout.PageSlabOwned, func() { s.shareSlab(p, func() {}) })
 	}
 }
 
@@ -184,14 +185,14 @@ func (s *Slot) redoReturn(c int, off uint64) {
 	a := s.a
 	p, bit := a.slabOf(off, c)
 	st := a.page(p)
-	if s := st.state(); s != pageSlabOwned && s != pageSlabShared || st.class() != c || bit >= classes[c].blocks {
+	if s := st.State(); s != layout.PageSlabOwned && s != layout.PageSlabShared || st.Class() != c || bit >= layout.Classes[c].Blocks {
 		return // the slab has been freed since
 	}
-	at, mask := desc(p)+descBitmap+bit>>6*8, uint64(1)<<(bit&63)
-	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == returnOf(s.idx) {
+	at, mask := layout.Desc(p)+layout.DescBitmap+bit>>6*8, uint64(1)<<(bit&63)
+	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == layout.ReturnOf(s.idx) {
 		s.m.And(at, ^mask)
 	}
-	a.hint(p, hintOf(c))
+	a.hint(p, layout.HintOf(c))
 }
 
 // thinMags notes how many free blocks of each class the slot needs, going by what it
@@ -200,7 +201,7 @@ func (s *Slot) redoReturn(c int, off uint64) {
 // after a commit.
 func (s *Slot) thinMags() error {
 	left := thinBlocks
-	for c := range numClasses {
+	for c := range layout.NumClasses {
 		s.need[c] = max(s.taken[c], s.need[c]/2)
 		s.unused[c] = min(s.unused[c]+1, unusedLooks)
 		if s.taken[c] > 0 {
@@ -226,7 +227,7 @@ func (s *Slot) thinMags() error {
 func (s *Slot) dropMag(c int) error {
 	b := s.mags[c]
 	next := s.m.Word(b + 8)
-	if err := s.checkEntry(s.base+slotMags+uint64(c)*8, b, c); err != nil {
+	if err := s.checkEntry(s.base+layout.SlotMags+uint64(c)*8, b, c); err != nil {
 		return err
 	}
 	if next != 0 {
@@ -245,10 +246,10 @@ func (s *Slot) dropMag(c int) error {
 // checkUsed verifies that the bit of a block in a list is set. If lists could
 // name free blocks, one that names a block twice would never end.
 func (s *Slot) checkUsed(off uint64, c int) error {
-	if c == classRun {
+	if c == layout.ClassRun {
 		return nil
 	}
-	if p, bit := s.a.slabOf(off, c); s.a.ro.Load(desc(p)+descBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
+	if p, bit := s.a.slabOf(off, c); s.a.ro.Load(layout.Desc(p)+layout.DescBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
 		return region.Corrupt(off, "bit of a block in a list", "free", "not free")
 	}
 	return nil
@@ -256,7 +257,7 @@ func (s *Slot) checkUsed(off uint64, c int) error {
 
 // emptyMags gives all of the slot's free blocks and slabs back.
 func (s *Slot) emptyMags() error {
-	for c := range numClasses {
+	for c := range layout.NumClasses {
 		for s.mags[c] != 0 {
 			if err := s.dropMag(c); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -23,17 +24,17 @@ type Slot struct {
 	handover region.Handover // from one user to the next
 	place    uint32          // in the pool
 
-	mags   [numClasses]uint64
-	magLen [numClasses]int // blocks known to be there
-	taken  [numClasses]int // blocks allocated since the last pass
-	need   [numClasses]int // see thinMags
-	unused [numClasses]int // looks since the last was taken
-	slabs  [numClasses]uint64
+	mags   [layout.NumClasses]uint64
+	magLen [layout.NumClasses]int // blocks known to be there
+	taken  [layout.NumClasses]int // blocks allocated since the last pass
+	need   [layout.NumClasses]int // see thinMags
+	unused [layout.NumClasses]int // looks since the last was taken
+	slabs  [layout.NumClasses]uint64
 	logTop uint64   // page | entries in it
 	logs   []uint64 // further log pages, oldest first
 	head   uint64   // of the queue: page | index
 	tail   uint64
-	aside  [asideCount]uint64
+	aside  [layout.AsideCount]uint64
 
 	// One transaction.
 	root    Root
@@ -47,7 +48,7 @@ type Slot struct {
 	passes       uint64
 	freedRuns    []freedRun
 	view         scan
-	asideKeys    [asideCount]heldKey
+	asideKeys    [layout.AsideCount]heldKey
 	asideNext    int    // page that makes room next
 	freed        uint64 // blocks
 	setAsides    uint64 // blocks
@@ -84,12 +85,12 @@ func (a *Arena) claimSlot(frees bool) (*Slot, error) {
 	if _, err := a.AdoptDead(); err != nil {
 		return nil, err
 	}
-	for i := range maxSlots {
+	for i := range layout.MaxSlots {
 		a.emptyIdle(i)
 	}
 	s, err = a.claimFreeSlot(frees)
 	if s == nil && err == nil {
-		err = fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, maxSlots)
+		err = fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, layout.MaxSlots)
 	}
 	return s, err
 }
@@ -98,19 +99,19 @@ func (a *Arena) claimSlot(frees bool) (*Slot, error) {
 // returns nil.
 func (a *Arena) claimFreeSlot(frees bool) (*Slot, error) {
 	for _, used := range [...]bool{true, false} {
-		for i := range maxSlots {
-			if (a.ro.Load(offDir+uint64(i)*8) != 0) != used || a.ro.Load(offOwners+uint64(i)*8) != 0 {
+		for i := range layout.MaxSlots {
+			if (a.ro.Load(layout.OffDir+uint64(i)*8) != 0) != used || a.ro.Load(layout.OffOwners+uint64(i)*8) != 0 {
 				continue
 			}
 			owner := claimOf(a.owner, a.slots.claims.Add(1))
-			if !a.mem.CAS(offOwners+uint64(i)*8, 0, owner) {
+			if !a.mem.CAS(layout.OffOwners+uint64(i)*8, 0, owner) {
 				continue
 			}
 			// Raised before the slot pins or intends anything: see takeScan.
-			a.mem.Max(offSlotHigh, uint64(i)+1)
+			a.mem.Max(layout.OffSlotHigh, uint64(i)+1)
 			s, err := a.openSlot(i, frees)
 			if err != nil {
-				a.mem.Store(offOwners+uint64(i)*8, 0)
+				a.mem.Store(layout.OffOwners+uint64(i)*8, 0)
 				return nil, err
 			}
 			s.owner = owner
@@ -139,7 +140,7 @@ func (a *Arena) openSlot(i int, frees bool) (*Slot, error) {
 // slotPage returns the page of slot i, which the caller holds, or 0. A claim
 // that was not finished is undone.
 func (a *Arena) slotPage(i int) (uint64, error) {
-	dir := offDir + uint64(i)*8
+	dir := layout.OffDir + uint64(i)*8
 	page := a.ro.Load(dir)
 	p := page &^ 1
 	if page == 0 {
@@ -151,8 +152,8 @@ func (a *Arena) slotPage(i int) (uint64, error) {
 	if page == p {
 		return p, nil
 	}
-	if st := a.page(p); st.state() == pageSlot && st.owner() == i {
-		a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, st.gen()+1)))
+	if st := a.page(p); st.State() == layout.PageSlot && st.Owner() == i {
+		a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageHole, 0, 0, st.Gen()+1)))
 	}
 	a.announce(p)
 	a.mem.Store(dir, 0)
@@ -162,25 +163,25 @@ func (a *Arena) slotPage(i int) (uint64, error) {
 // loadSlot reads the page of a slot that the caller holds. What it reads is
 // checked, here and by recover: it comes from shared memory.
 func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
-	if got := a.mem.Word(page + slotIndex); got != uint64(i)+1 {
+	if got := a.mem.Word(page + layout.SlotIndex); got != uint64(i)+1 {
 		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
 	}
-	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: markOf(i), freedRuns: make([]freedRun, 0, freedCap)}
+	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: layout.MarkOf(i), freedRuns: make([]freedRun, 0, freedCap)}
 	w := func(off uint64) uint64 { return s.m.Word(page + off) }
-	for c := range numClasses {
-		s.mags[c] = w(slotMags + uint64(c)*8)
-		s.slabs[c] = w(slotSlabs + uint64(c)*8)
+	for c := range layout.NumClasses {
+		s.mags[c] = w(layout.SlotMags + uint64(c)*8)
+		s.slabs[c] = w(layout.SlotSlabs + uint64(c)*8)
 	}
 	for i := range s.aside {
-		s.aside[i] = w(slotAside + uint64(i)*8)
+		s.aside[i] = w(layout.SlotAside + uint64(i)*8)
 		if p := s.aside[i]; p != 0 {
-			if err := a.checkPages(page+slotAside, "set-aside page", p, 1); err != nil {
+			if err := a.checkPages(page+layout.SlotAside, "set-aside page", p, 1); err != nil {
 				return nil, err
 			}
-			s.asideKeys[i] = heldKey(w(p - page + chunkKey))
+			s.asideKeys[i] = heldKey(w(p - page + layout.ChunkKey))
 		}
 	}
-	s.head, s.tail, s.logTop = w(slotQueueHead), w(slotQueueTail), w(slotLogTop)
+	s.head, s.tail, s.logTop = w(layout.SlotQueueHead), w(layout.SlotQueueTail), w(layout.SlotLogTop)
 	if s.logTop == 0 {
 		s.logTop = page
 	}
@@ -192,24 +193,24 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 // other it may take one of the reserve, for one who is going to free: a delete
 // needs a slot, too.
 func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
-	dir := offDir + uint64(i)*8
+	dir := layout.OffDir + uint64(i)*8
 	for want := hintsFree; ; {
 		err := errNoneFree
 		var page uint64
-		a.search(want, func(p uint64, st pageState) bool {
+		a.search(want, func(p uint64, st layout.PageState) bool {
 			a.mem.Store(dir, p|1)
-			next := makeState(pageSlot, 0, i, st.gen()+1)
+			next := layout.MakeState(layout.PageSlot, 0, i, st.Gen()+1)
 			if !a.casPage(p, st, next) {
 				a.mem.Store(dir, 0)
 				return false
 			}
-			if st.state() == pageFree {
-				a.mem.Add(offFreePages, ^uint64(0))
-			} else if st.state() == pageReserve {
-				a.mem.Add(offReserve, ^uint64(0))
-			} else if e := a.b.back(p, pageSize); e != nil {
-				a.mem.Store(desc(p)+descState, uint64(makeState(pageHole, 0, 0, next.gen()+1)))
-				a.hint(p, hintHole)
+			if st.State() == layout.PageFree {
+				a.mem.Add(layout.OffFreePages, ^uint64(0))
+			} else if st.State() == layout.PageReserve {
+				a.mem.Add(layout.OffReserve, ^uint64(0))
+			} else if e := a.b.back(p, layout.PageSize); e != nil {
+				a.mem.Store(layout.Desc(p)+layout.DescState, uint64(layout.MakeState(layout.PageHole, 0, 0, next.Gen()+1)))
+				a.hint(p, layout.HintHole)
 				a.mem.Store(dir, 0)
 				err = e
 				return false
@@ -218,8 +219,8 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 			return true
 		})
 		if page != 0 {
-			a.mem.Zero(page, pageSize)
-			a.mem.SetWord(page+slotIndex, uint64(i)+1)
+			a.mem.Zero(page, layout.PageSize)
+			a.mem.SetWord(page+layout.SlotIndex, uint64(i)+1)
 			a.mem.Store(dir, page) // publishes the page to scans
 			return page, nil
 		}

@@ -3,6 +3,7 @@ package alloc
 import (
 	"fmt"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -11,22 +12,22 @@ func (s *Slot) checkTail(at, pos uint64) error {
 	if pos == 0 {
 		return nil
 	}
-	if pos&(pageSize-1) > chunkCap {
+	if pos&(layout.PageSize-1) > layout.ChunkCap {
 		return region.Corrupt(at, "position in a queue", pos, "a page and an index")
 	}
-	return s.a.checkPages(at, "page of a queue", pos&^(pageSize-1), 1)
+	return s.a.checkPages(at, "page of a queue", pos&^(layout.PageSize-1), 1)
 }
 
 // checkLists verifies what the slot's page says before anything is done by it.
 func (s *Slot) checkLists(committed bool) error {
-	if err := s.checkTail(s.base+slotQueueHead, s.head); err != nil {
+	if err := s.checkTail(s.base+layout.SlotQueueHead, s.head); err != nil {
 		return err
 	}
-	if err := s.checkTail(s.base+slotQueueTail, s.tail); err != nil {
+	if err := s.checkTail(s.base+layout.SlotQueueTail, s.tail); err != nil {
 		return err
 	}
-	if n := s.logTop & (pageSize - 1); n > slotLogCap && n > logCap || len(s.logs) == 0 && n > slotLogCap {
-		return region.Corrupt(s.base+slotLogTop, "entries of a log", n, "fewer")
+	if n := s.logTop & (layout.PageSize - 1); n > layout.SlotLogCap && n > layout.LogCap || len(s.logs) == 0 && n > layout.SlotLogCap {
+		return region.Corrupt(s.base+layout.SlotLogTop, "entries of a log", n, "fewer")
 	}
 	if !committed {
 		if err := s.checkLog(); err != nil {
@@ -38,19 +39,19 @@ func (s *Slot) checkLists(committed bool) error {
 	}
 	for i, p := range s.aside {
 		if p != 0 {
-			if err := s.checkChunk(s.base+slotAside+uint64(i)*8, p); err != nil {
+			if err := s.checkChunk(s.base+layout.SlotAside+uint64(i)*8, p); err != nil {
 				return err
 			}
 		}
 	}
-	if p := s.m.Word(s.base + slotLook); p != 0 {
-		if err := s.checkChunk(s.base+slotLook, p); err != nil {
+	if p := s.m.Word(s.base + layout.SlotLook); p != 0 {
+		if err := s.checkChunk(s.base+layout.SlotLook, p); err != nil {
 			return err
 		}
 	}
-	for c := range numClasses {
+	for c := range layout.NumClasses {
 		if p := s.slabs[c]; p != 0 {
-			if err := s.a.checkPages(s.base+slotSlabs+uint64(c)*8, "slab of a slot", p, classes[c].pages); err != nil {
+			if err := s.a.checkPages(s.base+layout.SlotSlabs+uint64(c)*8, "slab of a slot", p, layout.Classes[c].Pages); err != nil {
 				return err
 			}
 		}
@@ -69,8 +70,8 @@ func (s *Slot) checkLog() error {
 		if e == 0 {
 			continue
 		}
-		off, c := e&offMask, int(e>>48)
-		if c == classPage {
+		off, c := e&layout.OffMask, int(e>>48)
+		if c == layout.ClassPage {
 			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
 				return err
 			}
@@ -83,17 +84,17 @@ func (s *Slot) checkLog() error {
 
 // checkQueue follows the queue from its head to its tail.
 func (s *Slot) checkQueue() error {
-	tail := s.tail &^ (pageSize - 1)
-	for n, p := uint64(0), s.head&^(pageSize-1); p != tail; n++ {
-		if err := s.a.checkPages(p+chunkNext, "page of a queue", p, 1); err != nil {
+	tail := s.tail &^ (layout.PageSize - 1)
+	for n, p := uint64(0), s.head&^(layout.PageSize-1); p != tail; n++ {
+		if err := s.a.checkPages(p+layout.ChunkNext, "page of a queue", p, 1); err != nil {
 			return err
 		}
-		if p = s.m.Word(p + chunkNext); n > s.a.end.Load()>>pageShift {
-			return region.Corrupt(s.base+slotQueueHead, "length of a queue", n, "an end")
+		if p = s.m.Word(p + layout.ChunkNext); n > s.a.end.Load()>>layout.PageShift {
+			return region.Corrupt(s.base+layout.SlotQueueHead, "length of a queue", n, "an end")
 		}
 	}
-	if s.head&^(pageSize-1) == tail && s.head > s.tail {
-		return region.Corrupt(s.base+slotQueueHead, "head of a queue", s.head, fmt.Sprintf("at most the tail, %d", s.tail))
+	if s.head&^(layout.PageSize-1) == tail && s.head > s.tail {
+		return region.Corrupt(s.base+layout.SlotQueueHead, "head of a queue", s.head, fmt.Sprintf("at most the tail, %d", s.tail))
 	}
 	return nil
 }
@@ -103,11 +104,11 @@ func (s *Slot) checkChunk(at, p uint64) error {
 	if err := s.a.checkPages(at, "set-aside page", p, 1); err != nil {
 		return err
 	}
-	if !s.owns(p, pageChunk) {
+	if !s.owns(p, layout.PageChunk) {
 		return nil // given up already
 	}
-	if n := s.m.Word(p + chunkCount); n > chunkCap {
-		return region.Corrupt(p+chunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", chunkCap))
+	if n := s.m.Word(p + layout.ChunkCount); n > layout.ChunkCap {
+		return region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	return nil
 }
@@ -115,16 +116,16 @@ func (s *Slot) checkChunk(at, p uint64) error {
 // checkMag follows a magazine to its end. The block that is being given back,
 // if it is still on top, may be somebody else's by now.
 func (s *Slot) checkMag(c int) error {
-	at, b := s.base+slotMags+uint64(c)*8, s.mags[c]
-	if b != 0 && s.m.Word(s.base+slotReturn) == b|uint64(c)<<48 {
-		at, b = s.base+slotReturnNext, s.m.Word(s.base+slotReturnNext)
+	at, b := s.base+layout.SlotMags+uint64(c)*8, s.mags[c]
+	if b != 0 && s.m.Word(s.base+layout.SlotReturn) == b|uint64(c)<<48 {
+		at, b = s.base+layout.SlotReturnNext, s.m.Word(s.base+layout.SlotReturnNext)
 	}
 	for n := uint64(0); b != 0; n++ {
 		if err := s.checkEntry(at, b, c); err != nil {
 			return err
 		}
-		if n > s.a.end.Load()/classes[c].size {
-			return region.Corrupt(s.base+slotMags+uint64(c)*8, "length of a magazine", n, "an end")
+		if n > s.a.end.Load()/layout.Classes[c].Size {
+			return region.Corrupt(s.base+layout.SlotMags+uint64(c)*8, "length of a magazine", n, "an end")
 		}
 		at, b = b+8, s.m.Word(b+8)
 	}

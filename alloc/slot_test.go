@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -26,7 +27,7 @@ func commit(t *testing.T, a *Arena) {
 // that stood for it before is still in the handle's pool: that one, which does not
 // know what has become of the slot, is not used again.
 func TestSlotTakenAndClaimedAgain(t *testing.T) {
-	h, err := NewHeap(MinSize)
+	h, err := NewHeap(layout.MinSize)
 	require.NoError(t, err)
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
@@ -57,7 +58,7 @@ func TestSlotTakenAndClaimedAgain(t *testing.T) {
 // Of a run that a slot has freed and that others have taken a page of, the other
 // pages stay free, with their memory.
 func TestFreedRunTakenInPart(t *testing.T) {
-	h, err := NewHeap(MinSize)
+	h, err := NewHeap(layout.MinSize)
 	require.NoError(t, err)
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
@@ -70,20 +71,20 @@ func TestFreedRunTakenInPart(t *testing.T) {
 	const k = 8
 	p, err := s.claimPages(k)
 	require.NoError(t, err)
-	s.become(p, k, pageRun, 0)
+	s.become(p, k, layout.PageRun, 0)
 	s.endRecord()
 	s.freePages(p, k, func() {})
 	before, found := a.FreePages()
 	require.Equal(t, before, found)
 
-	q := p + k/2*pageSize
+	q := p + k/2*layout.PageSize
 	require.NoError(t, other.claimAt(q, 1, 1))
 	require.Zero(t, s.claimFreed(k))
 	counted, found := a.FreePages()
 	require.Equal(t, before-1, found)
 	require.Equal(t, before-1, counted)
 
-	other.become(q, 1, pageRun, 0)
+	other.become(q, 1, layout.PageRun, 0)
 	other.endRecord()
 	other.freePages(q, 1, func() {})
 	for _, s := range slots {
@@ -102,33 +103,33 @@ func TestFreeSlotIsPutInOrder(t *testing.T) {
 	commit(t, a)
 	require.NoError(t, a.Close())
 	m := h.Mem()
-	require.Zero(t, m.Load(offOwners))
-	page := m.Load(offDir)
+	require.Zero(t, m.Load(layout.OffOwners))
+	page := m.Load(layout.OffDir)
 
 	// A record of a page, as a claim leaves that did not end.
 	free := uint64(0)
 	a, _, err = h.Attach(nil)
 	require.NoError(t, err)
-	a.eachPage(func(p uint64, st pageState) {
-		if st.free() && free == 0 {
+	a.eachPage(func(p uint64, st layout.PageState) {
+		if st.Free() && free == 0 {
 			free = p
 		}
 	})
 	require.NotZero(t, free)
 	st := a.page(free)
-	m.Store(desc(free), uint64(makeState(pageClaimed, 0, 0, st.gen()+1)))
-	m.SetWord(page+slotRecPages, 1)
-	m.SetWord(page+slotRecGen, st.gen()+1)
-	m.SetWord(page+slotRecHeadGen, st.gen()+1)
-	m.SetWord(page+slotRec, free|recClaim)
+	m.Store(layout.Desc(free), uint64(layout.MakeState(layout.PageClaimed, 0, 0, st.Gen()+1)))
+	m.SetWord(page+layout.SlotRecPages, 1)
+	m.SetWord(page+layout.SlotRecGen, st.Gen()+1)
+	m.SetWord(page+layout.SlotRecHeadGen, st.Gen()+1)
+	m.SetWord(page+layout.SlotRec, free|layout.RecClaim)
 	commit(t, a)
-	require.True(t, a.page(free).free(), "the page of the claim is lost")
+	require.True(t, a.page(free).Free(), "the page of the claim is lost")
 	require.NoError(t, a.Close())
 
 	// A magazine that leads to where there are no blocks.
-	require.Zero(t, m.Load(offOwners))
-	c := classOf(rootSize)
-	m.SetWord(page+slotMags+uint64(c)*8, free)
+	require.Zero(t, m.Load(layout.OffOwners))
+	c := layout.ClassOf(layout.RootSize)
+	m.SetWord(page+layout.SlotMags+uint64(c)*8, free)
 	a, _, err = h.Attach(nil)
 	require.NoError(t, err)
 	_, err = a.Slot(true, false)
@@ -143,28 +144,28 @@ func TestDeathsAndReserve(t *testing.T) {
 	heir, _, err := h.Attach(nil)
 	require.NoError(t, err)
 	counted, found := heir.ReservePages()
-	require.Equal(t, int64(reservePages), found)
+	require.Equal(t, int64(layout.ReservePages), found)
 	require.Equal(t, found, counted)
-	for n, change := range []func(a *Arena, s *Slot, p uint64, st pageState){
+	for n, change := range []func(a *Arena, s *Slot, p uint64, st layout.PageState){
 		// As claimReserve does.
-		func(a *Arena, s *Slot, p uint64, st pageState) {
-			s.record(recClaim, p, 1, st.gen()+1, st.gen()+1)
-			require.True(t, a.casPage(p, st, makeState(pageClaimed, 0, s.idx, st.gen()+1)))
+		func(a *Arena, s *Slot, p uint64, st layout.PageState) {
+			s.record(layout.RecClaim, p, 1, st.Gen()+1, st.Gen()+1)
+			require.True(t, a.casPage(p, st, layout.MakeState(layout.PageClaimed, 0, s.idx, st.Gen()+1)))
 		},
 		// As makeSlotPage does.
-		func(a *Arena, s *Slot, p uint64, st pageState) {
-			require.True(t, a.mem.CAS(offOwners+8*9, 0, s.owner))
-			a.mem.Max(offSlotHigh, 10)
-			a.mem.Store(offDir+8*9, p|1)
-			require.True(t, a.casPage(p, st, makeState(pageSlot, 0, 9, st.gen()+1)))
+		func(a *Arena, s *Slot, p uint64, st layout.PageState) {
+			require.True(t, a.mem.CAS(layout.OffOwners+8*9, 0, s.owner))
+			a.mem.Max(layout.OffSlotHigh, 10)
+			a.mem.Store(layout.OffDir+8*9, p|1)
+			require.True(t, a.casPage(p, st, layout.MakeState(layout.PageSlot, 0, 9, st.Gen()+1)))
 		},
 		// As freePages does.
-		func(a *Arena, s *Slot, _ uint64, _ pageState) {
+		func(a *Arena, s *Slot, _ uint64, _ layout.PageState) {
 			p := s.claimReserve()
-			s.become(p, 1, pageChunk, 0)
-			s.record(recFree, p, 1, a.page(p).gen(), a.page(p).gen())
-			a.mem.Add(offFreePages, 1)
-			a.mem.Add(offReserve, 1)
+			s.become(p, 1, layout.PageChunk, 0)
+			s.record(layout.RecFree, p, 1, a.page(p).Gen(), a.page(p).Gen())
+			a.mem.Add(layout.OffFreePages, 1)
+			a.mem.Add(layout.OffReserve, 1)
 		},
 	} {
 		a, die, err := h.Attach(nil)
@@ -172,7 +173,7 @@ func TestDeathsAndReserve(t *testing.T) {
 		s, err := a.Slot(true, false)
 		require.NoError(t, err)
 		var page uint64
-		a.search(hintsReserve, func(p uint64, _ pageState) bool { page = p; return true })
+		a.search(hintsReserve, func(p uint64, _ layout.PageState) bool { page = p; return true })
 		change(a, s, page, a.page(page))
 		die()
 		dead, err := heir.AdoptDead()

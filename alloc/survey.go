@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // A span is a range of offsets.
@@ -22,10 +24,10 @@ type unit struct {
 type survey struct {
 	units []unit
 	found []window
-	next  uint64          // where the next one begins, or 0
-	pages int             // looked at
-	left  [numClasses]int // free blocks in shared slabs outside of the planned windows
-	empty int             // free pages outside of them
+	next  uint64                 // where the next one begins, or 0
+	pages int                    // looked at
+	left  [layout.NumClasses]int // free blocks in shared slabs outside of the planned windows
+	empty int                    // free pages outside of them
 }
 
 // look surveys up to surveyPages pages from an offset on. holes says that there is
@@ -36,26 +38,26 @@ func (a *Arena) look(v *survey, from uint64, holes bool) {
 	if from >= end {
 		from = 0
 	}
-	for k := range segments {
-		g := &segments[k]
-		if g.start >= end {
+	for k := range layout.Segments {
+		g := &layout.Segments[k]
+		if g.Start >= end {
 			break
 		}
-		if g.stop <= from {
+		if g.Stop <= from {
 			continue
 		}
 		v.units = append(v.units, unit{fixed: true})
-		for p := max(from&^(pageSize-1), g.first); p < min(g.stop, end); {
-			u := a.unitAt(p, min(g.stop, end), holes)
+		for p := max(from&^(layout.PageSize-1), g.First); p < min(g.Stop, end); {
+			u := a.unitAt(p, min(g.Stop, end), holes)
 			v.units = append(v.units, u)
 			switch {
 			case u.fixed:
 			case u.class < 0:
 				v.empty++
 			default:
-				v.left[u.class] += int(classes[u.class].blocks) - int(u.used)
+				v.left[u.class] += int(layout.Classes[u.class].Blocks) - int(u.used)
 			}
-			p += uint64(u.pages) << pageShift
+			p += uint64(u.pages) << layout.PageShift
 			if v.pages += int(u.pages); v.pages >= surveyPages {
 				v.next = p
 				return
@@ -66,15 +68,15 @@ func (a *Arena) look(v *survey, from uint64, holes bool) {
 
 // unitAt looks at the page p of a segment that ends at stop.
 func (a *Arena) unitAt(p, stop uint64, holes bool) unit {
-	switch st := a.page(p); st.state() {
-	case pageHole:
+	switch st := a.page(p); st.State() {
+	case layout.PageHole:
 		return unit{at: p, pages: 1, class: -1, fixed: !holes}
-	case pageFree:
+	case layout.PageFree:
 		return unit{at: p, pages: 1, class: -1}
-	case pageSlabShared:
-		c := st.class()
-		if c < numClasses && p+classes[c].pages<<pageShift <= stop {
-			return unit{at: p, pages: int32(classes[c].pages), class: int32(c), used: int32(a.usedBlocks(p, c))}
+	case layout.PageSlabShared:
+		c := st.Class()
+		if c < layout.NumClasses && p+layout.Classes[c].Pages<<layout.PageShift <= stop {
+			return unit{at: p, pages: int32(layout.Classes[c].Pages), class: int32(c), used: int32(a.usedBlocks(p, c))}
 		}
 	}
 	return unit{at: p, pages: 1, fixed: true}
@@ -84,11 +86,11 @@ func (a *Arena) unitAt(p, stop uint64, holes bool) unit {
 func (v *survey) sparse(slack uint64) bool {
 	free, slabs := uint64(0), uint64(0)
 	for c, n := range v.left {
-		free += uint64(n) * classes[c].size
+		free += uint64(n) * layout.Classes[c].Size
 	}
 	for i := range v.units {
 		if u := &v.units[i]; !u.fixed && u.class >= 0 {
-			slabs += uint64(u.pages) << pageShift
+			slabs += uint64(u.pages) << layout.PageShift
 		}
 	}
 	return free > slabs/16+slack
@@ -105,8 +107,8 @@ type window struct {
 type demand struct {
 	v     *survey
 	k     int // pages that are to be emptied
-	used  [numClasses]int
-	free  [numClasses]int
+	used  [layout.NumClasses]int
+	free  [layout.NumClasses]int
 	pages int // of the units
 	empty int // of these, free
 	fresh int // free pages for the blocks that have no free one outside
@@ -124,21 +126,21 @@ func (d *demand) add(u *unit, sign int) {
 	}
 	fresh, lacks := d.of(c)
 	d.used[c] += sign * int(u.used)
-	d.free[c] += sign * (int(classes[c].blocks) - int(u.used))
+	d.free[c] += sign * (int(layout.Classes[c].Blocks) - int(u.used))
 	now, nowLacks := d.of(c)
 	d.fresh += now - fresh
 	d.lacks += nowLacks - lacks
-	d.cost += uint64(sign) * uint64(u.used) * (moveCost + classes[c].size)
+	d.cost += uint64(sign) * uint64(u.used) * (moveCost + layout.Classes[c].Size)
 }
 
 // of returns what the blocks of a class need beyond free ones of it. A slab of one
 // page may be made of any free page; that is of use when the window is longer.
 func (d *demand) of(c int) (fresh, lacks int) {
 	more := d.used[c] - (d.v.left[c] - d.free[c])
-	switch n := int(classes[c].blocks); {
+	switch n := int(layout.Classes[c].Blocks); {
 	case more <= 0:
 		return 0, 0
-	case d.k > 1 && classes[c].pages == 1:
+	case d.k > 1 && layout.Classes[c].Pages == 1:
 		return (more + n - 1) / n, 0
 	}
 	return 0, more
@@ -155,7 +157,7 @@ func (v *survey) choose(k int, least uint64, n int) (chosen []span) {
 	for _, w := range v.found {
 		if len(chosen) < n && v.plan(w, k) {
 			last := v.units[w.stop-1]
-			chosen = append(chosen, span{v.units[w.first].at, last.at + uint64(last.pages)<<pageShift})
+			chosen = append(chosen, span{v.units[w.first].at, last.at + uint64(last.pages)<<layout.PageShift})
 		}
 	}
 	return chosen
@@ -221,7 +223,7 @@ func (v *survey) plan(w window, k int) bool {
 	v.empty -= d.empty + d.fresh
 	for c := range d.used {
 		fresh, _ := d.of(c)
-		v.left[c] += fresh*int(classes[c].blocks) - d.used[c] - d.free[c]
+		v.left[c] += fresh*int(layout.Classes[c].Blocks) - d.used[c] - d.free[c]
 	}
 	for i := range units {
 		units[i].fixed = true

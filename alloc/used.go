@@ -1,6 +1,10 @@
 package alloc
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+)
 
 // eachBlock calls visit for the blocks in use of a window, until it returns false.
 // It reports whether all is slabs that nobody owns, and free pages.
@@ -13,7 +17,7 @@ func (a *Arena) eachBlock(w span, visit func(off uint64, c int) bool) bool {
 		if u.class >= 0 && !a.eachUsed(p, int(u.class), func(off uint64) bool { return visit(off, int(u.class)) }) {
 			return false
 		}
-		p += uint64(u.pages) << pageShift
+		p += uint64(u.pages) << layout.PageShift
 	}
 	return true
 }
@@ -22,12 +26,12 @@ func (a *Arena) eachBlock(w span, visit func(off uint64, c int) bool) bool {
 // comes, until it returns false, and then reports false.
 func (a *Arena) eachUsed(p uint64, c int, visit func(off uint64) bool) bool {
 	for i := range 4 {
-		at := desc(p) + descBitmap + uint64(i)*8
+		at := layout.Desc(p) + layout.DescBitmap + uint64(i)*8
 		for todo := slabMask(c, i); ; {
 			if todo &= a.ro.Load(at); todo == 0 {
 				break
 			}
-			if !visit(p + uint64(64*i+bits.TrailingZeros64(todo))*classes[c].size) {
+			if !visit(p + uint64(64*i+bits.TrailingZeros64(todo))*layout.Classes[c].Size) {
 				return false
 			}
 			todo &= todo - 1
@@ -39,7 +43,7 @@ func (a *Arena) eachUsed(p uint64, c int, visit func(off uint64) bool) bool {
 // usedBlocks counts the blocks of a slab that are not free.
 func (a *Arena) usedBlocks(p uint64, c int) (n int) {
 	for i := range 4 {
-		n += bits.OnesCount64(a.ro.Load(desc(p)+descBitmap+uint64(i)*8) & slabMask(c, i))
+		n += bits.OnesCount64(a.ro.Load(layout.Desc(p)+layout.DescBitmap+uint64(i)*8) & slabMask(c, i))
 	}
 	return n
 }
@@ -49,8 +53,8 @@ func (a *Arena) usedBlocks(p uint64, c int) (n int) {
 func (s *Slot) holdsAny(w span) bool {
 	a := s.a
 	newest := uint64(0)
-	for i := range min(int(a.shared.Load(offPinHigh)), maxSnapPins) {
-		newest = max(newest, a.shared.Load(snapPin(i)+pinVersion))
+	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
+		newest = max(newest, a.shared.Load(snapPin(i)+layout.PinVersion))
 	}
 	return !a.eachBlock(w, func(off uint64, _ int) bool {
 		birth := a.ro.Load(off)
@@ -62,10 +66,10 @@ func (s *Slot) holdsAny(w span) bool {
 // or in the reserve.
 func (a *Arena) isFree(w span) (free, spent bool) {
 	free, spent = true, true
-	for p := w.from; p < w.to; p += pageSize {
-		if st := a.page(p); !st.free() {
+	for p := w.from; p < w.to; p += layout.PageSize {
+		if st := a.page(p); !st.Free() {
 			free = false
-			spent = spent && st.state() == pageReserve
+			spent = spent && st.State() == layout.PageReserve
 		}
 	}
 	return free, spent

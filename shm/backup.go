@@ -9,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -144,11 +145,11 @@ func (sn *Snapshot) fill(ctx context.Context, path string, o alloc.Options, opts
 
 // shows is what the snapshot shows: a version of its store, or of the one that
 // the store is a copy of, if nothing has been written to it since.
-func (sn *Snapshot) shows() alloc.Origin {
+func (sn *Snapshot) shows() layout.Origin {
 	if o := sn.s.a.Origin(); o.At == sn.Version() {
 		return o
 	}
-	return alloc.Origin{Store: sn.s.a.ID(), Version: sn.Version()}
+	return layout.Origin{Store: sn.s.a.ID(), Version: sn.Version()}
 }
 
 // The transactions in which a new store is filled. In the order of the trie one

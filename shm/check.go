@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -106,7 +107,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				blocks += int64(alloc.BlockSize(n.Size))
+				blocks += int64(layout.BlockSize(n.Size))
 				return note(n.Ref.Off(), n.Size)
 			})
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Create makes a new store of what fill writes to it. There must be nothing at
@@ -68,5 +69,5 @@ func create(path string, opts Options, fill func(*Store) error) error {
 		return err
 	}
 	whole = true // or discarded by Publish
-	return draft.Publish(alloc.Origin{})
+	return draft.Publish(layout.Origin{})
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
@@ -146,7 +147,7 @@ func (d *differenceWriter) change(kind uint64, key, value []byte) {
 
 // apply makes the changes of a difference, which must have been written since
 // what the store shows, and returns what it shows then.
-func (s *Store) apply(ctx context.Context, shows alloc.Origin, r io.Reader) (alloc.Origin, error) {
+func (s *Store) apply(ctx context.Context, shows layout.Origin, r io.Reader) (layout.Origin, error) {
 	d := &differenceReader{r: bufio.NewReaderSize(r, 256<<10), crc: crc64.New(crcTable)}
 	head := d.words(8)
 	if d.err != nil {
@@ -203,7 +204,7 @@ func (s *Store) apply(ctx context.Context, shows alloc.Origin, r io.Reader) (all
 			return shows, alloc.Corrupt(at-24+8*uint64(i), what+" of a difference", int64(end[i]), got)
 		}
 	}
-	return alloc.Origin{Store: to, Version: head[7]}, nil
+	return layout.Origin{Store: to, Version: head[7]}, nil
 }
 
 // A differenceReader reads what a differenceWriter has written. All of it may be

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
@@ -39,7 +40,7 @@ var (
 	// where there is something other than a store matches fs.ErrNotExist too.
 	ErrCorrupt = region.ErrCorrupt
 	// ErrVersion: the files are a store of another format version or geometry.
-	ErrVersion = alloc.ErrVersion
+	ErrVersion = layout.ErrVersion
 	// ErrTooManyProcesses: MaxProcesses handles are open, or MaxWriters
 	// writers are at work.
 	ErrTooManyProcesses = alloc.ErrTooManyProcesses
@@ -71,13 +72,13 @@ var (
 
 // Limits.
 const (
-	MaxKey       = hamt.MaxKeyLen   // bytes of a key
-	MaxValue     = hamt.MaxValueLen // bytes of a value
-	MaxStore     = alloc.MaxSize    // bytes that Options.MaxSize can be: 16 TiB
-	MaxProcesses = alloc.MaxEntries // open handles on a store
-	MaxWriters   = alloc.MaxSlots   // transactions under way at one time
-	MaxSnapshots = alloc.MaxPins    // pins of snapshots, Views and GetManys at one time
-	MaxRuns      = 1000             // commits of others that may come before one write
+	MaxKey       = hamt.MaxKeyLen     // bytes of a key
+	MaxValue     = hamt.MaxValueLen   // bytes of a value
+	MaxStore     = layout.MaxSize     // bytes that Options.MaxSize can be: 16 TiB
+	MaxProcesses = layout.MaxProcs    // open handles on a store
+	MaxWriters   = layout.MaxSlots    // transactions under way at one time
+	MaxSnapshots = layout.MaxSnapPins // pins of snapshots, Views and GetManys at one time
+	MaxRuns      = 1000               // commits of others that may come before one write
 )
 
 func errConflict() error {

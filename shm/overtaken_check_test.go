@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -123,7 +124,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 		}
 		return false
 	}
-	class := func(size uint64) uint64 { return uint64(alloc.ClassOf(size)) }
+	class := func(size uint64) uint64 { return uint64(layout.ClassOf(size)) }
 	setClear := func(m region.Mem, state, class uint64) bool { // sets a clear bit
 		return pages(m, state, func(desc, _, c uint64) bool {
 			w := m.Load(desc + alloc.BitmapOff)

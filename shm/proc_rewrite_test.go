@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
@@ -301,8 +301,8 @@ func TestRewriteAmongTheDead(t *testing.T) {
 	slots, err := os.ReadFile(path + "/slots")
 	require.NoError(t, err)
 	m := &image{slots: slots}
-	m.setShared(imgPinHigh, alloc.MaxPins)
-	for i := range alloc.MaxPins {
+	m.setShared(imgPinHigh, layout.MaxSnapPins)
+	for i := range layout.MaxSnapPins {
 		m.setShared(imgSnapPins+imgSnapPin*i, 2)
 		m.setShared(imgSnapPins+imgSnapPin*i+8, 7+1)
 	}

@@ -1,7 +1,7 @@
 package shm
 
 import (
-	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -20,6 +20,6 @@ func moveEntry(s *Store, key string) error {
 	if status != hamt.Present {
 		return nil
 	}
-	_, _, err = w.moveBlock(leaf.Off, alloc.BlockSize(leaf.Size()))
+	_, _, err = w.moveBlock(leaf.Off, layout.BlockSize(leaf.Size()))
 	return err
 }

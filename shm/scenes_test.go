@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 func actSet(key, value string) op {
@@ -576,7 +577,7 @@ func ownSlab() (all []op) {
 // returning is the owner's blocks of 1024 bytes as it brings them into use, and the
 // giver's magazine of them.
 func returning(_ *scene, actor int, off uint64) bool {
-	magazine := alloc.SlotMagsOff + 8*uint64(alloc.ClassOf(1024))
+	magazine := alloc.SlotMagsOff + 8*uint64(layout.ClassOf(1024))
 	return inPages(off) && (actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == magazine)
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // Stats is a cheap look at a store. All fields are gauges, what is there now,
@@ -71,7 +72,7 @@ type Info struct {
 
 // Info returns what the store is.
 func (s *Store) Info() Info {
-	i := Info{ID: alloc.FormatID(s.a.ID()), Format: alloc.FormatVersion, Created: time.Unix(0, s.a.Created())}
+	i := Info{ID: alloc.FormatID(s.a.ID()), Format: layout.FormatVersion, Created: time.Unix(0, s.a.Created())}
 	if o := s.a.Origin(); o.At != 0 {
 		i.Origin, i.Backup = &Origin{alloc.FormatID(o.Store), o.Version, o.At}, o.Backup
 	}
