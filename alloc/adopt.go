@@ -62,12 +62,12 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	var failed error
 	for j := range layout.MaxSlots {
 		word := layout.OffOwners + uint64(j)*8
-		owner := a.ro.Load(word)
-		if ownerEntry(owner) != i {
+		owner := layout.Owner(a.ro.Load(word))
+		if owner.Proc() != i {
 			continue
 		}
 		dead = true
-		if owner&ownerIdle != 0 && !a.mem.CAS(word, owner, owner&^ownerIdle) {
+		if owner.IsIdle() && !a.mem.CAS(word, uint64(owner), uint64(owner.InUse())) {
 			continue // it was taken while this looked
 		}
 		page, err := a.slotPage(j)
@@ -90,14 +90,14 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	}
 	a.shared.Store(entryAt(i)+layout.ProcHints, 0)
 	a.releaseDeadPins(i)
-	if g := a.ro.Load(layout.OffGate); ownerEntry(g) == i {
+	if g := a.ro.Load(layout.OffGate); layout.Gate(g).Proc() == i {
 		a.mem.CAS(layout.OffGate, g, 0)
 	}
 	e := entryAt(i)
 	if dead {
 		a.countReserve()
 		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+layout.ProcPid))
-		a.shared.Store(e+layout.ProcState, a.shared.Load(e+layout.ProcState)&^0xff)
+		a.shared.Store(e+layout.ProcState, uint64(a.procWord(i).Left()))
 	}
 	return dead, nil
 }
@@ -106,7 +106,7 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 // holds.
 func (a *Arena) releaseDeadPins(i int) {
 	for j := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
-		if ownerEntry(a.shared.Load(snapPin(j)+layout.PinOwner)) == i {
+		if layout.Owner(a.shared.Load(snapPin(j)+layout.PinOwner)).Proc() == i {
 			a.emptyPin(j)
 		}
 	}

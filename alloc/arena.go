@@ -26,7 +26,7 @@ type Arena struct {
 
 	entry   int  // own process entry, -1 without one
 	crowded bool // without one since the dead have those that the living do not
-	owner   uint64
+	owner   layout.Owner
 	lock    locker // holds the entry
 
 	slots   slotPool
@@ -75,7 +75,7 @@ func (a *Arena) attach() error {
 	if _, err := a.checkEnd(a.ro.Load(layout.OffEnd)); err != nil {
 		return err
 	}
-	if h := a.ro.Load(layout.OffHorizon); h == 0 || h > maxVersion {
+	if h := a.ro.Load(layout.OffHorizon); h == 0 || h > layout.MaxVersion {
 		return region.Corrupt(layout.OffHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
 	}
 	if !a.shared.Valid() {

@@ -216,9 +216,9 @@ func (a *Arena) activity() (sum uint64, idle bool) {
 	mix := func(w uint64) { h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 23) ^ w }
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		page := a.ro.Load(layout.OffDir + uint64(i)*8)
-		owner := a.ro.Load(layout.OffOwners + uint64(i)*8)
-		idle = idle && (owner == 0 || owner&ownerIdle != 0)
-		mix(owner)
+		owner := a.ownerOf(i)
+		idle = idle && (owner == 0 || owner.IsIdle())
+		mix(uint64(owner))
 		mix(page)
 		if page%layout.PageSize != 0 || page == 0 || page > a.end.Load()-layout.PageSize {
 			continue
@@ -245,7 +245,7 @@ func (u *audit) proof(off uint64, block bool) (w [3]uint64) {
 	if off%8 != 0 || off < layout.Segments[0].First || off > u.end-16 || off < layout.SegmentOf(off).First {
 		return w
 	}
-	switch st := u.a.page(off &^ (layout.PageSize - 1)); {
+	switch st := u.a.page(layout.PageOf(off)); {
 	case !block:
 		w[0] = uint64(st)
 	case st.State() != layout.PageHole:

@@ -86,7 +86,7 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 func (u *audit) inUse(base uint64) {
 	a := u.a
 	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
-	move := func(block uint64) { u.moving[block&layout.OffMask] = true }
+	move := func(word uint64) { u.moving[layout.Item(word).Off()] = true }
 	entry := func(page, i uint64) {
 		if page < u.end && i < layout.ChunkCap {
 			move(a.ro.Word(page + layout.ChunkItems + i*layout.ItemSize))
@@ -124,7 +124,7 @@ func (u *audit) inUse(base uint64) {
 	}
 	if top := w(layout.SlotLogTop); top&(layout.PageSize-1) != 0 {
 		at := base + layout.SlotLog
-		if p := top &^ (layout.PageSize - 1); p != base {
+		if p := layout.PageOf(top); p != base {
 			at = p + layout.LogItems
 		}
 		if at += (top&(layout.PageSize-1) - 1) * 8; at < u.end {

@@ -9,7 +9,11 @@ import (
 )
 
 // An item is an entry of a queue or set-aside page, and where it stands.
-type item struct{ at, block, retired uint64 }
+type item struct {
+	at      uint64
+	block   layout.Item
+	retired uint64
+}
 
 // items reads entries of a page of a slot, or of nobody, of which to and next are
 // asked while it is read. It reports false if the page has changed hands meanwhile:
@@ -21,7 +25,7 @@ func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, 
 	}
 	for i := from; i < layout.ChunkCap && to(i); i++ {
 		e := p + layout.ChunkItems + i*layout.ItemSize
-		all = append(all, item{e ^ st.Gen()<<40, a.ro.Word(e), a.ro.Word(e + 8)})
+		all = append(all, item{e ^ st.Gen()<<40, layout.Item(a.ro.Word(e)), a.ro.Word(e + 8)})
 	}
 	next = a.ro.Word(p + layout.ChunkNext)
 	a.ro.LoadFence()
@@ -33,7 +37,7 @@ func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, 
 func (u *audit) retired(all []item) {
 	for _, e := range all {
 		if e.retired <= u.Version {
-			u.block(e.block&layout.OffMask, int(e.block>>48&0xff), &u.Retired, "retired", e.at)
+			u.block(e.block.Off(), e.block.Class(), &u.Retired, "retired", e.at)
 		}
 	}
 }
@@ -85,7 +89,7 @@ func (u *audit) slot(i int) {
 // one in use.
 func (u *audit) owner(i int, base uint64) {
 	a := u.a
-	if owner := a.ro.Load(layout.OffOwners + uint64(i)*8); owner != 0 && owner&ownerIdle == 0 {
+	if owner := a.ownerOf(i); owner != 0 && !owner.IsIdle() {
 		u.inUse(base)
 		return
 	}
@@ -101,7 +105,7 @@ func (u *audit) committed(node uint64) bool {
 	if node == 0 || node%8 != 0 || node >= u.end-layout.RootSize {
 		return false
 	}
-	return u.a.ro.Load(layout.OffRoot)&layout.OffMask == node || u.a.ro.Load(node+layout.RootSuperseded) != 0
+	return layout.RootWord(u.a.ro.Load(layout.OffRoot)).Off() == node || u.a.ro.Load(node+layout.RootSuperseded) != 0
 }
 
 // log accounts for what a transaction has allocated that is not committed.
@@ -121,7 +125,7 @@ func (u *audit) log(i int, base uint64) error {
 			}
 		}
 		for _, e := range all {
-			if off, c := e.block&layout.OffMask, int(e.block>>48); committed || e.block == 0 {
+			if off, c := e.block.Off(), e.block.Class(); committed || e.block == 0 {
 				continue
 			} else if c != layout.ClassPage {
 				u.block(off, c, &u.InFlight, "in flight", e.at)
@@ -139,7 +143,7 @@ func (u *audit) log(i int, base uint64) error {
 // logItems reads the log of a slot, from its newest page back.
 func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err error) {
 	a, top := u.a, u.a.ro.Load(base+layout.SlotLogTop)
-	for p, n := top&^(layout.PageSize-1), top&(layout.PageSize-1); p != 0; n = layout.LogCap {
+	for p, n := layout.PageOf(top), top&(layout.PageSize-1); p != 0; n = layout.LogCap {
 		at, most := base+layout.SlotLog, uint64(layout.SlotLogCap)
 		var st layout.PageState
 		if p != base {
@@ -149,7 +153,7 @@ func (u *audit) logItems(i int, base uint64) (pages []uint64, all []item, err er
 			at, most, st = p+layout.LogItems, layout.LogCap, a.page(p)
 		}
 		for j := range min(n, most) {
-			all = append(all, item{at: at + j*8, block: a.ro.Word(at + j*8)})
+			all = append(all, item{at: at + j*8, block: layout.Item(a.ro.Word(at + j*8))})
 		}
 		if p == base {
 			break
@@ -193,14 +197,14 @@ func (u *audit) queue(i int, base uint64) error {
 	var walked []uint64
 	tries := 0
 	for pos, tail := u.ends(base); pos != 0; {
-		p := pos &^ (layout.PageSize - 1)
+		p := layout.PageOf(pos)
 		if err := a.checkPages(base+layout.SlotQueueHead, "page of a queue", p, 1); err != nil {
 			return err
 		}
 		all, next, ok := u.items(p, ownedChunk(i), pos-p, func(j uint64) bool { return p|j != tail })
 		if !ok {
 			pos, tail = u.ends(base)
-			if tries++; tries == auditTries || slices.Contains(walked, pos&^(layout.PageSize-1)) {
+			if tries++; tries == auditTries || slices.Contains(walked, layout.PageOf(pos)) {
 				return region.Corrupt(base+layout.SlotQueueHead, "page of a queue", p, "a page that the slot owns")
 			}
 			continue
@@ -210,7 +214,7 @@ func (u *audit) queue(i int, base uint64) error {
 		}
 		walked = append(walked, p)
 		u.retired(all)
-		if p == tail&^(layout.PageSize-1) {
+		if p == layout.PageOf(tail) {
 			return nil
 		}
 		pos = next
@@ -228,7 +232,7 @@ func (u *audit) aside(i int, base uint64) error {
 	}
 	places = append(places, a.ro.Load(base+layout.SlotLook)) // where they move to
 	if rec := a.ro.Load(base + layout.SlotRec); rec&(layout.PageSize-1) == layout.RecTake {
-		places = append(places, rec&^(layout.PageSize-1))
+		places = append(places, layout.PageOf(rec))
 	}
 	for j, p := range places {
 		if p != 0 && !slices.Contains(places[:j], p) && a.ownedBy(i, p, layout.PageChunk) {
@@ -253,7 +257,7 @@ func (u *audit) magazine(base uint64, c int) error {
 			known = map[uint64]bool{}
 		}
 		b := top
-		if a.ro.Load(base+layout.SlotReturn) == top|uint64(c)<<48 {
+		if a.ro.Load(base+layout.SlotReturn) == uint64(layout.MakeItem(top, c)) {
 			b = a.ro.Load(base + layout.SlotReturnNext) // what is given back may be another's already
 		}
 		n := uint64(0)
@@ -295,8 +299,8 @@ func (u *audit) pins() {
 		return
 	}
 	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
-		v, owner := a.shared.Load(snapPin(i)+layout.PinVersion), a.shared.Load(snapPin(i)+layout.PinOwner)
-		if e := ownerEntry(owner); v != 0 && (e < 0 || e >= layout.MaxProcs || makeOwner(e, a.shared.Load(entryAt(e)+layout.ProcState)>>8) != owner || !a.taken(e)) {
+		v, owner := a.shared.Load(snapPin(i)+layout.PinVersion), layout.Owner(a.shared.Load(snapPin(i)+layout.PinOwner))
+		if e := owner.Proc(); v != 0 && (e < 0 || e >= layout.MaxProcs || layout.MakeOwner(e, a.procWord(e).Gen()) != owner || !a.taken(e)) {
 			u.problem(layout.OffSlotPins+uint64(i), fmt.Sprintf("pin %d holds version %d for nobody", i, v))
 		}
 	}

@@ -11,16 +11,16 @@ import (
 // C6). A stray reference may lead to an own block that holds something else than a
 // node of that size: to change it in place would write beyond the block.
 func (s *Slot) Mine(off, size uint64) bool {
-	w := s.m.Word(off)
-	if w&^layout.OffMask != s.mark || w&layout.OffMask >= s.LogLen() {
+	w := layout.Head(s.m.Word(off))
+	if w.Mark() != s.mark || w.Index() >= s.LogLen() {
 		return false
 	}
-	return s.m.Word(s.logEntry(w&layout.OffMask)) == off|uint64(layout.ClassOf(size))<<48
+	return s.m.Word(s.logEntry(w.Index())) == uint64(layout.MakeItem(off, layout.ClassOf(size)))
 }
 
 // Age is the place of an own block in the transaction's log; it grows with
 // every allocation.
-func (s *Slot) Age(off uint64) uint64 { return s.m.Word(off) & layout.OffMask }
+func (s *Slot) Age(off uint64) uint64 { return layout.Head(s.m.Word(off)).Index() }
 
 // BlockSize is the size of the block that Alloc(size) hands out.
 func (s *Slot) BlockSize(size uint64) uint64 { return layout.BlockSize(size) }
@@ -56,11 +56,11 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 		}
 	}
 	n := s.LogLen()
-	s.pushLog(b | uint64(c)<<48)
+	s.pushLog(layout.MakeItem(b, c))
 	s.setMag(c, next)
 	s.magLen[c]--
 	s.taken[c]++
-	s.m.Release(b, s.mark|n)
+	s.m.Release(b, uint64(s.mark)|n)
 	s.delta += int64(layout.Classes[c].Size)
 	return b, nil
 }
@@ -74,9 +74,9 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 	}
 	s.become(p, k, layout.PageRun, 0)
 	n := s.LogLen()
-	s.pushLog(p | layout.ClassRun<<48)
+	s.pushLog(layout.MakeItem(p, layout.ClassRun))
 	s.endRecord()
-	s.m.Release(p, s.mark|n)
+	s.m.Release(p, uint64(s.mark)|n)
 	s.delta += int64(k) << layout.PageShift
 	return p, nil
 }
@@ -93,7 +93,7 @@ func (s *Slot) checkBlock(at, off uint64) error {
 // all: to the magazine first, then out of the log.
 func (s *Slot) Discard(off, size uint64) {
 	entry, c := s.logEntry(s.Age(off)), layout.ClassOf(size)
-	if s.m.Word(entry) != off|uint64(c)<<48 {
+	if s.m.Word(entry) != uint64(layout.MakeItem(off, c)) {
 		return // a damaged block that says that it is this transaction's
 	}
 	if c == layout.ClassRun {
@@ -116,14 +116,14 @@ func (s *Slot) Retire(off, size uint64) {
 	} else {
 		size = layout.RoundUp(size, layout.PageSize)
 	}
-	s.retired = append(s.retired, retiredBlock{off | uint64(c)<<48, size})
+	s.retired = append(s.retired, retiredBlock{layout.MakeItem(off, c), size})
 	s.delta -= int64(size)
 }
 
 // Unretire takes back that a block was retired by this transaction.
 func (s *Slot) Unretire(off uint64) {
 	for i, r := range s.retired {
-		if r.block&layout.OffMask == off {
+		if r.block.Off() == off {
 			s.delta += int64(r.size)
 			s.retired = slices.Delete(s.retired, i, i+1)
 			return

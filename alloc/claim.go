@@ -233,7 +233,7 @@ func (s *Slot) unclaim(p, n, gen uint64, backed bool) {
 		s.a.mem.Store(layout.Desc(q)+layout.DescState, uint64(layout.MakeState(state, 0, 0, gen+1)))
 		s.a.hint(q, bit)
 	}
-	if s.m.Word(s.base+layout.SlotRec)&^(layout.PageSize-1) == p {
+	if layout.Record(s.m.Word(s.base+layout.SlotRec)).Page() == p {
 		s.endRecord()
 	}
 }

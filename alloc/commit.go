@@ -24,8 +24,8 @@ func (s *Slot) Begin() (Root, error) {
 func (s *Slot) BeginLight() (Root, error) {
 	for range lightTries {
 		h := s.a.ro.Load(layout.OffHorizon)
-		word := s.a.ro.Load(layout.OffRoot)
-		version := versionAt(h, word)
+		word := layout.RootWord(s.a.ro.Load(layout.OffRoot))
+		version := word.VersionFrom(h)
 		root, err := s.a.rootNode(word, version)
 		s.root, s.light = Root{root.Off, version}, true
 		if err == nil || s.Sound() {
@@ -58,12 +58,12 @@ func (s *Slot) Abort(keep uint64) {
 	s.delta = 0
 	for i := range keep {
 		at := s.logEntry(i)
-		entry := s.m.Word(at)
+		entry := layout.Item(s.m.Word(at))
 		if s.checkLogged(at, entry) != nil {
 			continue // Commit says so
 		}
-		if c := int(entry >> 48); c == layout.ClassRun {
-			s.delta += int64(s.a.runPages(entry&layout.OffMask)) << layout.PageShift
+		if c := entry.Class(); c == layout.ClassRun {
+			s.delta += int64(s.a.runPages(entry.Off())) << layout.PageShift
 		} else {
 			s.delta += int64(layout.Classes[c].Size)
 		}
@@ -117,7 +117,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 		s.m.SetWord(node+layout.RootPayload+uint64(i)*8, w)
 	}
 	s.Retire(old.Off, layout.RootSize)
-	s.retired[len(s.retired)-1].block |= layout.RootFlag
+	s.retired[len(s.retired)-1].block = s.retired[len(s.retired)-1].block.AsRoot()
 
 	tail, err := s.enqueue(version) // 2
 	if err != nil {
@@ -131,17 +131,17 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 
 	for i := range s.LogLen() { // 3
 		at := s.logEntry(i)
-		entry := s.m.Word(at)
-		if entry == 0 || entry>>48 == layout.ClassPage {
+		entry := layout.Item(s.m.Word(at))
+		if entry == 0 || entry.Class() == layout.ClassPage {
 			continue
 		}
 		if err := s.checkLogged(at, entry); err != nil {
 			return false, err // the log is somebody else's block as well
 		}
-		s.m.SetWord(entry&layout.OffMask, version)
+		s.m.SetWord(entry.Off(), version)
 	}
 
-	s.m.SetWord(s.base+layout.SlotIntentTail, tail) // 4
+	s.m.SetWord(s.base+layout.SlotIntentTail, uint64(tail)) // 4
 	s.m.SetWord(s.base+layout.SlotIntentOld, old.Off)
 	s.m.Store(s.base+layout.SlotIntent, node) // everybody can see it before the look that follows
 
@@ -150,10 +150,11 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	// else's block by now. One that is still current is retired later, so whoever
 	// reclaims it has seen the intent (rule C8). The horizon tells that it is current
 	// still, and not again, and that a light transaction has read what it holds (C9).
-	won := a.ro.Load(layout.OffRoot) == old.Off|old.Version<<48 && a.ro.Load(layout.OffHorizon) <= old.Version
+	was, is := uint64(layout.MakeRoot(old.Off, old.Version)), uint64(layout.MakeRoot(node, version))
+	won := a.ro.Load(layout.OffRoot) == was && a.ro.Load(layout.OffHorizon) <= old.Version
 	if won {
-		s.m.Release(old.Off+layout.RootSuperseded, 1)                              // 5
-		won = a.mem.CAS(layout.OffRoot, old.Off|old.Version<<48, node|version<<48) // 6
+		s.m.Release(old.Off+layout.RootSuperseded, 1) // 5
+		won = a.mem.CAS(layout.OffRoot, was, is)      // 6
 	}
 	if !won {
 		s.m.Release(s.base+layout.SlotIntent, 0)
@@ -181,7 +182,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 // the tail will be. New pages of the queue are in the log until then, and a
 // page's link to the next is believed only once the tail is beyond it (rule
 // C7).
-func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
+func (s *Slot) enqueue(version uint64) (tail layout.Place, err error) {
 	if s.tail == 0 {
 		if err := s.startQueue(); err != nil {
 			return 0, err
@@ -189,7 +190,7 @@ func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
 	}
 	tail = s.tail
 	for _, r := range s.retired {
-		page, i := tail&^(layout.PageSize-1), tail&(layout.PageSize-1)
+		page, i := tail.Page(), tail.Index()
 		if i == layout.ChunkCap {
 			if s.logFull() {
 				if err := s.growLog(); err != nil {
@@ -201,14 +202,14 @@ func (s *Slot) enqueue(version uint64) (tail uint64, err error) {
 				return 0, err
 			}
 			s.become(p, 1, layout.PageChunk, 0)
-			s.pushLog(p | layout.ClassPage<<48)
+			s.pushLog(layout.MakeItem(p, layout.ClassPage))
 			s.endRecord()
 			s.m.SetWord(p+layout.ChunkNext, 0)
 			s.m.SetWord(page+layout.ChunkNext, p)
-			page, i, tail = p, 0, p
+			page, i, tail = p, 0, layout.Place(p)
 		}
 		e := page + layout.ChunkItems + i*layout.ItemSize
-		s.m.SetWord(e, r.block)
+		s.m.SetWord(e, uint64(r.block))
 		s.m.SetWord(e+8, version)
 		tail++
 	}
@@ -223,18 +224,18 @@ func (s *Slot) startQueue() error {
 	}
 	s.become(p, 1, layout.PageChunk, 0)
 	s.m.SetWord(p+layout.ChunkNext, 0)
-	s.setHead(p)
-	s.setTail(p)
+	s.setHead(layout.Place(p))
+	s.setTail(layout.Place(p))
 	s.endRecord()
 	return nil
 }
 
-func (s *Slot) setHead(h uint64) {
+func (s *Slot) setHead(h layout.Place) {
 	s.head = h
-	s.m.SetWord(s.base+layout.SlotQueueHead, h)
+	s.m.SetWord(s.base+layout.SlotQueueHead, uint64(h))
 }
 
-func (s *Slot) setTail(t uint64) {
+func (s *Slot) setTail(t layout.Place) {
 	s.tail = t
-	s.m.SetWord(s.base+layout.SlotQueueTail, t)
+	s.m.SetWord(s.base+layout.SlotQueueTail, uint64(t))
 }

@@ -9,19 +9,19 @@ import (
 )
 
 // setAsideBlock moves a block to the slot's set-aside page for what holds it.
-func (s *Slot) setAsideBlock(key heldKey, block, retired uint64, unlink func()) error {
+func (s *Slot) setAsideBlock(key heldKey, block layout.Item, retired uint64, unlink func()) error {
 	p, err := s.asidePage(key)
 	if err != nil {
 		return err
 	}
 	n := s.m.Word(p + layout.ChunkCount)
 	e := p + layout.ChunkItems + n*layout.ItemSize
-	s.m.SetWord(e, block)
+	s.m.SetWord(e, uint64(block))
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+layout.ChunkCount, n+1)
 	unlink()
 	s.setAsides++
-	s.a.held.Add(classBytes(int(block >> 48 & 0xff)))
+	s.a.held.Add(classBytes(block.Class()))
 	return nil
 }
 

@@ -61,7 +61,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	type counts struct{ free, retired uint16 }
 	listed := make([]counts, end>>layout.PageShift)
 	u := newAudit(a, end, nil)
-	u.Version = maxVersion // retired is what lists say
+	u.Version = layout.MaxVersion // retired is what lists say
 	u.found = func(off uint64, class int, sum *int64) {
 		p := off
 		if class != layout.ClassRun {

@@ -20,8 +20,8 @@ const gatePatience = 500 * time.Millisecond
 // gate before may still commit.
 func (s *Slot) CloseGate(d time.Duration) bool {
 	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
-	was, gate := s.gate, uint64(s.a.entry+1)|ms<<16|s.root.Version<<32
-	if s.gate = 0; s.m.CAS(layout.OffGate, was, gate) {
+	was, gate := s.gate, layout.MakeGate(s.a.entry, ms, s.root.Version)
+	if s.gate = 0; s.m.CAS(layout.OffGate, uint64(was), uint64(gate)) {
 		s.gate, s.closed = gate, time.Now()
 	}
 	return s.gate != 0
@@ -30,7 +30,7 @@ func (s *Slot) CloseGate(d time.Duration) bool {
 // OpenGate gives the gate back if the slot has it, and returns for how long it has.
 func (s *Slot) OpenGate() (held time.Duration) {
 	if s.gate != 0 {
-		s.m.CAS(layout.OffGate, s.gate, 0)
+		s.m.CAS(layout.OffGate, uint64(s.gate), 0)
 		s.gate = 0
 		held = time.Since(s.closed)
 	}
@@ -42,23 +42,23 @@ func (s *Slot) OpenGate() (held time.Duration) {
 func (s *Slot) PassGate() {
 	var begun time.Time
 	for {
-		gate := s.m.Load(layout.OffGate)
-		if gate == 0 || gate == s.gate || gate == s.a.lastGate.Load() {
+		gate := layout.Gate(s.m.Load(layout.OffGate))
+		if gate == 0 || gate == s.gate || uint64(gate) == s.a.lastGate.Load() {
 			return
 		}
 		now := time.Now()
 		if begun.IsZero() {
 			begun = now
 		}
-		until := now.Add(time.Duration(gate>>16&0xffff) * time.Millisecond)
+		until := now.Add(time.Duration(gate.Millis()) * time.Millisecond)
 		if limit := begun.Add(gatePatience); until.After(limit) {
 			until = limit
 		}
-		for s.m.Load(layout.OffGate) == gate && time.Now().Before(until) {
+		for layout.Gate(s.m.Load(layout.OffGate)) == gate && time.Now().Before(until) {
 			time.Sleep(50 * time.Microsecond)
 		}
 		if !time.Now().Before(until) {
-			s.a.lastGate.Store(gate)
+			s.a.lastGate.Store(uint64(gate))
 			return
 		}
 	}

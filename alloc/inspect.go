@@ -75,7 +75,7 @@ func (a *Arena) Processes() ([]Process, error) {
 		all = append(all, p)
 	}
 	for i := range layout.MaxSlots {
-		j, ok := index[ownerEntry(a.ro.Load(layout.OffOwners+uint64(i)*8))]
+		j, ok := index[a.ownerOf(i).Proc()]
 		if !ok {
 			continue
 		}
@@ -85,7 +85,7 @@ func (a *Arena) Processes() ([]Process, error) {
 		}
 	}
 	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
-		j, ok := index[ownerEntry(a.shared.Load(snapPin(i)+layout.PinOwner))]
+		j, ok := index[layout.Owner(a.shared.Load(snapPin(i)+layout.PinOwner)).Proc()]
 		if !ok {
 			continue
 		}

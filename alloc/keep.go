@@ -177,7 +177,7 @@ func (s *Slot) settleDown(live uint64) error {
 	a, h := s.a, &s.a.house
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		n := a.slotCounts(i).Commits
-		if n == h.done[i] && a.ro.Load(layout.OffOwners+uint64(i)*8)&ownerIdle != 0 {
+		if n == h.done[i] && a.ownerOf(i).IsIdle() {
 			a.emptyIdle(i)
 		}
 		h.done[i] = n

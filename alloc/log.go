@@ -7,7 +7,7 @@ import (
 
 // LogLen is the Age of the next block.
 func (s *Slot) LogLen() uint64 {
-	n := s.logTop & (layout.PageSize - 1)
+	n := s.logTop.Index()
 	if len(s.logs) > 0 {
 		n += layout.SlotLogCap + uint64(len(s.logs)-1)*layout.LogCap
 	}
@@ -23,13 +23,13 @@ func (s *Slot) logEntry(i uint64) uint64 {
 	return s.logs[i/layout.LogCap] + layout.LogItems + i%layout.LogCap*8
 }
 
-func (s *Slot) setLogTop(top uint64) {
+func (s *Slot) setLogTop(top layout.Place) {
 	s.logTop = top
-	s.m.SetWord(s.base+layout.SlotLogTop, top)
+	s.m.SetWord(s.base+layout.SlotLogTop, uint64(top))
 }
 
 func (s *Slot) logFull() bool {
-	n := s.logTop & (layout.PageSize - 1)
+	n := s.logTop.Index()
 	if len(s.logs) == 0 {
 		return n == layout.SlotLogCap
 	}
@@ -37,8 +37,8 @@ func (s *Slot) logFull() bool {
 }
 
 // pushLog writes an entry, for which there is room, then counts it.
-func (s *Slot) pushLog(entry uint64) {
-	s.m.SetWord(s.logEntry(s.LogLen()), entry)
+func (s *Slot) pushLog(entry layout.Item) {
+	s.m.SetWord(s.logEntry(s.LogLen()), uint64(entry))
 	s.setLogTop(s.logTop + 1)
 }
 
@@ -50,9 +50,9 @@ func (s *Slot) growLog() error {
 		return err
 	}
 	s.become(p, 1, layout.PageChunk, 0)
-	s.m.SetWord(p+layout.LogPrev, s.logTop&^(layout.PageSize-1))
+	s.m.SetWord(p+layout.LogPrev, s.logTop.Page())
 	s.logs = append(s.logs, p)
-	s.setLogTop(p)
+	s.setLogTop(layout.Place(p))
 	s.endRecord()
 	return nil
 }
@@ -66,7 +66,7 @@ func (s *Slot) shrinkLog() {
 	if n > 0 {
 		below = s.logs[n-1] + layout.LogCap
 	}
-	s.freePages(p, 1, func() { s.setLogTop(below) })
+	s.freePages(p, 1, func() { s.setLogTop(layout.Place(below)) })
 }
 
 // dropLog empties the log without freeing what it names.
@@ -74,23 +74,23 @@ func (s *Slot) dropLog() {
 	for len(s.logs) > 0 {
 		s.shrinkLog()
 	}
-	s.setLogTop(s.base)
+	s.setLogTop(layout.Place(s.base))
 }
 
 // Rewind frees the blocks of all log entries from the n-th on, newest first.
 func (s *Slot) Rewind(n uint64) {
 	for s.LogLen() > n {
-		if s.logTop&(layout.PageSize-1) == 0 {
+		if s.logTop.Index() == 0 {
 			s.shrinkLog()
 			continue
 		}
-		s.undo(s.m.Word(s.logEntry(s.LogLen() - 1)))
+		s.undo(layout.Item(s.m.Word(s.logEntry(s.LogLen() - 1))))
 	}
 }
 
 // checkLogged verifies a log entry that is not 0.
-func (s *Slot) checkLogged(at, entry uint64) error {
-	off, c := entry&layout.OffMask, int(entry>>48)
+func (s *Slot) checkLogged(at uint64, entry layout.Item) error {
+	off, c := entry.Off(), entry.Class()
 	if c == layout.ClassPage {
 		return s.a.checkPages(at, "page in a log", off, 1)
 	}
@@ -98,8 +98,8 @@ func (s *Slot) checkLogged(at, entry uint64) error {
 }
 
 // undo frees the newest log entry's block and takes the entry off the log.
-func (s *Slot) undo(entry uint64) {
-	off, c := entry&layout.OffMask, int(entry>>48)
+func (s *Slot) undo(entry layout.Item) {
+	off, c := entry.Off(), entry.Class()
 	switch {
 	case entry == 0 || s.checkLogged(s.base+layout.SlotLogTop, entry) != nil:
 		s.setLogTop(s.logTop - 1) // what a damaged one names stays as it is
@@ -124,7 +124,7 @@ func (s *Slot) loadLog() error {
 	if err != nil {
 		return err
 	}
-	for p := s.logTop &^ (layout.PageSize - 1); p != s.base; {
+	for p := s.logTop.Page(); p != s.base; {
 		if err := s.a.checkPages(s.base+layout.SlotLogTop, "page of a log", p, 1); err != nil {
 			return err
 		}

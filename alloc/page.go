@@ -178,7 +178,7 @@ func (s *Slot) freePages(first, k uint64, unlink func()) {
 // so twice: a page that was freed and claimed by others has a newer one.
 func (s *Slot) redoFree() {
 	a := s.a
-	first := s.m.Word(s.base+layout.SlotRec) &^ (layout.PageSize - 1)
+	first := layout.Record(s.m.Word(s.base + layout.SlotRec)).Page()
 	k := s.m.Word(s.base + layout.SlotRecPages)
 	gen, headGen := s.m.Word(s.base+layout.SlotRecGen), s.m.Word(s.base+layout.SlotRecHeadGen)
 	for i := k; i > 0; i-- {

@@ -12,13 +12,13 @@ import (
 // reused: it follows from the horizon and the root word's tag. A reclaimer
 // that does not see the pin has raised the horizon before it looked, so the
 // last check sees that.
-func (a *Arena) pinVersionAt(off uint64) (word, version uint64) {
+func (a *Arena) pinVersionAt(off uint64) (word layout.RootWord, version uint64) {
 	for {
 		h := a.ro.Load(layout.OffHorizon)
-		word = a.ro.Load(layout.OffRoot)
-		version = versionAt(h, word)
+		word = layout.RootWord(a.ro.Load(layout.OffRoot))
+		version = word.VersionFrom(h)
 		a.shared.Store(off+layout.PinVersion, version)
-		if a.ro.Load(layout.OffHorizon) <= version || h > maxVersion {
+		if a.ro.Load(layout.OffHorizon) <= version || h > layout.MaxVersion {
 			return word, version
 		}
 	}
@@ -236,7 +236,7 @@ func (a *Arena) takePin() int {
 }
 
 func (a *Arena) claimPin(i int) bool {
-	if !a.shared.CAS(snapPin(i)+layout.PinOwner, 0, a.owner) {
+	if !a.shared.CAS(snapPin(i)+layout.PinOwner, 0, uint64(a.owner)) {
 		return false
 	}
 	// Raised before the pin is published: see scan.

@@ -12,18 +12,17 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// An owner word is entry+1 | generation of the entry<<16. That of a slot also
-// tells its owner's claims apart, by their number<<48, and says ownerIdle while the
-// owner does not use it: then others may take it.
-func makeOwner(entry int, gen uint64) uint64 { return uint64(entry+1) | gen&(1<<32-1)<<16 }
-
-func claimOf(owner, claim uint64) uint64 { return owner | claim<<48 }
-
-func ownerEntry(owner uint64) int { return int(owner&(ownerIdle-1)) - 1 }
-
-const ownerIdle = 1 << 15
-
 func entryAt(i int) uint64 { return layout.OffProcs + uint64(i)*layout.ProcSize }
+
+// procWord is the state of process entry i.
+func (a *Arena) procWord(i int) layout.ProcWord {
+	return layout.ProcWord(a.shared.Load(entryAt(i) + layout.ProcState))
+}
+
+// ownerOf is the owner of slot i, or 0.
+func (a *Arena) ownerOf(i int) layout.Owner {
+	return layout.Owner(a.ro.Load(layout.OffOwners + uint64(i)*8))
+}
 
 // takeEntry claims a process entry and holds its lock for as long as the
 // handle is open. A dead process's entry is adopted before it is used (rule
@@ -113,8 +112,8 @@ func (a *Arena) Alone() error {
 // one dies, its own adopter goes on.
 func (a *Arena) claimEntry(i int) (bool, error) {
 	e := entryAt(i)
-	gen := a.shared.Load(e+layout.ProcState)>>8 + 1
-	a.entry, a.owner = i, makeOwner(i, gen)
+	gen := a.procWord(i).Gen() + 1
+	a.entry, a.owner = i, layout.MakeOwner(i, gen)
 	if ok, err := a.inherit(i); !ok || err != nil {
 		a.entry, a.owner = -1, 0
 		return false, err
@@ -129,7 +128,7 @@ func (a *Arena) claimEntry(i int) (bool, error) {
 		flags = 1
 	}
 	a.shared.Store(e+layout.ProcFlags, flags)
-	a.shared.Store(e+layout.ProcState, gen<<8|1)
+	a.shared.Store(e+layout.ProcState, uint64(layout.MakeProcWord(gen)))
 	return true, nil
 }
 
@@ -149,7 +148,7 @@ func (a *Arena) inherit(i int) (bool, error) {
 
 func (a *Arena) ownsSlots(entry int) bool {
 	for i := range layout.MaxSlots {
-		if ownerEntry(a.ro.Load(layout.OffOwners+uint64(i)*8)) == entry {
+		if a.ownerOf(i).Proc() == entry {
 			return true
 		}
 	}
@@ -162,7 +161,7 @@ func (a *Arena) leaveEntry() {
 		return
 	}
 	e := entryAt(a.entry)
-	a.shared.Store(e+layout.ProcState, a.shared.Load(e+layout.ProcState)&^0xff)
+	a.shared.Store(e+layout.ProcState, uint64(a.procWord(a.entry).Left()))
 	_ = a.lock.close()
 	a.lock = nil
 }
@@ -170,7 +169,7 @@ func (a *Arena) leaveEntry() {
 // taken reports whether an entry is or was in use. Its state is in slots,
 // which readers can write; what counts for slots is their own owner word.
 func (a *Arena) taken(i int) bool {
-	return a.shared.Load(entryAt(i)+layout.ProcState)&0xff != 0
+	return a.procWord(i).Taken()
 }
 
 func (a *Arena) ownedBy(slot int, p uint64, state int) bool {

@@ -115,17 +115,17 @@ func (s *Slot) pass(h uint64, looks int) error {
 	a.mem.Max(layout.OffHorizon, h)
 	a.takeScan(&s.view)
 	for s.head != s.tail {
-		page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1)
+		page, i := s.head.Page(), s.head.Index()
 		if i == layout.ChunkCap {
 			next := s.m.Word(page + layout.ChunkNext)
 			if err := a.checkPages(page+layout.ChunkNext, "next page of a queue", next, 1); err != nil {
 				return err
 			}
-			s.freePages(page, 1, func() { s.setHead(next) })
+			s.freePages(page, 1, func() { s.setHead(layout.Place(next)) })
 			continue
 		}
 		e := page + layout.ChunkItems + i*layout.ItemSize
-		block, retired := s.m.Word(e), s.m.Word(e+8)
+		block, retired := layout.Item(s.m.Word(e)), s.m.Word(e+8)
 		if retired > h {
 			break
 		}
@@ -187,7 +187,7 @@ func (s *Slot) drain(h uint64) error {
 	}
 	for ; n > 0; n-- {
 		e := p + layout.ChunkItems + (n-1)*layout.ItemSize
-		block, retired := s.m.Word(e), s.m.Word(e+8)
+		block, retired := layout.Item(s.m.Word(e)), s.m.Word(e+8)
 		if retired > h {
 			s.shareChunk(p, func() { s.setLook(0) })
 			return nil
@@ -202,14 +202,14 @@ func (s *Slot) drain(h uint64) error {
 
 // settle frees a retired block, or sets it aside for what holds it; unlink
 // takes it out of where it was.
-func (s *Slot) settle(at, block, retired uint64, unlink func()) error {
-	off, c, isRoot := block&layout.OffMask, int(block>>48&0xff), block&layout.RootFlag != 0
+func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func()) error {
+	off, c, isRoot := block.Off(), block.Class(), block.IsRoot()
 	if err := s.checkPlace(at, off, c); err != nil {
 		return err
 	}
 	// A stamp in the place of the birth is of somebody who had found that
 	// nothing holds the block, and died before giving it back.
-	if birth := s.m.Word(off); birth&^layout.OffMask == layout.ReturnBit {
+	if birth := s.m.Word(off); layout.Head(birth).IsReturn() {
 		if err := s.checkUsed(off, c); err != nil {
 			return err
 		}
@@ -272,8 +272,8 @@ func (s *Slot) checkEntry(at, off uint64, c int) error {
 // gives back all that it holds, and releases it.
 func (a *Arena) emptyIdle(i int) bool {
 	word := layout.OffOwners + uint64(i)*8
-	owner := a.ro.Load(word)
-	if owner&ownerIdle == 0 || !a.mem.CAS(word, owner, a.owner) {
+	owner := layout.Owner(a.ro.Load(word))
+	if !owner.IsIdle() || !a.mem.CAS(word, uint64(owner), uint64(a.owner)) {
 		return false
 	}
 	page, err := a.slotPage(i)

@@ -29,12 +29,12 @@ func (s *Slot) recover() error {
 		if err := s.checkEntry(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
 			return err
 		}
-		current := a.ro.Load(layout.OffRoot)&layout.OffMask == node
+		current := layout.RootWord(a.ro.Load(layout.OffRoot)).Off() == node
 		committed = current || a.ro.Load(node+layout.RootSuperseded) != 0
 	}
 	// Committed: tail, log, then the intent. Not: the intent first.
 	if committed {
-		tail := s.m.Word(s.base + layout.SlotIntentTail)
+		tail := layout.Place(s.m.Word(s.base + layout.SlotIntentTail))
 		if err := s.checkTail(s.base+layout.SlotIntentTail, tail); err != nil {
 			return err
 		}
@@ -53,8 +53,8 @@ func (s *Slot) recover() error {
 	s.unpin()
 
 	// A block that was being given back.
-	if w := s.m.Word(s.base + layout.SlotReturn); w != 0 {
-		off, c := w&layout.OffMask, int(w>>48)
+	if w := layout.Item(s.m.Word(s.base + layout.SlotReturn)); w != 0 {
+		off, c := w.Off(), w.Class()
 		if c >= layout.NumClasses || off < layout.Segments[0].First || off >= a.end.Load() {
 			return region.Corrupt(s.base+layout.SlotReturn, "block being given back", fmt.Sprintf("%#x", w), "a block")
 		}
@@ -62,7 +62,7 @@ func (s *Slot) recover() error {
 		if s.mags[c] == off {
 			s.setMag(c, s.m.Word(s.base+layout.SlotReturnNext))
 		}
-		s.unlinkRetired(func(block uint64) bool { return block&^layout.RootFlag == w })
+		s.unlinkRetired(func(block layout.Item) bool { return block.Block() == w })
 		s.m.SetWord(s.base+layout.SlotReturn, 0)
 	}
 
@@ -100,21 +100,21 @@ func (s *Slot) recover() error {
 	// step is done here. In the log it wins over the magazine, whichever way
 	// it went: all of the log is freed next.
 	for i := range s.LogLen() {
-		if e := s.m.Word(s.logEntry(i)); e != 0 {
-			if c := int(e >> 48); c < layout.NumClasses && s.mags[c] == e&layout.OffMask {
+		if e := layout.Item(s.m.Word(s.logEntry(i))); e != 0 {
+			if c := e.Class(); c < layout.NumClasses && s.mags[c] == e.Off() {
 				s.setMag(c, s.m.Word(s.mags[c]+8))
 			}
 		}
 	}
-	s.unlinkRetired(func(block uint64) bool {
-		if c := int(block >> 48 & 0xff); c < layout.NumClasses && s.mags[c] == block&layout.OffMask {
+	s.unlinkRetired(func(block layout.Item) bool {
+		if c := block.Class(); c < layout.NumClasses && s.mags[c] == block.Off() {
 			return true
 		}
 		for _, p := range s.aside {
 			if p == 0 {
 				continue
 			}
-			if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize) == block {
+			if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && layout.Item(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize)) == block {
 				return true
 			}
 		}
@@ -133,14 +133,14 @@ func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, sta
 
 // unlinkRetired takes the block at the queue's head, and the last one of the
 // page that is being looked through, off if gone says that it went elsewhere.
-func (s *Slot) unlinkRetired(gone func(block uint64) bool) {
+func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
 	if s.head != s.tail {
-		if page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1); i < layout.ChunkCap && gone(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize)) {
+		if page, i := s.head.Page(), s.head.Index(); i < layout.ChunkCap && gone(layout.Item(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize))) {
 			s.setHead(s.head + 1)
 		}
 	}
 	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) {
-		if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && gone(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize)) {
+		if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && gone(layout.Item(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize))) {
 			s.m.SetWord(p+layout.ChunkCount, n-1)
 		}
 	}
@@ -176,15 +176,15 @@ func (s *Slot) recoverRefill(at uint64) error {
 // linked into the slot decides.
 func (s *Slot) recoverRecord() {
 	a := s.a
-	rec := s.m.Word(s.base + layout.SlotRec)
+	rec := layout.Record(s.m.Word(s.base + layout.SlotRec))
 	if rec == 0 {
 		return
 	}
-	p, kind := rec&^(layout.PageSize-1), rec&(layout.PageSize-1)
+	p := rec.Page()
 	n := s.m.Word(s.base + layout.SlotRecPages)
 	gen, headGen := s.m.Word(s.base+layout.SlotRecGen), s.m.Word(s.base+layout.SlotRecHeadGen)
 	if a.checkPages(s.base+layout.SlotRec, "", p, n) == nil && !s.linked(p) {
-		switch kind {
+		switch rec.Kind() {
 		case layout.RecClaim:
 			for i := range n {
 				q := p + i*layout.PageSize
@@ -241,22 +241,22 @@ func (s *Slot) linked(p uint64) bool {
 			return true
 		}
 	}
-	if s.head&^(layout.PageSize-1) == p || s.tail&^(layout.PageSize-1) == p || s.m.Word(s.base+layout.SlotLook) == p {
+	if s.head.Page() == p || s.tail.Page() == p || s.m.Word(s.base+layout.SlotLook) == p {
 		return true
 	}
-	run := func(block uint64) bool { return block&layout.OffMask == p && block>>48&0xff >= layout.ClassPage }
+	run := func(block layout.Item) bool { return block.Off() == p && block.Class() >= layout.ClassPage }
 	for i := range s.LogLen() {
-		if run(s.m.Word(s.logEntry(i))) {
+		if run(layout.Item(s.m.Word(s.logEntry(i)))) {
 			return true
 		}
 	}
 	if s.head != s.tail {
-		if page, i := s.head&^(layout.PageSize-1), s.head&(layout.PageSize-1); i < layout.ChunkCap && run(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize)) {
+		if page, i := s.head.Page(), s.head.Index(); i < layout.ChunkCap && run(layout.Item(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize))) {
 			return true
 		}
 	}
 	if l := s.m.Word(s.base + layout.SlotLook); l != 0 && s.owns(l, layout.PageChunk) {
-		if n := s.m.Word(l + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && run(s.m.Word(l+layout.ChunkItems+(n-1)*layout.ItemSize)) {
+		if n := s.m.Word(l + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && run(layout.Item(s.m.Word(l+layout.ChunkItems+(n-1)*layout.ItemSize))) {
 			return true
 		}
 	}

@@ -23,9 +23,9 @@ func PayloadAt(off uint64) uint64 { return off + layout.RootPayload }
 func (r Root) PayloadOff() uint64 { return r.Off + layout.RootPayload }
 
 // rootNode checks the root node of a pinned version.
-func (a *Arena) rootNode(word, version uint64) (Root, error) {
-	off := word & layout.OffMask
-	if h := a.ro.Load(layout.OffHorizon); h > maxVersion {
+func (a *Arena) rootNode(word layout.RootWord, version uint64) (Root, error) {
+	off := word.Off()
+	if h := a.ro.Load(layout.OffHorizon); h > layout.MaxVersion {
 		return Root{}, region.Corrupt(layout.OffHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
 	}
 	limit, err := a.Limit()
@@ -41,21 +41,13 @@ func (a *Arena) rootNode(word, version uint64) (Root, error) {
 	return Root{off, version}, nil
 }
 
-// maxVersion is the greatest version that a birth can say. A horizon beyond it
-// is damage; what is read then fails the check of the root node's birth.
-const maxVersion = layout.OffMask
-
-// versionAt is the least version from h on that agrees with a root word's tag
-// (rule P1).
-func versionAt(h, word uint64) uint64 { return h + (word>>48-h)&0xffff }
-
 // current returns the root word and its version.
-func (a *Arena) current() (word, version uint64) {
+func (a *Arena) current() (word layout.RootWord, version uint64) {
 	for {
 		h := a.ro.Load(layout.OffHorizon)
-		word = a.ro.Load(layout.OffRoot)
-		version = versionAt(h, word)
-		if a.ro.Load(layout.OffHorizon) <= version || h > maxVersion {
+		word = layout.RootWord(a.ro.Load(layout.OffRoot))
+		version = word.VersionFrom(h)
+		if a.ro.Load(layout.OffHorizon) <= version || h > layout.MaxVersion {
 			return word, version
 		}
 	}
@@ -70,4 +62,4 @@ func (a *Arena) Version() uint64 {
 }
 
 // VersionOf returns the version that was glanced at, if Held.
-func (a *Arena) VersionOf(g Glance) uint64 { return versionAt(g.horizon, g.word) }
+func (a *Arena) VersionOf(g Glance) uint64 { return g.word.VersionFrom(g.horizon) }

@@ -141,7 +141,7 @@ func (s *Slot) shareSlab(p uint64, unlink func()) {
 // slabOf returns the first page of the slab that a block of the class is in,
 // and the block's bit.
 func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
-	p = off &^ (layout.PageSize - 1)
+	p = layout.PageOf(off)
 	if layout.Classes[c].Pages > 1 {
 		if a.page(p).State() == layout.PageCont {
 			// A wrong one is as good as none: the page is not a slab's first.
@@ -160,11 +160,12 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 // magazine: once the bit is clear, others may write to the block.
 func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	a := s.a
-	s.m.Store(off, layout.ReturnOf(s.idx))
+	s.m.Store(off, uint64(layout.MakeReturn(s.idx)))
 	s.m.SetWord(s.base+layout.SlotReturnNext, next)
-	s.m.SetWord(s.base+layout.SlotReturn, off|uint64(c)<<48)
+	s.m.SetWord(s.base+layout.SlotReturn, uint64(layout.MakeItem(off, c)))
 	p, bit := a.slabOf(off, c)
-	s.m.And(layout.Desc(p)+layout.DescBitmap+bit>>6*8, ^(1 << (bit & 63)))
+	at, mask := layout.Bit(p, bit)
+	s.m.And(at, ^mask)
 	st := a.page(p)
 	if st.State() == layout.PageSlabShared {
 		a.hint(p, layout.HintOf(c))
@@ -188,8 +189,8 @@ func (s *Slot) redoReturn(c int, off uint64) {
 	if s := st.State(); s != layout.PageSlabOwned && s != layout.PageSlabShared || st.Class() != c || bit >= layout.Classes[c].Blocks {
 		return // the slab has been freed since
 	}
-	at, mask := layout.Desc(p)+layout.DescBitmap+bit>>6*8, uint64(1)<<(bit&63)
-	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == layout.ReturnOf(s.idx) {
+	at, mask := layout.Bit(p, bit)
+	if set := a.ro.Load(at)&mask != 0; set && a.ro.Load(off) == uint64(layout.MakeReturn(s.idx)) {
 		s.m.And(at, ^mask)
 	}
 	a.hint(p, layout.HintOf(c))

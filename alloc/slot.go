@@ -18,9 +18,9 @@ type Slot struct {
 	m    *region.Mem
 	idx  int
 	base uint64 // the slot's page
-	mark uint64
+	mark layout.Head
 
-	owner    uint64          // what the slot's word says while it is in use
+	owner    layout.Owner    // what the slot's word says while it is in use
 	handover region.Handover // from one user to the next
 	place    uint32          // in the pool
 
@@ -30,10 +30,10 @@ type Slot struct {
 	need   [layout.NumClasses]int // see thinMags
 	unused [layout.NumClasses]int // looks since the last was taken
 	slabs  [layout.NumClasses]uint64
-	logTop uint64   // page | entries in it
-	logs   []uint64 // further log pages, oldest first
-	head   uint64   // of the queue: page | index
-	tail   uint64
+	logTop layout.Place // and the number of items in it
+	logs   []uint64     // further log pages, oldest first
+	head   layout.Place // of the queue
+	tail   layout.Place
 	aside  [layout.AsideCount]uint64
 
 	// One transaction.
@@ -53,8 +53,8 @@ type Slot struct {
 	freed        uint64 // blocks
 	setAsides    uint64 // blocks
 
-	brief          bool   // the transaction runs no foreign code
-	gate           uint64 // the gate that the slot has closed, or 0
+	brief          bool        // the transaction runs no foreign code
+	gate           layout.Gate // the gate that the slot has closed, or 0
 	closed         time.Time
 	mayTakeReserve bool
 	relieving      bool
@@ -67,7 +67,7 @@ type Slot struct {
 }
 
 type retiredBlock struct {
-	block uint64 // offset | class<<48, rootFlag for a root node
+	block layout.Item
 	size  uint64
 }
 
@@ -103,8 +103,8 @@ func (a *Arena) claimFreeSlot(frees bool) (*Slot, error) {
 			if (a.ro.Load(layout.OffDir+uint64(i)*8) != 0) != used || a.ro.Load(layout.OffOwners+uint64(i)*8) != 0 {
 				continue
 			}
-			owner := claimOf(a.owner, a.slots.claims.Add(1))
-			if !a.mem.CAS(layout.OffOwners+uint64(i)*8, 0, owner) {
+			owner := a.owner.Claim(a.slots.claims.Add(1))
+			if !a.mem.CAS(layout.OffOwners+uint64(i)*8, 0, uint64(owner)) {
 				continue
 			}
 			// Raised before the slot pins or intends anything: see takeScan.
@@ -166,7 +166,7 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 	if got := a.mem.Word(page + layout.SlotIndex); got != uint64(i)+1 {
 		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
 	}
-	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: layout.MarkOf(i), freedRuns: make([]freedRun, 0, freedCap)}
+	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: layout.MakeMark(i), freedRuns: make([]freedRun, 0, freedCap)}
 	w := func(off uint64) uint64 { return s.m.Word(page + off) }
 	for c := range layout.NumClasses {
 		s.mags[c] = w(layout.SlotMags + uint64(c)*8)
@@ -181,9 +181,9 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 			s.asideKeys[i] = heldKey(w(p - page + layout.ChunkKey))
 		}
 	}
-	s.head, s.tail, s.logTop = w(layout.SlotQueueHead), w(layout.SlotQueueTail), w(layout.SlotLogTop)
+	s.head, s.tail, s.logTop = layout.Place(w(layout.SlotQueueHead)), layout.Place(w(layout.SlotQueueTail)), layout.Place(w(layout.SlotLogTop))
 	if s.logTop == 0 {
-		s.logTop = page
+		s.logTop = layout.Place(page)
 	}
 	return s, s.loadLog()
 }

@@ -8,14 +8,14 @@ import (
 )
 
 // checkTail verifies a position in a queue.
-func (s *Slot) checkTail(at, pos uint64) error {
+func (s *Slot) checkTail(at uint64, pos layout.Place) error {
 	if pos == 0 {
 		return nil
 	}
-	if pos&(layout.PageSize-1) > layout.ChunkCap {
+	if pos.Index() > layout.ChunkCap {
 		return region.Corrupt(at, "position in a queue", pos, "a page and an index")
 	}
-	return s.a.checkPages(at, "page of a queue", pos&^(layout.PageSize-1), 1)
+	return s.a.checkPages(at, "page of a queue", pos.Page(), 1)
 }
 
 // checkLists verifies what the slot's page says before anything is done by it.
@@ -26,7 +26,7 @@ func (s *Slot) checkLists(committed bool) error {
 	if err := s.checkTail(s.base+layout.SlotQueueTail, s.tail); err != nil {
 		return err
 	}
-	if n := s.logTop & (layout.PageSize - 1); n > layout.SlotLogCap && n > layout.LogCap || len(s.logs) == 0 && n > layout.SlotLogCap {
+	if n := s.logTop.Index(); n > layout.SlotLogCap && n > layout.LogCap || len(s.logs) == 0 && n > layout.SlotLogCap {
 		return region.Corrupt(s.base+layout.SlotLogTop, "entries of a log", n, "fewer")
 	}
 	if !committed {
@@ -66,11 +66,11 @@ func (s *Slot) checkLists(committed bool) error {
 func (s *Slot) checkLog() error {
 	for i := range s.LogLen() {
 		at := s.logEntry(i)
-		e := s.m.Word(at)
+		e := layout.Item(s.m.Word(at))
 		if e == 0 {
 			continue
 		}
-		off, c := e&layout.OffMask, int(e>>48)
+		off, c := e.Off(), e.Class()
 		if c == layout.ClassPage {
 			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
 				return err
@@ -84,8 +84,8 @@ func (s *Slot) checkLog() error {
 
 // checkQueue follows the queue from its head to its tail.
 func (s *Slot) checkQueue() error {
-	tail := s.tail &^ (layout.PageSize - 1)
-	for n, p := uint64(0), s.head&^(layout.PageSize-1); p != tail; n++ {
+	tail := s.tail.Page()
+	for n, p := uint64(0), s.head.Page(); p != tail; n++ {
 		if err := s.a.checkPages(p+layout.ChunkNext, "page of a queue", p, 1); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (s *Slot) checkQueue() error {
 			return region.Corrupt(s.base+layout.SlotQueueHead, "length of a queue", n, "an end")
 		}
 	}
-	if s.head&^(layout.PageSize-1) == tail && s.head > s.tail {
+	if s.head.Page() == tail && s.head > s.tail {
 		return region.Corrupt(s.base+layout.SlotQueueHead, "head of a queue", s.head, fmt.Sprintf("at most the tail, %d", s.tail))
 	}
 	return nil
@@ -117,7 +117,7 @@ func (s *Slot) checkChunk(at, p uint64) error {
 // if it is still on top, may be somebody else's by now.
 func (s *Slot) checkMag(c int) error {
 	at, b := s.base+layout.SlotMags+uint64(c)*8, s.mags[c]
-	if b != 0 && s.m.Word(s.base+layout.SlotReturn) == b|uint64(c)<<48 {
+	if b != 0 && s.m.Word(s.base+layout.SlotReturn) == uint64(layout.MakeItem(b, c)) {
 		at, b = s.base+layout.SlotReturnNext, s.m.Word(s.base+layout.SlotReturnNext)
 	}
 	for n := uint64(0); b != 0; n++ {

@@ -160,13 +160,15 @@ func (a *Arena) Slot(brief, frees bool) (s *Slot, err error) {
 }
 
 // ours reports whether the slot, in use or idle, is still the handle's.
-func (s *Slot) ours() bool { return s.m.Load(layout.OffOwners+uint64(s.idx)*8)&^ownerIdle == s.owner }
+func (s *Slot) ours() bool {
+	return layout.Owner(s.m.Load(layout.OffOwners+uint64(s.idx)*8)).InUse() == s.owner
+}
 
 // retake makes an idle slot one that is in use, unless others have taken it, as
 // they may when space is short; even if the handle has got it again since, for
 // then the claim is another.
 func (s *Slot) retake() bool {
-	if !s.m.CAS(layout.OffOwners+uint64(s.idx)*8, s.owner|ownerIdle, s.owner) {
+	if !s.m.CAS(layout.OffOwners+uint64(s.idx)*8, uint64(s.owner.Idle()), uint64(s.owner)) {
 		return false
 	}
 	s.handover.Take()
@@ -189,7 +191,7 @@ func (a *Arena) Release(s *Slot) {
 func (s *Slot) Rest() {
 	s.mayTakeReserve = false
 	s.handover.Give()
-	s.m.Release(layout.OffOwners+uint64(s.idx)*8, s.owner|ownerIdle)
+	s.m.Release(layout.OffOwners+uint64(s.idx)*8, uint64(s.owner.Idle()))
 }
 
 // Resume takes a slot into use again. It reports false if somebody else has, of this

@@ -154,7 +154,7 @@ func TestDeathsAndReserve(t *testing.T) {
 		},
 		// As makeSlotPage does.
 		func(a *Arena, s *Slot, p uint64, st layout.PageState) {
-			require.True(t, a.mem.CAS(layout.OffOwners+8*9, 0, s.owner))
+			require.True(t, a.mem.CAS(layout.OffOwners+8*9, 0, uint64(s.owner)))
 			a.mem.Max(layout.OffSlotHigh, 10)
 			a.mem.Store(layout.OffDir+8*9, p|1)
 			require.True(t, a.casPage(p, st, layout.MakeState(layout.PageSlot, 0, 9, st.Gen()+1)))

@@ -5,7 +5,7 @@ import "github.com/seed-869cc763/shmkv/alloc/layout"
 // A Glance is what an optimistic reader notes before it reads.
 type Glance struct {
 	horizon uint64
-	word    uint64
+	word    layout.RootWord
 	end     uint64
 }
 
@@ -13,7 +13,7 @@ type Glance struct {
 // (rules R2 and R1). Without ok the handle is closed or the end is wrong: a pin
 // is refused with the reason.
 func (a *Arena) Glance() (g Glance, ok bool) {
-	g = Glance{horizon: a.ro.Load(layout.OffHorizon), word: a.ro.Load(layout.OffRoot), end: a.ro.Load(layout.OffEnd)}
+	g = Glance{horizon: a.ro.Load(layout.OffHorizon), word: layout.RootWord(a.ro.Load(layout.OffRoot)), end: a.ro.Load(layout.OffEnd)}
 	if g.end != a.end.Load() || a.closed.Load() {
 		return a.glanceGrown(g)
 	}
@@ -30,7 +30,7 @@ func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
 
 // Root is the offset of the root node that was glanced at, confined to what
 // can be touched.
-func (g Glance) Root() uint64 { return min(g.word&layout.OffMask&^7, g.end-layout.RootSize) }
+func (g Glance) Root() uint64 { return min(g.word.Off()&^7, g.end-layout.RootSize) }
 
 // End is how much of data may be touched.
 func (g Glance) End() uint64 { return g.end }
@@ -41,5 +41,5 @@ func (g Glance) End() uint64 { return g.end }
 func (a *Arena) Held(g Glance) bool {
 	a.ro.LoadFence()
 	h := a.ro.Load(layout.OffHorizon)
-	return h == g.horizon || h-g.horizon <= (g.word>>48-g.horizon)&0xffff
+	return h == g.horizon || h-g.horizon <= g.word.Lead(g.horizon)
 }

@@ -47,7 +47,7 @@ func (a *Arena) look(v *survey, from uint64, holes bool) {
 			continue
 		}
 		v.units = append(v.units, unit{fixed: true})
-		for p := max(from&^(layout.PageSize-1), g.First); p < min(g.Stop, end); {
+		for p := max(layout.PageOf(from), g.First); p < min(g.Stop, end); {
 			u := a.unitAt(p, min(g.Stop, end), holes)
 			v.units = append(v.units, u)
 			switch {

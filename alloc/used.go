@@ -58,7 +58,7 @@ func (s *Slot) holdsAny(w span) bool {
 	}
 	return !a.eachBlock(w, func(off uint64, _ int) bool {
 		birth := a.ro.Load(off)
-		return birth > newest && birth <= maxVersion
+		return birth > newest && birth <= layout.MaxVersion
 	})
 }
 

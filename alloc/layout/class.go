@@ -16,7 +16,6 @@ const (
 
 	ClassRun  = 0xff // in a list entry: a run of pages
 	ClassPage = 0xfe // in a log entry: a queue page
-	RootFlag  = 0x80 << 56
 )
 
 type SizeClass struct {

@@ -138,17 +138,6 @@ const (
 	PinSince   = 16 // Unix time in nanoseconds, see clock
 )
 
-// A block's first word: the birth (below 2^48) of what is published, else one
-// of these.
-const (
-	MarkBit   = 1 << 63 // mine to change: slot<<48 | index in the log
-	ReturnBit = 1 << 62 // being given back: slot
-	OffMask   = 1<<48 - 1
-)
-
-func MarkOf(slot int) uint64   { return MarkBit | uint64(slot)<<48 }
-func ReturnOf(slot int) uint64 { return ReturnBit | uint64(slot) }
-
 // A segment is a doubling of the file: [0, 1 MiB), [1 MiB, 2 MiB), [2, 4) and
 // so on. Each starts with its table: a hint word for every 256 pages, then a
 // descriptor for every page. So the table grows with the file, and a run of
