@@ -27,7 +27,9 @@ var mayImport = map[string][]string{
 	"hamt":          {"alloc/region"},
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "internal/tempdir"},
+	"cmd/shmctl":    {"shm", "internal/tempdir", "cmd/shmctl/internal/text"},
+
+	"cmd/shmctl/internal/text": {"shm"},
 
 	"internal/tempdir": {},
 	"internal/testdir": {"internal/tempdir"}, // for tests

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -190,8 +191,8 @@ func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool,
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), made)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s in a file of %s%s\n", count(made.Origin.Version),
-		things(made.Entries, "record", "records"), size(made.DataBytes), size(made.FileBytes), perByte(made.FileBytes, made.DataBytes))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s in a file of %s%s\n", text.Count(made.Origin.Version),
+		text.Things(made.Entries, "record", "records"), text.Size(made.DataBytes), text.Size(made.FileBytes), text.PerByte(made.FileBytes, made.DataBytes))
 	return err
 }
 
@@ -223,6 +224,6 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), made)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", count(made.Version), things(made.Changes, "change", "changes"), size(made.Bytes))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", text.Count(made.Version), text.Things(made.Changes, "change", "changes"), text.Size(made.Bytes))
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -111,42 +112,24 @@ func mend(cmd *cobra.Command, path string, c checked, wrong error) (checked, err
 func (c checked) print(w io.Writer) error {
 	rows := [][]string{{"store", c.Path, ""}}
 	if c.FileBytes != 0 {
-		rows = append(rows, []string{"version", count(c.Version), ""}, []string{"entries", count(c.Entries), ""})
-		rows = append(rows, ledgerRows(c.Report)...)
+		rows = append(rows, []string{"version", text.Count(c.Version), ""}, []string{"entries", text.Count(c.Entries), ""})
+		rows = append(rows, text.Ledger(c.Report)...)
 	}
 	verdict := "yes"
 	if !c.Sound {
-		verdict = things(len(c.Problems), "problem", "problems")
+		verdict = text.Things(len(c.Problems), "problem", "problems")
 	}
 	rows = append(rows, []string{"sound", verdict, ""})
 	if len(c.Mended) > 0 {
-		rows = append(rows, []string{"mended", things(len(c.Mended), "problem", "problems"), ""})
+		rows = append(rows, []string{"mended", text.Things(len(c.Mended), "problem", "problems"), ""})
 	}
-	if err := table(w, "lll", rows...); err != nil {
+	if err := text.Table(w, "lll", rows...); err != nil {
 		return err
 	}
 	for _, p := range slices.Concat(c.Problems, c.Mended) {
-		if _, err := fmt.Fprintf(w, "  %s\n", oneLine(errors.New(p))); err != nil {
+		if _, err := fmt.Fprintf(w, "  %s\n", text.OneLine(errors.New(p))); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// ledgerRows shows where each byte of the file is.
-func ledgerRows(r shm.Report) [][]string {
-	retired := "replaced, not yet reclaimed"
-	if r.HeldBytes > 0 {
-		retired += "; " + size(r.HeldBytes) + " of it were set aside for snapshots"
-	}
-	return [][]string{
-		{"live", size(r.LiveBytes), "blocks that the current version reaches"},
-		{"retired", size(r.RetiredBytes), retired},
-		{"in flight", size(r.InFlightBytes), "of transactions under way"},
-		{"free", size(r.FreeBytes), "blocks, pages and holes"},
-		{"tables", size(r.TableBytes), "header, tables, writers' slots"},
-		{"rounding", size(r.RoundingBytes), "left over in slabs"},
-		{"leaked", size(r.LeakedBytes), "in none of these"},
-		{"file", size(r.FileBytes), "the sum"},
-	}
 }

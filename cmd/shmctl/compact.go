@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -144,13 +145,13 @@ func statsOf(path string) (st shm.Stats, err error) {
 }
 
 func (r rewritten) String() string {
-	return fmt.Sprintf("%s: %s, was %s; %s of %s; may grow to %s", r.Path, size(r.After), size(r.Before),
-		things(r.Entries, "record", "records"), size(r.DataBytes), size(r.MaxSize))
+	return fmt.Sprintf("%s: %s, was %s; %s of %s; may grow to %s", r.Path, text.Size(r.After), text.Size(r.Before),
+		text.Things(r.Entries, "record", "records"), text.Size(r.DataBytes), text.Size(r.MaxSize))
 }
 
 func (c compacted) String() string {
-	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, size(c.After), size(c.Before),
-		things(c.Moved, "record", "records"), size(c.MovedBytes))
+	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, text.Size(c.After), text.Size(c.Before),
+		text.Things(c.Moved, "record", "records"), text.Size(c.MovedBytes))
 	if !c.Ended {
 		s += "; the time was over before the end"
 	}

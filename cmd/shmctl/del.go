@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -54,7 +55,7 @@ func del(s *shm.Store, keys [][]byte) error {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("del %s: %w", printable(absent[0]), shm.ErrNotFound)
+		return fmt.Errorf("del %s: %w", text.Printable(absent[0]), shm.ErrNotFound)
 	}
-	return fmt.Errorf("del %s and %d more: %w", printable(absent[0]), len(absent)-1, shm.ErrNotFound)
+	return fmt.Errorf("del %s and %d more: %w", text.Printable(absent[0]), len(absent)-1, shm.ErrNotFound)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/internal/tempdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -145,7 +146,7 @@ func runDemo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err 
 		return err
 	}
 	if len(d.data.records) < 10*o.writers {
-		return fmt.Errorf("found %s in %s, expected 10 or more for each writer", things(len(d.data.records), "record", "records"), d.data.origin)
+		return fmt.Errorf("found %s in %s, expected 10 or more for each writer", text.Things(len(d.data.records), "record", "records"), d.data.origin)
 	}
 	if d.shared, err = d.data.share(); err != nil {
 		return err
@@ -415,7 +416,7 @@ func (d *demo) prove(ctx context.Context) error {
 	var wrong error
 	note := func(err error) {
 		if err != nil {
-			r.Problems = append(r.Problems, oneLine(err))
+			r.Problems = append(r.Problems, text.OneLine(err))
 			if wrong == nil {
 				wrong = err
 			}
@@ -446,7 +447,7 @@ func (d *demo) prove(ctx context.Context) error {
 	late, err := d.s.Adopt()
 	note(err)
 	if late > 0 {
-		note(fmt.Errorf("found %s at the end, expected none", things(late, "dead process", "dead processes")))
+		note(fmt.Errorf("found %s at the end, expected none", text.Things(late, "dead process", "dead processes")))
 	}
 	ledger, err := d.s.Check(ctx, nil)
 	note(err)

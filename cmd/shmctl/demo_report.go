@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -72,8 +73,8 @@ func (k *killReport) adoption() string {
 	if k.ByAnother {
 		return "another writer has adopted what it left already"
 	}
-	return fmt.Sprintf("adopted %s, with %s and %s", things(k.Adopted, "dead process", "dead processes"),
-		things(k.Slots, "writer's slot", "writers' slots"), things(k.Pins, "pinned version", "pinned versions"))
+	return fmt.Sprintf("adopted %s, with %s and %s", text.Things(k.Adopted, "dead process", "dead processes"),
+		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
 }
 
 // demoPrinter tells people what happens, while it does; or prints one JSON
@@ -92,16 +93,16 @@ func (p demoPrinter) line(label, format string, args ...any) {
 func (p demoPrinter) blank() { _, _ = fmt.Fprintln(p.w) }
 
 func (p demoPrinter) opening(d *demo) {
-	p.line("data", "%s, %s, from %s", things(len(d.data.records), "record", "records"), size(d.data.bytes), d.data.origin)
+	p.line("data", "%s, %s, from %s", text.Things(len(d.data.records), "record", "records"), text.Size(d.data.bytes), d.data.origin)
 	p.line("store", "%s", d.dir)
-	p.line("working", "%s and %s, for about %v s", things(d.writers, "writer", "writers"), things(d.readers, "reader", "readers"), d.seconds)
+	p.line("working", "%s and %s, for about %v s", text.Things(d.writers, "writer", "writers"), text.Things(d.readers, "reader", "readers"), d.seconds)
 }
 
 func (p demoPrinter) killed(k *killReport) {
-	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, things(k.Written, "record", "records"))
-	p.line("", "while it hung there the others committed %s", things(k.OtherCommits, "time", "times"))
+	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, text.Things(k.Written, "record", "records"))
+	p.line("", "while it hung there the others committed %s", text.Things(k.OtherCommits, "time", "times"))
 	p.line("", "%s", k.adoption())
-	p.line("", "its %s are as it had committed them, and no half of the transaction is there", things(k.Verified, "record", "records"))
+	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
 }
 
 // closing sums up and prints the rest.
@@ -129,27 +130,27 @@ func (p demoPrinter) closing(d *demo) error {
 func (p demoPrinter) print(r *demoReport) error {
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}
 	for _, q := range r.Processes {
-		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), count(q.Operations), count(q.PerSecond), q.details()})
+		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), text.Count(q.Operations), text.Count(q.PerSecond), q.details()})
 	}
 	rows = append(rows,
-		[]string{"all writers", "", count(r.Writes.Operations), count(r.Writes.PerSecond), fmt.Sprintf("in %s", things(r.Versions, "commit", "commits"))},
-		[]string{"all readers", "", count(r.Reads.Operations), count(r.Reads.PerSecond), "each value verified"})
+		[]string{"all writers", "", text.Count(r.Writes.Operations), text.Count(r.Writes.PerSecond), fmt.Sprintf("in %s", text.Things(r.Versions, "commit", "commits"))},
+		[]string{"all readers", "", text.Count(r.Reads.Operations), text.Count(r.Reads.PerSecond), "each value verified"})
 	p.blank()
-	if err := table(p.w, "lrrrl", rows...); err != nil {
+	if err := text.Table(p.w, "lrrrl", rows...); err != nil {
 		return err
 	}
 	p.blank()
-	p.line("verified", "%s of %s: there, equal to the source, in the last revision", count(r.Verified), things(r.Records, "record", "records"))
+	p.line("verified", "%s of %s: there, equal to the source, in the last revision", text.Count(r.Verified), text.Things(r.Records, "record", "records"))
 	p.line("ledger", "each byte of the file accounted for:")
-	ledger := ledgerRows(r.Ledger)
+	ledger := text.Ledger(r.Ledger)
 	for i := range ledger {
 		ledger[i] = append([]string{"        "}, ledger[i]...)
 	}
-	if err := table(p.w, "llrl", ledger...); err != nil {
+	if err := text.Table(p.w, "llrl", ledger...); err != nil {
 		return err
 	}
-	p.line("space", "file %s%s; live %s%s", size(r.Stats.FileBytes), perByte(r.Stats.FileBytes, r.Stats.DataBytes),
-		size(r.Stats.LiveBytes), perByte(r.Stats.LiveBytes, r.Stats.DataBytes))
+	p.line("space", "file %s%s; live %s%s", text.Size(r.Stats.FileBytes), text.PerByte(r.Stats.FileBytes, r.Stats.DataBytes),
+		text.Size(r.Stats.LiveBytes), text.PerByte(r.Stats.LiveBytes, r.Stats.DataBytes))
 	if r.Kept {
 		p.line("kept", "%s (shmctl stat, get, keys, ... work on it; rm -r removes it)", r.Store)
 	} else {
@@ -160,7 +161,7 @@ func (p demoPrinter) print(r *demoReport) error {
 	}
 	verdict := "all is well"
 	if !r.Sound {
-		verdict = things(len(r.Problems), "problem", "problems")
+		verdict = text.Things(len(r.Problems), "problem", "problems")
 	}
 	p.line("result", "%s, after %.1f s", verdict, r.Seconds)
 	return nil
@@ -168,9 +169,9 @@ func (p demoPrinter) print(r *demoReport) error {
 
 func (q processReport) details() string {
 	if !q.Writer {
-		return fmt.Sprintf("%s gets, and %s in %s", count(q.Work.Gets), count(q.Work.Viewed), things(q.Work.Views, "view", "views"))
+		return fmt.Sprintf("%s gets, and %s in %s", text.Count(q.Work.Gets), text.Count(q.Work.Viewed), text.Things(q.Work.Views, "view", "views"))
 	}
-	s := fmt.Sprintf("%s sets, and %s in %s", count(q.Work.Singles), count(q.Work.Batched), things(q.Work.Transactions, "transaction", "transactions"))
+	s := fmt.Sprintf("%s sets, and %s in %s", text.Count(q.Work.Singles), text.Count(q.Work.Batched), text.Things(q.Work.Transactions, "transaction", "transactions"))
 	if q.Killed {
 		s += "; killed"
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -52,7 +53,7 @@ snapshot of both until it ends.`,
 				return print(key, c)
 			}))
 			if err == nil && keys > 0 {
-				err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, things(keys, "key", "keys"))
+				err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, text.Things(keys, "key", "keys"))
 			}
 			return err
 		},
@@ -90,13 +91,13 @@ func diff(a, b *shm.Store, fn func(key []byte, c shm.Change) error) error {
 }
 
 func printChange(w *bufio.Writer, key []byte, c shm.Change) (err error) {
-	switch name := printable(key); {
+	switch name := text.Printable(key); {
 	case c.New == nil:
-		_, err = fmt.Fprintf(w, "- %s  %s\n", name, brief(c.Old))
+		_, err = fmt.Fprintf(w, "- %s  %s\n", name, text.Brief(c.Old))
 	case c.Old == nil:
-		_, err = fmt.Fprintf(w, "+ %s  %s\n", name, brief(c.New))
+		_, err = fmt.Fprintf(w, "+ %s  %s\n", name, text.Brief(c.New))
 	default:
-		_, err = fmt.Fprintf(w, "~ %s  %s -> %s\n", name, brief(c.Old), brief(c.New))
+		_, err = fmt.Fprintf(w, "~ %s  %s -> %s\n", name, text.Brief(c.Old), text.Brief(c.New))
 	}
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 // sharedMemory is where stores are by default.
@@ -106,7 +108,7 @@ func (d *doctor) verdict() error {
 	if problems == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s, %s", errProblem, d.Path, things(problems, "line", "lines"))
+	return fmt.Errorf("%w: %s, %s", errProblem, d.Path, text.Things(problems, "line", "lines"))
 }
 
 func (d *doctor) print(w io.Writer) error {
@@ -117,5 +119,5 @@ func (d *doctor) print(w io.Writer) error {
 			rows = append(rows, []string{"", "", "-> " + f.Advice})
 		}
 	}
-	return table(w, "lll", rows...)
+	return text.Table(w, "lll", rows...)
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -135,7 +136,7 @@ func (d *doctor) fileSystem(st unix.Statfs_t) {
 
 // room looks at the size of the file system and what is left of it, in bytes.
 func (d *doctor) room(whole, free int64, isTmpfs bool) {
-	left := fmt.Sprintf("%s of %s are free", size(free), size(whole))
+	left := fmt.Sprintf("%s of %s are free", text.Size(free), text.Size(whole))
 	switch {
 	case free < 1<<20:
 		d.find("space", levelProblem, "remove what is not needed, or enlarge it: writes are refused with ErrFull", "%s", left)
@@ -158,9 +159,9 @@ func (d *doctor) memory(free int64) {
 		d.find("memory", levelWarning, "", "proc/meminfo does not tell what is available")
 	case available+swap < free:
 		d.find("memory", levelWarning, "bound the store with MaxSize, or the file system with size=: before it is full the kernel kills processes",
-			"%s are available, with swap, and the file system may take %s more", size(available+swap), size(free))
+			"%s are available, with swap, and the file system may take %s more", text.Size(available+swap), text.Size(free))
 	default:
-		d.find("memory", levelOK, "", "%s are available, with swap", size(available+swap))
+		d.find("memory", levelOK, "", "%s are available, with swap", text.Size(available+swap))
 	}
 }
 
@@ -174,7 +175,7 @@ func (d *doctor) overcommit(free int64) {
 		committed, _ := d.meminfo("Committed_AS")
 		if left := max(limit-committed, 0); left < free {
 			d.find("overcommit", levelWarning, "raise vm.overcommit_ratio, or set vm.overcommit_memory=0",
-				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", size(left), size(free))
+				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", text.Size(left), text.Size(free))
 			return
 		}
 		d.find("overcommit", levelOK, "", "mode 2, and the commit limit leaves more than the file system has")
@@ -208,9 +209,9 @@ func (d *doctor) addressSpace(maxSize int64) {
 		d.find("address space", levelOK, "", "unlimited")
 	case limit < 2*uint64(maxSize):
 		d.find("address space", levelProblem, "ulimit -v unlimited, or a store with a smaller MaxSize",
-			"limited to %s; a store of at most %s takes twice that", size(int64(min(limit, math.MaxInt64))), size(maxSize))
+			"limited to %s; a store of at most %s takes twice that", text.Size(int64(min(limit, math.MaxInt64))), text.Size(maxSize))
 	default:
-		d.find("address space", levelOK, "", "limited to %s", size(int64(min(limit, math.MaxInt64))))
+		d.find("address space", levelOK, "", "limited to %s", text.Size(int64(min(limit, math.MaxInt64))))
 	}
 }
 

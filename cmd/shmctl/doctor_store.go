@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -40,7 +41,7 @@ func (d *doctor) examineStore() (maxSize int64) {
 		case errors.Is(err, shm.ErrTooManyProcesses):
 			advice = "close handles that are not needed: a process needs one for a store"
 		}
-		d.find("store", levelProblem, advice, "%s", oneLine(err))
+		d.find("store", levelProblem, advice, "%s", text.OneLine(err))
 		return defaultMaxSize
 	}
 	defer func() { _ = s.Close() }()
@@ -49,11 +50,11 @@ func (d *doctor) examineStore() (maxSize int64) {
 		d.find("store", levelProblem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
 		return defaultMaxSize
 	}
-	d.find("store", levelOK, "", "format %d, version %s, %s", s.Info().Format, count(st.Version), things(st.Entries, "entry", "entries"))
+	d.find("store", levelOK, "", "format %d, version %s, %s", s.Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
 	d.fullness(st)
 	all, err := s.Processes()
 	if err != nil {
-		d.find("processes", levelWarning, "run doctor as a user who may write the file slots", "%s", oneLine(err))
+		d.find("processes", levelWarning, "run doctor as a user who may write the file slots", "%s", text.OneLine(err))
 		return st.MaxSize
 	}
 	d.processes(all)
@@ -111,12 +112,12 @@ func (d *doctor) leftovers() {
 }
 
 func (d *doctor) fullness(st shm.Stats) {
-	text := fmt.Sprintf("%s of at most %s, %s of it free", size(st.FileBytes), size(st.MaxSize), size(st.FreeBytes))
+	found := fmt.Sprintf("%s of at most %s, %s of it free", text.Size(st.FileBytes), text.Size(st.MaxSize), text.Size(st.FreeBytes))
 	if used := st.FileBytes - st.FreeBytes; used > st.MaxSize/10*9 {
-		d.find("fullness", levelWarning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", text)
+		d.find("fullness", levelWarning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", found)
 		return
 	}
-	d.find("fullness", levelOK, "", "%s", text)
+	d.find("fullness", levelOK, "", "%s", found)
 }
 
 // processes looks at the open handles; one is this command's.
@@ -124,12 +125,12 @@ func (d *doctor) processes(all []shm.Process) {
 	var dead []string
 	for _, p := range all {
 		if !p.Alive {
-			dead = append(dead, fmt.Sprintf("pid %d (%s)", p.Pid, printable([]byte(p.Name))))
+			dead = append(dead, fmt.Sprintf("pid %d (%s)", p.Pid, text.Printable([]byte(p.Name))))
 		}
 	}
 	if len(dead) > 0 {
 		d.find("processes", levelWarning, "shmctl check "+d.Path+" adopts them, as writers do when they need what they held",
-			"%s died with the store open: %s", things(len(dead), "process", "processes"), strings.Join(dead, ", "))
+			"%s died with the store open: %s", text.Things(len(dead), "process", "processes"), strings.Join(dead, ", "))
 	}
 	if len(all) > shm.MaxProcesses*9/10 {
 		d.find("processes", levelWarning, "close handles that are not needed: a process needs one for a store",
@@ -149,8 +150,8 @@ func (d *doctor) snapshots(all []shm.Process, version uint64) {
 			}
 			ok = false
 			d.find("snapshots", levelWarning, "close it, or end the process: what was replaced since and it can see keeps its space",
-				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, printable([]byte(p.Name)), count(pin.Version),
-				count(version-min(pin.Version, version)), ago(pin.Since, d.now))
+				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, text.Printable([]byte(p.Name)), text.Count(pin.Version),
+				text.Count(version-min(pin.Version, version)), text.Ago(pin.Since, d.now))
 		}
 	}
 	if ok {

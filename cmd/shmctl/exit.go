@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -81,17 +82,7 @@ func exitHelp() string {
 // report prints err, if any, as one line and returns the exit code.
 func report(stderr io.Writer, err error) int {
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", oneLine(err))
+		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", text.OneLine(err))
 	}
 	return exitCode(err)
-}
-
-func oneLine(err error) string {
-	var parts []string
-	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "shm: ")) {
-		if line = strings.TrimSpace(line); line != "" {
-			parts = append(parts, line)
-		}
-	}
-	return strings.Join(parts, "; ")
 }

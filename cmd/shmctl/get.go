@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -66,7 +67,7 @@ on their line. It exits with 3 if there is none.
 func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
 	value, err := s.Get(key)
 	if err != nil {
-		return fmt.Errorf("get %s: %w", printable(key), err)
+		return fmt.Errorf("get %s: %w", text.Printable(key), err)
 	}
 	if asJSON {
 		return newRecordWriter(out).record(key, value)
@@ -84,7 +85,7 @@ func getMatching(s *shm.Store, w io.Writer, match keyMatch, asJSON bool) error {
 	print := newRecordWriter(out).record
 	if !asJSON {
 		print = func(key, value []byte) error {
-			_, err := fmt.Fprintf(out, "%s\t%s\n", printable(key), printable(value))
+			_, err := fmt.Fprintf(out, "%s\t%s\n", text.Printable(key), text.Printable(value))
 			return err
 		}
 	}

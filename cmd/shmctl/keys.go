@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -33,7 +34,7 @@ the key is not valid UTF-8.
 			}
 			defer closing(s, &err)
 			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			print := func(key []byte) error { _, err := fmt.Fprintln(out, printable(key)); return err }
+			print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
 			if asJSON {
 				print = newRecordWriter(out).key
 			}

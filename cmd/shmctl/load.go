@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -76,8 +77,8 @@ a store is made as soon as the first batch has been read, and stays.
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), done)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, in %s\n", things(done.Records, "record", "records"),
-				size(done.Bytes), things(done.Transactions, "transaction", "transactions"))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, in %s\n", text.Things(done.Records, "record", "records"),
+				text.Size(done.Bytes), text.Things(done.Transactions, "transaction", "transactions"))
 			return err
 		},
 	}
@@ -121,7 +122,7 @@ func (l *loader) left() string {
 	if l.creating {
 		return "no store was made"
 	}
-	return things(l.done.Records, "record", "records") + " before it loaded"
+	return text.Things(l.done.Records, "record", "records") + " before it loaded"
 }
 
 // load reads a first batch before it looks for the store at path, so that input

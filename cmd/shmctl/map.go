@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -188,10 +189,10 @@ func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	}
 	d := &drawing{width: mapWidth}
 	y := mapMargin + mapLine
-	d.text(mapMargin, y, fmt.Sprintf("%s: version %s, %s, %s of file", printable([]byte(path)), count(st.Version),
-		things(st.Entries, "entry", "entries"), size(st.FileBytes)))
+	d.text(mapMargin, y, fmt.Sprintf("%s: version %s, %s, %s of file", text.Printable([]byte(path)), text.Count(st.Version),
+		text.Things(st.Entries, "entry", "entries"), text.Size(st.FileBytes)))
 	y += mapLine
-	d.text(mapMargin, y, fmt.Sprintf("from left to right and down, %s to a square", size(m.unitBytes)))
+	d.text(mapMargin, y, fmt.Sprintf("from left to right and down, %s to a square", text.Size(m.unitBytes)))
 	y += mapLine
 	for i := range m.units {
 		m.units[i].draw(d, mapMargin+i%columns()*side, y+i/columns()*side, side)
@@ -199,10 +200,10 @@ func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	y += rows()*side + mapLine
 
 	item := 0
-	legend := func(c color.RGBA, text string, bytes int64) {
+	legend := func(c color.RGBA, label string, bytes int64) {
 		x, y := mapMargin+item%4*mapColumn, y+item/4*mapLine
 		d.rect(x, y, 12, 12, c)
-		d.text(x+18, y+11, text+"  "+size(bytes))
+		d.text(x+18, y+11, label+"  "+text.Size(bytes))
 		item++
 	}
 	for kind, n := range m.whole.bytes {

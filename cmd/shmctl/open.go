@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,29 +44,3 @@ func arguments(form string, least, most int) cobra.PositionalArgs {
 }
 
 const unlimited = -1
-
-// keyFlag adds the flag with which keys of any bytes, zeros too, can be named
-// on a command line.
-func keyFlag(cmd *cobra.Command, on *bool) {
-	cmd.Flags().BoolVar(on, "key64", false, "KEY is written in base64")
-}
-
-func keyArgument(arg string, in64 bool) ([]byte, error) {
-	if !in64 {
-		return []byte(arg), nil
-	}
-	key, err := base64.StdEncoding.Strict().DecodeString(arg)
-	if err != nil {
-		return nil, usagef("key %q: %w", arg, err)
-	}
-	return key, nil
-}
-
-func jsonFlag(cmd *cobra.Command, on *bool) {
-	cmd.Flags().BoolVar(on, "json", false, "print JSON")
-}
-
-// maxSizeFlag adds the size of a store that the verb creates.
-func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {
-	cmd.Flags().Var(n, "max-size", "what a store that is created now may grow to, as in 512MiB (default 64GiB)")
-}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -37,7 +38,7 @@ exist is created.`,
 			} else if value, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), shm.MaxValue+1)); err != nil {
 				return fmt.Errorf("reading the value: %w", err)
 			} else if len(value) == 0 && !empty {
-				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", printable(key))
+				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", text.Printable(key))
 			}
 			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -63,7 +64,7 @@ func (a attached) print(w io.Writer, now time.Time) error {
 		case !p.Alive:
 			state = "dead"
 		}
-		row := []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), mode, state, ago(p.Started, now), count(p.Writers)}
+		row := []string{fmt.Sprint(p.Pid), text.Printable([]byte(p.Name)), mode, state, text.Ago(p.Started, now), text.Count(p.Writers)}
 		if len(p.Pins) == 0 {
 			rows = append(rows, append(row, "none"))
 		}
@@ -72,16 +73,16 @@ func (a attached) print(w io.Writer, now time.Time) error {
 			row = make([]string, len(row))
 		}
 	}
-	return table(w, "rllllrl", rows...)
+	return text.Table(w, "rllllrl", rows...)
 }
 
 func (a attached) pin(p shm.Pin, now time.Time) string {
-	return fmt.Sprintf("version %s (%s behind), %s", count(p.Version), count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
+	return fmt.Sprintf("version %s (%s behind), %s", text.Count(p.Version), text.Count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
 }
 
 func pinKind(p shm.Pin, now time.Time) string {
 	if p.Writer {
 		return "a transaction under way"
 	}
-	return "a snapshot taken " + ago(p.Since, now)
+	return "a snapshot taken " + text.Ago(p.Since, now)
 }

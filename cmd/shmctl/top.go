@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -205,7 +206,7 @@ func (l topLook) print(w io.Writer, asJSON bool) error {
 		return e.Encode(l)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, count(l.Stats.Version), count(l.Stats.Entries), l.rates(), l.space())
+	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
 	for _, p := range l.Processes {
 		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, strings.Join(p.row(l.Time), "  "))
 	}
@@ -214,18 +215,18 @@ func (l topLook) print(w io.Writer, asJSON bool) error {
 }
 
 func (l topLook) rates() string {
-	return fmt.Sprintf("%s commits/s  %s changes/s  %s lost/s  %s refused/s", whole(l.PerSecond.Commits),
-		whole(l.PerSecond.Changes), whole(l.PerSecond.Lost), whole(l.PerSecond.Refused))
+	return fmt.Sprintf("%s commits/s  %s changes/s  %s lost/s  %s refused/s", text.Whole(l.PerSecond.Commits),
+		text.Whole(l.PerSecond.Changes), text.Whole(l.PerSecond.Lost), text.Whole(l.PerSecond.Refused))
 }
 
 func (l topLook) space() string {
-	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", size(l.Stats.LiveBytes), size(l.Stats.FreeBytes),
-		size(l.Stats.FileBytes), size(l.Stats.AllocatedBytes))
+	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", text.Size(l.Stats.LiveBytes), text.Size(l.Stats.FreeBytes),
+		text.Size(l.Stats.FileBytes), text.Size(l.Stats.AllocatedBytes))
 }
 
 func (l topLook) reclaim() string {
-	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", whole(l.PerSecond.Freed),
-		whole(l.PerSecond.Aside), whole(l.PerSecond.Punched), things(l.Stats.AdoptedSlots, "slot", "slots"))
+	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", text.Whole(l.PerSecond.Freed),
+		text.Whole(l.PerSecond.Aside), text.Whole(l.PerSecond.Punched), text.Things(l.Stats.AdoptedSlots, "slot", "slots"))
 }
 
 // processColumns are those of row.
@@ -243,8 +244,8 @@ func (p topProcess) row(now time.Time) []string {
 		state = "reader"
 	}
 	if p.Since != nil {
-		since = ago(*p.Since, now)
+		since = text.Ago(*p.Since, now)
 	}
-	return []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), state, whole(p.PerSecond.Commits), whole(p.PerSecond.Changes),
-		whole(p.PerSecond.Lost), count(p.Pins), count(p.Behind), since}
+	return []string{fmt.Sprint(p.Pid), text.Printable([]byte(p.Name)), state, text.Whole(p.PerSecond.Commits), text.Whole(p.PerSecond.Changes),
+		text.Whole(p.PerSecond.Lost), text.Count(p.Pins), text.Count(p.Behind), since}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -221,11 +222,11 @@ func (w *watcher) show(version uint64, key, value []byte) error {
 }
 
 func (w *watcher) text(c watched) error {
-	what := "deleted  " + printable(c.key)
+	what := "deleted  " + text.Printable(c.key)
 	if c.value != nil {
-		what = "set  " + printable(c.key) + "  " + brief(c.value)
+		what = "set  " + text.Printable(c.key) + "  " + text.Brief(c.value)
 	}
-	_, err := fmt.Fprintf(w.out, "%s  version %s  %s\n", c.at.Format("15:04:05.000"), count(c.version), what)
+	_, err := fmt.Fprintf(w.out, "%s  version %s  %s\n", c.at.Format("15:04:05.000"), text.Count(c.version), what)
 	return err
 }
 
