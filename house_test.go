@@ -27,9 +27,10 @@ var mayImport = map[string][]string{
 	"hamt":          {"alloc/region"},
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "internal/tempdir", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":    {"shm", "internal/tempdir", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
-	"cmd/shmctl/internal/text": {"shm"},
+	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
+	"cmd/shmctl/internal/text":   {"shm"},
 
 	"internal/tempdir": {},
 	"internal/testdir": {"internal/tempdir"}, // for tests

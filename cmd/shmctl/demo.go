@@ -22,6 +22,9 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
+// sharedMemory is where stores are by default.
+const sharedMemory = "/dev/shm"
+
 // Bounds of the demo beside those that its flags give.
 const (
 	holdTime  = 100 * time.Millisecond // how long the victim hangs in its transaction before it is killed

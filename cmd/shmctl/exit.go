@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -38,7 +39,7 @@ var exits = []struct {
 	{exitDamaged, "the store is damaged or is none, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
-	{exitProblem, "doctor found a problem", []error{errProblem}},
+	{exitProblem, "doctor found a problem", []error{doctor.ErrProblem}},
 	{exitInUse, "others have the store open, or rewrite it", []error{shm.ErrInUse}},
 	{exitInterrupted, "interrupted", []error{errInterrupted}},
 }

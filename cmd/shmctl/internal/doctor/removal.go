@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"errors"
@@ -51,12 +51,12 @@ func (d *doctor) removed() {
 	const none = "no process%s uses a store that was removed from here"
 	switch {
 	case users != nil:
-		d.find("removed store", levelProblem, "restart them: they share nothing with those that open the store here, and their writes fail",
+		d.find("removed store", Problem, "restart them: they share nothing with those that open the store here, and their writes fail",
 			"%s a store that was removed from here: %s", text.Things(len(users), "process uses", "processes use"), strings.Join(users, ", "))
 	case denied:
-		d.find("removed store", levelOK, "run doctor as root to look at all processes", none, " that this user may look at")
+		d.find("removed store", OK, "run doctor as root to look at all processes", none, " that this user may look at")
 	default:
-		d.find("removed store", levelOK, "", none, "")
+		d.find("removed store", OK, "", none, "")
 	}
 }
 
@@ -72,7 +72,7 @@ func (d *doctor) logout() {
 	if err != nil || owner <= lastSystemUser || !strings.HasPrefix(path, d.machine.shared+"/") || !d.removesIPC() {
 		return
 	}
-	d.find("logout", levelWarning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or put it into /run, a tmpfs of its own or on a disk",
+	d.find("logout", Warning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or put it into /run, a tmpfs of its own or on a disk",
 		"it lies in %s and belongs to user %d: systemd-logind removes it when that user has logged out", d.machine.shared, owner)
 }
 
