@@ -27,8 +27,9 @@ var mayImport = map[string][]string{
 	"hamt":          {"alloc/region"},
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "internal/tempdir", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":    {"shm", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
+	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
 	"cmd/shmctl/internal/text":   {"shm"},
 

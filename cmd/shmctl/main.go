@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/demo"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -48,7 +50,8 @@ but for compact --exclusive and check --repair.
 	}
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newBackup(), newCheck(), newCompact(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(),
+		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
+		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
 		newDump(), newGet(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
 		newTop(), newWatch(),
 	)

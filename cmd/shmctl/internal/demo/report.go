@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// demoReport is what happened, as demo --json prints it.
-type demoReport struct {
+// Report is what happened.
+type Report struct {
 	Sound        bool            `json:"sound"`
 	Problems     []string        `json:"problems"`
 	Seconds      float64         `json:"seconds"`
@@ -69,45 +69,8 @@ type killReport struct {
 	Verified     int      `json:"verified"`   // records of its share, right after
 }
 
-func (k *killReport) adoption() string {
-	if k.ByAnother {
-		return "another writer has adopted what it left already"
-	}
-	return fmt.Sprintf("adopted %s, with %s and %s", text.Things(k.Adopted, "dead process", "dead processes"),
-		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
-}
-
-// demoPrinter tells people what happens, while it does; or prints one JSON
-// object at the end.
-type demoPrinter struct {
-	w      io.Writer
-	silent bool
-}
-
-func (p demoPrinter) line(label, format string, args ...any) {
-	if !p.silent {
-		_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
-	}
-}
-
-func (p demoPrinter) blank() { _, _ = fmt.Fprintln(p.w) }
-
-func (p demoPrinter) opening(d *demo) {
-	p.line("data", "%s, %s, from %s", text.Things(len(d.data.records), "record", "records"), text.Size(d.data.bytes), d.data.origin)
-	p.line("store", "%s", d.dir)
-	p.line("working", "%s and %s, for about %v s", text.Things(d.writers, "writer", "writers"), text.Things(d.readers, "reader", "readers"), d.seconds)
-}
-
-func (p demoPrinter) killed(k *killReport) {
-	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, text.Things(k.Written, "record", "records"))
-	p.line("", "while it hung there the others committed %s", text.Things(k.OtherCommits, "time", "times"))
-	p.line("", "%s", k.adoption())
-	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
-}
-
-// closing sums up and prints the rest.
-func (p demoPrinter) closing(d *demo) error {
-	r := &d.report
+// sumUp adds up the processes.
+func (r *Report) sumUp() {
 	for _, q := range r.Processes {
 		if q.Writer {
 			r.Writes.Operations += q.Operations
@@ -118,16 +81,40 @@ func (p demoPrinter) closing(d *demo) error {
 	}
 	r.Writes.perSecond()
 	r.Reads.perSecond()
-	if r.Problems == nil {
-		r.Problems = []string{}
-	}
-	if p.silent {
-		return printJSON(p.w, r)
-	}
-	return p.print(r)
 }
 
-func (p demoPrinter) print(r *demoReport) error {
+func (k *killReport) adoption() string {
+	if k.ByAnother {
+		return "another writer has adopted what it left already"
+	}
+	return fmt.Sprintf("adopted %s, with %s and %s", text.Things(k.Adopted, "dead process", "dead processes"),
+		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
+}
+
+// printer tells people what happens, while it does.
+type printer struct{ w io.Writer }
+
+func (p printer) line(label, format string, args ...any) {
+	_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
+}
+
+func (p printer) blank() { _, _ = fmt.Fprintln(p.w) }
+
+func (p printer) opening(d *demo) {
+	p.line("data", "%s, %s, from %s", text.Things(len(d.data.records), "record", "records"), text.Size(d.data.bytes), d.data.origin)
+	p.line("store", "%s", d.Dir)
+	p.line("working", "%s and %s, for about %v s", text.Things(d.Writers, "writer", "writers"), text.Things(d.Readers, "reader", "readers"), d.Seconds)
+}
+
+func (p printer) killed(k *killReport) {
+	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, text.Things(k.Written, "record", "records"))
+	p.line("", "while it hung there the others committed %s", text.Things(k.OtherCommits, "time", "times"))
+	p.line("", "%s", k.adoption())
+	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
+}
+
+// closing prints the rest.
+func (p printer) closing(r *Report) error {
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}
 	for _, q := range r.Processes {
 		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), text.Count(q.Operations), text.Count(q.PerSecond), q.details()})
