@@ -33,7 +33,6 @@ type madeDifference struct {
 }
 
 func newBackup() *cobra.Command {
-	var asJSON bool
 	var since string
 	var maxSize bytesValue
 	cmd := &cobra.Command{
@@ -60,7 +59,7 @@ equal, but time. See restore for how such differences are applied.`,
 			switch {
 			case differs && maxSize != 0:
 				return usagef("backup: found --since and --max-size, expected one of them")
-			case asJSON && args[1] == "-":
+			case asJSON(cmd) && args[1] == "-":
 				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
 			}
 			s, err := openToRead(args[0])
@@ -70,24 +69,23 @@ equal, but time. See restore for how such differences are applied.`,
 			defer closing(s, &err)
 			return interruptible(cmd, func(ctx context.Context) error {
 				if differs {
-					return backupSince(ctx, cmd, s, since, args[1], asJSON)
+					return backupSince(ctx, cmd, s, since, args[1])
 				}
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, args[1], maxSize, asJSON, func(o *shm.BackupOptions) error {
+					return makeStore(cmd, args[1], maxSize, func(o *shm.BackupOptions) error {
 						return sn.Backup(ctx, args[1], o)
 					})
 				})
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().StringVar(&since, "since", "", "write what changed since `BASE`, a backup")
 	cmd.Flags().Var(&maxSize, "max-size", "what the backup may grow to, as in 512MiB (default as STORE)")
 	return cmd
 }
 
 func newRestore() *cobra.Command {
-	var asJSON bool
 	var maxSize bytesValue
 	cmd := &cobra.Command{
 		Use:   "restore BACKUP [DIFFERENCE...] STORE",
@@ -133,14 +131,14 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 				}
 				to := args[len(args)-1]
 				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, to, maxSize, asJSON, func(o *shm.BackupOptions) error {
+					return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
 						return sn.Restore(ctx, to, differences, o)
 					})
 				})
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().Var(&maxSize, "max-size", "what STORE may grow to, as in 512MiB (default as BACKUP)")
 	return cmd
 }
@@ -174,7 +172,7 @@ func untilDone(ctx context.Context, in io.Reader) io.Reader {
 }
 
 // makeStore makes a store of a snapshot at path and says what it holds.
-func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool, write func(*shm.BackupOptions) error) (err error) {
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.BackupOptions) error) (err error) {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
 	err = write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
@@ -187,17 +185,17 @@ func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool,
 	}
 	defer closing(s, &err)
 	st := s.Stats()
-	made := madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), made)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s in a file of %s%s\n", text.Count(made.Origin.Version),
-		text.Things(made.Entries, "record", "records"), text.Size(made.DataBytes), text.Size(made.FileBytes), text.PerByte(made.FileBytes, made.DataBytes))
+	return printResult(cmd, madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
+}
+
+func (m madeStore) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "version %s: %s, %s in a file of %s%s\n", text.Count(m.Origin.Version),
+		text.Things(m.Entries, "record", "records"), text.Size(m.DataBytes), text.Size(m.FileBytes), text.PerByte(m.FileBytes, m.DataBytes))
 	return err
 }
 
 // backupSince writes what changed to a file, which appears when it is complete.
-func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string, asJSON bool) (err error) {
+func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string) (err error) {
 	base, err := openToRead(since)
 	if err != nil {
 		return err
@@ -221,9 +219,10 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 	if made.Bytes, err = writeNew(ctx, path, write); err != nil {
 		return err
 	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), made)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", text.Count(made.Version), text.Things(made.Changes, "change", "changes"), text.Size(made.Bytes))
+	return printResult(cmd, made)
+}
+
+func (m madeDifference) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "version %s: %s, %s\n", text.Count(m.Version), text.Things(m.Changes, "change", "changes"), text.Size(m.Bytes))
 	return err
 }

@@ -22,7 +22,7 @@ type checked struct {
 }
 
 func newCheck() *cobra.Command {
-	var asJSON, repair, deep bool
+	var repair, deep bool
 	cmd := &cobra.Command{
 		Use:   "check STORE",
 		Short: "Prove that a store is sound",
@@ -48,17 +48,13 @@ is, and the exit code is 4. A sound store is not written anew.`,
 			if c.Path == "" {
 				return err
 			}
-			print := c.print
-			if asJSON {
-				print = func(w io.Writer) error { return printJSON(w, c) }
-			}
-			if e := print(cmd.OutOrStdout()); err == nil {
+			if e := printResult(cmd, c); err == nil {
 				err = e
 			}
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is wrong, if nobody else has the store open")
 	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, as check always does")
 	return cmd
@@ -109,7 +105,7 @@ func mend(cmd *cobra.Command, path string, c checked, wrong error) (checked, err
 	return c, err
 }
 
-func (c checked) print(w io.Writer) error {
+func (c checked) Print(w io.Writer) error {
 	rows := [][]string{{"store", c.Path, ""}}
 	if c.FileBytes != 0 {
 		rows = append(rows, []string{"version", text.Count(c.Version), ""}, []string{"entries", text.Count(c.Entries), ""})

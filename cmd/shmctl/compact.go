@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,7 @@ type rewritten struct {
 }
 
 func newCompact() *cobra.Command {
-	var asJSON, exclusive bool
+	var exclusive bool
 	var rate, maxSize bytesValue
 	var limit time.Duration
 	cmd := &cobra.Command{
@@ -61,7 +62,7 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 			case exclusive && (limit != 0 || rate != 0):
 				return usagef("compact: found --exclusive with --rate or --limit, expected one of them")
 			case exclusive:
-				return compactAlone(cmd, args[0], int64(maxSize), asJSON)
+				return compactAlone(cmd, args[0], int64(maxSize))
 			case maxSize != 0:
 				return usagef("compact: found --max-size, expected --exclusive with it")
 			}
@@ -89,14 +90,10 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), c)
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), c)
-			return err
+			return printResult(cmd, c)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().Var(&rate, "rate", "move at most so many bytes of keys and values a second, as in 10MiB")
 	cmd.Flags().DurationVar(&limit, "limit", 0, "end after `DURATION`, as in 30s")
 	cmd.Flags().BoolVar(&exclusive, "exclusive", false, "write the whole store anew, if nobody else has it open")
@@ -105,7 +102,7 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 }
 
 // compactAlone rewrites a store that nobody else has open.
-func compactAlone(cmd *cobra.Command, path string, maxSize int64, asJSON bool) error {
+func compactAlone(cmd *cobra.Command, path string, maxSize int64) error {
 	before, err := statsOf(path)
 	if err != nil {
 		return err
@@ -117,12 +114,7 @@ func compactAlone(cmd *cobra.Command, path string, maxSize int64, asJSON bool) e
 	if err != nil {
 		return err
 	}
-	r := rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), r)
-	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), r)
-	return err
+	return printResult(cmd, rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes})
 }
 
 // rewrite is shm.Rewrite with a progress line.
@@ -144,16 +136,18 @@ func statsOf(path string) (st shm.Stats, err error) {
 	return s.Stats(), nil
 }
 
-func (r rewritten) String() string {
-	return fmt.Sprintf("%s: %s, was %s; %s of %s; may grow to %s", r.Path, text.Size(r.After), text.Size(r.Before),
+func (r rewritten) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s: %s, was %s; %s of %s; may grow to %s\n", r.Path, text.Size(r.After), text.Size(r.Before),
 		text.Things(r.Entries, "record", "records"), text.Size(r.DataBytes), text.Size(r.MaxSize))
+	return err
 }
 
-func (c compacted) String() string {
+func (c compacted) Print(w io.Writer) error {
 	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, text.Size(c.After), text.Size(c.Before),
 		text.Things(c.Moved, "record", "records"), text.Size(c.MovedBytes))
 	if !c.Ended {
 		s += "; the time was over before the end"
 	}
-	return s
+	_, err := fmt.Fprintln(w, s)
+	return err
 }

@@ -13,7 +13,6 @@ import (
 )
 
 func newDemo() *cobra.Command {
-	var asJSON bool
 	var o demo.Options
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -37,13 +36,13 @@ than 0 if anything was wrong.`,
 			}
 			interrupt, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			out := cmd.OutOrStdout()
-			if asJSON {
-				out = io.Discard
+			progress := cmd.OutOrStdout()
+			if asJSON(cmd) {
+				progress = io.Discard
 			}
-			r, err := demo.Run(interrupt, o, out, cmd.ErrOrStderr())
-			if asJSON && r != nil {
-				if e := printJSON(cmd.OutOrStdout(), r); err == nil {
+			r, err := demo.Run(interrupt, o, progress, cmd.ErrOrStderr())
+			if r != nil {
+				if e := printResult(cmd, r); err == nil {
 					err = e
 				}
 			}
@@ -64,7 +63,7 @@ than 0 if anything was wrong.`,
 	f.Float64Var(&o.Seconds, "seconds", 5, "how long to write; the first round is finished in any case")
 	f.IntVar(&o.Rounds, "rounds", 0, "stop after that many rounds, if that is sooner (0 = no bound)")
 	f.IntVar(&o.Records, "records", 0, "use no more of the data set than that many records (0 = all, up to 64 MiB)")
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 

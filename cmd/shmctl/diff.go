@@ -15,7 +15,6 @@ import (
 var errDiffer = errors.New("the stores differ")
 
 func newDiff() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two stores",
@@ -43,8 +42,8 @@ snapshot of both until it ends.`,
 			}
 			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 			print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
-			if asJSON {
-				enc := newRecordWriter(out).enc
+			if asJSON(cmd) {
+				enc := newEncoder(out)
 				print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
 			}
 			keys := 0
@@ -58,7 +57,7 @@ snapshot of both until it ends.`,
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"io"
-
 	"github.com/spf13/cobra"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 )
 
 func newDoctor() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [STORE]",
 		Short: "Look for what may go wrong, with advice",
@@ -30,16 +27,12 @@ problem.`,
 			if err != nil {
 				return err
 			}
-			print := r.Print
-			if asJSON {
-				print = func(w io.Writer) error { return printJSON(w, r) }
-			}
-			if err := print(cmd.OutOrStdout()); err != nil {
+			if err := printResult(cmd, r); err != nil {
 				return err
 			}
 			return r.Verdict()
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -27,10 +25,6 @@ func keyArgument(arg string, in64 bool) ([]byte, error) {
 	return key, nil
 }
 
-func jsonFlag(cmd *cobra.Command, on *bool) {
-	cmd.Flags().BoolVar(on, "json", false, "print JSON")
-}
-
 // maxSizeFlag adds the size of a store that the verb creates.
 func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {
 	cmd.Flags().Var(n, "max-size", "what a store that is created now may grow to, as in 512MiB (default 64GiB)")
@@ -52,12 +46,4 @@ func (b *bytesValue) Set(s string) error {
 	n, err := text.ParseSize(s)
 	*b = bytesValue(n)
 	return err
-}
-
-// printJSON prints one value as an indented JSON document.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

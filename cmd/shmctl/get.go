@@ -18,7 +18,7 @@ import (
 )
 
 func newGet() *cobra.Command {
-	var asJSON, key64 bool
+	var key64 bool
 	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "get STORE [KEY]",
@@ -53,12 +53,12 @@ on their line. It exits with 3 if there is none.
 			}
 			defer closing(s, &err)
 			if match.given() {
-				return getMatching(s, cmd.OutOrStdout(), match, asJSON)
+				return getMatching(s, cmd.OutOrStdout(), match, asJSON(cmd))
 			}
-			return get(s, cmd.OutOrStdout(), key, asJSON)
+			return get(s, cmd.OutOrStdout(), key, asJSON(cmd))
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
 	match.flags(cmd)
 	return cmd

@@ -11,7 +11,6 @@ import (
 )
 
 func newKeys() *cobra.Command {
-	var asJSON bool
 	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
@@ -35,7 +34,7 @@ the key is not valid UTF-8.
 			defer closing(s, &err)
 			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 			print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
-			if asJSON {
+			if asJSON(cmd) {
 				print = newRecordWriter(out).key
 			}
 			err = s.View(func(sn *shm.Snapshot) error {
@@ -49,7 +48,7 @@ the key is not valid UTF-8.
 			return flush(out, err)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	match.flags(cmd)
 	return cmd
 }

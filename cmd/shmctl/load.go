@@ -28,7 +28,6 @@ type loaded struct {
 }
 
 func newLoad() *cobra.Command {
-	var asJSON bool
 	var batch int
 	var maxSize bytesValue
 	cmd := &cobra.Command{
@@ -74,18 +73,19 @@ a store is made as soon as the first batch has been read, and stays.
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), done)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, in %s\n", text.Things(done.Records, "record", "records"),
-				text.Size(done.Bytes), text.Things(done.Transactions, "transaction", "transactions"))
-			return err
+			return printResult(cmd, done)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().IntVar(&batch, "batch", 1000, "records in a transaction")
 	maxSizeFlag(cmd, &maxSize)
 	return cmd
+}
+
+func (l loaded) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s, %s, in %s\n", text.Things(l.Records, "record", "records"),
+		text.Size(l.Bytes), text.Things(l.Transactions, "transaction", "transactions"))
+	return err
 }
 
 // inputError is an error that came with some lines of the input.

@@ -19,7 +19,6 @@ type attached struct {
 }
 
 func newSlots() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "slots STORE",
 		Short: "Show who is attached, what each pins, and since when",
@@ -40,18 +39,15 @@ counted in each writer's slot, by all who have had it.`,
 			if err != nil {
 				return err
 			}
-			a := attached{args[0], s.Version(), found}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), a)
-			}
-			return a.print(cmd.OutOrStdout(), time.Now())
+			return printResult(cmd, attached{args[0], s.Version(), found})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 
-func (a attached) print(w io.Writer, now time.Time) error {
+func (a attached) Print(w io.Writer) error {
+	now := time.Now()
 	rows := [][]string{{"PID", "NAME", "MODE", "STATE", "ATTACHED", "WRITERS", "PINS"}}
 	for _, p := range a.Processes {
 		mode, state := "read-write", "alive"

@@ -28,7 +28,7 @@ type statRate struct {
 }
 
 func newStat() *cobra.Command {
-	var asJSON, deep bool
+	var deep bool
 	var rate time.Duration
 	cmd := &cobra.Command{
 		Use:   "stat STORE",
@@ -69,13 +69,10 @@ size take.`,
 					return err
 				}
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), st)
-			}
-			return st.print(cmd.OutOrStdout())
+			return printResult(cmd, st)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, and show where each byte is")
 	cmd.Flags().DurationVar(&rate, "rate", 0, "look again after this `time`, as in 1s, and show what happened in it")
 	return cmd
@@ -91,7 +88,7 @@ func stats(s *shm.Store) (shm.Stats, error) {
 	return st, nil
 }
 
-func (st storeStat) print(w io.Writer) error {
+func (st storeStat) Print(w io.Writer) error {
 	rows := [][]string{
 		{"store", st.Path},
 		{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},

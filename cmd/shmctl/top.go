@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -50,16 +49,20 @@ for each process; in JSON all of it is one line.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !t.asJSON {
+			if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
 				return t.onScreen(ctx, screen)
 			}
-			return t.inLines(ctx, cmd.OutOrStdout())
+			print := topLook.print
+			if asJSON(cmd) {
+				print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
+			}
+			return t.inLines(ctx, cmd.OutOrStdout(), print)
 		},
 	}
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", time.Second, "`time` between looks")
 	f.IntVar(&t.count, "count", 0, "end after that many looks (0 = no bound)")
-	jsonFlag(cmd, &t.asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 
@@ -69,7 +72,6 @@ const minInterval = 10 * time.Millisecond
 type top struct {
 	interval time.Duration
 	count    int
-	asJSON   bool
 	stores   []*topStore
 }
 
@@ -174,7 +176,7 @@ func (t *top) looks() (all []topLook, err error) {
 }
 
 // inLines prints a look each interval; the first one only begins the first interval.
-func (t *top) inLines(ctx context.Context, w io.Writer) error {
+func (t *top) inLines(ctx context.Context, w io.Writer, print func(topLook, io.Writer) error) error {
 	if _, err := t.looks(); err != nil {
 		return err
 	}
@@ -191,7 +193,7 @@ func (t *top) inLines(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		for _, l := range all {
-			if err := l.print(w, t.asJSON); err != nil {
+			if err := print(l, w); err != nil {
 				return err
 			}
 		}
@@ -199,12 +201,7 @@ func (t *top) inLines(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-func (l topLook) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(l)
-	}
+func (l topLook) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
 	for _, p := range l.Processes {

@@ -23,7 +23,7 @@ const watchPause = 10 * time.Millisecond
 
 func newWatch() *cobra.Command {
 	var w watcher
-	var all, asJSON, key64 bool
+	var all, key64 bool
 	cmd := &cobra.Command{
 		Use:   "watch STORE [KEY]",
 		Short: "Print changes as they come",
@@ -64,7 +64,7 @@ not in JSON.`,
 			w.done = ctx.Done()
 			w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
 			w.print = w.text
-			if asJSON {
+			if asJSON(cmd) {
 				w.print = w.json
 			}
 			look := w.lookAtAll
@@ -81,7 +81,7 @@ not in JSON.`,
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
 	cmd.Flags().BoolVar(&all, "all", false, "all keys")
 	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print what is there already, as if it was set now")
@@ -242,5 +242,5 @@ func (w *watcher) json(c watched) error {
 		line.Change = "set"
 		line.setValue(c.value)
 	}
-	return newRecordWriter(w.out).enc.Encode(line)
+	return newEncoder(w.out).Encode(line)
 }

@@ -69,14 +69,14 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Run runs the demo, and prints what happens. It returns an error if anything was
-// wrong, and a report of all that it found out if it got to the end. By then its
+// Run runs the demo, and prints what happens meanwhile to out. It returns an
+// error if anything was wrong, and a report if it got to the end. By then its
 // processes have ended and the store is removed.
-func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (*Report, error) {
+func Run(ctx context.Context, o Options, out, stderr io.Writer) (*Report, error) {
 	limit := time.Duration(o.Seconds*float64(time.Second)) + graceTime
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took more than %v", limit.Round(time.Second)))
 	defer cancel()
-	d := &demo{Options: o, out: printer{stdout}, stderr: &sharedWriter{w: stderr}, events: make(chan event, 64)}
+	d := &demo{Options: o, out: printer{out}, stderr: &sharedWriter{w: stderr}, events: make(chan event, 64)}
 	r, err := d.run(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -148,9 +148,6 @@ func (d *demo) run(ctx context.Context) (r *Report, err error) {
 	}
 	wrong := d.prove(ctx)
 	d.report.Seconds = time.Since(start).Seconds()
-	if err := d.out.closing(&d.report); err != nil {
-		return nil, err
-	}
 	return &d.report, wrong
 }
 

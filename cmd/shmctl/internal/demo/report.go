@@ -98,8 +98,6 @@ func (p printer) line(label, format string, args ...any) {
 	_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
 }
 
-func (p printer) blank() { _, _ = fmt.Fprintln(p.w) }
-
 func (p printer) opening(d *demo) {
 	p.line("data", "%s, %s, from %s", text.Things(len(d.data.records), "record", "records"), text.Size(d.data.bytes), d.data.origin)
 	p.line("store", "%s", d.Dir)
@@ -113,8 +111,9 @@ func (p printer) killed(k *killReport) {
 	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
 }
 
-// closing prints the rest.
-func (p printer) closing(r *Report) error {
+// Print prints the report below what Run has printed.
+func (r *Report) Print(w io.Writer) error {
+	p := printer{w}
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}
 	for _, q := range r.Processes {
 		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), text.Count(q.Operations), text.Count(q.PerSecond), q.details()})
@@ -122,18 +121,18 @@ func (p printer) closing(r *Report) error {
 	rows = append(rows,
 		[]string{"all writers", "", text.Count(r.Writes.Operations), text.Count(r.Writes.PerSecond), fmt.Sprintf("in %s", text.Things(r.Versions, "commit", "commits"))},
 		[]string{"all readers", "", text.Count(r.Reads.Operations), text.Count(r.Reads.PerSecond), "each value verified"})
-	p.blank()
-	if err := text.Table(p.w, "lrrrl", rows...); err != nil {
+	_, _ = fmt.Fprintln(w)
+	if err := text.Table(w, "lrrrl", rows...); err != nil {
 		return err
 	}
-	p.blank()
+	_, _ = fmt.Fprintln(w)
 	p.line("verified", "%s of %s: there, equal to the source, in the last revision", text.Count(r.Verified), text.Things(r.Records, "record", "records"))
 	p.line("ledger", "each byte of the file accounted for:")
 	ledger := text.Ledger(r.Ledger)
 	for i := range ledger {
 		ledger[i] = append([]string{"        "}, ledger[i]...)
 	}
-	if err := text.Table(p.w, "llrl", ledger...); err != nil {
+	if err := text.Table(w, "llrl", ledger...); err != nil {
 		return err
 	}
 	p.line("space", "file %s%s; live %s%s", text.Size(r.Stats.FileBytes), text.PerByte(r.Stats.FileBytes, r.Stats.DataBytes),
