@@ -54,7 +54,7 @@ equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
 			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
 		Args: arguments("STORE DIR|FILE", 2, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			differs := cmd.Flags().Changed("since")
 			switch {
 			case differs && maxSize != 0:
@@ -62,18 +62,15 @@ equal, but time. See restore for how such differences are applied.`,
 			case asJSON(cmd) && args[1] == "-":
 				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return interruptible(cmd, func(ctx context.Context) error {
-				if differs {
-					return backupSince(ctx, cmd, s, since, args[1])
-				}
-				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, args[1], maxSize, func(o *shm.BackupOptions) error {
-						return sn.Backup(ctx, args[1], o)
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				return interruptible(cmd, func(ctx context.Context) error {
+					if differs {
+						return backupSince(ctx, cmd, s, since, args[1])
+					}
+					return s.View(func(sn *shm.Snapshot) error {
+						return makeStore(cmd, args[1], maxSize, func(o *shm.BackupOptions) error {
+							return sn.Backup(ctx, args[1], o)
+						})
 					})
 				})
 			})
@@ -103,36 +100,33 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			var differences []io.Reader
-			for _, name := range args[1 : len(args)-1] {
-				if name == "-" {
-					differences = append(differences, nil) // standard input, see below
-					continue
-				}
-				f, err := os.Open(name)
-				if err != nil {
-					return err
-				}
-				defer func() { _ = f.Close() }()
-				differences = append(differences, f)
-			}
-			return interruptible(cmd, func(ctx context.Context) error {
-				stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
-				for i := range differences {
-					if differences[i] == nil {
-						differences[i] = stdin()
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				var differences []io.Reader
+				for _, name := range args[1 : len(args)-1] {
+					if name == "-" {
+						differences = append(differences, nil) // standard input, see below
+						continue
 					}
+					f, err := os.Open(name)
+					if err != nil {
+						return err
+					}
+					defer func() { _ = f.Close() }()
+					differences = append(differences, f)
 				}
-				to := args[len(args)-1]
-				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
-						return sn.Restore(ctx, to, differences, o)
+				return interruptible(cmd, func(ctx context.Context) error {
+					stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
+					for i := range differences {
+						if differences[i] == nil {
+							differences[i] = stdin()
+						}
+					}
+					to := args[len(args)-1]
+					return s.View(func(sn *shm.Snapshot) error {
+						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
+							return sn.Restore(ctx, to, differences, o)
+						})
 					})
 				})
 			})
@@ -172,20 +166,17 @@ func untilDone(ctx context.Context, in io.Reader) io.Reader {
 }
 
 // makeStore makes a store of a snapshot at path and says what it holds.
-func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.BackupOptions) error) (err error) {
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.BackupOptions) error) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	err = write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	err := write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
 	if err != nil {
 		return err
 	}
-	s, err := openToRead(path)
-	if err != nil {
-		return err
-	}
-	defer closing(s, &err)
-	st := s.Stats()
-	return printResult(cmd, madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
+	return withStore(openToRead, path, func(s *shm.Store) error {
+		st := s.Stats()
+		return printResult(cmd, madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
+	})
 }
 
 func (m madeStore) Print(w io.Writer) error {
@@ -195,31 +186,28 @@ func (m madeStore) Print(w io.Writer) error {
 }
 
 // backupSince writes what changed to a file, which appears when it is complete.
-func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string) (err error) {
-	base, err := openToRead(since)
-	if err != nil {
-		return err
-	}
-	defer closing(base, &err)
-	made := madeDifference{Path: path}
-	write := func(w io.Writer) error {
-		return base.View(func(older *shm.Snapshot) error {
-			return s.View(func(newer *shm.Snapshot) (err error) {
-				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-				made.Version = newer.Version()
-				made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
-				bar.clear()
-				return err
+func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string) error {
+	return withStore(openToRead, since, func(base *shm.Store) (err error) {
+		made := madeDifference{Path: path}
+		write := func(w io.Writer) error {
+			return base.View(func(older *shm.Snapshot) error {
+				return s.View(func(newer *shm.Snapshot) (err error) {
+					bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+					made.Version = newer.Version()
+					made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
+					bar.clear()
+					return err
+				})
 			})
-		})
-	}
-	if path == "-" {
-		return write(cmd.OutOrStdout())
-	}
-	if made.Bytes, err = writeNew(ctx, path, write); err != nil {
-		return err
-	}
-	return printResult(cmd, made)
+		}
+		if path == "-" {
+			return write(cmd.OutOrStdout())
+		}
+		if made.Bytes, err = writeNew(ctx, path, write); err != nil {
+			return err
+		}
+		return printResult(cmd, made)
+	})
 }
 
 func (m madeDifference) Print(w io.Writer) error {

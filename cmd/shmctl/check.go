@@ -62,32 +62,30 @@ is, and the exit code is 4. A sound store is not written anew.`,
 
 // look checks a store. If it could not, there is only an error.
 func look(cmd *cobra.Command, path string) (c checked, err error) {
-	s, err := openToCheck(path)
-	if err != nil {
-		return c, err
-	}
-	defer closing(s, &err)
-	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	var found *shm.Report
-	err = interruptible(cmd, func(ctx context.Context) error {
-		var err error
-		found, err = s.Check(ctx, &shm.CheckOptions{Progress: bar.show})
+	err = withStore(openToCheck, path, func(s *shm.Store) error {
+		bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+		var found *shm.Report
+		err := interruptible(cmd, func(ctx context.Context) error {
+			var err error
+			found, err = s.Check(ctx, &shm.CheckOptions{Progress: bar.show})
+			return err
+		})
+		bar.clear()
+		c.Sound = err == nil
+		switch {
+		case found != nil:
+			c.Report = *found
+		case errors.Is(err, shm.ErrCorrupt): // so badly that nothing could be summed up
+			c.Problems = []string{err.Error()}
+		default:
+			return err
+		}
+		c.Path = path
+		if c.Problems == nil {
+			c.Problems = []string{} // [] in JSON
+		}
 		return err
 	})
-	bar.clear()
-	c.Sound = err == nil
-	switch {
-	case found != nil:
-		c.Report = *found
-	case errors.Is(err, shm.ErrCorrupt): // so badly that nothing could be summed up
-		c.Problems = []string{err.Error()}
-	default:
-		return c, err
-	}
-	c.Path = path
-	if c.Problems == nil {
-		c.Problems = []string{} // [] in JSON
-	}
 	return c, err
 }
 

@@ -55,7 +55,7 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m\n" +
 			"  shmctl compact /dev/shm/cache --exclusive --max-size 1GiB",
 		Args: arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case limit < 0:
 				return usagef("compact: found --limit %v, expected a duration", limit)
@@ -66,31 +66,28 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 			case maxSize != 0:
 				return usagef("compact: found --max-size, expected --exclusive with it")
 			}
-			s, err := shm.Open(args[0], &shm.Options{MustExist: true})
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-			c := compacted{Path: args[0], Ended: true}
-			err = interruptible(cmd, func(ctx context.Context) (err error) {
-				limited := ctx
-				if limit > 0 {
-					var cancel context.CancelFunc
-					limited, cancel = context.WithTimeout(ctx, limit)
-					defer cancel()
+			return withStore(openToWrite, args[0], func(s *shm.Store) error {
+				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+				c := compacted{Path: args[0], Ended: true}
+				err := interruptible(cmd, func(ctx context.Context) (err error) {
+					limited := ctx
+					if limit > 0 {
+						var cancel context.CancelFunc
+						limited, cancel = context.WithTimeout(ctx, limit)
+						defer cancel()
+					}
+					c.CompactStats, err = s.Compact(limited, &shm.CompactOptions{Rate: int64(rate), Progress: bar.show})
+					if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+						c.Ended, err = false, nil
+					}
+					return err
+				})
+				bar.clear()
+				if err != nil {
+					return err
 				}
-				c.CompactStats, err = s.Compact(limited, &shm.CompactOptions{Rate: int64(rate), Progress: bar.show})
-				if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-					c.Ended, err = false, nil
-				}
-				return err
+				return printResult(cmd, c)
 			})
-			bar.clear()
-			if err != nil {
-				return err
-			}
-			return printResult(cmd, c)
 		},
 	}
 	jsonFlag(cmd)
@@ -128,12 +125,11 @@ func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
 
 // statsOf looks at a store that is not open.
 func statsOf(path string) (st shm.Stats, err error) {
-	s, err := openToRead(path)
-	if err != nil {
-		return st, err
-	}
-	defer closing(s, &err)
-	return s.Stats(), nil
+	err = withStore(openToRead, path, func(s *shm.Store) error {
+		st = s.Stats()
+		return nil
+	})
+	return st, err
 }
 
 func (r rewritten) Print(w io.Writer) error {

@@ -19,7 +19,7 @@ it also works in a store that is full. It exits with 3 if one or more were not
 there; the others are deleted all the same.`,
 		Example: "  shmctl del /dev/shm/cache greeting photo",
 		Args:    arguments("STORE KEY...", 2, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var keys [][]byte
 			for _, arg := range args[1:] {
 				key, err := keyArgument(arg, key64)
@@ -28,12 +28,7 @@ there; the others are deleted all the same.`,
 				}
 				keys = append(keys, key)
 			}
-			s, err := shm.Open(args[0], &shm.Options{MustExist: true})
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return del(s, keys)
+			return withStore(openToWrite, args[0], func(s *shm.Store) error { return del(s, keys) })
 		},
 	}
 	keyFlag(cmd, &key64)

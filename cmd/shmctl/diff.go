@@ -32,29 +32,24 @@ stores differ. It looks up every key of each store in the other, and holds a
 snapshot of both until it ends.`,
 		Example: "  shmctl diff /dev/shm/cache /var/backups/cache",
 		Args:    arguments("A B", 2, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			var stores [2]*shm.Store
-			for i := range stores {
-				if stores[i], err = openToRead(args[i]); err != nil {
-					return err
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStores(openToRead, args, func(stores []*shm.Store) error {
+				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+				print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
+				if asJSON(cmd) {
+					enc := newEncoder(out)
+					print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
 				}
-				defer closing(stores[i], &err)
-			}
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
-			if asJSON(cmd) {
-				enc := newEncoder(out)
-				print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
-			}
-			keys := 0
-			err = flush(out, diff(stores[0], stores[1], func(key []byte, c shm.Change) error {
-				keys++
-				return print(key, c)
-			}))
-			if err == nil && keys > 0 {
-				err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, text.Things(keys, "key", "keys"))
-			}
-			return err
+				keys := 0
+				err := flush(out, diff(stores[0], stores[1], func(key []byte, c shm.Change) error {
+					keys++
+					return print(key, c)
+				}))
+				if err == nil && keys > 0 {
+					err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, text.Things(keys, "key", "keys"))
+				}
+				return err
+			})
 		},
 	}
 	jsonFlag(cmd)

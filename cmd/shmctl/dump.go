@@ -21,17 +21,14 @@ takes the place of one that is there, when all of it is on disk, or not at all.
 ` + recordHelp,
 		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz",
 		Args:    arguments("STORE [FILE|-]", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			if len(args) == 1 || args[1] == "-" {
-				return dump(s, cmd.OutOrStdout())
-			}
-			return interruptible(cmd, func(ctx context.Context) error {
-				return writeFile(ctx, args[1], func(w io.Writer) error { return dump(s, w) })
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				if len(args) == 1 || args[1] == "-" {
+					return dump(s, cmd.OutOrStdout())
+				}
+				return interruptible(cmd, func(ctx context.Context) error {
+					return writeFile(ctx, args[1], func(w io.Writer) error { return dump(s, w) })
+				})
 			})
 		},
 	}

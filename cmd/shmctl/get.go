@@ -47,15 +47,12 @@ on their line. It exits with 3 if there is none.
 					return err
 				}
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			if match.given() {
-				return getMatching(s, cmd.OutOrStdout(), match, asJSON(cmd))
-			}
-			return get(s, cmd.OutOrStdout(), key, asJSON(cmd))
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				if match.given() {
+					return getMatching(s, cmd.OutOrStdout(), match, asJSON(cmd))
+				}
+				return get(s, cmd.OutOrStdout(), key, asJSON(cmd))
+			})
 		},
 	}
 	jsonFlag(cmd)

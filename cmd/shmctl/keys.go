@@ -23,29 +23,26 @@ the key is not valid UTF-8.
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
 		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := match.compile(); err != nil {
 				return err
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
-			if asJSON(cmd) {
-				print = newRecordWriter(out).key
-			}
-			err = s.View(func(sn *shm.Snapshot) error {
-				return each(sn, func(key, _ []byte) error {
-					if !match.matches(key) {
-						return nil
-					}
-					return print(key)
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+				print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
+				if asJSON(cmd) {
+					print = newRecordWriter(out).key
+				}
+				err := s.View(func(sn *shm.Snapshot) error {
+					return each(sn, func(key, _ []byte) error {
+						if !match.matches(key) {
+							return nil
+						}
+						return print(key)
+					})
 				})
+				return flush(out, err)
 			})
-			return flush(out, err)
 		},
 	}
 	jsonFlag(cmd)

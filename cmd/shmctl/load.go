@@ -63,7 +63,7 @@ a store is made as soon as the first batch has been read, and stays.
 			var done loaded
 			err = interruptible(cmd, func(ctx context.Context) error {
 				l := newLoader(untilDone(ctx, in), batch)
-				err := l.load(args[0], int64(maxSize))
+				err := l.load(args[0], maxSize)
 				done = l.done
 				if input := (inputError{}); errors.As(err, &input) {
 					return fmt.Errorf("load: %s: %w (%s)", name, err, l.left())
@@ -127,27 +127,17 @@ func (l *loader) left() string {
 
 // load reads a first batch before it looks for the store at path, so that input
 // that holds no records makes none.
-func (l *loader) load(path string, maxSize int64) (err error) {
-	if err := l.read(); err != nil {
-		_, statErr := os.Lstat(path)
-		l.creating = errors.Is(statErr, fs.ErrNotExist)
+func (l *loader) load(path string, maxSize bytesValue) error {
+	err := l.read()
+	_, statErr := os.Lstat(path)
+	l.creating = errors.Is(statErr, fs.ErrNotExist)
+	switch {
+	case err != nil:
 		return err
+	case l.creating:
+		return shm.Create(path, &shm.Options{MaxSize: int64(maxSize)}, l.fill)
 	}
-	s, err := shm.Open(path, &shm.Options{MustExist: true})
-	switch _, statErr := os.Lstat(path); {
-	case err == nil:
-	case errors.Is(statErr, fs.ErrNotExist):
-		l.creating = true
-		return shm.Create(path, &shm.Options{MaxSize: maxSize}, l.fill)
-	case errors.Is(err, fs.ErrNotExist): // a directory that is empty
-		if s, err = shm.Open(path, &shm.Options{MaxSize: maxSize}); err != nil {
-			return err
-		}
-	default:
-		return err
-	}
-	defer closing(s, &err)
-	return l.fill(s)
+	return withStore(openOrCreate(maxSize), path, l.fill)
 }
 
 // fill writes the batch that was read and all others.

@@ -32,7 +32,7 @@ it shows roughly what is there. The picture appears when it is complete, and tak
 the place of one that is there.`,
 		Example: "  shmctl map /dev/shm/cache --output cache.png",
 		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var encode func(*drawing, io.Writer) error
 			switch strings.ToLower(filepath.Ext(output)) {
 			case ".png":
@@ -42,17 +42,14 @@ the place of one that is there.`,
 			default:
 				return usagef("map: found --output %q, expected a name that ends in .png or .svg", output)
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return interruptible(cmd, func(ctx context.Context) error {
-				m, err := mapStore(ctx, s)
-				if err != nil {
-					return err
-				}
-				return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(args[0], s.Stats()), w) })
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				return interruptible(cmd, func(ctx context.Context) error {
+					m, err := mapStore(ctx, s)
+					if err != nil {
+						return err
+					}
+					return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(args[0], s.Stats()), w) })
+				})
 			})
 		},
 	}

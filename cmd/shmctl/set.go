@@ -24,7 +24,7 @@ VALUE. A VALUE that begins with a dash stands after --. A store that does not
 exist is created.`,
 		Example: "  shmctl set /dev/shm/cache greeting hello\n  shmctl set /dev/shm/cache photo <photo.jpg\n  shmctl set /dev/shm/cache -- offset -1",
 		Args:    arguments("STORE KEY [VALUE|-]", 2, 3),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := keyArgument(args[1], key64)
 			if err != nil {
 				return err
@@ -40,12 +40,7 @@ exist is created.`,
 			} else if len(value) == 0 && !empty {
 				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", text.Printable(key))
 			}
-			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return s.Set(key, value)
+			return withStore(openOrCreate(maxSize), args[0], func(s *shm.Store) error { return s.Set(key, value) })
 		},
 	}
 	keyFlag(cmd, &key64)

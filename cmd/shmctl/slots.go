@@ -29,17 +29,14 @@ ids are those of each process's own pid namespace. --json also tells what was
 counted in each writer's slot, by all who have had it.`,
 		Example: "  shmctl slots /dev/shm/cache",
 		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			found, err := s.Processes()
-			if err != nil {
-				return err
-			}
-			return printResult(cmd, attached{args[0], s.Version(), found})
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				found, err := s.Processes()
+				if err != nil {
+					return err
+				}
+				return printResult(cmd, attached{args[0], s.Version(), found})
+			})
 		},
 	}
 	jsonFlag(cmd)

@@ -43,33 +43,30 @@ for which pins and by whom, how the trie is built, and what the blocks of each
 size take.`,
 		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries\n  shmctl stat /dev/shm/cache --rate 1s --deep",
 		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("rate") && rate <= 0 {
 				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			st := storeStat{Path: args[0], Info: s.Info()}
-			if st.Stats, err = stats(s); err != nil {
-				return fmt.Errorf("stat %w", err)
-			}
-			if rate > 0 {
-				began, old := time.Now(), st.Stats
-				time.Sleep(rate)
+			return withStore(openToRead, args[0], func(s *shm.Store) (err error) {
+				st := storeStat{Path: args[0], Info: s.Info()}
 				if st.Stats, err = stats(s); err != nil {
 					return fmt.Errorf("stat %w", err)
 				}
-				st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
-			}
-			if deep {
-				if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
-					return err
+				if rate > 0 {
+					began, old := time.Now(), st.Stats
+					time.Sleep(rate)
+					if st.Stats, err = stats(s); err != nil {
+						return fmt.Errorf("stat %w", err)
+					}
+					st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
 				}
-			}
-			return printResult(cmd, st)
+				if deep {
+					if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
+						return err
+					}
+				}
+				return printResult(cmd, st)
+			})
 		},
 	}
 	jsonFlag(cmd)

@@ -32,31 +32,28 @@ Elsewhere, and with --json, it prints lines: for each store one, and below it on
 for each process; in JSON all of it is one line.`,
 		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
 		Args:    arguments("STORE...", 1, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if t.interval < minInterval {
 				return usagef("top: found --interval %v, expected %v or more", t.interval, minInterval)
 			}
 			if t.count < 0 {
 				return usagef("top: found --count %d, expected 0 or more", t.count)
 			}
-			for _, path := range args {
-				s, err := openToRead(path)
-				if err != nil {
-					return err
+			return withStores(openToRead, args, func(stores []*shm.Store) error {
+				for _, s := range stores {
+					t.stores = append(t.stores, &topStore{s: s})
 				}
-				defer closing(s, &err)
-				t.stores = append(t.stores, &topStore{s: s})
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-			defer stop()
-			if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
-				return t.onScreen(ctx, screen)
-			}
-			print := topLook.print
-			if asJSON(cmd) {
-				print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
-			}
-			return t.inLines(ctx, cmd.OutOrStdout(), print)
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+				defer stop()
+				if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
+					return t.onScreen(ctx, screen)
+				}
+				print := topLook.print
+				if asJSON(cmd) {
+					print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
+				}
+				return t.inLines(ctx, cmd.OutOrStdout(), print)
+			})
 		},
 	}
 	f := cmd.Flags()

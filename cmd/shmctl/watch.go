@@ -53,32 +53,29 @@ not in JSON.`,
 					return err
 				}
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+				defer stop()
+				context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
+				w.done = ctx.Done()
+				w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
+				w.print = w.text
+				if asJSON(cmd) {
+					w.print = w.json
+				}
+				look := w.lookAtAll
+				if !all {
+					look = func() (uint64, error) { return w.lookAt(key) }
+				}
+				err := flush(w.out, w.watch(ctx, look))
+				if w.last != nil {
+					_ = w.last.Close()
+				}
+				if errors.Is(err, errEnoughChanges) {
+					return nil
+				}
 				return err
-			}
-			defer closing(s, &err)
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
-			w.done = ctx.Done()
-			w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
-			w.print = w.text
-			if asJSON(cmd) {
-				w.print = w.json
-			}
-			look := w.lookAtAll
-			if !all {
-				look = func() (uint64, error) { return w.lookAt(key) }
-			}
-			err = flush(w.out, w.watch(ctx, look))
-			if w.last != nil {
-				_ = w.last.Close()
-			}
-			if errors.Is(err, errEnoughChanges) {
-				return nil
-			}
-			return err
+			})
 		},
 	}
 	jsonFlag(cmd)
