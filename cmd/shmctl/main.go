@@ -6,12 +6,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/demo"
 )
@@ -48,6 +51,12 @@ but for compact --exclusive and check --repair.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if errors.As(err, new(*pflag.NotExistError)) {
+			return fmt.Errorf("%w (write -- before arguments that begin with a dash)", err)
+		}
+		return err
+	})
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
 		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
