@@ -53,23 +53,27 @@ is compared with STORE record by record, so this takes no space for what is
 equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
 			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
-		Args: arguments("STORE DIR|FILE", 2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, rest, err := storeArguments(cmd, args, "STORE DIR|FILE", 1, 1)
+			if err != nil {
+				return err
+			}
+			to := rest[0]
 			differs := cmd.Flags().Changed("since")
 			switch {
 			case differs && maxSize != 0:
 				return usagef("backup: found --since and --max-size, expected one of them")
-			case asJSON(cmd) && args[1] == "-":
+			case asJSON(cmd) && to == "-":
 				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				return interruptible(cmd, func(ctx context.Context) error {
 					if differs {
-						return backupSince(ctx, cmd, s, since, args[1])
+						return backupSince(ctx, cmd, s, since, to)
 					}
 					return s.View(func(sn *shm.Snapshot) error {
-						return makeStore(cmd, args[1], maxSize, func(o *shm.BackupOptions) error {
-							return sn.Backup(ctx, args[1], o)
+						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
+							return sn.Backup(ctx, to, o)
 						})
 					})
 				})

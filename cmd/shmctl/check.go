@@ -39,11 +39,14 @@ store open then: otherwise it stays as it is, the exit code is 8, and standard
 error names the processes. Damage to records cannot be mended: the store stays as it
 is, and the exit code is 4. A sound store is not written anew.`,
 		Example: "  shmctl check /dev/shm/cache\n  shmctl check /dev/shm/cache --repair",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			c, err := look(cmd, args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
+			c, err := look(cmd, path)
 			if repair && errors.Is(err, shm.ErrCorrupt) {
-				c, err = mend(cmd, args[0], c, err)
+				c, err = mend(cmd, path, c, err)
 			}
 			if c.Path == "" {
 				return err

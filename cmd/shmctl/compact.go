@@ -54,21 +54,24 @@ processes. It may be interrupted or killed at any time too: until the end the st
 is what it was. It takes space for both, in the directory that holds STORE.`,
 		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m\n" +
 			"  shmctl compact /dev/shm/cache --exclusive --max-size 1GiB",
-		Args: arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			switch {
 			case limit < 0:
 				return usagef("compact: found --limit %v, expected a duration", limit)
 			case exclusive && (limit != 0 || rate != 0):
 				return usagef("compact: found --exclusive with --rate or --limit, expected one of them")
 			case exclusive:
-				return compactAlone(cmd, args[0], int64(maxSize))
+				return compactAlone(cmd, path, int64(maxSize))
 			case maxSize != 0:
 				return usagef("compact: found --max-size, expected --exclusive with it")
 			}
-			return withStore(openToWrite, args[0], func(s *shm.Store) error {
+			return withStore(openToWrite, path, func(s *shm.Store) error {
 				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-				c := compacted{Path: args[0], Ended: true}
+				c := compacted{Path: path, Ended: true}
 				err := interruptible(cmd, func(ctx context.Context) (err error) {
 					limited := ctx
 					if limit > 0 {

@@ -18,17 +18,20 @@ func newDel() *cobra.Command {
 it also works in a store that is full. It exits with 3 if one or more were not
 there; the others are deleted all the same.`,
 		Example: "  shmctl del /dev/shm/cache greeting photo",
-		Args:    arguments("STORE KEY...", 2, unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, rest, err := storeArguments(cmd, args, "STORE KEY...", 1, unlimited)
+			if err != nil {
+				return err
+			}
 			var keys [][]byte
-			for _, arg := range args[1:] {
+			for _, arg := range rest {
 				key, err := keyArgument(arg, key64)
 				if err != nil {
 					return err
 				}
 				keys = append(keys, key)
 			}
-			return withStore(openToWrite, args[0], func(s *shm.Store) error { return del(s, keys) })
+			return withStore(openToWrite, path, func(s *shm.Store) error { return del(s, keys) })
 		},
 	}
 	keyFlag(cmd, &key64)

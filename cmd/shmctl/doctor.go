@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
@@ -19,11 +21,16 @@ problem.`,
 		Example: "  shmctl doctor\n  shmctl doctor /dev/shm/cache",
 		Args:    arguments("[STORE]", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			examine := doctor.ExamineMachine
-			if len(args) == 1 {
-				examine = func() (doctor.Report, error) { return doctor.ExamineStore(args[0]) }
+			var r doctor.Report
+			var err error
+			switch path := os.Getenv(storeVariable); {
+			case len(args) == 1:
+				r, err = doctor.ExamineStore(args[0])
+			case path != "":
+				r, err = doctor.ExamineStore(path)
+			default:
+				r, err = doctor.ExamineMachine()
 			}
-			r, err := examine()
 			if err != nil {
 				return err
 			}

@@ -20,14 +20,17 @@ takes the place of one that is there, when all of it is on disk, or not at all.
 
 ` + recordHelp,
 		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz",
-		Args:    arguments("STORE [FILE|-]", 1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
-				if len(args) == 1 || args[1] == "-" {
+			path, to, err := storeArguments(cmd, args, "STORE [FILE|-]", 0, 1)
+			if err != nil {
+				return err
+			}
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				if len(to) == 0 || to[0] == "-" {
 					return dump(s, cmd.OutOrStdout())
 				}
 				return interruptible(cmd, func(ctx context.Context) error {
-					return writeFile(ctx, args[1], func(w io.Writer) error { return dump(s, w) })
+					return writeFile(ctx, to[0], func(w io.Writer) error { return dump(s, w) })
 				})
 			})
 		},

@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
@@ -33,21 +31,25 @@ on their line. It exits with 3 if there is none.
 
 ` + matchHelp,
 		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
-		Args:    arguments("STORE KEY, or STORE with --prefix or --glob", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if match.given() != (len(args) == 1) {
-				return usagef("get: expected a KEY, or --prefix or --glob, and not both")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := 1
+			if match.given() {
+				n = 0
+			}
+			path, keys, err := storeArguments(cmd, args, "STORE KEY, or STORE with --prefix or --glob", n, n)
+			if err != nil {
+				return err
 			}
 			if err := match.compile(); err != nil {
 				return err
 			}
 			var key []byte
 			if !match.given() {
-				if key, err = keyArgument(args[1], key64); err != nil {
+				if key, err = keyArgument(keys[0], key64); err != nil {
 					return err
 				}
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				if match.given() {
 					return getMatching(s, cmd.OutOrStdout(), match, asJSON(cmd))
 				}
@@ -111,13 +113,4 @@ func printableText(b []byte) string {
 		return strconv.Quote(text)
 	}
 	return text
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

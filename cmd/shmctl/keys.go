@@ -22,12 +22,15 @@ the key is not valid UTF-8.
 
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
-		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			if err := match.compile(); err != nil {
 				return err
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 				print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
 				if asJSON(cmd) {

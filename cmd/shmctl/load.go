@@ -46,24 +46,27 @@ a store is made as soon as the first batch has been read, and stays.
 
 ` + recordHelp,
 		Example: "  zcat cache.jsonl.gz | shmctl load /dev/shm/cache",
-		Args:    arguments("STORE [FILE|-]", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, from, err := storeArguments(cmd, args, "STORE [FILE|-]", 0, 1)
+			if err != nil {
+				return err
+			}
 			if batch < 1 {
 				return usagef("load: found --batch %d, expected 1 or more", batch)
 			}
 			in, name := cmd.InOrStdin(), "standard input"
-			if len(args) == 2 && args[1] != "-" {
-				f, err := os.Open(args[1])
+			if len(from) == 1 && from[0] != "-" {
+				f, err := os.Open(from[0])
 				if err != nil {
 					return err
 				}
 				defer func() { _ = f.Close() }()
-				in, name = f, args[1]
+				in, name = f, from[0]
 			}
 			var done loaded
 			err = interruptible(cmd, func(ctx context.Context) error {
 				l := newLoader(untilDone(ctx, in), batch)
-				err := l.load(args[0], maxSize)
+				err := l.load(path, maxSize)
 				done = l.done
 				if input := (inputError{}); errors.As(err, &input) {
 					return fmt.Errorf("load: %s: %w (%s)", name, err, l.left())

@@ -45,7 +45,7 @@ func newRoot() *cobra.Command {
 store's directory. All verbs work while other programs use the store,
 but for compact --exclusive and check --repair.
 
-` + exitHelp(),
+` + storeHelp + "\n\n" + exitHelp(),
 		Example:       "  shmctl demo\n  shmctl set /dev/shm/cache greeting hello\n  shmctl get /dev/shm/cache greeting",
 		Version:       version(),
 		SilenceErrors: true,
@@ -66,6 +66,7 @@ but for compact --exclusive and check --repair.
 	)
 	for _, cmd := range root.Commands() {
 		completing(cmd)
+		mentionStoreVariable(cmd)
 	}
 	addCompletion(root)
 	return root

@@ -31,8 +31,11 @@ It reads tables and lists, no keys and no values. Others may write meanwhile; so
 it shows roughly what is there. The picture appears when it is complete, and takes
 the place of one that is there.`,
 		Example: "  shmctl map /dev/shm/cache --output cache.png",
-		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			var encode func(*drawing, io.Writer) error
 			switch strings.ToLower(filepath.Ext(output)) {
 			case ".png":
@@ -42,13 +45,13 @@ the place of one that is there.`,
 			default:
 				return usagef("map: found --output %q, expected a name that ends in .png or .svg", output)
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				return interruptible(cmd, func(ctx context.Context) error {
 					m, err := mapStore(ctx, s)
 					if err != nil {
 						return err
 					}
-					return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(args[0], s.Stats()), w) })
+					return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(path, s.Stats()), w) })
 				})
 			})
 		},

@@ -2,11 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"syscall"
-
-	"github.com/spf13/cobra"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -62,15 +59,3 @@ func openToCheck(path string) (*shm.Store, error) {
 func openOrCreate(maxSize bytesValue) opener {
 	return func(path string) (*shm.Store, error) { return shm.Open(path, &shm.Options{MaxSize: int64(maxSize)}) }
 }
-
-// arguments checks how many there are; form is what the usage line calls them.
-func arguments(form string, least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < least || most >= 0 && len(args) > most {
-			return fmt.Errorf("%s: found %d arguments, expected %s (see %s --help)", cmd.Name(), len(args), form, cmd.CommandPath())
-		}
-		return nil
-	}
-}
-
-const unlimited = -1

@@ -28,14 +28,17 @@ adopted: by the next writer that needs what it held, or by shmctl check. Process
 ids are those of each process's own pid namespace. --json also tells what was
 counted in each writer's slot, by all who have had it.`,
 		Example: "  shmctl slots /dev/shm/cache",
-		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				found, err := s.Processes()
 				if err != nil {
 					return err
 				}
-				return printResult(cmd, attached{args[0], s.Version(), found})
+				return printResult(cmd, attached{path, s.Version(), found})
 			})
 		},
 	}

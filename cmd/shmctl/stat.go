@@ -42,13 +42,16 @@ it visits everything, as check does, and tells where each byte is, what is held
 for which pins and by whom, how the trie is built, and what the blocks of each
 size take.`,
 		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries\n  shmctl stat /dev/shm/cache --rate 1s --deep",
-		Args:    arguments("STORE", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("rate") && rate <= 0 {
 				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) (err error) {
-				st := storeStat{Path: args[0], Info: s.Info()}
+			return withStore(openToRead, path, func(s *shm.Store) (err error) {
+				st := storeStat{Path: path, Info: s.Info()}
 				if st.Stats, err = stats(s); err != nil {
 					return fmt.Errorf("stat %w", err)
 				}

@@ -31,15 +31,18 @@ handle is left out. In a terminal it fills the screen until q is pressed.
 Elsewhere, and with --json, it prints lines: for each store one, and below it one
 for each process; in JSON all of it is one line.`,
 		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
-		Args:    arguments("STORE...", 1, unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, more, err := storeArguments(cmd, args, "STORE...", 0, unlimited)
+			if err != nil {
+				return err
+			}
 			if t.interval < minInterval {
 				return usagef("top: found --interval %v, expected %v or more", t.interval, minInterval)
 			}
 			if t.count < 0 {
 				return usagef("top: found --count %d, expected 0 or more", t.count)
 			}
-			return withStores(openToRead, args, func(stores []*shm.Store) error {
+			return withStores(openToRead, append([]string{path}, more...), func(stores []*shm.Store) error {
 				for _, s := range stores {
 					t.stores = append(t.stores, &topStore{s: s})
 				}

@@ -24,12 +24,10 @@ type screen struct {
 
 // openScreen returns nil if either of the two is no terminal.
 func openScreen(in io.Reader, out io.Writer) *screen {
-	i, ok := in.(*os.File)
-	o, ok2 := out.(*os.File)
-	if !ok || !ok2 || !term.IsTerminal(int(i.Fd())) || !term.IsTerminal(int(o.Fd())) {
+	if !isTerminal(in) || !isTerminal(out) {
 		return nil
 	}
-	return &screen{in: i, out: o}
+	return &screen{in: in.(*os.File), out: out.(*os.File)}
 }
 
 // What terminals do when they are sent these.

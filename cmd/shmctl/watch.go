@@ -39,21 +39,25 @@ and one that puts back what was there is not. With --all it holds a
 snapshot, the one that it compares with next. Long values are cut short, but
 not in JSON.`,
 		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",
-		Args:    arguments("STORE KEY, or STORE --all", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if all != (len(args) == 1) {
-				return usagef("watch: expected a KEY or --all, and not both")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := 1
+			if all {
+				n = 0
+			}
+			path, keys, err := storeArguments(cmd, args, "STORE KEY, or STORE with --all", n, n)
+			if err != nil {
+				return err
 			}
 			if w.count < 0 {
 				return usagef("watch: found --count %d, expected 0 or more", w.count)
 			}
 			var key []byte
 			if !all {
-				if key, err = keyArgument(args[1], key64); err != nil {
+				if key, err = keyArgument(keys[0], key64); err != nil {
 					return err
 				}
 			}
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
+			return withStore(openToRead, path, func(s *shm.Store) error {
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 				defer stop()
 				context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
