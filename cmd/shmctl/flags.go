@@ -14,6 +14,17 @@ func keyFlag(cmd *cobra.Command, on *bool) {
 	cmd.Flags().BoolVar(on, "key64", false, "KEY is written in base64")
 }
 
+func keyArguments(args []string, in64 bool) (keys [][]byte, err error) {
+	for _, arg := range args {
+		key, err := keyArgument(arg, in64)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
 func keyArgument(arg string, in64 bool) ([]byte, error) {
 	if !in64 {
 		return []byte(arg), nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,10 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
+var errEnoughKeys = errors.New("enough keys")
+
 func newKeys() *cobra.Command {
+	var limit int
 	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
@@ -18,7 +22,8 @@ func newKeys() *cobra.Command {
 		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
 key that would not stay on its line, or begins with a quote, is quoted as in
 Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
-the key is not valid UTF-8.
+the key is not valid UTF-8. With --limit it ends after so many keys, whichever they
+are, and reads no more entries.
 
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
@@ -26,6 +31,9 @@ the key is not valid UTF-8.
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
 			if err != nil {
 				return err
+			}
+			if limit < 0 {
+				return usagef("keys: found --limit %d, expected 0 or more", limit)
 			}
 			if err := match.compile(); err != nil {
 				return err
@@ -37,18 +45,26 @@ the key is not valid UTF-8.
 					print = newRecordWriter(out).key
 				}
 				err := s.View(func(sn *shm.Snapshot) error {
-					return each(sn, func(key, _ []byte) error {
-						if !match.matches(key) {
-							return nil
+					left := limit
+					return match.each(sn, func(key, _ []byte) error {
+						if err := print(key); err != nil {
+							return err
 						}
-						return print(key)
+						if left--; left == 0 {
+							return errEnoughKeys
+						}
+						return nil
 					})
 				})
+				if errors.Is(err, errEnoughKeys) {
+					err = nil
+				}
 				return flush(out, err)
 			})
 		},
 	}
 	jsonFlag(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "end after `N` keys (0 = all)")
 	match.flags(cmd)
 	return cmd
 }
