@@ -61,7 +61,7 @@ but for compact --exclusive and check --repair.
 	root.AddCommand(
 		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
 		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
-		newDump(), newGet(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
+		newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
 		newTop(), newWatch(),
 	)
 	for _, cmd := range root.Commands() {
