@@ -26,12 +26,12 @@ const storeVariable = "SHMKV_STORE"
 
 // storeHelp tells how arguments are counted. A command line that is complete with
 // STORE means the same with and without the variable.
-const storeHelp = `STORE may be left out where it is a verb's first argument, if the environment
-variable ` + storeVariable + ` holds the directory of a store. Arguments are counted for
-that: if there are as few as the verb needs without STORE, the store is that of
-` + storeVariable + `; if there are more, the first one is STORE. So "get KEY" and
-"set KEY" use it, and in "get A B" and "set A B" A is STORE: write
-"$` + storeVariable + `" as STORE there.`
+const storeHelp = `If the environment variable ` + storeVariable + ` is set to the directory of a store,
+STORE may be left out where it is the first argument of a verb. A verb takes STORE
+from the variable if there are only the arguments that must follow STORE. If there
+are more, the first one is STORE. So "get KEY" and "set KEY" use the variable, but
+"get A B" and "set A B" use the store A: with several keys, or with VALUE, write
+"$` + storeVariable + `" as STORE.`
 
 // storeArguments returns the store of a command line and the arguments behind it,
 // of which there must be least to most.

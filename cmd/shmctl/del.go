@@ -20,9 +20,10 @@ func newDel() *cobra.Command {
 it also works in a store that is full. It exits with 3 if one or more were not
 there; the others are deleted all the same.
 
-Instead of KEY, --prefix chooses keys of one version, and all entries are read for
-that. A chosen key is also deleted if it gets another value meanwhile; keys that are
-set meanwhile stay. It exits with 3 if there is none. An empty prefix is refused.`,
+Instead of KEY, --prefix chooses keys of one version: del reads all entries of that
+version, and then deletes the chosen keys, also those that have got another value
+since. Keys that were not in that version stay. It exits with 3 if none is chosen. An
+empty prefix is refused.`,
 		Example: "  shmctl del /dev/shm/cache greeting photo\n  shmctl del /dev/shm/cache --prefix user:17:",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			least, most := 1, unlimited

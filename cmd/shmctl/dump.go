@@ -18,8 +18,8 @@ func newDump() *cobra.Command {
 		Long: `dump writes all records of one version of the store to FILE, or to standard
 output, in no order. Others may write to the store meanwhile. FILE appears, and
 takes the place of one that is there, when all of it is on disk, or not at all.
-With --prefix it writes only the records whose keys begin so; it reads all entries
-all the same.
+With --prefix it writes only the records whose keys begin with P, but still reads all
+entries.
 
 ` + recordHelp,
 		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz\n  shmctl dump /dev/shm/cache --prefix user: users.jsonl",

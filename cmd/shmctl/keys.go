@@ -22,8 +22,8 @@ func newKeys() *cobra.Command {
 		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
 key that would not stay on its line, or begins with a quote, is quoted as in
 Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
-the key is not valid UTF-8. With --limit it ends after so many keys, whichever they
-are, and reads no more entries.
+the key is not valid UTF-8. With --limit N it ends after any N keys, and reads no
+more entries then.
 
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
