@@ -23,7 +23,7 @@ func newEncoder(w io.Writer) *json.Encoder {
 	return e
 }
 
-// result is what a verb reports when it is done.
+// result is the report of a verb at its end.
 type result interface{ Print(w io.Writer) error }
 
 // printResult prints a result for people or, with --json, as an indented document.

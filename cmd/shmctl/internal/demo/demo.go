@@ -10,7 +10,7 @@
 // program again under the verbs WriterVerb and ReaderVerb, lets them begin at
 // once, and handles their messages one after the other. In the second round the
 // victim stops in the middle of a transaction and is killed with SIGKILL: Run
-// adopts what it left behind, verifies its share, and starts another writer on
+// adopts its slots and pins, verifies its share, and starts another writer on
 // it. In the end Run compares each record with the source and proves the ledger.
 // See plan.go for the invariants that readers and Run verify.
 package demo
@@ -69,7 +69,7 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Run runs the demo, and prints what happens meanwhile to out. It returns an
+// Run runs the demo, and prints the events of the run to out. It returns an
 // error if anything was wrong, and a report if it got to the end. By then its
 // processes have ended and the store is removed.
 func Run(ctx context.Context, o Options, out, stderr io.Writer) (*Report, error) {

@@ -17,7 +17,7 @@ import (
 // arguments are the store's directory and a job in JSON.
 //
 // A process says on its standard output that it is ready, waits for a byte on its
-// standard input, works, and says what it did. When its standard input ends it
+// standard input, works, and reports its work. When its standard input ends it
 // stops: its parent wants it to, or has died.
 const (
 	WriterVerb = "demo-writer"

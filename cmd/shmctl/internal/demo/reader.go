@@ -11,7 +11,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// readerJob is what the demo tells a reader.
+// readerJob is the job of a reader.
 type readerJob struct {
 	Shares int
 	Seed   uint64        // of the choice of records

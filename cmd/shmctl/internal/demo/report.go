@@ -8,7 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// Report is what happened.
+// Report is the outcome of a run.
 type Report struct {
 	Sound        bool            `json:"sound"`
 	Problems     []string        `json:"problems"`
@@ -91,7 +91,7 @@ func (k *killReport) adoption() string {
 		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
 }
 
-// printer tells people what happens, while it does.
+// printer prints the events of a run as they happen.
 type printer struct{ w io.Writer }
 
 func (p printer) line(label, format string, args ...any) {
@@ -111,7 +111,7 @@ func (p printer) killed(k *killReport) {
 	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
 }
 
-// Print prints the report below what Run has printed.
+// Print prints the report, which goes below the events.
 func (r *Report) Print(w io.Writer) error {
 	p := printer{w}
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}

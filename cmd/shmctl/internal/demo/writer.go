@@ -10,7 +10,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// writerJob is what the demo tells a writer.
+// writerJob is the job of a writer.
 type writerJob struct {
 	First, Of int           // its share
 	From      progress      // where to begin

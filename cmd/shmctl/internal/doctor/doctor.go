@@ -1,9 +1,9 @@
-// Package doctor looks for what may go wrong with a store.
+// Package doctor looks for causes of trouble with stores, and gives advice.
 //
 // A check looks at one part of the machine or of the store, and adds findings: a
-// finding says what was found, whether that is ok, a warning or a problem, and
-// what to do about it. A warning works, but not as well or as long as one may
-// think; a problem does not work.
+// finding describes the part, calls it ok, a warning or a problem, and may have
+// advice. A store works with a warning, but not as well or as long as its users may
+// think; with a problem it does not work.
 //
 // The machine is the kernel, the file system, memory and limits. It is looked at
 // first, through the functions and the root directory of type machine, which
@@ -22,16 +22,16 @@ import (
 // SharedMemory is where stores are by default.
 const SharedMemory = "/dev/shm"
 
-// ErrProblem is what Verdict returns, wrapped, if there is a problem.
+// ErrProblem is matched by the error of Verdict if there is a problem.
 var ErrProblem = errors.New("doctor found a problem")
 
-// Report is what all checks found.
+// Report has the findings of all checks.
 type Report struct {
 	Path     string    `json:"path"`
 	Findings []Finding `json:"findings"`
 }
 
-// Finding is what one check found.
+// Finding is the result of one check.
 type Finding struct {
 	Check  string `json:"check"`
 	Level  Level  `json:"level"`
