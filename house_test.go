@@ -27,7 +27,11 @@ var mayImport = map[string][]string{
 	"hamt":          {"alloc/region"},
 	"alloc":         {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "internal/tempdir"},
+	"cmd/shmctl":    {"shm", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+
+	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
+	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
+	"cmd/shmctl/internal/text":   {"shm"},
 
 	"internal/tempdir": {},
 	"internal/testdir": {"internal/tempdir"}, // for tests

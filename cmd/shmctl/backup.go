@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -32,7 +33,6 @@ type madeDifference struct {
 }
 
 func newBackup() *cobra.Command {
-	var asJSON bool
 	var since string
 	var maxSize bytesValue
 	cmd := &cobra.Command{
@@ -53,40 +53,40 @@ is compared with STORE record by record, so this takes no space for what is
 equal, but time. See restore for how such differences are applied.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
 			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
-		Args: arguments("STORE DIR|FILE", 2, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, rest, err := storeArguments(cmd, args, "STORE DIR|FILE", 1, 1)
+			if err != nil {
+				return err
+			}
+			to := rest[0]
 			differs := cmd.Flags().Changed("since")
 			switch {
 			case differs && maxSize != 0:
 				return usagef("backup: found --since and --max-size, expected one of them")
-			case asJSON && args[1] == "-":
+			case asJSON(cmd) && to == "-":
 				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return interruptible(cmd, func(ctx context.Context) error {
-				if differs {
-					return backupSince(ctx, cmd, s, since, args[1], asJSON)
-				}
-				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, args[1], maxSize, asJSON, func(o *shm.BackupOptions) error {
-						return sn.Backup(ctx, args[1], o)
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				return interruptible(cmd, func(ctx context.Context) error {
+					if differs {
+						return backupSince(ctx, cmd, s, since, to)
+					}
+					return s.View(func(sn *shm.Snapshot) error {
+						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
+							return sn.Backup(ctx, to, o)
+						})
 					})
 				})
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().StringVar(&since, "since", "", "write what changed since `BASE`, a backup")
 	cmd.Flags().Var(&maxSize, "max-size", "what the backup may grow to, as in 512MiB (default as STORE)")
 	return cmd
 }
 
 func newRestore() *cobra.Command {
-	var asJSON bool
 	var maxSize bytesValue
 	cmd := &cobra.Command{
 		Use:   "restore BACKUP [DIFFERENCE...] STORE",
@@ -104,42 +104,39 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			var differences []io.Reader
-			for _, name := range args[1 : len(args)-1] {
-				if name == "-" {
-					differences = append(differences, nil) // standard input, see below
-					continue
-				}
-				f, err := os.Open(name)
-				if err != nil {
-					return err
-				}
-				defer func() { _ = f.Close() }()
-				differences = append(differences, f)
-			}
-			return interruptible(cmd, func(ctx context.Context) error {
-				stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
-				for i := range differences {
-					if differences[i] == nil {
-						differences[i] = stdin()
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(openToRead, args[0], func(s *shm.Store) error {
+				var differences []io.Reader
+				for _, name := range args[1 : len(args)-1] {
+					if name == "-" {
+						differences = append(differences, nil) // standard input, see below
+						continue
 					}
+					f, err := os.Open(name)
+					if err != nil {
+						return err
+					}
+					defer func() { _ = f.Close() }()
+					differences = append(differences, f)
 				}
-				to := args[len(args)-1]
-				return s.View(func(sn *shm.Snapshot) error {
-					return makeStore(cmd, to, maxSize, asJSON, func(o *shm.BackupOptions) error {
-						return sn.Restore(ctx, to, differences, o)
+				return interruptible(cmd, func(ctx context.Context) error {
+					stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
+					for i := range differences {
+						if differences[i] == nil {
+							differences[i] = stdin()
+						}
+					}
+					to := args[len(args)-1]
+					return s.View(func(sn *shm.Snapshot) error {
+						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
+							return sn.Restore(ctx, to, differences, o)
+						})
 					})
 				})
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().Var(&maxSize, "max-size", "what STORE may grow to, as in 512MiB (default as BACKUP)")
 	return cmd
 }
@@ -173,56 +170,51 @@ func untilDone(ctx context.Context, in io.Reader) io.Reader {
 }
 
 // makeStore makes a store of a snapshot at path and says what it holds.
-func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, asJSON bool, write func(*shm.BackupOptions) error) (err error) {
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.BackupOptions) error) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	err = write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	err := write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
 	if err != nil {
 		return err
 	}
-	s, err := openToRead(path)
-	if err != nil {
-		return err
-	}
-	defer closing(s, &err)
-	st := s.Stats()
-	made := madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), made)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s in a file of %s%s\n", count(made.Origin.Version),
-		things(made.Entries, "record", "records"), size(made.DataBytes), size(made.FileBytes), perByte(made.FileBytes, made.DataBytes))
+	return withStore(openToRead, path, func(s *shm.Store) error {
+		st := s.Stats()
+		return printResult(cmd, madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
+	})
+}
+
+func (m madeStore) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "version %s: %s, %s in a file of %s%s\n", text.Count(m.Origin.Version),
+		text.Things(m.Entries, "record", "records"), text.Size(m.DataBytes), text.Size(m.FileBytes), text.PerByte(m.FileBytes, m.DataBytes))
 	return err
 }
 
 // backupSince writes what changed to a file, which appears when it is complete.
-func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string, asJSON bool) (err error) {
-	base, err := openToRead(since)
-	if err != nil {
-		return err
-	}
-	defer closing(base, &err)
-	made := madeDifference{Path: path}
-	write := func(w io.Writer) error {
-		return base.View(func(older *shm.Snapshot) error {
-			return s.View(func(newer *shm.Snapshot) (err error) {
-				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-				made.Version = newer.Version()
-				made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
-				bar.clear()
-				return err
+func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string) error {
+	return withStore(openToRead, since, func(base *shm.Store) (err error) {
+		made := madeDifference{Path: path}
+		write := func(w io.Writer) error {
+			return base.View(func(older *shm.Snapshot) error {
+				return s.View(func(newer *shm.Snapshot) (err error) {
+					bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+					made.Version = newer.Version()
+					made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
+					bar.clear()
+					return err
+				})
 			})
-		})
-	}
-	if path == "-" {
-		return write(cmd.OutOrStdout())
-	}
-	if made.Bytes, err = writeNew(ctx, path, write); err != nil {
-		return err
-	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), made)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "version %s: %s, %s\n", count(made.Version), things(made.Changes, "change", "changes"), size(made.Bytes))
+		}
+		if path == "-" {
+			return write(cmd.OutOrStdout())
+		}
+		if made.Bytes, err = writeNew(ctx, path, write); err != nil {
+			return err
+		}
+		return printResult(cmd, made)
+	})
+}
+
+func (m madeDifference) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "version %s: %s, %s\n", text.Count(m.Version), text.Things(m.Changes, "change", "changes"), text.Size(m.Bytes))
 	return err
 }

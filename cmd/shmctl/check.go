@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -21,7 +22,7 @@ type checked struct {
 }
 
 func newCheck() *cobra.Command {
-	var asJSON, repair, deep bool
+	var repair, deep bool
 	cmd := &cobra.Command{
 		Use:   "check STORE",
 		Short: "Prove that a store is sound",
@@ -38,26 +39,25 @@ store open then: otherwise it stays as it is, the exit code is 8, and standard
 error names the processes. Damage to records cannot be mended: the store stays as it
 is, and the exit code is 4. A sound store is not written anew.`,
 		Example: "  shmctl check /dev/shm/cache\n  shmctl check /dev/shm/cache --repair",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			c, err := look(cmd, args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
+			c, err := look(cmd, path)
 			if repair && errors.Is(err, shm.ErrCorrupt) {
-				c, err = mend(cmd, args[0], c, err)
+				c, err = mend(cmd, path, c, err)
 			}
 			if c.Path == "" {
 				return err
 			}
-			print := c.print
-			if asJSON {
-				print = func(w io.Writer) error { return printJSON(w, c) }
-			}
-			if e := print(cmd.OutOrStdout()); err == nil {
+			if e := printResult(cmd, c); err == nil {
 				err = e
 			}
 			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is wrong, if nobody else has the store open")
 	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, as check always does")
 	return cmd
@@ -65,32 +65,30 @@ is, and the exit code is 4. A sound store is not written anew.`,
 
 // look checks a store. If it could not, there is only an error.
 func look(cmd *cobra.Command, path string) (c checked, err error) {
-	s, err := openToCheck(path)
-	if err != nil {
-		return c, err
-	}
-	defer closing(s, &err)
-	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	var found *shm.Report
-	err = interruptible(cmd, func(ctx context.Context) error {
-		var err error
-		found, err = s.Check(ctx, &shm.CheckOptions{Progress: bar.show})
+	err = withStore(openToCheck, path, func(s *shm.Store) error {
+		bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+		var found *shm.Report
+		err := interruptible(cmd, func(ctx context.Context) error {
+			var err error
+			found, err = s.Check(ctx, &shm.CheckOptions{Progress: bar.show})
+			return err
+		})
+		bar.clear()
+		c.Sound = err == nil
+		switch {
+		case found != nil:
+			c.Report = *found
+		case errors.Is(err, shm.ErrCorrupt): // so badly that nothing could be summed up
+			c.Problems = []string{err.Error()}
+		default:
+			return err
+		}
+		c.Path = path
+		if c.Problems == nil {
+			c.Problems = []string{} // [] in JSON
+		}
 		return err
 	})
-	bar.clear()
-	c.Sound = err == nil
-	switch {
-	case found != nil:
-		c.Report = *found
-	case errors.Is(err, shm.ErrCorrupt): // so badly that nothing could be summed up
-		c.Problems = []string{err.Error()}
-	default:
-		return c, err
-	}
-	c.Path = path
-	if c.Problems == nil {
-		c.Problems = []string{} // [] in JSON
-	}
 	return c, err
 }
 
@@ -108,45 +106,27 @@ func mend(cmd *cobra.Command, path string, c checked, wrong error) (checked, err
 	return c, err
 }
 
-func (c checked) print(w io.Writer) error {
+func (c checked) Print(w io.Writer) error {
 	rows := [][]string{{"store", c.Path, ""}}
 	if c.FileBytes != 0 {
-		rows = append(rows, []string{"version", count(c.Version), ""}, []string{"entries", count(c.Entries), ""})
-		rows = append(rows, ledgerRows(c.Report)...)
+		rows = append(rows, []string{"version", text.Count(c.Version), ""}, []string{"entries", text.Count(c.Entries), ""})
+		rows = append(rows, text.Ledger(c.Report)...)
 	}
 	verdict := "yes"
 	if !c.Sound {
-		verdict = things(len(c.Problems), "problem", "problems")
+		verdict = text.Things(len(c.Problems), "problem", "problems")
 	}
 	rows = append(rows, []string{"sound", verdict, ""})
 	if len(c.Mended) > 0 {
-		rows = append(rows, []string{"mended", things(len(c.Mended), "problem", "problems"), ""})
+		rows = append(rows, []string{"mended", text.Things(len(c.Mended), "problem", "problems"), ""})
 	}
-	if err := table(w, "lll", rows...); err != nil {
+	if err := text.Table(w, "lll", rows...); err != nil {
 		return err
 	}
 	for _, p := range slices.Concat(c.Problems, c.Mended) {
-		if _, err := fmt.Fprintf(w, "  %s\n", oneLine(errors.New(p))); err != nil {
+		if _, err := fmt.Fprintf(w, "  %s\n", text.OneLine(errors.New(p))); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// ledgerRows shows where each byte of the file is.
-func ledgerRows(r shm.Report) [][]string {
-	retired := "replaced, not yet reclaimed"
-	if r.HeldBytes > 0 {
-		retired += "; " + size(r.HeldBytes) + " of it were set aside for snapshots"
-	}
-	return [][]string{
-		{"live", size(r.LiveBytes), "blocks that the current version reaches"},
-		{"retired", size(r.RetiredBytes), retired},
-		{"in flight", size(r.InFlightBytes), "of transactions under way"},
-		{"free", size(r.FreeBytes), "blocks, pages and holes"},
-		{"tables", size(r.TableBytes), "header, tables, writers' slots"},
-		{"rounding", size(r.RoundingBytes), "left over in slabs"},
-		{"leaked", size(r.LeakedBytes), "in none of these"},
-		{"file", size(r.FileBytes), "the sum"},
-	}
 }

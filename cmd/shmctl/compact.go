@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -29,7 +31,7 @@ type rewritten struct {
 }
 
 func newCompact() *cobra.Command {
-	var asJSON, exclusive bool
+	var exclusive bool
 	var rate, maxSize bytesValue
 	var limit time.Duration
 	cmd := &cobra.Command{
@@ -52,50 +54,46 @@ processes. It may be interrupted or killed at any time too: until the end the st
 is what it was. It takes space for both, in the directory that holds STORE.`,
 		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m\n" +
 			"  shmctl compact /dev/shm/cache --exclusive --max-size 1GiB",
-		Args: arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			switch {
 			case limit < 0:
 				return usagef("compact: found --limit %v, expected a duration", limit)
 			case exclusive && (limit != 0 || rate != 0):
 				return usagef("compact: found --exclusive with --rate or --limit, expected one of them")
 			case exclusive:
-				return compactAlone(cmd, args[0], int64(maxSize), asJSON)
+				return compactAlone(cmd, path, int64(maxSize))
 			case maxSize != 0:
 				return usagef("compact: found --max-size, expected --exclusive with it")
 			}
-			s, err := shm.Open(args[0], &shm.Options{MustExist: true})
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-			c := compacted{Path: args[0], Ended: true}
-			err = interruptible(cmd, func(ctx context.Context) (err error) {
-				limited := ctx
-				if limit > 0 {
-					var cancel context.CancelFunc
-					limited, cancel = context.WithTimeout(ctx, limit)
-					defer cancel()
+			return withStore(openToWrite, path, func(s *shm.Store) error {
+				bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
+				c := compacted{Path: path, Ended: true}
+				err := interruptible(cmd, func(ctx context.Context) (err error) {
+					limited := ctx
+					if limit > 0 {
+						var cancel context.CancelFunc
+						limited, cancel = context.WithTimeout(ctx, limit)
+						defer cancel()
+					}
+					c.CompactStats, err = s.Compact(limited, &shm.CompactOptions{Rate: int64(rate), Progress: bar.show})
+					if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+						c.Ended, err = false, nil
+					}
+					return err
+				})
+				bar.clear()
+				if err != nil {
+					return err
 				}
-				c.CompactStats, err = s.Compact(limited, &shm.CompactOptions{Rate: int64(rate), Progress: bar.show})
-				if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-					c.Ended, err = false, nil
-				}
-				return err
+				return printResult(cmd, c)
 			})
-			bar.clear()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), c)
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), c)
-			return err
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().Var(&rate, "rate", "move at most so many bytes of keys and values a second, as in 10MiB")
 	cmd.Flags().DurationVar(&limit, "limit", 0, "end after `DURATION`, as in 30s")
 	cmd.Flags().BoolVar(&exclusive, "exclusive", false, "write the whole store anew, if nobody else has it open")
@@ -104,7 +102,7 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 }
 
 // compactAlone rewrites a store that nobody else has open.
-func compactAlone(cmd *cobra.Command, path string, maxSize int64, asJSON bool) error {
+func compactAlone(cmd *cobra.Command, path string, maxSize int64) error {
 	before, err := statsOf(path)
 	if err != nil {
 		return err
@@ -116,12 +114,7 @@ func compactAlone(cmd *cobra.Command, path string, maxSize int64, asJSON bool) e
 	if err != nil {
 		return err
 	}
-	r := rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), r)
-	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), r)
-	return err
+	return printResult(cmd, rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes})
 }
 
 // rewrite is shm.Rewrite with a progress line.
@@ -135,24 +128,25 @@ func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
 
 // statsOf looks at a store that is not open.
 func statsOf(path string) (st shm.Stats, err error) {
-	s, err := openToRead(path)
-	if err != nil {
-		return st, err
-	}
-	defer closing(s, &err)
-	return s.Stats(), nil
+	err = withStore(openToRead, path, func(s *shm.Store) error {
+		st = s.Stats()
+		return nil
+	})
+	return st, err
 }
 
-func (r rewritten) String() string {
-	return fmt.Sprintf("%s: %s, was %s; %s of %s; may grow to %s", r.Path, size(r.After), size(r.Before),
-		things(r.Entries, "record", "records"), size(r.DataBytes), size(r.MaxSize))
+func (r rewritten) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s: %s, was %s; %s of %s; may grow to %s\n", r.Path, text.Size(r.After), text.Size(r.Before),
+		text.Things(r.Entries, "record", "records"), text.Size(r.DataBytes), text.Size(r.MaxSize))
+	return err
 }
 
-func (c compacted) String() string {
-	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, size(c.After), size(c.Before),
-		things(c.Moved, "record", "records"), size(c.MovedBytes))
+func (c compacted) Print(w io.Writer) error {
+	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, text.Size(c.After), text.Size(c.Before),
+		text.Things(c.Moved, "record", "records"), text.Size(c.MovedBytes))
 	if !c.Ended {
 		s += "; the time was over before the end"
 	}
-	return s
+	_, err := fmt.Fprintln(w, s)
+	return err
 }

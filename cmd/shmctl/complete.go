@@ -31,6 +31,15 @@ func addCompletion(root *cobra.Command) {
 	if err != nil {
 		panic(err)
 	}
+	cmd.Use = "completion SHELL"
 	cmd.Short = "Write a completion script for a shell"
 	cmd.Example = "  source <(shmctl completion bash)"
+	var shells []string
+	for _, c := range cmd.Commands() {
+		shells = append(shells, c.Name())
+	}
+	cmd.Args = arguments("SHELL", 1, 1)
+	cmd.RunE = func(_ *cobra.Command, args []string) error { // of a shell that has no verb of its own
+		return usagef("completion: found shell %q, expected one of %s", args[0], strings.Join(shells, ", "))
+	}
 }

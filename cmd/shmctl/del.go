@@ -1,41 +1,56 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 func newDel() *cobra.Command {
 	var key64 bool
+	var match keyMatch
 	cmd := &cobra.Command{
-		Use:   "del STORE KEY...",
+		Use:   "del STORE [KEY...]",
 		Short: "Delete keys",
 		Long: `del deletes the keys, one after the other, each in a transaction of its own: so
 it also works in a store that is full. It exits with 3 if one or more were not
-there; the others are deleted all the same.`,
-		Example: "  shmctl del /dev/shm/cache greeting photo",
-		Args:    arguments("STORE KEY...", 2, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			var keys [][]byte
-			for _, arg := range args[1:] {
-				key, err := keyArgument(arg, key64)
-				if err != nil {
-					return err
-				}
-				keys = append(keys, key)
+there; the others are deleted all the same.
+
+Instead of KEY, --prefix chooses keys of one version: del reads all entries of that
+version, and then deletes the chosen keys, also those that have got another value
+since. Keys that were not in that version stay. It exits with 3 if none is chosen. An
+empty prefix is refused.`,
+		Example: "  shmctl del /dev/shm/cache greeting photo\n  shmctl del /dev/shm/cache --prefix user:17:",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			least, most := 1, unlimited
+			if match.given() {
+				least, most = 0, 0
 			}
-			s, err := shm.Open(args[0], &shm.Options{MustExist: true})
+			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with --prefix", least, most)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			return del(s, keys)
+			if match.given() && match.prefix == "" {
+				return usagef("del: found an empty --prefix, expected one that does not choose all keys")
+			}
+			keys, err := keyArguments(rest, key64)
+			if err != nil {
+				return err
+			}
+			return withStore(openToWrite, path, func(s *shm.Store) error {
+				if match.given() {
+					return delMatching(s, match)
+				}
+				return del(s, keys)
+			})
 		},
 	}
 	keyFlag(cmd, &key64)
+	match.prefixFlag(cmd)
 	return cmd
 }
 
@@ -50,11 +65,40 @@ func del(s *shm.Store, keys [][]byte) error {
 			absent = append(absent, key)
 		}
 	}
+	return absentKeys("del", absent)
+}
+
+// delMatching holds no snapshot while it deletes: that would keep the space of all
+// that is deleted.
+func delMatching(s *shm.Store, match keyMatch) error {
+	var keys [][]byte
+	err := s.View(func(sn *shm.Snapshot) error {
+		return match.each(sn, func(key, _ []byte) error {
+			keys = append(keys, bytes.Clone(key))
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		return fmt.Errorf("del: no key matches: %w", shm.ErrNotFound)
+	}
+	for _, key := range keys {
+		if _, err := s.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// absentKeys is an error that names the keys that a verb has not found, if any.
+func absentKeys(verb string, absent [][]byte) error {
 	switch len(absent) {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("del %s: %w", printable(absent[0]), shm.ErrNotFound)
+		return fmt.Errorf("%s %s: %w", verb, text.Printable(absent[0]), shm.ErrNotFound)
 	}
-	return fmt.Errorf("del %s and %d more: %w", printable(absent[0]), len(absent)-1, shm.ErrNotFound)
+	return fmt.Errorf("%s %s and %d more: %w", verb, text.Printable(absent[0]), len(absent)-1, shm.ErrNotFound)
 }

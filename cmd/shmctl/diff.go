@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 var errDiffer = errors.New("the stores differ")
 
 func newDiff() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two stores",
@@ -32,32 +32,27 @@ stores differ. It looks up every key of each store in the other, and holds a
 snapshot of both until it ends.`,
 		Example: "  shmctl diff /dev/shm/cache /var/backups/cache",
 		Args:    arguments("A B", 2, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			var stores [2]*shm.Store
-			for i := range stores {
-				if stores[i], err = openToRead(args[i]); err != nil {
-					return err
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStores(openToRead, args, func(stores []*shm.Store) error {
+				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+				print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
+				if asJSON(cmd) {
+					enc := newEncoder(out)
+					print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
 				}
-				defer closing(stores[i], &err)
-			}
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			print := func(key []byte, c shm.Change) error { return printChange(out, key, c) }
-			if asJSON {
-				enc := newRecordWriter(out).enc
-				print = func(key []byte, c shm.Change) error { return enc.Encode(changeOf(key, c)) }
-			}
-			keys := 0
-			err = flush(out, diff(stores[0], stores[1], func(key []byte, c shm.Change) error {
-				keys++
-				return print(key, c)
-			}))
-			if err == nil && keys > 0 {
-				err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, things(keys, "key", "keys"))
-			}
-			return err
+				keys := 0
+				err := flush(out, diff(stores[0], stores[1], func(key []byte, c shm.Change) error {
+					keys++
+					return print(key, c)
+				}))
+				if err == nil && keys > 0 {
+					err = fmt.Errorf("diff %s %s: %w in %s", args[0], args[1], errDiffer, text.Things(keys, "key", "keys"))
+				}
+				return err
+			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 
@@ -90,13 +85,13 @@ func diff(a, b *shm.Store, fn func(key []byte, c shm.Change) error) error {
 }
 
 func printChange(w *bufio.Writer, key []byte, c shm.Change) (err error) {
-	switch name := printable(key); {
+	switch name := text.Printable(key); {
 	case c.New == nil:
-		_, err = fmt.Fprintf(w, "- %s  %s\n", name, brief(c.Old))
+		_, err = fmt.Fprintf(w, "- %s  %s\n", name, text.Brief(c.Old))
 	case c.Old == nil:
-		_, err = fmt.Fprintf(w, "+ %s  %s\n", name, brief(c.New))
+		_, err = fmt.Fprintf(w, "+ %s  %s\n", name, text.Brief(c.New))
 	default:
-		_, err = fmt.Fprintf(w, "~ %s  %s -> %s\n", name, brief(c.Old), brief(c.New))
+		_, err = fmt.Fprintf(w, "~ %s  %s -> %s\n", name, text.Brief(c.Old), text.Brief(c.New))
 	}
 	return err
 }

@@ -2,199 +2,31 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
-	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 )
 
-// goodMachine is one about which there is nothing to say.
-func goodMachine(t *testing.T) machine {
+// doctorOn returns a finding of doctor --json, whatever this machine is like.
+func doctorOn(t *testing.T, check string, args ...string) doctor.Finding {
 	t.Helper()
-	m := thisMachine
-	m.root = t.TempDir()
-	for name, content := range map[string]string{
-		"proc/sys/kernel/osrelease":     "6.18.0\n",
-		"proc/sys/vm/overcommit_memory": "0\n",
-		"proc/meminfo":                  "MemTotal: 64000000 kB\nMemAvailable:   32000000 kB\nSwapFree: 0 kB\nCommitLimit: 9000 kB\nCommitted_AS: 5000 kB\n",
-		"proc/self/mountinfo": "22 1 0:2 / / rw - ext4 /dev/root rw\n" +
-			"25 24 0:23 / /dev/shm rw,relatime - tmpfs tmpfs rw,size=24684092k\n" +
-			"26 24 0:24 / /dev/shm/huge rw,relatime - tmpfs tmpfs rw,huge=advise\n",
-		"sys/kernel/mm/transparent_hugepage/shmem_enabled": "always within_size advise [never] deny force\n",
-	} {
-		putFile(t, m, name, content)
-	}
-	m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4<<30)
-	m.space = func() (uint64, error) { return unix.RLIM_INFINITY, nil }
-	m.hugePages = func(string) error { return nil }
-	return m
+	code, out, stderr := runs("", append([]string{"doctor", "--json"}, args...)...)
+	require.Contains(t, []int{exitOK, exitProblem}, code, stderr)
+	var r doctor.Report
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	i := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.Check == check })
+	require.GreaterOrEqual(t, i, 0, "no %s in %s", check, out)
+	return r.Findings[i]
 }
 
-func putFile(t *testing.T, m machine, name, content string) {
-	t.Helper()
-	name = filepath.Join(m.root, name)
-	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
-	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
-}
-
-func fileSystem(kind, whole, free uint64) func(string) (unix.Statfs_t, error) {
-	return func(string) (st unix.Statfs_t, err error) {
-		st.Type = int64(kind)
-		st.Bsize = 4096
-		st.Blocks, st.Bavail = whole/4096, free/4096
-		return st, nil
-	}
-}
-
-// one returns the findings of a check, which is made once.
-func (f findings) one(t *testing.T, check string) finding {
-	t.Helper()
-	var all []finding
-	for _, f := range f.Findings {
-		if f.Check == check {
-			all = append(all, f)
-		}
-	}
-	require.Len(t, all, 1, check)
-	return all[0]
-}
-
-func TestDoctorOnMachines(t *testing.T) {
-	d := doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
-	require.NoError(t, d.examine(false))
-	require.Len(t, d.Findings, 7)
-	for _, f := range d.Findings {
-		require.Equal(t, levelOK, f.Level, "%+v", f)
-	}
-	require.NoError(t, d.verdict())
-
-	for _, c := range []struct {
-		name   string
-		change func(m *machine)
-		check  string
-		level  level
-		found  string
-		advice string
-	}{
-		{"no locks", func(m *machine) {
-			m.features = append(m.features[:1:1], feature{"locks of open files", func(int) error { return unix.EINVAL }})
-		}, "kernel", levelProblem, "Linux 6.18.0 lacks locks of open files: invalid argument", "sandboxes"},
-		{"unknown file system", func(m *machine) { m.statfs = fileSystem(unix.NFS_SUPER_MAGIC, 8<<30, 4<<30) },
-			"file system", levelWarning, "/dev/shm is on one of type 0x6969", "network"},
-		{"ext4", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 8<<30, 4<<30) }, "file system", levelOK, "is on ext4", ""},
-		{"Docker", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 64<<20, 60<<20) },
-			"space", levelWarning, "60.0 MiB of 64.0 MiB are free: that is little", "--shm-size"},
-		{"small disk", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 64<<20, 60<<20) }, "space", levelOK, "60.0 MiB", ""},
-		{"nearly full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 1<<29) },
-			"space", levelWarning, "512.0 MiB of 8.0 GiB are free", "ErrFull"},
-		{"full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4096) },
-			"space", levelProblem, "4.0 KiB of 8.0 GiB are free", "ErrFull"},
-		{"little memory", func(m *machine) { putFile(t, *m, "proc/meminfo", "MemAvailable: 1048576 kB\nSwapFree: 1048576 kB\n") },
-			"memory", levelWarning, "2.0 GiB are available, with swap, and the file system may take 4.0 GiB more", "MaxSize"},
-		{"strange memory", func(m *machine) { putFile(t, *m, "proc/meminfo", "") }, "memory", levelWarning, "does not tell", ""},
-		{"strict", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "2\n") },
-			"overcommit", levelWarning, "after 3.9 MiB more, though the file system has 4.0 GiB", "vm.overcommit_ratio"},
-		{"strict and much", func(m *machine) {
-			putFile(t, *m, "proc/sys/vm/overcommit_memory", "2\n")
-			putFile(t, *m, "proc/meminfo", "MemAvailable: 32000000 kB\nCommitLimit: 9000000 kB\nCommitted_AS: 5000 kB\n")
-		}, "overcommit", levelOK, "mode 2", ""},
-		{"strange", func(m *machine) { putFile(t, *m, "proc/sys/vm/overcommit_memory", "x") }, "overcommit", levelWarning, `found "x"`, ""},
-		{"no huge pages", func(m *machine) { m.hugePages = func(string) error { return unix.EINVAL } },
-			"huge pages", levelOK, "a store gets none here: invalid argument", ""},
-		{"huge pages denied", func(m *machine) {
-			m.hugePages = func(string) error { return unix.EINVAL }
-			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
-		}, "huge pages", levelOK, "denied", "shmem_enabled"},
-		{"huge pages", func(*machine) {}, "huge pages", levelOK, "they work here: a store of 64 MiB or more gets them by itself", ""},
-		{"small address space", func(m *machine) { m.space = func() (uint64, error) { return 100 << 30, nil } },
-			"address space", levelProblem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice that", "ulimit"},
-		{"large address space", func(m *machine) { m.space = func() (uint64, error) { return 1 << 40, nil } },
-			"address space", levelOK, "limited to 1.0 TiB", ""},
-		{"no limit to read", func(m *machine) { m.space = func() (uint64, error) { return 0, unix.EPERM } },
-			"address space", levelWarning, "cannot be read: operation not permitted", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
-			c.change(&d.machine)
-			require.NoError(t, d.examine(false))
-			f := d.one(t, c.check)
-			require.Equal(t, c.level, f.Level, "%+v", f)
-			require.Contains(t, f.Found, c.found)
-			require.Equal(t, c.advice == "", f.Advice == "", "%+v", f)
-			require.Contains(t, f.Advice, c.advice)
-			require.Equal(t, c.level == levelProblem, errors.Is(d.verdict(), errProblem))
-			var out strings.Builder
-			require.NoError(t, d.print(&out))
-			require.Regexp(t, `(?m)^`+string(c.level)+` +`+c.check+` +.*`, out.String())
-			require.Contains(t, out.String(), c.found)
-		})
-	}
-
-	d = doctor{machine: goodMachine(t), findings: findings{Path: sharedMemory}}
-	d.machine.statfs = func(string) (st unix.Statfs_t, err error) { return st, unix.ENOENT }
-	require.ErrorIs(t, d.examine(false), os.ErrNotExist)
-}
-
-// examineAt runs all checks on a store, on a good machine.
-func examineAt(t *testing.T, path string, now time.Time) doctor {
-	t.Helper()
-	d := doctor{machine: goodMachine(t), findings: findings{Path: path}, now: now}
-	require.NoError(t, d.examine(true))
-	return d
-}
-
-func TestDoctorOnStores(t *testing.T) {
+// Of two processes that die with a snapshot open, doctor's own handle takes the
+// place of one, and the other is found.
+func TestDoctorFindsDead(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
-	sn, err := s.Snapshot()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, sn.Close()) }()
-	data, slots := filepath.Join(s.Path(), "data"), filepath.Join(s.Path(), "slots")
-	look := func() doctor { t.Helper(); return examineAt(t, s.Path(), time.Now()) }
-
-	d := look()
-	for _, f := range d.Findings {
-		require.Equal(t, levelOK, f.Level, "%+v", f)
-	}
-	require.Contains(t, d.one(t, "store").Found, "format 2, version 2, 1 entry")
-	require.Contains(t, d.one(t, "processes").Found, "2 of at most 256")
-	require.Contains(t, d.one(t, "permissions").Found, "this user may read and write it")
-
-	// A snapshot that nobody closes.
-	d = examineAt(t, s.Path(), time.Now().Add(3*time.Hour))
-	f := d.one(t, "snapshots")
-	require.Equal(t, levelWarning, f.Level)
-	require.Regexp(t, `^pid \d+ \(.*\) holds version 2, 0 behind, since [23] h ago$`, f.Found)
-
-	// Permissions.
-	require.NoError(t, os.Chmod(data, 0o602))
-	require.Contains(t, look().one(t, "permissions").Found, "anybody may write "+data)
-	require.NoError(t, os.Chmod(data, 0o640))
-	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, slots -rw-------: some may read single keys")
-	require.NoError(t, os.Chmod(slots, 0o660))
-	require.Equal(t, levelOK, look().one(t, "permissions").Level)
-	require.NoError(t, os.Chmod(s.Path(), 0o777))
-	require.Equal(t, "chmod o-w "+s.Path(), look().one(t, "permissions").Advice)
-	require.NoError(t, os.Chmod(s.Path(), 0o700))
-
-	// What a creation has left.
-	temp := filepath.Join(s.Path(), "tmp-data-1")
-	require.NoError(t, os.WriteFile(temp, nil, 0o600))
-	require.Equal(t, levelWarning, look().one(t, "leftovers").Level)
-	require.NoError(t, os.Remove(temp))
-
-	// Two that die with a snapshot open: doctor's own handle takes the place of
-	// one, and the other is found.
 	victims := []*watching{startWatch(t, s.Path(), "--all"), startWatch(t, s.Path(), "--all")}
 	for _, w := range victims {
 		w.line()
@@ -203,142 +35,17 @@ func TestDoctorOnStores(t *testing.T) {
 		require.NoError(t, w.cmd.Process.Kill())
 		w.exit()
 	}
-	f = look().one(t, "processes")
-	require.Equal(t, levelWarning, f.Level)
+	f := doctorOn(t, "processes", s.Path())
+	require.Equal(t, doctor.Warning, f.Level)
 	require.Regexp(t, `^1 process died with the store open: pid \d+ \(shmctl\)$`, f.Found)
 	require.Contains(t, f.Advice, "shmctl check "+s.Path())
 	code, _, _ := runs("", "check", s.Path())
 	require.Equal(t, exitOK, code)
-	require.Equal(t, levelOK, look().one(t, "processes").Level)
+	require.Equal(t, doctor.OK, doctorOn(t, "processes", s.Path()).Level)
 }
 
-// Processes that have a store open that was removed, and another one is there now.
-func TestDoctorOnRemovedStore(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a\nb")
-	m := goodMachine(t)
-	look := func() finding {
-		t.Helper()
-		s, err := shm.Open(path, nil)
-		require.NoError(t, err)
-		require.NoError(t, s.Close())
-		d := doctor{machine: m, findings: findings{Path: path}, now: time.Now()}
-		require.NoError(t, d.examine(true))
-		return d.one(t, "removed store")
-	}
-	require.Equal(t, finding{"removed store", levelOK, "no process uses a store that was removed from here", ""}, look())
-	name := strings.ReplaceAll(path, "\n", `\012`)
-	putFile(t, m, "proc/12/comm", "writer\n")
-	putFile(t, m, "proc/12/maps", "7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data\n")
-	require.Equal(t, levelOK, look().Level, "it uses the one that is there")
-	putFile(t, m, "proc/13/maps", "7f00-7f01 rw-s 00000000 00:17 5  /elsewhere"+name+"/data (deleted)\n7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data2 (deleted)\n")
-	require.Equal(t, levelOK, look().Level)
-	putFile(t, m, "proc/12/maps", "7f00-7f01 rw-s 00000000 00:17 4  "+name+"/data (deleted)\n7f00-7f01 rw-s 00000000 00:17 5  "+name+"/data\n")
-	f := look()
-	require.Equal(t, levelProblem, f.Level)
-	require.Equal(t, "1 process uses a store that was removed from here: pid 12 (writer)", f.Found)
-
-	// The real one.
-	m.root = "/"
-	require.Equal(t, levelOK, look().Level)
-	s, err := shm.Open(path, nil)
-	require.NoError(t, err)
-	require.NoError(t, os.RemoveAll(path))
-	f = look()
-	require.Equal(t, levelProblem, f.Level)
-	require.Contains(t, f.Found, fmt.Sprintf("pid %d (", os.Getpid()))
-	require.NoError(t, s.Close())
-	require.Equal(t, levelOK, look().Level)
-}
-
-// A store in shared memory is removed when its owner logs out, unless that is a
-// system user or systemd-logind is told not to.
-func TestDoctorOnLogout(t *testing.T) {
-	s := newStore(t)
-	for _, c := range []struct {
-		name   string
-		change func(m *machine)
-		warns  bool
-	}{
-		{"no systemd", func(*machine) {}, false},
-		{"it runs", func(m *machine) { putFile(t, *m, "run/systemd/users/1000", "") }, true},
-		{"its file", func(m *machine) { putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=yes\n") }, true},
-		{"its other file", func(m *machine) { putFile(t, *m, "usr/lib/systemd/logind.conf", "[Login]\n") }, true},
-		{"system user", func(m *machine) {
-			putFile(t, *m, "run/systemd/users/1000", "")
-			m.owner = func(string) (uint32, error) { return lastSystemUser, nil }
-		}, false},
-		{"elsewhere", func(m *machine) {
-			putFile(t, *m, "run/systemd/users/1000", "")
-			m.shared = filepath.Join(s.Path(), "below")
-		}, false},
-		{"beside it", func(m *machine) {
-			putFile(t, *m, "run/systemd/users/1000", "")
-			m.shared = s.Path()[:len(s.Path())-1]
-		}, false},
-		{"built without", func(m *machine) { putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=no\n") }, false},
-		{"told not to", func(m *machine) {
-			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=yes\nRemoveIPC = off\n")
-		}, false},
-		{"told to", func(m *machine) {
-			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n#RemoveIPC=no\n RemoveIPC=True\n")
-		}, true},
-		{"told not to, beside", func(m *machine) {
-			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\nRemoveIPC=yes\n")
-			putFile(t, *m, "usr/lib/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
-		}, false},
-		{"told to, later", func(m *machine) {
-			putFile(t, *m, "etc/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
-			putFile(t, *m, "run/systemd/logind.conf.d/20-shm.conf", "[Login]\nRemoveIPC=yes\n")
-			putFile(t, *m, "usr/lib/systemd/logind.conf", "[Login]\n")
-		}, true},
-		{"told to, in the place of another", func(m *machine) {
-			putFile(t, *m, "etc/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=yes\n")
-			putFile(t, *m, "run/systemd/logind.conf.d/10-shm.conf", "[Login]\nRemoveIPC=no\n")
-			putFile(t, *m, "etc/systemd/logind.conf", "[Login]\n")
-		}, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := doctor{machine: goodMachine(t), findings: findings{Path: s.Path()}, now: time.Now()}
-			d.machine.shared = filepath.Dir(filepath.Dir(s.Path()))
-			d.machine.owner = func(string) (uint32, error) { return lastSystemUser + 1, nil }
-			c.change(&d.machine)
-			require.NoError(t, d.examine(true))
-			if !c.warns {
-				require.NotContains(t, fmt.Sprint(d.Findings), "logout")
-				return
-			}
-			f := d.one(t, "logout")
-			require.Equal(t, levelWarning, f.Level)
-			require.Contains(t, f.Found, "belongs to user 1000")
-			require.Contains(t, f.Advice, "RemoveIPC=no")
-		})
-	}
-}
-
-func TestDoctorOnFullStore(t *testing.T) {
-	s, err := shm.Open(t.TempDir(), &shm.Options{MaxSize: 1 << 20})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, s.Close()) }()
-	require.Equal(t, levelOK, examineAt(t, s.Path(), time.Now()).one(t, "fullness").Level)
-	for i := range 10000 {
-		if err = s.Set(strconv.AppendInt(nil, int64(i), 10), make([]byte, 500)); err != nil {
-			break
-		}
-	}
-	require.ErrorIs(t, err, shm.ErrFull)
-	require.Equal(t, levelWarning, examineAt(t, s.Path(), time.Now()).one(t, "fullness").Level)
-}
-
-// The verb looks at this machine, whatever that is like.
+// Without a store the verb looks at this machine.
 func TestDoctorHere(t *testing.T) {
-	out, err := exec.Command("shmctl", "doctor", "--json").Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		require.Equal(t, exitProblem, exit.ExitCode())
-	} else {
-		require.NoError(t, err)
-	}
-	var f findings
-	require.NoError(t, json.Unmarshal(out, &f))
-	require.Equal(t, sharedMemory, f.Path)
-	require.NotEmpty(t, f.one(t, "kernel").Found)
+	require.Contains(t, doctorOn(t, "file system").Found, doctor.SharedMemory+" is on ")
+	require.NotEmpty(t, doctorOn(t, "kernel").Found)
 }

@@ -11,35 +11,40 @@ import (
 )
 
 func newDump() *cobra.Command {
-	return &cobra.Command{
+	var match keyMatch
+	cmd := &cobra.Command{
 		Use:   "dump STORE [FILE|-]",
 		Short: "Write all records as JSON Lines",
 		Long: `dump writes all records of one version of the store to FILE, or to standard
 output, in no order. Others may write to the store meanwhile. FILE appears, and
 takes the place of one that is there, when all of it is on disk, or not at all.
+With --prefix it writes only the records whose keys begin with P, but still reads all
+entries.
 
 ` + recordHelp,
-		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz",
-		Args:    arguments("STORE [FILE|-]", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
+		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz\n  shmctl dump /dev/shm/cache --prefix user: users.jsonl",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, to, err := storeArguments(cmd, args, "STORE [FILE|-]", 0, 1)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			if len(args) == 1 || args[1] == "-" {
-				return dump(s, cmd.OutOrStdout())
-			}
-			return interruptible(cmd, func(ctx context.Context) error {
-				return writeFile(ctx, args[1], func(w io.Writer) error { return dump(s, w) })
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				if len(to) == 0 || to[0] == "-" {
+					return dump(s, cmd.OutOrStdout(), match)
+				}
+				return interruptible(cmd, func(ctx context.Context) error {
+					return writeFile(ctx, to[0], func(w io.Writer) error { return dump(s, w, match) })
+				})
 			})
 		},
 	}
+	match.prefixFlag(cmd)
+	return cmd
 }
 
-func dump(s *shm.Store, w io.Writer) error {
+func dump(s *shm.Store, w io.Writer, match keyMatch) error {
 	out := bufio.NewWriterSize(w, 256<<10)
 	records := newRecordWriter(out)
-	err := s.View(func(sn *shm.Snapshot) error { return each(sn, records.record) })
+	err := s.View(func(sn *shm.Snapshot) error { return match.each(sn, records.record) })
 	return flush(out, err)
 }

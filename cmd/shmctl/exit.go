@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -33,11 +35,11 @@ var exits = []struct {
 	{exitOK, "done", nil},
 	{exitFailure, "failure: no such store, no permission, another format version, ...", nil},
 	{exitUsage, "wrong usage of the command line", nil},
-	{exitNotFound, "get, del: a key is not in the store", []error{shm.ErrNotFound}},
+	{exitNotFound, "get, del: a key is not in the store, or none matches", []error{shm.ErrNotFound}},
 	{exitDamaged, "the store is damaged or is none, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},
-	{exitProblem, "doctor found a problem", []error{errProblem}},
+	{exitProblem, "doctor found a problem", []error{doctor.ErrProblem}},
 	{exitInUse, "others have the store open, or rewrite it", []error{shm.ErrInUse}},
 	{exitInterrupted, "interrupted", []error{errInterrupted}},
 }
@@ -81,17 +83,7 @@ func exitHelp() string {
 // report prints err, if any, as one line and returns the exit code.
 func report(stderr io.Writer, err error) int {
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", oneLine(err))
+		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", text.OneLine(err))
 	}
 	return exitCode(err)
-}
-
-func oneLine(err error) string {
-	var parts []string
-	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "shm: ")) {
-		if line = strings.TrimSpace(line); line != "" {
-			parts = append(parts, line)
-		}
-	}
-	return strings.Join(parts, "; ")
 }

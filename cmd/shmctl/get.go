@@ -2,62 +2,75 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 func newGet() *cobra.Command {
-	var asJSON, key64 bool
+	var key64 bool
 	var match keyMatch
 	cmd := &cobra.Command{
-		Use:   "get STORE [KEY]",
+		Use:   "get STORE [KEY...]",
 		Short: "Print the value of a key, or of many",
 		Long: `get prints the value of KEY, byte for byte. On a terminal a newline follows, and
 a value that is not text is quoted as in Go. With --json it prints a record as
 dump does. It exits with 3 if the key is not in the store.
 
-Instead of KEY, --prefix or --glob choose keys of one version: a line for each
-has the key, a tab and the value, both quoted as in Go where they would not stay
-on their line. It exits with 3 if there is none.
+With several keys it prints, of one version and in their order, a line for each
+that has the key, a tab and the value, both quoted as in Go where they would not
+stay on their line. It exits with 3 if one or more are not there.
+
+Instead of KEY, --prefix or --glob choose keys of one version, which are printed in
+that way, in no order. It exits with 3 if there is none.
 
 ` + matchHelp,
-		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
-		Args:    arguments("STORE KEY, or STORE with --prefix or --glob", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if match.given() != (len(args) == 1) {
-				return usagef("get: expected a KEY, or --prefix or --glob, and not both")
+		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache greeting photo --json\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			least, most := 1, unlimited
+			if match.given() {
+				least, most = 0, 0
+			}
+			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with --prefix or --glob", least, most)
+			if err != nil {
+				return err
 			}
 			if err := match.compile(); err != nil {
 				return err
 			}
-			var key []byte
-			if !match.given() {
-				if key, err = keyArgument(args[1], key64); err != nil {
-					return err
-				}
-			}
-			s, err := openToRead(args[0])
+			keys, err := keyArguments(rest, key64)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			if match.given() {
-				return getMatching(s, cmd.OutOrStdout(), match, asJSON)
-			}
-			return get(s, cmd.OutOrStdout(), key, asJSON)
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				if len(keys) == 1 {
+					return get(s, cmd.OutOrStdout(), keys[0], asJSON(cmd))
+				}
+				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+				print := newRecordWriter(out).record
+				if !asJSON(cmd) {
+					print = func(key, value []byte) error {
+						_, err := fmt.Fprintf(out, "%s\t%s\n", text.Printable(key), text.Printable(value))
+						return err
+					}
+				}
+				if match.given() {
+					return flush(out, getMatching(s, match, print))
+				}
+				return flush(out, getMany(s, keys, print))
+			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
 	match.flags(cmd)
 	return cmd
@@ -66,7 +79,7 @@ on their line. It exits with 3 if there is none.
 func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
 	value, err := s.Get(key)
 	if err != nil {
-		return fmt.Errorf("get %s: %w", printable(key), err)
+		return fmt.Errorf("get %s: %w", text.Printable(key), err)
 	}
 	if asJSON {
 		return newRecordWriter(out).record(key, value)
@@ -79,27 +92,30 @@ func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
 	return err
 }
 
-func getMatching(s *shm.Store, w io.Writer, match keyMatch, asJSON bool) error {
-	out := bufio.NewWriterSize(w, 64<<10)
-	print := newRecordWriter(out).record
-	if !asJSON {
-		print = func(key, value []byte) error {
-			_, err := fmt.Fprintf(out, "%s\t%s\n", printable(key), printable(value))
-			return err
+func getMany(s *shm.Store, keys [][]byte, print func(key, value []byte) error) error {
+	var absent [][]byte
+	var failed error
+	err := s.GetMany(keys, func(i int, value []byte, ok bool) {
+		switch {
+		case !ok:
+			absent = append(absent, keys[i])
+		case failed == nil:
+			failed = print(keys[i], value)
 		}
-	}
+	})
+	return cmp.Or(err, failed, absentKeys("get", absent))
+}
+
+func getMatching(s *shm.Store, match keyMatch, print func(key, value []byte) error) error {
 	found := false
 	err := s.View(func(sn *shm.Snapshot) error {
-		return each(sn, func(key, value []byte) error {
-			if !match.matches(key) {
-				return nil
-			}
+		return match.each(sn, func(key, value []byte) error {
 			found = true
 			return print(key, value)
 		})
 	})
-	if err = flush(out, err); err == nil && !found {
-		return fmt.Errorf("get: no key matches: %w", shm.ErrNotFound)
+	if err == nil && !found {
+		err = fmt.Errorf("get: no key matches: %w", shm.ErrNotFound)
 	}
 	return err
 }
@@ -113,13 +129,4 @@ func printableText(b []byte) string {
 		return strconv.Quote(text)
 	}
 	return text
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

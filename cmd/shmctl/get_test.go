@@ -35,17 +35,7 @@ func TestGetOnTerminal(t *testing.T) {
 // onTerminal returns what shmctl prints on a terminal.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
-	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	defer func() { _ = terminal.Close() }()
-	require.NoError(t, unix.IoctlSetPointerInt(int(terminal.Fd()), unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPTN)
-	require.NoError(t, err)
-	line, err := os.OpenFile(filepath.Join("/dev/pts", fmt.Sprint(n)), os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
-	defer func() { _ = line.Close() }()
+	terminal, line := openTerminal(t)
 	mode, err := unix.IoctlGetTermios(int(line.Fd()), unix.TCGETS)
 	require.NoError(t, err)
 	mode.Oflag &^= unix.OPOST // newlines stay as they are
@@ -57,4 +47,21 @@ func onTerminal(t *testing.T, args ...string) string {
 	got, err := terminal.Read(out)
 	require.NoError(t, err)
 	return string(out[:got])
+}
+
+// openTerminal returns a terminal and the end of it that a program has.
+func openTerminal(t *testing.T) (terminal, line *os.File) {
+	t.Helper()
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	t.Cleanup(func() { _ = terminal.Close() })
+	require.NoError(t, unix.IoctlSetPointerInt(int(terminal.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	line, err = os.OpenFile(filepath.Join("/dev/pts", fmt.Sprint(n)), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = line.Close() })
+	return terminal, line
 }

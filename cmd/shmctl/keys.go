@@ -2,15 +2,19 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
+var errEnoughKeys = errors.New("enough keys")
+
 func newKeys() *cobra.Command {
-	var asJSON bool
+	var limit int
 	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
@@ -18,37 +22,49 @@ func newKeys() *cobra.Command {
 		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
 key that would not stay on its line, or begins with a quote, is quoted as in
 Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
-the key is not valid UTF-8.
+the key is not valid UTF-8. With --limit N it ends after any N keys, and reads no
+more entries then.
 
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := match.compile(); err != nil {
-				return err
-			}
-			s, err := openToRead(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
-			print := func(key []byte) error { _, err := fmt.Fprintln(out, printable(key)); return err }
-			if asJSON {
-				print = newRecordWriter(out).key
+			if limit < 0 {
+				return usagef("keys: found --limit %d, expected 0 or more", limit)
 			}
-			err = s.View(func(sn *shm.Snapshot) error {
-				return each(sn, func(key, _ []byte) error {
-					if !match.matches(key) {
+			if err := match.compile(); err != nil {
+				return err
+			}
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+				print := func(key []byte) error { _, err := fmt.Fprintln(out, text.Printable(key)); return err }
+				if asJSON(cmd) {
+					print = newRecordWriter(out).key
+				}
+				err := s.View(func(sn *shm.Snapshot) error {
+					left := limit
+					return match.each(sn, func(key, _ []byte) error {
+						if err := print(key); err != nil {
+							return err
+						}
+						if left--; left == 0 {
+							return errEnoughKeys
+						}
 						return nil
-					}
-					return print(key)
+					})
 				})
+				if errors.Is(err, errEnoughKeys) {
+					err = nil
+				}
+				return flush(out, err)
 			})
-			return flush(out, err)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "end after `N` keys (0 = all)")
 	match.flags(cmd)
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -27,7 +28,6 @@ type loaded struct {
 }
 
 func newLoad() *cobra.Command {
-	var asJSON bool
 	var batch int
 	var maxSize bytesValue
 	cmd := &cobra.Command{
@@ -46,24 +46,27 @@ a store is made as soon as the first batch has been read, and stays.
 
 ` + recordHelp,
 		Example: "  zcat cache.jsonl.gz | shmctl load /dev/shm/cache",
-		Args:    arguments("STORE [FILE|-]", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, from, err := storeArguments(cmd, args, "STORE [FILE|-]", 0, 1)
+			if err != nil {
+				return err
+			}
 			if batch < 1 {
 				return usagef("load: found --batch %d, expected 1 or more", batch)
 			}
 			in, name := cmd.InOrStdin(), "standard input"
-			if len(args) == 2 && args[1] != "-" {
-				f, err := os.Open(args[1])
+			if len(from) == 1 && from[0] != "-" {
+				f, err := os.Open(from[0])
 				if err != nil {
 					return err
 				}
 				defer func() { _ = f.Close() }()
-				in, name = f, args[1]
+				in, name = f, from[0]
 			}
 			var done loaded
 			err = interruptible(cmd, func(ctx context.Context) error {
 				l := newLoader(untilDone(ctx, in), batch)
-				err := l.load(args[0], int64(maxSize))
+				err := l.load(path, maxSize)
 				done = l.done
 				if input := (inputError{}); errors.As(err, &input) {
 					return fmt.Errorf("load: %s: %w (%s)", name, err, l.left())
@@ -73,18 +76,19 @@ a store is made as soon as the first batch has been read, and stays.
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), done)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, in %s\n", things(done.Records, "record", "records"),
-				size(done.Bytes), things(done.Transactions, "transaction", "transactions"))
-			return err
+			return printResult(cmd, done)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().IntVar(&batch, "batch", 1000, "records in a transaction")
 	maxSizeFlag(cmd, &maxSize)
 	return cmd
+}
+
+func (l loaded) Print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s, %s, in %s\n", text.Things(l.Records, "record", "records"),
+		text.Size(l.Bytes), text.Things(l.Transactions, "transaction", "transactions"))
+	return err
 }
 
 // inputError is an error that came with some lines of the input.
@@ -121,32 +125,22 @@ func (l *loader) left() string {
 	if l.creating {
 		return "no store was made"
 	}
-	return things(l.done.Records, "record", "records") + " before it loaded"
+	return text.Things(l.done.Records, "record", "records") + " before it loaded"
 }
 
 // load reads a first batch before it looks for the store at path, so that input
 // that holds no records makes none.
-func (l *loader) load(path string, maxSize int64) (err error) {
-	if err := l.read(); err != nil {
-		_, statErr := os.Lstat(path)
-		l.creating = errors.Is(statErr, fs.ErrNotExist)
+func (l *loader) load(path string, maxSize bytesValue) error {
+	err := l.read()
+	_, statErr := os.Lstat(path)
+	l.creating = errors.Is(statErr, fs.ErrNotExist)
+	switch {
+	case err != nil:
 		return err
+	case l.creating:
+		return shm.Create(path, &shm.Options{MaxSize: int64(maxSize)}, l.fill)
 	}
-	s, err := shm.Open(path, &shm.Options{MustExist: true})
-	switch _, statErr := os.Lstat(path); {
-	case err == nil:
-	case errors.Is(statErr, fs.ErrNotExist):
-		l.creating = true
-		return shm.Create(path, &shm.Options{MaxSize: maxSize}, l.fill)
-	case errors.Is(err, fs.ErrNotExist): // a directory that is empty
-		if s, err = shm.Open(path, &shm.Options{MaxSize: maxSize}); err != nil {
-			return err
-		}
-	default:
-		return err
-	}
-	defer closing(s, &err)
-	return l.fill(s)
+	return withStore(openOrCreate(maxSize), path, l.fill)
 }
 
 // fill writes the batch that was read and all others.

@@ -6,12 +6,17 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/demo"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -40,20 +45,28 @@ func newRoot() *cobra.Command {
 store's directory. All verbs work while other programs use the store,
 but for compact --exclusive and check --repair.
 
-` + exitHelp(),
+` + storeHelp + "\n\n" + exitHelp(),
 		Example:       "  shmctl demo\n  shmctl set /dev/shm/cache greeting hello\n  shmctl get /dev/shm/cache greeting",
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if errors.As(err, new(*pflag.NotExistError)) {
+			return fmt.Errorf("%w (write -- before arguments that begin with a dash)", err)
+		}
+		return err
+	})
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newBackup(), newCheck(), newCompact(), newDel(), newDemo(), newDemoReader(), newDemoWriter(), newDiff(), newDoctor(),
-		newDump(), newGet(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
+		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
+		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
+		newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
 		newTop(), newWatch(),
 	)
 	for _, cmd := range root.Commands() {
 		completing(cmd)
+		mentionStoreVariable(cmd)
 	}
 	addCompletion(root)
 	return root

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -190,17 +191,17 @@ func newStore(t *testing.T) *shm.Store {
 // Every error that has an exit code of its own gets it, also wrapped.
 func TestExitCodes(t *testing.T) {
 	for err, code := range map[error]int{
-		nil:             exitOK,
-		os.ErrNotExist:  exitFailure,
-		shm.ErrVersion:  exitFailure,
-		usagef("wrong"): exitUsage,
-		shm.ErrNotFound: exitNotFound,
-		shm.ErrCorrupt:  exitDamaged,
-		shm.ErrFull:     exitFull,
-		errDiffer:       exitDiffer,
-		errProblem:      exitProblem,
-		shm.ErrInUse:    exitInUse,
-		errInterrupted:  exitInterrupted,
+		nil:               exitOK,
+		os.ErrNotExist:    exitFailure,
+		shm.ErrVersion:    exitFailure,
+		usagef("wrong"):   exitUsage,
+		shm.ErrNotFound:   exitNotFound,
+		shm.ErrCorrupt:    exitDamaged,
+		shm.ErrFull:       exitFull,
+		errDiffer:         exitDiffer,
+		doctor.ErrProblem: exitProblem,
+		shm.ErrInUse:      exitInUse,
+		errInterrupted:    exitInterrupted,
 	} {
 		require.Equal(t, code, exitCode(err), "%v", err)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -51,7 +52,12 @@ func writePages(ctx context.Context, cmd *cobra.Command, dir string) error {
 	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
 	return writeFile(ctx, filepath.Join(dir, name), func(w io.Writer) error {
 		header := doc.GenManHeader{Title: "SHMCTL", Section: "1", Source: "shmctl", Manual: "Shared-memory key/value stores"}
-		return doc.GenMan(cmd, &header, w)
+		var page bytes.Buffer
+		if err := doc.GenMan(cmd, &header, &page); err != nil {
+			return err
+		}
+		_, err := w.Write(bytes.ReplaceAll(page.Bytes(), []byte(`\fP[=false]`), []byte(`\fP`))) // behind flags that take no value
+		return err
 	})
 }
 

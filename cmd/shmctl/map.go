@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -30,8 +31,11 @@ It reads tables and lists, no keys and no values. Others may write meanwhile; so
 it shows roughly what is there. The picture appears when it is complete, and takes
 the place of one that is there.`,
 		Example: "  shmctl map /dev/shm/cache --output cache.png",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
+			if err != nil {
+				return err
+			}
 			var encode func(*drawing, io.Writer) error
 			switch strings.ToLower(filepath.Ext(output)) {
 			case ".png":
@@ -41,17 +45,14 @@ the place of one that is there.`,
 			default:
 				return usagef("map: found --output %q, expected a name that ends in .png or .svg", output)
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return interruptible(cmd, func(ctx context.Context) error {
-				m, err := mapStore(ctx, s)
-				if err != nil {
-					return err
-				}
-				return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(args[0], s.Stats()), w) })
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				return interruptible(cmd, func(ctx context.Context) error {
+					m, err := mapStore(ctx, s)
+					if err != nil {
+						return err
+					}
+					return writeFile(ctx, output, func(w io.Writer) error { return encode(m.draw(path, s.Stats()), w) })
+				})
 			})
 		},
 	}
@@ -188,10 +189,10 @@ func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	}
 	d := &drawing{width: mapWidth}
 	y := mapMargin + mapLine
-	d.text(mapMargin, y, fmt.Sprintf("%s: version %s, %s, %s of file", printable([]byte(path)), count(st.Version),
-		things(st.Entries, "entry", "entries"), size(st.FileBytes)))
+	d.text(mapMargin, y, fmt.Sprintf("%s: version %s, %s, %s of file", text.Printable([]byte(path)), text.Count(st.Version),
+		text.Things(st.Entries, "entry", "entries"), text.Size(st.FileBytes)))
 	y += mapLine
-	d.text(mapMargin, y, fmt.Sprintf("from left to right and down, %s to a square", size(m.unitBytes)))
+	d.text(mapMargin, y, fmt.Sprintf("from left to right and down, %s to a square", text.Size(m.unitBytes)))
 	y += mapLine
 	for i := range m.units {
 		m.units[i].draw(d, mapMargin+i%columns()*side, y+i/columns()*side, side)
@@ -199,10 +200,10 @@ func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	y += rows()*side + mapLine
 
 	item := 0
-	legend := func(c color.RGBA, text string, bytes int64) {
+	legend := func(c color.RGBA, label string, bytes int64) {
 		x, y := mapMargin+item%4*mapColumn, y+item/4*mapLine
 		d.rect(x, y, 12, 12, c)
-		d.text(x+18, y+11, text+"  "+size(bytes))
+		d.text(x+18, y+11, label+"  "+text.Size(bytes))
 		item++
 	}
 	for kind, n := range m.whole.bytes {

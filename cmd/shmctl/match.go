@@ -8,12 +8,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // matchHelp describes the flags that choose keys.
 const matchHelp = `In --glob, * stands for any bytes, ? for one character, [a-z] and [!a-z] for one
 that is in a set or not, and \ takes the meaning from what follows; all of the
-key must match. With --prefix as well, keys must match both.`
+key must match. With --prefix as well, keys must match both. A store has no order
+of keys: all entries are read, however few are chosen.`
 
 // keyMatch chooses keys.
 type keyMatch struct {
@@ -23,9 +26,13 @@ type keyMatch struct {
 }
 
 func (m *keyMatch) flags(cmd *cobra.Command) {
+	m.prefixFlag(cmd)
+	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'; all entries are read")
+}
+
+func (m *keyMatch) prefixFlag(cmd *cobra.Command) {
 	m.cmd = cmd
-	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`")
-	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'")
+	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`; all entries are read")
 }
 
 // given reports whether there is a flag that chooses.
@@ -43,6 +50,16 @@ func (m *keyMatch) compile() (err error) {
 
 func (m *keyMatch) matches(key []byte) bool {
 	return bytes.HasPrefix(key, []byte(m.prefix)) && (m.re == nil || m.re.Match(key))
+}
+
+// each calls fn for the entries of a snapshot whose keys match.
+func (m *keyMatch) each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
+	return each(sn, func(key, value []byte) error {
+		if !m.matches(key) {
+			return nil
+		}
+		return fn(key, value)
+	})
 }
 
 // compileGlob translates a pattern. Unlike in paths a slash is like any other

@@ -17,7 +17,7 @@ type progressLine struct {
 
 func newProgress(w io.Writer, verb string) *progressLine {
 	p := &progressLine{}
-	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return p
 	}
 	p.show = func(done, total int64) {
@@ -28,6 +28,12 @@ func newProgress(w io.Writer, verb string) *progressLine {
 		_ = p.bar.Set64(done)
 	}
 	return p
+}
+
+// isTerminal reports whether an input or output of the command is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // clear takes the line off the terminal.

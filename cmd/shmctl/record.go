@@ -43,9 +43,7 @@ func textOr64(b []byte) (*string, []byte) {
 type recordWriter struct{ enc *json.Encoder }
 
 func newRecordWriter(w io.Writer) recordWriter {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return recordWriter{enc}
+	return recordWriter{newEncoder(w)}
 }
 
 func (w recordWriter) record(key, value []byte) error {

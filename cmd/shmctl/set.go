@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -22,29 +24,31 @@ it has failed as a rule; --empty makes the value empty then, and so does '' as
 VALUE. A VALUE that begins with a dash stands after --. A store that does not
 exist is created.`,
 		Example: "  shmctl set /dev/shm/cache greeting hello\n  shmctl set /dev/shm/cache photo <photo.jpg\n  shmctl set /dev/shm/cache -- offset -1",
-		Args:    arguments("STORE KEY [VALUE|-]", 2, 3),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			key, err := keyArgument(args[1], key64)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, rest, err := storeArguments(cmd, args, "STORE KEY [VALUE|-]", 1, 2)
+			if err != nil {
+				return err
+			}
+			if os.Getenv(storeVariable) != "" && len(args) == 2 && isTerminal(cmd.InOrStdin()) {
+				return usagef("set: found STORE %s, KEY %s and no VALUE, expected STORE KEY VALUE also where %s is set, or - as VALUE to type it",
+					text.Printable([]byte(path)), text.Printable([]byte(rest[0])), storeVariable)
+			}
+			key, err := keyArgument(rest[0], key64)
 			if err != nil {
 				return err
 			}
 			var value []byte
-			if len(args) == 3 && args[2] != "-" {
+			if len(rest) == 2 && rest[1] != "-" {
 				if empty {
 					return usagef("set: found VALUE and --empty, expected one of them")
 				}
-				value = []byte(args[2])
+				value = []byte(rest[1])
 			} else if value, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), shm.MaxValue+1)); err != nil {
 				return fmt.Errorf("reading the value: %w", err)
 			} else if len(value) == 0 && !empty {
-				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", printable(key))
+				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", text.Printable(key))
 			}
-			s, err := shm.Open(args[0], &shm.Options{MaxSize: int64(maxSize)})
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			return s.Set(key, value)
+			return withStore(openOrCreate(maxSize), path, func(s *shm.Store) error { return s.Set(key, value) })
 		},
 	}
 	keyFlag(cmd, &key64)

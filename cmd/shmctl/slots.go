@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -18,7 +19,6 @@ type attached struct {
 }
 
 func newSlots() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "slots STORE",
 		Short: "Show who is attached, what each pins, and since when",
@@ -28,29 +28,26 @@ adopted: by the next writer that needs what it held, or by shmctl check. Process
 ids are those of each process's own pid namespace. --json also tells what was
 counted in each writer's slot, by all who have had it.`,
 		Example: "  shmctl slots /dev/shm/cache",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := openToRead(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			found, err := s.Processes()
-			if err != nil {
-				return err
-			}
-			a := attached{args[0], s.Version(), found}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), a)
-			}
-			return a.print(cmd.OutOrStdout(), time.Now())
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				found, err := s.Processes()
+				if err != nil {
+					return err
+				}
+				return printResult(cmd, attached{path, s.Version(), found})
+			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 
-func (a attached) print(w io.Writer, now time.Time) error {
+func (a attached) Print(w io.Writer) error {
+	now := time.Now()
 	rows := [][]string{{"PID", "NAME", "MODE", "STATE", "ATTACHED", "WRITERS", "PINS"}}
 	for _, p := range a.Processes {
 		mode, state := "read-write", "alive"
@@ -63,7 +60,7 @@ func (a attached) print(w io.Writer, now time.Time) error {
 		case !p.Alive:
 			state = "dead"
 		}
-		row := []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), mode, state, ago(p.Started, now), count(p.Writers)}
+		row := []string{fmt.Sprint(p.Pid), text.Printable([]byte(p.Name)), mode, state, text.Ago(p.Started, now), text.Count(p.Writers)}
 		if len(p.Pins) == 0 {
 			rows = append(rows, append(row, "none"))
 		}
@@ -72,16 +69,16 @@ func (a attached) print(w io.Writer, now time.Time) error {
 			row = make([]string, len(row))
 		}
 	}
-	return table(w, "rllllrl", rows...)
+	return text.Table(w, "rllllrl", rows...)
 }
 
 func (a attached) pin(p shm.Pin, now time.Time) string {
-	return fmt.Sprintf("version %s (%s behind), %s", count(p.Version), count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
+	return fmt.Sprintf("version %s (%s behind), %s", text.Count(p.Version), text.Count(a.Version-min(p.Version, a.Version)), pinKind(p, now))
 }
 
 func pinKind(p shm.Pin, now time.Time) string {
 	if p.Writer {
 		return "a transaction under way"
 	}
-	return "a snapshot taken " + ago(p.Since, now)
+	return "a snapshot taken " + text.Ago(p.Since, now)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 func TestSlotsShowsPins(t *testing.T) {
@@ -20,7 +22,7 @@ func TestSlotsShowsPins(t *testing.T) {
 	code, out, stderr := runs("", "slots", s.Path())
 	require.Equal(t, exitOK, code, stderr)
 	require.Regexp(t, `(?m)^ *PID +NAME +MODE +STATE +ATTACHED +WRITERS +PINS$`, out)
-	require.Regexp(t, `(?m)^ *`+strconv.Itoa(os.Getpid())+` .* read-write +alive .* 1  version `+count(sn.Version())+` \(1 behind\), a snapshot taken now$`, out)
+	require.Regexp(t, `(?m)^ *`+strconv.Itoa(os.Getpid())+` .* read-write +alive .* 1  version `+text.Count(sn.Version())+` \(1 behind\), a snapshot taken now$`, out)
 	require.Regexp(t, `(?m) read-only +this one .* 0  none$`, out)
 
 	code, out, stderr = runs("", "slots", s.Path(), "--json")

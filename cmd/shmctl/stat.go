@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -27,7 +28,7 @@ type statRate struct {
 }
 
 func newStat() *cobra.Command {
-	var asJSON, deep bool
+	var deep bool
 	var rate time.Duration
 	cmd := &cobra.Command{
 		Use:   "stat STORE",
@@ -41,40 +42,37 @@ it visits everything, as check does, and tells where each byte is, what is held
 for which pins and by whom, how the trie is built, and what the blocks of each
 size take.`,
 		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries\n  shmctl stat /dev/shm/cache --rate 1s --deep",
-		Args:    arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if cmd.Flags().Changed("rate") && rate <= 0 {
-				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
-			}
-			s, err := openToRead(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
 			if err != nil {
 				return err
 			}
-			defer closing(s, &err)
-			st := storeStat{Path: args[0], Info: s.Info()}
-			if st.Stats, err = stats(s); err != nil {
-				return fmt.Errorf("stat %w", err)
+			if cmd.Flags().Changed("rate") && rate <= 0 {
+				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
 			}
-			if rate > 0 {
-				began, old := time.Now(), st.Stats
-				time.Sleep(rate)
+			return withStore(openToRead, path, func(s *shm.Store) (err error) {
+				st := storeStat{Path: path, Info: s.Info()}
 				if st.Stats, err = stats(s); err != nil {
 					return fmt.Errorf("stat %w", err)
 				}
-				st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
-			}
-			if deep {
-				if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
-					return err
+				if rate > 0 {
+					began, old := time.Now(), st.Stats
+					time.Sleep(rate)
+					if st.Stats, err = stats(s); err != nil {
+						return fmt.Errorf("stat %w", err)
+					}
+					st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
 				}
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), st)
-			}
-			return st.print(cmd.OutOrStdout())
+				if deep {
+					if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
+						return err
+					}
+				}
+				return printResult(cmd, st)
+			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, and show where each byte is")
 	cmd.Flags().DurationVar(&rate, "rate", 0, "look again after this `time`, as in 1s, and show what happened in it")
 	return cmd
@@ -90,7 +88,7 @@ func stats(s *shm.Store) (shm.Stats, error) {
 	return st, nil
 }
 
-func (st storeStat) print(w io.Writer) error {
+func (st storeStat) Print(w io.Writer) error {
 	rows := [][]string{
 		{"store", st.Path},
 		{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},
@@ -103,40 +101,32 @@ func (st storeStat) print(w io.Writer) error {
 		case o.At != st.Version:
 			form = "written to since it showed version %s of %s"
 		}
-		rows = append(rows, []string{kind, fmt.Sprintf(form, count(o.Version), o.ID)})
+		rows = append(rows, []string{kind, fmt.Sprintf(form, text.Count(o.Version), o.ID)})
 	}
 	rows = append(rows, [][]string{
-		{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), ago(st.Created, time.Now()))},
-		{"version", count(st.Version)},
-		{"entries", count(st.Entries)},
-		{"data", size(st.DataBytes) + " of keys and values"},
-		{"live", size(st.LiveBytes) + " of blocks hold them" + perByte(st.LiveBytes, st.DataBytes)},
-		{"free", size(st.FreeBytes) + " of pages, about"},
-		{"file", size(st.FileBytes) + perByte(st.FileBytes, st.DataBytes)},
-		{"allocated", size(st.AllocatedBytes) + " by the file system"},
-		{"maximum", size(st.MaxSize)},
-		{"commits", fmt.Sprintf("%s, of %s; %s overtaken and tried again", count(st.Commits), things(st.Changes, "change", "changes"), count(st.Lost))},
-		{"refused", things(st.Refused, "try", "tries") + " to write, for lack of space"},
+		{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), text.Ago(st.Created, time.Now()))},
+		{"version", text.Count(st.Version)},
+		{"entries", text.Count(st.Entries)},
+		{"data", text.Size(st.DataBytes) + " of keys and values"},
+		{"live", text.Size(st.LiveBytes) + " of blocks hold them" + text.PerByte(st.LiveBytes, st.DataBytes)},
+		{"free", text.Size(st.FreeBytes) + " of pages, about"},
+		{"file", text.Size(st.FileBytes) + text.PerByte(st.FileBytes, st.DataBytes)},
+		{"allocated", text.Size(st.AllocatedBytes) + " by the file system"},
+		{"maximum", text.Size(st.MaxSize)},
+		{"commits", fmt.Sprintf("%s, of %s; %s overtaken and tried again", text.Count(st.Commits), text.Things(st.Changes, "change", "changes"), text.Count(st.Lost))},
+		{"refused", text.Things(st.Refused, "try", "tries") + " to write, for lack of space"},
 		{"reclaimed", fmt.Sprintf("%s freed; %s set aside for pins, each time; memory of %s given back",
-			things(st.FreedBlocks, "block", "blocks"), count(st.AsideBlocks), things(st.PunchedPages, "page", "pages"))},
-		{"adopted", things(st.AdoptedSlots, "writer's slot", "writers' slots") + " of the dead"},
+			text.Things(st.FreedBlocks, "block", "blocks"), text.Count(st.AsideBlocks), text.Things(st.PunchedPages, "page", "pages"))},
+		{"adopted", text.Things(st.AdoptedSlots, "writer's slot", "writers' slots") + " of the dead"},
 	}...)
 	if r := st.Rate; r != nil {
-		per := func(n uint64) string { return whole(float64(n) / r.Seconds) }
+		per := func(n uint64) string { return text.Whole(float64(n) / r.Seconds) }
 		rows = append(rows, []string{"rate", fmt.Sprintf("in %.1f s, each second: %s commits of %s changes; %s overtaken, %s refused; %s blocks freed, %s set aside",
 			r.Seconds, per(r.Commits), per(r.Changes), per(r.Lost), per(r.Refused), per(r.FreedBlocks), per(r.AsideBlocks))})
 	}
-	err := table(w, "ll", rows...)
+	err := text.Table(w, "ll", rows...)
 	if st.Deep != nil {
 		err = errors.Join(err, st.Deep.print(w, time.Now()))
 	}
 	return err
-}
-
-// perByte relates space to the data in it.
-func perByte(space, data int64) string {
-	if data == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %.2f bytes per byte of data", float64(space)/float64(data))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -39,7 +40,7 @@ func (d *statDeep) print(w io.Writer, now time.Time) error {
 		title, align string
 		rows         [][]string
 	}{
-		{fmt.Sprintf("each byte of the file, at version %s", count(d.Version)), "lrl", ledgerRows(d.Report)},
+		{fmt.Sprintf("each byte of the file, at version %s", text.Count(d.Version)), "lrl", text.Ledger(d.Report)},
 		{"held for pins", "rl", d.held(now)},
 		{"entries and branches by the branches above them", "rrr", d.depths()},
 		{"branches by their children", "lrr", d.children()},
@@ -49,7 +50,7 @@ func (d *statDeep) print(w io.Writer, now time.Time) error {
 		if _, err := fmt.Fprintf(w, "\n%s:\n", s.title); err != nil {
 			return err
 		}
-		if err := table(w, s.align, s.rows...); err != nil {
+		if err := text.Table(w, s.align, s.rows...); err != nil {
 			return err
 		}
 	}
@@ -64,14 +65,14 @@ func (d *statDeep) held(now time.Time) [][]string {
 		for _, p := range d.Processes {
 			for _, pin := range p.Pins {
 				if pin.Version == h.Version {
-					who += fmt.Sprintf("; %s (pid %d), %s", printable([]byte(p.Name)), p.Pid, pinKind(pin, now))
+					who += fmt.Sprintf("; %s (pid %d), %s", text.Printable([]byte(p.Name)), p.Pid, pinKind(pin, now))
 				}
 			}
 		}
 		if who == "" {
 			who = "; nobody any more: it will be freed"
 		}
-		rows = append(rows, []string{size(h.Bytes), fmt.Sprintf("by version %s%s", count(h.Version), who)})
+		rows = append(rows, []string{text.Size(h.Bytes), fmt.Sprintf("by version %s%s", text.Count(h.Version), who)})
 	}
 	if len(rows) == 0 {
 		rows = append(rows, []string{"nothing", ""})
@@ -88,7 +89,7 @@ func (d *statDeep) depths() [][]string {
 		return 0
 	}
 	for i := range max(len(d.Trie.Leaves), len(d.Trie.Branches)) {
-		rows = append(rows, []string{fmt.Sprint(i), count(at(d.Trie.Leaves, i)), count(at(d.Trie.Branches, i))})
+		rows = append(rows, []string{fmt.Sprint(i), text.Count(at(d.Trie.Leaves, i)), text.Count(at(d.Trie.Branches, i))})
 	}
 	return rows
 }
@@ -110,7 +111,7 @@ func (d *statDeep) children() [][]string {
 		if last := min(2*low-1, 64); last > low {
 			label = fmt.Sprintf("%d to %d", low, last)
 		}
-		rows = append(rows, []string{label, count(n), fmt.Sprintf("%.1f %%", 100*float64(n)/float64(sum))})
+		rows = append(rows, []string{label, text.Count(n), fmt.Sprintf("%.1f %%", 100*float64(n)/float64(sum))})
 	}
 	return rows
 }
@@ -118,12 +119,12 @@ func (d *statDeep) children() [][]string {
 func (d *statDeep) classes() [][]string {
 	rows := [][]string{{"BLOCK", "SLABS", "SPACE", "BLOCKS", "IN USE", "WITH WRITERS", "FREE"}}
 	for _, c := range d.Classes {
-		label := count(c.Size) + " B"
+		label := text.Count(c.Size) + " B"
 		if c.Size == 0 {
 			label = "runs"
 		}
-		rows = append(rows, []string{label, count(c.Slabs), size(c.Bytes), count(c.Blocks),
-			count(c.Blocks - c.Free - c.Cached), count(c.Cached), count(c.Free)})
+		rows = append(rows, []string{label, text.Count(c.Slabs), text.Size(c.Bytes), text.Count(c.Blocks),
+			text.Count(c.Blocks - c.Free - c.Cached), text.Count(c.Cached), text.Count(c.Free)})
 	}
 	return rows
 }

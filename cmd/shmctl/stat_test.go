@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 // stat --deep tells what is held for a snapshot, and whose it is.
@@ -25,7 +27,7 @@ func TestStatTellsWhoHolds(t *testing.T) {
 
 	code, out, stderr := runs("", "stat", s.Path(), "--deep")
 	require.Equal(t, exitOK, code, stderr)
-	require.Regexp(t, fmt.Sprintf(`(?m)^held for pins:\n[0-9.]+ KiB  by version %s; shmctl\.test \(pid %d\), a snapshot taken now$`, count(sn.Version()), os.Getpid()), out)
+	require.Regexp(t, fmt.Sprintf(`(?m)^held for pins:\n[0-9.]+ KiB  by version %s; shmctl\.test \(pid %d\), a snapshot taken now$`, text.Count(sn.Version()), os.Getpid()), out)
 
 	code, out, stderr = runs("", "stat", s.Path(), "--deep", "--json")
 	require.Equal(t, exitOK, code, stderr)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -31,34 +31,38 @@ handle is left out. In a terminal it fills the screen until q is pressed.
 Elsewhere, and with --json, it prints lines: for each store one, and below it one
 for each process; in JSON all of it is one line.`,
 		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
-		Args:    arguments("STORE...", 1, unlimited),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, more, err := storeArguments(cmd, args, "STORE...", 0, unlimited)
+			if err != nil {
+				return err
+			}
 			if t.interval < minInterval {
 				return usagef("top: found --interval %v, expected %v or more", t.interval, minInterval)
 			}
 			if t.count < 0 {
 				return usagef("top: found --count %d, expected 0 or more", t.count)
 			}
-			for _, path := range args {
-				s, err := openToRead(path)
-				if err != nil {
-					return err
+			return withStores(openToRead, append([]string{path}, more...), func(stores []*shm.Store) error {
+				for _, s := range stores {
+					t.stores = append(t.stores, &topStore{s: s})
 				}
-				defer closing(s, &err)
-				t.stores = append(t.stores, &topStore{s: s})
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-			defer stop()
-			if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !t.asJSON {
-				return t.onScreen(ctx, screen)
-			}
-			return t.inLines(ctx, cmd.OutOrStdout())
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+				defer stop()
+				if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
+					return t.onScreen(ctx, screen)
+				}
+				print := topLook.print
+				if asJSON(cmd) {
+					print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
+				}
+				return t.inLines(ctx, cmd.OutOrStdout(), print)
+			})
 		},
 	}
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", time.Second, "`time` between looks")
 	f.IntVar(&t.count, "count", 0, "end after that many looks (0 = no bound)")
-	jsonFlag(cmd, &t.asJSON)
+	jsonFlag(cmd)
 	return cmd
 }
 
@@ -68,7 +72,6 @@ const minInterval = 10 * time.Millisecond
 type top struct {
 	interval time.Duration
 	count    int
-	asJSON   bool
 	stores   []*topStore
 }
 
@@ -173,7 +176,7 @@ func (t *top) looks() (all []topLook, err error) {
 }
 
 // inLines prints a look each interval; the first one only begins the first interval.
-func (t *top) inLines(ctx context.Context, w io.Writer) error {
+func (t *top) inLines(ctx context.Context, w io.Writer, print func(topLook, io.Writer) error) error {
 	if _, err := t.looks(); err != nil {
 		return err
 	}
@@ -190,7 +193,7 @@ func (t *top) inLines(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		for _, l := range all {
-			if err := l.print(w, t.asJSON); err != nil {
+			if err := print(l, w); err != nil {
 				return err
 			}
 		}
@@ -198,14 +201,9 @@ func (t *top) inLines(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-func (l topLook) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(l)
-	}
+func (l topLook) print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, count(l.Stats.Version), count(l.Stats.Entries), l.rates(), l.space())
+	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
 	for _, p := range l.Processes {
 		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, strings.Join(p.row(l.Time), "  "))
 	}
@@ -214,18 +212,18 @@ func (l topLook) print(w io.Writer, asJSON bool) error {
 }
 
 func (l topLook) rates() string {
-	return fmt.Sprintf("%s commits/s  %s changes/s  %s lost/s  %s refused/s", whole(l.PerSecond.Commits),
-		whole(l.PerSecond.Changes), whole(l.PerSecond.Lost), whole(l.PerSecond.Refused))
+	return fmt.Sprintf("%s commits/s  %s changes/s  %s lost/s  %s refused/s", text.Whole(l.PerSecond.Commits),
+		text.Whole(l.PerSecond.Changes), text.Whole(l.PerSecond.Lost), text.Whole(l.PerSecond.Refused))
 }
 
 func (l topLook) space() string {
-	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", size(l.Stats.LiveBytes), size(l.Stats.FreeBytes),
-		size(l.Stats.FileBytes), size(l.Stats.AllocatedBytes))
+	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", text.Size(l.Stats.LiveBytes), text.Size(l.Stats.FreeBytes),
+		text.Size(l.Stats.FileBytes), text.Size(l.Stats.AllocatedBytes))
 }
 
 func (l topLook) reclaim() string {
-	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", whole(l.PerSecond.Freed),
-		whole(l.PerSecond.Aside), whole(l.PerSecond.Punched), things(l.Stats.AdoptedSlots, "slot", "slots"))
+	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", text.Whole(l.PerSecond.Freed),
+		text.Whole(l.PerSecond.Aside), text.Whole(l.PerSecond.Punched), text.Things(l.Stats.AdoptedSlots, "slot", "slots"))
 }
 
 // processColumns are those of row.
@@ -243,8 +241,8 @@ func (p topProcess) row(now time.Time) []string {
 		state = "reader"
 	}
 	if p.Since != nil {
-		since = ago(*p.Since, now)
+		since = text.Ago(*p.Since, now)
 	}
-	return []string{fmt.Sprint(p.Pid), printable([]byte(p.Name)), state, whole(p.PerSecond.Commits), whole(p.PerSecond.Changes),
-		whole(p.PerSecond.Lost), count(p.Pins), count(p.Behind), since}
+	return []string{fmt.Sprint(p.Pid), text.Printable([]byte(p.Name)), state, text.Whole(p.PerSecond.Commits), text.Whole(p.PerSecond.Changes),
+		text.Whole(p.PerSecond.Lost), text.Count(p.Pins), text.Count(p.Behind), since}
 }

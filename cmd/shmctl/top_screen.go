@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 // screen is a terminal that top fills.
@@ -22,12 +24,10 @@ type screen struct {
 
 // openScreen returns nil if either of the two is no terminal.
 func openScreen(in io.Reader, out io.Writer) *screen {
-	i, ok := in.(*os.File)
-	o, ok2 := out.(*os.File)
-	if !ok || !ok2 || !term.IsTerminal(int(i.Fd())) || !term.IsTerminal(int(o.Fd())) {
+	if !isTerminal(in) || !isTerminal(out) {
 		return nil
 	}
-	return &screen{in: i, out: o}
+	return &screen{in: in.(*os.File), out: out.(*os.File)}
 }
 
 // What terminals do when they are sent these.
@@ -146,14 +146,14 @@ func (t *top) lines(shown []topLook, now time.Time) []string {
 	lines := []string{fmt.Sprintf("shmctl top  %s  every %v, q quits", now.Format(time.TimeOnly), t.interval)}
 	for _, l := range shown {
 		lines = append(lines, "",
-			fmt.Sprintf("%s  version %s  %s entries", l.Path, count(l.Stats.Version), count(l.Stats.Entries)),
+			fmt.Sprintf("%s  version %s  %s entries", l.Path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries)),
 			"  "+l.rates(), "  "+l.space(), "  "+l.reclaim())
 		rows := [][]string{processColumns.names}
 		for _, p := range l.Processes {
 			rows = append(rows, p.row(l.Time))
 		}
 		var b strings.Builder
-		_ = table(&b, processColumns.align, rows...)
+		_ = text.Table(&b, processColumns.align, rows...)
 		for line := range strings.Lines(b.String()) {
 			lines = append(lines, "  "+strings.TrimSuffix(line, "\n"))
 		}

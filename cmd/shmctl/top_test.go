@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -210,7 +211,7 @@ func TestTopInTerminal(t *testing.T) {
 	tm.shows(`^  [1-9][0-9,]* commits/s  [1-9]`)
 	stop.Store(true)
 	<-done
-	tm.shows(fmt.Sprintf(`version %s  7 entries$`, count(s.Version())))
+	tm.shows(fmt.Sprintf(`version %s  7 entries$`, text.Count(s.Version())))
 	tm.shows(`^  0 commits/s  0 changes/s`)
 	tm.types("x") // no meaning
 	tm.types("q")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -22,7 +23,7 @@ const watchPause = 10 * time.Millisecond
 
 func newWatch() *cobra.Command {
 	var w watcher
-	var all, asJSON, key64 bool
+	var all, key64 bool
 	cmd := &cobra.Command{
 		Use:   "watch STORE [KEY]",
 		Short: "Print changes as they come",
@@ -38,49 +39,50 @@ and one that puts back what was there is not. With --all it holds a
 snapshot, the one that it compares with next. Long values are cut short, but
 not in JSON.`,
 		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",
-		Args:    arguments("STORE KEY, or STORE --all", 1, 2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if all != (len(args) == 1) {
-				return usagef("watch: expected a KEY or --all, and not both")
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := 1
+			if all {
+				n = 0
+			}
+			path, keys, err := storeArguments(cmd, args, "STORE KEY, or STORE with --all", n, n)
+			if err != nil {
+				return err
 			}
 			if w.count < 0 {
 				return usagef("watch: found --count %d, expected 0 or more", w.count)
 			}
 			var key []byte
 			if !all {
-				if key, err = keyArgument(args[1], key64); err != nil {
+				if key, err = keyArgument(keys[0], key64); err != nil {
 					return err
 				}
 			}
-			s, err := openToRead(args[0])
-			if err != nil {
+			return withStore(openToRead, path, func(s *shm.Store) error {
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+				defer stop()
+				context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
+				w.done = ctx.Done()
+				w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
+				w.print = w.text
+				if asJSON(cmd) {
+					w.print = w.json
+				}
+				look := w.lookAtAll
+				if !all {
+					look = func() (uint64, error) { return w.lookAt(key) }
+				}
+				err := flush(w.out, w.watch(ctx, look))
+				if w.last != nil {
+					_ = w.last.Close()
+				}
+				if errors.Is(err, errEnoughChanges) {
+					return nil
+				}
 				return err
-			}
-			defer closing(s, &err)
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
-			w.done = ctx.Done()
-			w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
-			w.print = w.text
-			if asJSON {
-				w.print = w.json
-			}
-			look := w.lookAtAll
-			if !all {
-				look = func() (uint64, error) { return w.lookAt(key) }
-			}
-			err = flush(w.out, w.watch(ctx, look))
-			if w.last != nil {
-				_ = w.last.Close()
-			}
-			if errors.Is(err, errEnoughChanges) {
-				return nil
-			}
-			return err
+			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
 	cmd.Flags().BoolVar(&all, "all", false, "all keys")
 	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print what is there already, as if it was set now")
@@ -221,11 +223,11 @@ func (w *watcher) show(version uint64, key, value []byte) error {
 }
 
 func (w *watcher) text(c watched) error {
-	what := "deleted  " + printable(c.key)
+	what := "deleted  " + text.Printable(c.key)
 	if c.value != nil {
-		what = "set  " + printable(c.key) + "  " + brief(c.value)
+		what = "set  " + text.Printable(c.key) + "  " + text.Brief(c.value)
 	}
-	_, err := fmt.Fprintf(w.out, "%s  version %s  %s\n", c.at.Format("15:04:05.000"), count(c.version), what)
+	_, err := fmt.Fprintf(w.out, "%s  version %s  %s\n", c.at.Format("15:04:05.000"), text.Count(c.version), what)
 	return err
 }
 
@@ -241,5 +243,5 @@ func (w *watcher) json(c watched) error {
 		line.Change = "set"
 		line.setValue(c.value)
 	}
-	return newRecordWriter(w.out).enc.Encode(line)
+	return newEncoder(w.out).Encode(line)
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -13,10 +13,16 @@ import (
 	"time"
 )
 
-// The demo's processes are this binary again, under a hidden verb. A process
-// says on its standard output that it is ready, waits for a byte on its
-// standard input, works, and says what it did. When its standard input ends it
-// stops: its parent wants it to, or is no more.
+// The verbs of the demo's processes, which main gives to Write and Read. Their
+// arguments are the store's directory and a job in JSON.
+//
+// A process says on its standard output that it is ready, waits for a byte on its
+// standard input, works, and reports its work. When its standard input ends it
+// stops: its parent wants it to, or has died.
+const (
+	WriterVerb = "demo-writer"
+	ReaderVerb = "demo-reader"
+)
 
 // message is a line from a process to the demo.
 type message struct {
@@ -76,12 +82,16 @@ type event struct {
 
 // launch starts a process. It ends with ctx, and with the thread that calls
 // launch, which must be locked to a goroutine of the demo for that reason.
-func launch(ctx context.Context, p *process, events chan<- event, data *os.File, stderr io.Writer, args ...string) error {
+func launch(ctx context.Context, p *process, events chan<- event, data *os.File, stderr io.Writer, verb, dir string, job any) error {
 	binary, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	p.cmd = exec.CommandContext(ctx, binary, args...)
+	arg, err := json.Marshal(job)
+	if err != nil {
+		return err
+	}
+	p.cmd = exec.CommandContext(ctx, binary, verb, dir, string(arg))
 	p.cmd.Args[0] = "shmctl"
 	p.cmd.Stderr = stderr
 	p.cmd.ExtraFiles = []*os.File{data} // becomes sharedData; nothing else is inherited

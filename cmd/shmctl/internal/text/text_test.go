@@ -1,4 +1,4 @@
-package main
+package text
 
 import (
 	"math"
@@ -13,25 +13,25 @@ func TestSize(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 64 << 30: "64.0 GiB", math.MaxInt64: "8.0 EiB",
 	} {
-		require.Equal(t, want, size(n))
+		require.Equal(t, want, Size(n))
 	}
 }
 
-func TestBytesValue(t *testing.T) {
+func TestParseSize(t *testing.T) {
 	for s, want := range map[string]int64{"0": 0, "4096": 4096, "1KiB": 1024, "1k": 1024, "1.5 MiB": 3 << 19, "2g": 2 << 30, "7B": 7} {
-		var b bytesValue
-		require.NoError(t, b.Set(s), s)
-		require.Equal(t, want, int64(b), s)
+		n, err := ParseSize(s)
+		require.NoError(t, err, s)
+		require.Equal(t, want, n, s)
 	}
 	for _, s := range []string{"", "MiB", "-1", "1KB2", "1 parsec", "NaN", "1e30", "16EiB"} {
-		var b bytesValue
-		require.Error(t, b.Set(s), s)
+		_, err := ParseSize(s)
+		require.Error(t, err, s)
 	}
 }
 
 func TestCount(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", 123456: "123,456"} {
-		require.Equal(t, want, count(n))
+		require.Equal(t, want, Count(n))
 	}
 }
 
@@ -40,7 +40,7 @@ func TestAgo(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "now", 0: "now", 59 * time.Second: "59 s ago", 90 * time.Second: "1 min ago", 3 * time.Hour: "3 h ago", 50 * time.Hour: "2 days ago",
 	} {
-		require.Equal(t, want, ago(now.Add(-d), now))
+		require.Equal(t, want, Ago(now.Add(-d), now))
 	}
 }
 
@@ -48,13 +48,13 @@ func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
 		"user:1": "user:1", "größe": "größe", "": `""`, "a\nb": `"a\nb"`, "\xff": `"\xff"`, `"`: `"\""`, "\x1b[0m": `"\x1b[0m"`,
 	} {
-		require.Equal(t, want, printable([]byte(s)))
+		require.Equal(t, want, Printable([]byte(s)))
 	}
 }
 
 func TestTable(t *testing.T) {
 	var b strings.Builder
-	require.NoError(t, table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
+	require.NoError(t, Table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
 	require.Equal(t, "a          1  x\nlänger  1000\n", b.String())
 }
 
@@ -67,6 +67,6 @@ func TestBrief(t *testing.T) {
 		strings.Repeat("x", 63) + "ü": strings.Repeat("x", 63) + "... (65 bytes)", // not half of it
 		strings.Repeat("\x80", 2000):  `"` + strings.Repeat(`\x80`, 60) + `"... (2,000 bytes)`,
 	} {
-		require.Equal(t, want, brief([]byte(value)))
+		require.Equal(t, want, Brief([]byte(value)))
 	}
 }

@@ -1,64 +1,58 @@
-package main
+package demo
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-func newDemoReader() *cobra.Command {
-	var shares int
-	var seed uint64
-	var limit time.Duration
-	cmd := &cobra.Command{
-		Use:    "demo-reader STORE",
-		Short:  "A reader process of shmctl demo",
-		Hidden: true,
-		Args:   arguments("STORE", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			records, err := inheritData()
-			if err != nil {
-				return err
-			}
-			if shares < 1 || shares > len(records) {
-				return usagef("demo-reader: found %d shares, expected 1 to %d", shares, len(records))
-			}
-			s, err := openToRead(args[0])
-			if err != nil {
-				return err
-			}
-			defer closing(s, &err)
-			p := attend(cmd.InOrStdin(), cmd.OutOrStdout())
-			if err := p.ready(); err != nil {
-				return err
-			}
-			r := demoReader{s: s, records: records, shares: shares, newest: make([]int, len(records)), rng: newRNG(seed)}
-			begin := time.Now()
-			for !p.stopped() && time.Since(begin) < limit {
-				if err := r.round(); err != nil {
-					return err
-				}
-			}
-			r.work.Seconds = time.Since(begin).Seconds()
-			return p.out.Encode(message{Done: true, Work: r.work})
-		},
+// readerJob is the job of a reader.
+type readerJob struct {
+	Shares int
+	Seed   uint64        // of the choice of records
+	Time   time.Duration // then stop in any case
+}
+
+// Read is a reader process of the demo.
+func Read(dir, job string, in io.Reader, out io.Writer) (err error) {
+	records, err := inheritData()
+	if err != nil {
+		return err
 	}
-	f := cmd.Flags()
-	f.IntVar(&shares, "shares", 1, "number of shares")
-	f.Uint64Var(&seed, "seed", 1, "seed of the choice of records")
-	f.DurationVar(&limit, "time", time.Second, "time after which to stop in any case")
-	return cmd
+	var j readerJob
+	if err := json.Unmarshal([]byte(job), &j); err != nil || j.Shares < 1 || j.Shares > len(records) {
+		return fmt.Errorf("%s: found job %q for %d records", ReaderVerb, job, len(records))
+	}
+	s, err := shm.Open(dir, &shm.Options{ReadOnly: true, MustExist: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	p := attend(in, out)
+	if err := p.ready(); err != nil {
+		return err
+	}
+	r := reader{s: s, records: records, shares: j.Shares, newest: make([]int, len(records)), rng: newRNG(j.Seed)}
+	begin := time.Now()
+	for !p.stopped() && time.Since(begin) < j.Time {
+		if err := r.round(); err != nil {
+			return err
+		}
+	}
+	r.work.Seconds = time.Since(begin).Seconds()
+	return p.out.Encode(message{Done: true, Work: r.work})
 }
 
 func newRNG(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
-// demoReader is a reader at work. It verifies all that it reads: see
-// demo_plan.go for I1 to I4.
-type demoReader struct {
+// reader is a reader at work. It verifies all that it reads: see
+// plan.go for I1 to I4.
+type reader struct {
 	s       *shm.Store
 	records []dataRecord
 	shares  int
@@ -70,7 +64,7 @@ type demoReader struct {
 
 // round reads single records, one after the other, and a cycle of one share at
 // one version.
-func (r *demoReader) round() error {
+func (r *reader) round() error {
 	for range 2 * cycleRecords {
 		i := r.rng.IntN(len(r.records))
 		var err error
@@ -84,7 +78,7 @@ func (r *demoReader) round() error {
 }
 
 // see verifies I1 and I4 of one lookup.
-func (r *demoReader) see(i int, value []byte, err error) (revision int, _ error) {
+func (r *reader) see(i int, value []byte, err error) (revision int, _ error) {
 	if revision, err = seenRevision(r.records[i], value, err); err != nil {
 		return 0, err
 	}
@@ -96,7 +90,7 @@ func (r *demoReader) see(i int, value []byte, err error) (revision int, _ error)
 }
 
 // view verifies I2 and I3 along a cycle.
-func (r *demoReader) view() error {
+func (r *reader) view() error {
 	s := share{r.rng.IntN(r.shares), r.shares, len(r.records)}
 	from := r.rng.IntN(s.len()) / cycleRecords * cycleRecords
 	to := min(from+cycleRecords, s.len())

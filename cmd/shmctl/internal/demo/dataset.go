@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bufio"
@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 // Where Debian machines keep their package index.
@@ -97,7 +99,7 @@ func readAptLists(ctx context.Context, d *dataSet) error {
 			break
 		}
 	}
-	d.origin = fmt.Sprintf("the Debian package index (%s of %s)", things(read, "file", "files"), aptLists)
+	d.origin = fmt.Sprintf("the Debian package index (%s of %s)", text.Things(read, "file", "files"), aptLists)
 	return ctx.Err()
 }
 

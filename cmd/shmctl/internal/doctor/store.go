@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -23,7 +24,7 @@ func (d *doctor) examineStore() (maxSize int64) {
 	d.leftovers()
 	d.removed()
 	d.logout()
-	s, err := openToRead(d.Path)
+	s, err := shm.Open(d.Path, &shm.Options{ReadOnly: true, MustExist: true})
 	if err != nil {
 		advice := ""
 		switch {
@@ -40,20 +41,20 @@ func (d *doctor) examineStore() (maxSize int64) {
 		case errors.Is(err, shm.ErrTooManyProcesses):
 			advice = "close handles that are not needed: a process needs one for a store"
 		}
-		d.find("store", levelProblem, advice, "%s", oneLine(err))
+		d.find("store", Problem, advice, "%s", text.OneLine(err))
 		return defaultMaxSize
 	}
 	defer func() { _ = s.Close() }()
 	st := s.Stats()
 	if st.FileBytes == 0 { // Stats has no other way to say so
-		d.find("store", levelProblem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
+		d.find("store", Problem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
 		return defaultMaxSize
 	}
-	d.find("store", levelOK, "", "format %d, version %s, %s", s.Info().Format, count(st.Version), things(st.Entries, "entry", "entries"))
+	d.find("store", OK, "", "format %d, version %s, %s", s.Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
 	d.fullness(st)
 	all, err := s.Processes()
 	if err != nil {
-		d.find("processes", levelWarning, "run doctor as a user who may write the file slots", "%s", oneLine(err))
+		d.find("processes", Warning, "run doctor as a user who may write the file slots", "%s", text.OneLine(err))
 		return st.MaxSize
 	}
 	d.processes(all)
@@ -75,13 +76,13 @@ func (d *doctor) permissions() {
 	for _, name := range []string{".", "data", "slots"} {
 		if m := modes[name]; m&0o002 != 0 && (name != "." || m&fs.ModeSticky == 0) {
 			ok = false
-			d.find("permissions", levelWarning, "chmod o-w "+filepath.Join(d.Path, name), "anybody may write %s (%v)", filepath.Join(d.Path, name), m)
+			d.find("permissions", Warning, "chmod o-w "+filepath.Join(d.Path, name), "anybody may write %s (%v)", filepath.Join(d.Path, name), m)
 		}
 	}
 	for _, bits := range []fs.FileMode{0o040, 0o004} { // the group's, others'
 		if modes["data"]&bits != 0 && modes["slots"]&(bits>>1) == 0 {
 			ok = false
-			d.find("permissions", levelWarning, "let who may read data write slots as well",
+			d.find("permissions", Warning, "let who may read data write slots as well",
 				"data is %v, slots %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["slots"])
 			break
 		}
@@ -98,25 +99,25 @@ func (d *doctor) permissions() {
 	case unix.Access(filepath.Join(d.Path, "data"), unix.W_OK) != nil:
 		may = "read"
 	}
-	d.find("permissions", levelOK, "", "data is %v, slots %v; this user may %s it", modes["data"], modes["slots"], may)
+	d.find("permissions", OK, "", "data is %v, slots %v; this user may %s it", modes["data"], modes["slots"], may)
 }
 
 // leftovers looks for files of a creation that did not end.
 func (d *doctor) leftovers() {
 	names, _ := filepath.Glob(filepath.Join(d.Path, "tmp-*"))
 	if len(names) > 0 {
-		d.find("leftovers", levelWarning, "whoever opens the store next to write removes what has no maker any more",
+		d.find("leftovers", Warning, "whoever opens the store next to write removes what has no maker any more",
 			"a creation is under way or has died: found %s", filepath.Base(names[0]))
 	}
 }
 
 func (d *doctor) fullness(st shm.Stats) {
-	text := fmt.Sprintf("%s of at most %s, %s of it free", size(st.FileBytes), size(st.MaxSize), size(st.FreeBytes))
+	found := fmt.Sprintf("%s of at most %s, %s of it free", text.Size(st.FileBytes), text.Size(st.MaxSize), text.Size(st.FreeBytes))
 	if used := st.FileBytes - st.FreeBytes; used > st.MaxSize/10*9 {
-		d.find("fullness", levelWarning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", text)
+		d.find("fullness", Warning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", found)
 		return
 	}
-	d.find("fullness", levelOK, "", "%s", text)
+	d.find("fullness", OK, "", "%s", found)
 }
 
 // processes looks at the open handles; one is this command's.
@@ -124,18 +125,18 @@ func (d *doctor) processes(all []shm.Process) {
 	var dead []string
 	for _, p := range all {
 		if !p.Alive {
-			dead = append(dead, fmt.Sprintf("pid %d (%s)", p.Pid, printable([]byte(p.Name))))
+			dead = append(dead, fmt.Sprintf("pid %d (%s)", p.Pid, text.Printable([]byte(p.Name))))
 		}
 	}
 	if len(dead) > 0 {
-		d.find("processes", levelWarning, "shmctl check "+d.Path+" adopts them, as writers do when they need what they held",
-			"%s died with the store open: %s", things(len(dead), "process", "processes"), strings.Join(dead, ", "))
+		d.find("processes", Warning, "shmctl check "+d.Path+" adopts them, as writers do when they need what they held",
+			"%s died with the store open: %s", text.Things(len(dead), "process", "processes"), strings.Join(dead, ", "))
 	}
 	if len(all) > shm.MaxProcesses*9/10 {
-		d.find("processes", levelWarning, "close handles that are not needed: a process needs one for a store",
+		d.find("processes", Warning, "close handles that are not needed: a process needs one for a store",
 			"%d handles are open, of at most %d", len(all), shm.MaxProcesses)
 	} else if len(dead) == 0 {
-		d.find("processes", levelOK, "", "%d of at most %d handles are open, this one too; none of the dead", len(all), shm.MaxProcesses)
+		d.find("processes", OK, "", "%d of at most %d handles are open, this one too; none of the dead", len(all), shm.MaxProcesses)
 	}
 }
 
@@ -148,12 +149,12 @@ func (d *doctor) snapshots(all []shm.Process, version uint64) {
 				continue
 			}
 			ok = false
-			d.find("snapshots", levelWarning, "close it, or end the process: what was replaced since and it can see keeps its space",
-				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, printable([]byte(p.Name)), count(pin.Version),
-				count(version-min(pin.Version, version)), ago(pin.Since, d.now))
+			d.find("snapshots", Warning, "close it, or end the process: what was replaced since and it can see keeps its space",
+				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, text.Printable([]byte(p.Name)), text.Count(pin.Version),
+				text.Count(version-min(pin.Version, version)), text.Ago(pin.Since, d.now))
 		}
 	}
 	if ok {
-		d.find("snapshots", levelOK, "", "none is open for more than an hour")
+		d.find("snapshots", OK, "", "none is open for more than an hour")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
 // realPath is the store's path as the kernel knows it, or "" where there is none.
@@ -43,18 +45,18 @@ func (d *doctor) removed() {
 		if strings.Contains(string(b), mapped) {
 			pid := filepath.Base(filepath.Dir(name))
 			comm := strings.TrimSpace(d.read(filepath.Join("proc", pid, "comm")))
-			users = append(users, fmt.Sprintf("pid %s (%s)", pid, printable([]byte(comm))))
+			users = append(users, fmt.Sprintf("pid %s (%s)", pid, text.Printable([]byte(comm))))
 		}
 	}
 	const none = "no process%s uses a store that was removed from here"
 	switch {
 	case users != nil:
-		d.find("removed store", levelProblem, "restart them: they share nothing with those that open the store here, and their writes fail",
-			"%s a store that was removed from here: %s", things(len(users), "process uses", "processes use"), strings.Join(users, ", "))
+		d.find("removed store", Problem, "restart them: they share nothing with those that open the store here, and their writes fail",
+			"%s a store that was removed from here: %s", text.Things(len(users), "process uses", "processes use"), strings.Join(users, ", "))
 	case denied:
-		d.find("removed store", levelOK, "run doctor as root to look at all processes", none, " that this user may look at")
+		d.find("removed store", OK, "run doctor as root to look at all processes", none, " that this user may look at")
 	default:
-		d.find("removed store", levelOK, "", none, "")
+		d.find("removed store", OK, "", none, "")
 	}
 }
 
@@ -70,7 +72,7 @@ func (d *doctor) logout() {
 	if err != nil || owner <= lastSystemUser || !strings.HasPrefix(path, d.machine.shared+"/") || !d.removesIPC() {
 		return
 	}
-	d.find("logout", levelWarning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or put it into /run, a tmpfs of its own or on a disk",
+	d.find("logout", Warning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or put it into /run, a tmpfs of its own or on a disk",
 		"it lies in %s and belongs to user %d: systemd-logind removes it when that user has logged out", d.machine.shared, owner)
 }
 

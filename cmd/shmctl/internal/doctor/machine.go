@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -34,7 +35,7 @@ type feature struct {
 
 var thisMachine = machine{
 	root:   "/",
-	shared: sharedMemory,
+	shared: SharedMemory,
 	owner:  ownerOf,
 
 	hugePages: shm.TryHugePages,
@@ -106,7 +107,7 @@ func (d *doctor) kernel() {
 	}
 	release := strings.TrimSpace(d.read("proc/sys/kernel/osrelease"))
 	if missing != nil {
-		d.find("kernel", levelProblem, "stores need Linux itself; some sandboxes that imitate it have less, or forbid it",
+		d.find("kernel", Problem, "stores need Linux itself; some sandboxes that imitate it have less, or forbid it",
 			"Linux %s lacks %s", release, strings.Join(missing, "; "))
 		return
 	}
@@ -114,38 +115,38 @@ func (d *doctor) kernel() {
 	for _, f := range d.machine.features {
 		names = append(names, f.name)
 	}
-	d.find("kernel", levelOK, "", "Linux %s, has %s", release, strings.Join(names, ", "))
+	d.find("kernel", OK, "", "Linux %s, has %s", release, strings.Join(names, ", "))
 }
 
 func (d *doctor) fileSystem(st unix.Statfs_t) {
 	name, good := goodFS[int64(st.Type)]
 	switch {
 	case !good:
-		d.find("file system", levelWarning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems and overlay are refused: in a container, use a volume or a tmpfs",
+		d.find("file system", Warning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems and overlay are refused: in a container, use a volume or a tmpfs",
 			"%s is on one of type %#x", d.Path, st.Type)
 	case name == "tmpfs":
-		d.find("file system", levelOK, "", "%s is on tmpfs: it lasts until the host restarts", d.Path)
+		d.find("file system", OK, "", "%s is on tmpfs: it lasts until the host restarts", d.Path)
 	default:
-		d.find("file system", levelOK, "", "%s is on %s", d.Path, name)
+		d.find("file system", OK, "", "%s is on %s", d.Path, name)
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
-		d.find("file system", levelWarning, "mount it read-write if stores are to be written", "%s is mounted read-only", d.Path)
+		d.find("file system", Warning, "mount it read-write if stores are to be written", "%s is mounted read-only", d.Path)
 	}
 }
 
 // room looks at the size of the file system and what is left of it, in bytes.
 func (d *doctor) room(whole, free int64, isTmpfs bool) {
-	left := fmt.Sprintf("%s of %s are free", size(free), size(whole))
+	left := fmt.Sprintf("%s of %s are free", text.Size(free), text.Size(whole))
 	switch {
 	case free < 1<<20:
-		d.find("space", levelProblem, "remove what is not needed, or enlarge it: writes are refused with ErrFull", "%s", left)
+		d.find("space", Problem, "remove what is not needed, or enlarge it: writes are refused with ErrFull", "%s", left)
 	case free < whole/10:
-		d.find("space", levelWarning, "writes will be refused with ErrFull once it is full", "%s", left)
+		d.find("space", Warning, "writes will be refused with ErrFull once it is full", "%s", left)
 	case isTmpfs && whole <= dockerBytes:
-		d.find("space", levelWarning, "Docker gives 64 MiB by default: docker run --shm-size=1g, shm_size in Compose, an emptyDir with medium: Memory in Kubernetes",
+		d.find("space", Warning, "Docker gives 64 MiB by default: docker run --shm-size=1g, shm_size in Compose, an emptyDir with medium: Memory in Kubernetes",
 			"%s: that is little", left)
 	default:
-		d.find("space", levelOK, "", "%s", left)
+		d.find("space", OK, "", "%s", left)
 	}
 }
 
@@ -155,12 +156,12 @@ func (d *doctor) memory(free int64) {
 	swap, _ := d.meminfo("SwapFree")
 	switch {
 	case !ok:
-		d.find("memory", levelWarning, "", "proc/meminfo does not tell what is available")
+		d.find("memory", Warning, "", "proc/meminfo does not tell what is available")
 	case available+swap < free:
-		d.find("memory", levelWarning, "bound the store with MaxSize, or the file system with size=: before it is full the kernel kills processes",
-			"%s are available, with swap, and the file system may take %s more", size(available+swap), size(free))
+		d.find("memory", Warning, "bound the store with MaxSize, or the file system with size=: before it is full the kernel kills processes",
+			"%s are available, with swap, and the file system may take %s more", text.Size(available+swap), text.Size(free))
 	default:
-		d.find("memory", levelOK, "", "%s are available, with swap", size(available+swap))
+		d.find("memory", OK, "", "%s are available, with swap", text.Size(available+swap))
 	}
 }
 
@@ -168,18 +169,18 @@ func (d *doctor) memory(free int64) {
 func (d *doctor) overcommit(free int64) {
 	switch mode := strings.TrimSpace(d.read("proc/sys/vm/overcommit_memory")); mode {
 	case "0", "1":
-		d.find("overcommit", levelOK, "", "mode %s: tmpfs is not bound by it", mode)
+		d.find("overcommit", OK, "", "mode %s: tmpfs is not bound by it", mode)
 	case "2":
 		limit, _ := d.meminfo("CommitLimit")
 		committed, _ := d.meminfo("Committed_AS")
 		if left := max(limit-committed, 0); left < free {
-			d.find("overcommit", levelWarning, "raise vm.overcommit_ratio, or set vm.overcommit_memory=0",
-				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", size(left), size(free))
+			d.find("overcommit", Warning, "raise vm.overcommit_ratio, or set vm.overcommit_memory=0",
+				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", text.Size(left), text.Size(free))
 			return
 		}
-		d.find("overcommit", levelOK, "", "mode 2, and the commit limit leaves more than the file system has")
+		d.find("overcommit", OK, "", "mode 2, and the commit limit leaves more than the file system has")
 	default:
-		d.find("overcommit", levelWarning, "", "found %q in proc/sys/vm/overcommit_memory, expected 0, 1 or 2", mode)
+		d.find("overcommit", Warning, "", "found %q in proc/sys/vm/overcommit_memory, expected 0, 1 or 2", mode)
 	}
 }
 
@@ -188,12 +189,12 @@ func (d *doctor) hugePages() {
 	err := d.machine.hugePages(d.Path)
 	switch {
 	case err == nil:
-		d.find("huge pages", levelOK, "", "they work here: a store of 64 MiB or more gets them by itself")
+		d.find("huge pages", OK, "", "they work here: a store of 64 MiB or more gets them by itself")
 	case strings.Contains(d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "[deny]"):
-		d.find("huge pages", levelOK, "to allow them, write never or advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+		d.find("huge pages", OK, "to allow them, write never or advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
 			"denied by the kernel's setting: stores get none")
 	default:
-		d.find("huge pages", levelOK, "", "a store gets none here: %v", err)
+		d.find("huge pages", OK, "", "a store gets none here: %v", err)
 	}
 }
 
@@ -203,14 +204,14 @@ func (d *doctor) addressSpace(maxSize int64) {
 	limit, err := d.machine.space()
 	switch {
 	case err != nil:
-		d.find("address space", levelWarning, "", "the limit cannot be read: %v", err)
+		d.find("address space", Warning, "", "the limit cannot be read: %v", err)
 	case limit == unix.RLIM_INFINITY:
-		d.find("address space", levelOK, "", "unlimited")
+		d.find("address space", OK, "", "unlimited")
 	case limit < 2*uint64(maxSize):
-		d.find("address space", levelProblem, "ulimit -v unlimited, or a store with a smaller MaxSize",
-			"limited to %s; a store of at most %s takes twice that", size(int64(min(limit, math.MaxInt64))), size(maxSize))
+		d.find("address space", Problem, "ulimit -v unlimited, or a store with a smaller MaxSize",
+			"limited to %s; a store of at most %s takes twice that", text.Size(int64(min(limit, math.MaxInt64))), text.Size(maxSize))
 	default:
-		d.find("address space", levelOK, "", "limited to %s", size(int64(min(limit, math.MaxInt64))))
+		d.find("address space", OK, "", "limited to %s", text.Size(int64(min(limit, math.MaxInt64))))
 	}
 }
 

@@ -1,14 +1,15 @@
-package main
+package demo
 
 import (
 	"fmt"
 	"io"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// demoReport is what happened, as demo --json prints it.
-type demoReport struct {
+// Report is the outcome of a run.
+type Report struct {
 	Sound        bool            `json:"sound"`
 	Problems     []string        `json:"problems"`
 	Seconds      float64         `json:"seconds"`
@@ -68,45 +69,8 @@ type killReport struct {
 	Verified     int      `json:"verified"`   // records of its share, right after
 }
 
-func (k *killReport) adoption() string {
-	if k.ByAnother {
-		return "another writer has adopted what it left already"
-	}
-	return fmt.Sprintf("adopted %s, with %s and %s", things(k.Adopted, "dead process", "dead processes"),
-		things(k.Slots, "writer's slot", "writers' slots"), things(k.Pins, "pinned version", "pinned versions"))
-}
-
-// demoPrinter tells people what happens, while it does; or prints one JSON
-// object at the end.
-type demoPrinter struct {
-	w      io.Writer
-	silent bool
-}
-
-func (p demoPrinter) line(label, format string, args ...any) {
-	if !p.silent {
-		_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
-	}
-}
-
-func (p demoPrinter) blank() { _, _ = fmt.Fprintln(p.w) }
-
-func (p demoPrinter) opening(d *demo) {
-	p.line("data", "%s, %s, from %s", things(len(d.data.records), "record", "records"), size(d.data.bytes), d.data.origin)
-	p.line("store", "%s", d.dir)
-	p.line("working", "%s and %s, for about %v s", things(d.writers, "writer", "writers"), things(d.readers, "reader", "readers"), d.seconds)
-}
-
-func (p demoPrinter) killed(k *killReport) {
-	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, things(k.Written, "record", "records"))
-	p.line("", "while it hung there the others committed %s", things(k.OtherCommits, "time", "times"))
-	p.line("", "%s", k.adoption())
-	p.line("", "its %s are as it had committed them, and no half of the transaction is there", things(k.Verified, "record", "records"))
-}
-
-// closing sums up and prints the rest.
-func (p demoPrinter) closing(d *demo) error {
-	r := &d.report
+// sumUp adds up the processes.
+func (r *Report) sumUp() {
 	for _, q := range r.Processes {
 		if q.Writer {
 			r.Writes.Operations += q.Operations
@@ -117,39 +81,62 @@ func (p demoPrinter) closing(d *demo) error {
 	}
 	r.Writes.perSecond()
 	r.Reads.perSecond()
-	if r.Problems == nil {
-		r.Problems = []string{}
-	}
-	if p.silent {
-		return printJSON(p.w, r)
-	}
-	return p.print(r)
 }
 
-func (p demoPrinter) print(r *demoReport) error {
+func (k *killReport) adoption() string {
+	if k.ByAnother {
+		return "another writer has adopted what it left already"
+	}
+	return fmt.Sprintf("adopted %s, with %s and %s", text.Things(k.Adopted, "dead process", "dead processes"),
+		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
+}
+
+// printer prints the events of a run as they happen.
+type printer struct{ w io.Writer }
+
+func (p printer) line(label, format string, args ...any) {
+	_, _ = fmt.Fprintf(p.w, "%-10s"+format+"\n", append([]any{label}, args...)...)
+}
+
+func (p printer) opening(d *demo) {
+	p.line("data", "%s, %s, from %s", text.Things(len(d.data.records), "record", "records"), text.Size(d.data.bytes), d.data.origin)
+	p.line("store", "%s", d.Dir)
+	p.line("working", "%s and %s, for about %v s", text.Things(d.Writers, "writer", "writers"), text.Things(d.Readers, "reader", "readers"), d.Seconds)
+}
+
+func (p printer) killed(k *killReport) {
+	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, text.Things(k.Written, "record", "records"))
+	p.line("", "while it hung there the others committed %s", text.Things(k.OtherCommits, "time", "times"))
+	p.line("", "%s", k.adoption())
+	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
+}
+
+// Print prints the report, which goes below the events.
+func (r *Report) Print(w io.Writer) error {
+	p := printer{w}
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}
 	for _, q := range r.Processes {
-		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), count(q.Operations), count(q.PerSecond), q.details()})
+		rows = append(rows, []string{q.Name, fmt.Sprint(q.Pid), text.Count(q.Operations), text.Count(q.PerSecond), q.details()})
 	}
 	rows = append(rows,
-		[]string{"all writers", "", count(r.Writes.Operations), count(r.Writes.PerSecond), fmt.Sprintf("in %s", things(r.Versions, "commit", "commits"))},
-		[]string{"all readers", "", count(r.Reads.Operations), count(r.Reads.PerSecond), "each value verified"})
-	p.blank()
-	if err := table(p.w, "lrrrl", rows...); err != nil {
+		[]string{"all writers", "", text.Count(r.Writes.Operations), text.Count(r.Writes.PerSecond), fmt.Sprintf("in %s", text.Things(r.Versions, "commit", "commits"))},
+		[]string{"all readers", "", text.Count(r.Reads.Operations), text.Count(r.Reads.PerSecond), "each value verified"})
+	_, _ = fmt.Fprintln(w)
+	if err := text.Table(w, "lrrrl", rows...); err != nil {
 		return err
 	}
-	p.blank()
-	p.line("verified", "%s of %s: there, equal to the source, in the last revision", count(r.Verified), things(r.Records, "record", "records"))
+	_, _ = fmt.Fprintln(w)
+	p.line("verified", "%s of %s: there, equal to the source, in the last revision", text.Count(r.Verified), text.Things(r.Records, "record", "records"))
 	p.line("ledger", "each byte of the file accounted for:")
-	ledger := ledgerRows(r.Ledger)
+	ledger := text.Ledger(r.Ledger)
 	for i := range ledger {
 		ledger[i] = append([]string{"        "}, ledger[i]...)
 	}
-	if err := table(p.w, "llrl", ledger...); err != nil {
+	if err := text.Table(w, "llrl", ledger...); err != nil {
 		return err
 	}
-	p.line("space", "file %s%s; live %s%s", size(r.Stats.FileBytes), perByte(r.Stats.FileBytes, r.Stats.DataBytes),
-		size(r.Stats.LiveBytes), perByte(r.Stats.LiveBytes, r.Stats.DataBytes))
+	p.line("space", "file %s%s; live %s%s", text.Size(r.Stats.FileBytes), text.PerByte(r.Stats.FileBytes, r.Stats.DataBytes),
+		text.Size(r.Stats.LiveBytes), text.PerByte(r.Stats.LiveBytes, r.Stats.DataBytes))
 	if r.Kept {
 		p.line("kept", "%s (shmctl stat, get, keys, ... work on it; rm -r removes it)", r.Store)
 	} else {
@@ -160,7 +147,7 @@ func (p demoPrinter) print(r *demoReport) error {
 	}
 	verdict := "all is well"
 	if !r.Sound {
-		verdict = things(len(r.Problems), "problem", "problems")
+		verdict = text.Things(len(r.Problems), "problem", "problems")
 	}
 	p.line("result", "%s, after %.1f s", verdict, r.Seconds)
 	return nil
@@ -168,9 +155,9 @@ func (p demoPrinter) print(r *demoReport) error {
 
 func (q processReport) details() string {
 	if !q.Writer {
-		return fmt.Sprintf("%s gets, and %s in %s", count(q.Work.Gets), count(q.Work.Viewed), things(q.Work.Views, "view", "views"))
+		return fmt.Sprintf("%s gets, and %s in %s", text.Count(q.Work.Gets), text.Count(q.Work.Viewed), text.Things(q.Work.Views, "view", "views"))
 	}
-	s := fmt.Sprintf("%s sets, and %s in %s", count(q.Work.Singles), count(q.Work.Batched), things(q.Work.Transactions, "transaction", "transactions"))
+	s := fmt.Sprintf("%s sets, and %s in %s", text.Count(q.Work.Singles), text.Count(q.Work.Batched), text.Things(q.Work.Transactions, "transaction", "transactions"))
 	if q.Killed {
 		s += "; killed"
 	}

@@ -1,7 +1,12 @@
-package main
+// Package text writes numbers, times, names and tables for people, and reads the
+// sizes that they type.
+//
+// A name is the key of an entry, or the name of a process; others have chosen it,
+// and it may hold any bytes. Names and values are quoted as in Go where a terminal
+// would obey them or they would not stay on their line.
+package text
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -14,8 +19,8 @@ import (
 
 var sizeUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
-// size writes a number of bytes for people.
-func size(n int64) string {
+// Size writes a number of bytes, as in 1.5 KiB.
+func Size(n int64) string {
 	v, unit := float64(n), 0
 	for math.Abs(v) >= 1023.95 && unit < len(sizeUnits)-1 {
 		v /= 1024
@@ -27,19 +32,8 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, sizeUnits[unit])
 }
 
-// bytesValue is a flag that reads a number of bytes, as 4096, 64KiB or 1.5GiB.
-type bytesValue int64
-
-func (b *bytesValue) Type() string { return "SIZE" }
-
-func (b *bytesValue) String() string {
-	if *b == 0 {
-		return ""
-	}
-	return size(int64(*b))
-}
-
-func (b *bytesValue) Set(s string) error {
+// ParseSize reads a number of bytes, as in 65536, 512MiB or 2g.
+func ParseSize(s string) (int64, error) {
 	number, unit := s, ""
 	if i := strings.IndexFunc(s, unicode.IsLetter); i >= 0 {
 		number, unit = strings.TrimSpace(s[:i]), s[i:]
@@ -55,14 +49,13 @@ func (b *bytesValue) Set(s string) error {
 		factor *= 1024
 	}
 	if v *= factor; err != nil || !known || !(v >= 0 && v < math.MaxInt64) {
-		return fmt.Errorf("found %q, expected a size such as 65536, 512MiB or 2GiB", s)
+		return 0, fmt.Errorf("found %q, expected a size such as 65536, 512MiB or 2GiB", s)
 	}
-	*b = bytesValue(v)
-	return nil
+	return int64(v), nil
 }
 
-// count writes a number with its thousands apart.
-func count[N int | int64 | uint64](n N) string {
+// Count writes a number with its thousands apart.
+func Count[N int | int64 | uint64](n N) string {
 	digits := fmt.Sprint(n)
 	sign := ""
 	if digits[0] == '-' {
@@ -74,19 +67,19 @@ func count[N int | int64 | uint64](n N) string {
 	return sign + digits
 }
 
-// things writes how many there are of something.
-func things[N int | int64 | uint64](n N, one, many string) string {
+// Things writes a number of things, with one or many as their name.
+func Things[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return count(n) + " " + many
+	return Count(n) + " " + many
 }
 
-// whole writes a number without its fraction.
-func whole(n float64) string { return count(uint64(math.Round(n))) }
+// Whole writes a number without its fraction.
+func Whole(n float64) string { return Count(uint64(math.Round(n))) }
 
-// ago writes how long ago a moment was.
-func ago(t, now time.Time) string {
+// Ago writes how long ago a moment was.
+func Ago(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case d < time.Second:
@@ -101,9 +94,9 @@ func ago(t, now time.Time) string {
 	return fmt.Sprintf("%d days ago", d/(24*time.Hour))
 }
 
-// printable writes a key or name so that it stays on its line: as it is where
+// Printable writes a key or name so that it stays on its line: as it is where
 // that is clear, else quoted as in Go.
-func printable(b []byte) string {
+func Printable(b []byte) string {
 	plain := len(b) > 0 && b[0] != '"' && utf8.Valid(b)
 	for _, r := range string(b) {
 		plain = plain && unicode.IsPrint(r)
@@ -114,24 +107,35 @@ func printable(b []byte) string {
 	return strconv.Quote(string(b))
 }
 
+// OneLine writes an error on one line.
+func OneLine(err error) string {
+	var parts []string
+	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "shm: ")) {
+		if line = strings.TrimSpace(line); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
 // briefBytes is how much of a value is shown where it stands among others.
 const briefBytes = 64
 
-// brief writes a value as printable does, and of a long one its beginning and
+// Brief writes a value as Printable does, and of a long one its beginning and
 // how long it is.
-func brief(b []byte) string {
+func Brief(b []byte) string {
 	if len(b) <= briefBytes {
-		return printable(b)
+		return Printable(b)
 	}
 	n := briefBytes
 	for n > briefBytes-utf8.UTFMax && !utf8.RuneStart(b[n]) {
 		n-- // not within a character
 	}
-	return fmt.Sprintf("%s... (%s bytes)", printable(b[:n]), count(len(b)))
+	return fmt.Sprintf("%s... (%s bytes)", Printable(b[:n]), Count(len(b)))
 }
 
-// table prints rows in columns. align has a letter for each: l left, r right.
-func table(w io.Writer, align string, rows ...[]string) error {
+// Table prints rows in columns. align has a letter for each: l left, r right.
+func Table(w io.Writer, align string, rows ...[]string) error {
 	width := make([]int, len(align))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -152,12 +156,4 @@ func table(w io.Writer, align string, rows ...[]string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// printJSON prints one value as an indented JSON document.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

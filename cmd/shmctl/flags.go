@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/base64"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
+)
+
+// keyFlag adds the flag with which keys of any bytes, zeros too, can be named
+// on a command line.
+func keyFlag(cmd *cobra.Command, on *bool) {
+	cmd.Flags().BoolVar(on, "key64", false, "KEY is written in base64")
+}
+
+func keyArguments(args []string, in64 bool) (keys [][]byte, err error) {
+	for _, arg := range args {
+		key, err := keyArgument(arg, in64)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func keyArgument(arg string, in64 bool) ([]byte, error) {
+	if !in64 {
+		return []byte(arg), nil
+	}
+	key, err := base64.StdEncoding.Strict().DecodeString(arg)
+	if err != nil {
+		return nil, usagef("key %q: %w", arg, err)
+	}
+	return key, nil
+}
+
+// maxSizeFlag adds the size of a store that the verb creates.
+func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {
+	cmd.Flags().Var(n, "max-size", "what a store that is created now may grow to, as in 512MiB (default 64GiB)")
+}
+
+// bytesValue is a flag that reads a number of bytes, as 4096, 64KiB or 1.5GiB.
+type bytesValue int64
+
+func (b *bytesValue) Type() string { return "SIZE" }
+
+func (b *bytesValue) String() string {
+	if *b == 0 {
+		return ""
+	}
+	return text.Size(int64(*b))
+}
+
+func (b *bytesValue) Set(s string) error {
+	n, err := text.ParseSize(s)
+	*b = bytesValue(n)
+	return err
+}
