@@ -22,10 +22,11 @@ const module = "github.com/seed-869cc763/shmkv"
 // mayImport says which packages of the module a package may import, tests not
 // counted. Imports run downwards.
 var mayImport = map[string][]string{
-	"shm":           {"hamt", "alloc", "alloc/region"},
+	"shm":           {"hamt", "alloc", "alloc/layout", "alloc/region"},
 	"shm/shmexpvar": {"shm"},
 	"hamt":          {"alloc/region"},
-	"alloc":         {"alloc/region"},
+	"alloc":         {"alloc/layout", "alloc/region"},
+	"alloc/layout":  {"alloc/region"},
 	"alloc/region":  {},
 	"cmd/shmctl":    {"shm", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
@@ -166,12 +167,18 @@ func TestLibraryDependsOnLittle(t *testing.T) {
 	}
 }
 
-// Every package says what it is for.
+// Every package says what it is for, in no more than two screens. The page of the format
+// is a reference, and longer.
 func TestPackagesAreDocumented(t *testing.T) {
+	const twoScreens = 100 // lines
 	documented := map[string]bool{}
 	for _, s := range sources(t) {
-		if !s.test {
-			documented[s.dir] = documented[s.dir] || s.file.Doc != nil
+		if s.test {
+			continue
+		}
+		documented[s.dir] = documented[s.dir] || s.file.Doc != nil
+		if lines := strings.Count(s.file.Doc.Text(), "\n"); s.dir != "alloc/layout" {
+			require.LessOrEqual(t, lines, twoScreens, "%s: the package comment is too long", s.path)
 		}
 	}
 	for dir, ok := range documented {

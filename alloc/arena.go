@@ -17,7 +17,7 @@ import (
 type Arena struct {
 	mem    region.Mem // data, read-write; without memory in a read-only handle
 	ro     region.Mem // data, read-only
-	shared region.Mem // slots, read-write; without memory where that is not permitted
+	shared region.Mem // procs, read-write; without memory where that is not permitted
 	b      backing
 	log    *slog.Logger
 
@@ -86,7 +86,7 @@ func (a *Arena) attach() error {
 		return err
 	}
 	if id != a.super.ID {
-		return fmt.Errorf("%w: data belongs to store %v and slots to store %v", region.ErrCorrupt, a.super.ID, id)
+		return fmt.Errorf("%w: data belongs to store %v and procs to store %v", region.ErrCorrupt, a.super.ID, id)
 	}
 	switch err := a.takeEntry(); {
 	case err == errDeadEntries:
@@ -114,7 +114,7 @@ func (a *Arena) Closed() bool { return a.closed.Load() }
 func (a *Arena) Writable() bool { return a.mem.Valid() }
 
 // CanPin reports whether the handle can pin versions, for which it needs write
-// permission on slots.
+// permission on procs.
 func (a *Arena) CanPin() bool { return a.entry >= 0 }
 
 // Mem is the read-only view of data.

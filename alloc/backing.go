@@ -16,7 +16,7 @@ type backing interface {
 	size() (uint64, error)
 	// mode is the permission bits of data, 0 if there are none.
 	mode() fs.FileMode
-	// allocated is the memory behind data and slots, in bytes.
+	// allocated is the memory behind data and procs, in bytes.
 	allocated() (uint64, error)
 	// removed reports whether data has no name any more.
 	removed() (bool, error)

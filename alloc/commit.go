@@ -146,7 +146,7 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	s.m.Store(s.base+layout.SlotIntent, node) // everybody can see it before the look that follows
 
 	// A root that is not the current one is left alone: the pin that keeps it may
-	// have been erased by a reader, who can write to slots, and then it is somebody
+	// have been erased by a reader, who can write to procs, and then it is somebody
 	// else's block by now. One that is still current is retired later, so whoever
 	// reclaims it has seen the intent (rule C8). The horizon tells that it is current
 	// still, and not again, and that a light transaction has read what it holds (C9).

@@ -18,10 +18,10 @@ import (
 
 // create makes the files of an empty store: both under temporary names, with all
 // the memory that they need; then it links them to their own, without replacement,
-// slots before data (rule D5). So data is there only when all is, and of several
+// procs before data (rule D5). So data is there only when all is, and of several
 // creators one wins and the others use what it made. For lack of space a creator
 // fails before it has linked anything. One that died leaves temporary files, which
-// sweep removes, and perhaps slots, which the next one uses. It reports whether the
+// sweep removes, and perhaps procs, which the next one uses. It reports whether the
 // data is this creator's.
 func create(dir *os.Root, o Options) (bool, error) {
 	var random [32]byte
@@ -37,7 +37,7 @@ func create(dir *os.Root, o Options) (bool, error) {
 		super.ID, super.Seed, super.Created, version = s.super.ID, s.super.Seed, s.super.Created, s.Version()
 	}
 
-	slots, err := newTemp(dir, nameSlots, o.Mode)
+	slots, err := newTemp(dir, nameProcs, o.Mode)
 	if err != nil {
 		return false, err
 	}
@@ -163,14 +163,14 @@ func readNames(dir *os.Root) ([]string, error) {
 }
 
 func readID(dir *os.Root) (layout.StoreID, error) {
-	f, err := dir.OpenFile(nameSlots, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := dir.OpenFile(nameProcs, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return layout.StoreID{}, err
 	}
 	defer func() { _ = f.Close() }()
 	b := make([]byte, layout.ProcsSuperSize)
 	if _, err := f.ReadAt(b, layout.OffProcsSuper); err != nil {
-		return layout.StoreID{}, fmt.Errorf("reading slots: %w", err)
+		return layout.StoreID{}, fmt.Errorf("reading procs: %w", err)
 	}
 	return layout.DecodeProcsSuper(b)
 }

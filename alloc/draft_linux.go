@@ -330,7 +330,7 @@ func (d *Draft) swap(old *files) error {
 // dress gives the draft's files, and then its directory, the owner and the
 // permission bits of another store's.
 func (d *Draft) dress(like *files) error {
-	for _, name := range []string{nameSlots, nameData, "."} {
+	for _, name := range []string{nameProcs, nameData, "."} {
 		f, err := d.dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 		if err != nil {
 			return err
@@ -359,7 +359,7 @@ func (d *Draft) dress(like *files) error {
 
 // sync brings all of the draft to disk.
 func (d *Draft) sync() error {
-	for _, name := range []string{nameSlots, nameData, "."} {
+	for _, name := range []string{nameProcs, nameData, "."} {
 		f, err := d.dir.Open(name)
 		if err != nil {
 			return err

@@ -149,7 +149,7 @@ func TestPublishedIsNotSwept(t *testing.T) {
 	_, err = lockMark(early)
 	require.ErrorIs(t, err, errLocked)
 	require.NoError(t, d.Publish(layout.Origin{}))
-	require.ElementsMatch(t, []string{nameData, nameSlots}, namesIn(t, path))
+	require.ElementsMatch(t, []string{nameData, nameProcs}, namesIn(t, path))
 	require.NoDirExists(t, d.Path())
 }
 
@@ -170,7 +170,7 @@ func TestPublishedWithItsMark(t *testing.T) {
 	a, err := Open(path, Options{MustExist: true})
 	require.NoError(t, err)
 	require.NoError(t, a.Close())
-	require.ElementsMatch(t, []string{nameData, nameSlots}, namesIn(t, path))
+	require.ElementsMatch(t, []string{nameData, nameProcs}, namesIn(t, path))
 }
 
 // Who has opened a store's directory finds out that another was put in its place,
@@ -239,7 +239,7 @@ func TestReplaceKilled(t *testing.T) {
 			require.NoError(t, gone.Unmap())
 			require.NoError(t, mark.Close())
 			d.unmark()
-			require.NoError(t, old.dir.Remove(nameSlots))
+			require.NoError(t, old.dir.Remove(nameProcs))
 		},
 		"old one empty": func(d *Draft, old *files) {
 			gone, mark, err := d.exchange(old, layout.Origin{})
@@ -279,7 +279,7 @@ func TestReplaceKilled(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, old.ID(), a.ID())
 			require.NoError(t, a.Close())
-			require.ElementsMatch(t, []string{nameData, nameSlots}, namesIn(t, path))
+			require.ElementsMatch(t, []string{nameData, nameProcs}, namesIn(t, path))
 		})
 	}
 }
@@ -304,7 +304,7 @@ func TestReplacedByItsOwner(t *testing.T) {
 	require.NoError(t, old.Close())
 	require.Equal(t, []string{"store", "store-old"}, namesIn(t, dir))
 	require.Empty(t, namesIn(t, path))
-	require.ElementsMatch(t, []string{nameData, nameSlots}, namesIn(t, path+"-old"))
+	require.ElementsMatch(t, []string{nameData, nameProcs}, namesIn(t, path+"-old"))
 	a, err = Open(path+"-old", Options{})
 	require.NoError(t, err)
 	require.NoError(t, a.Close())

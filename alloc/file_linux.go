@@ -122,7 +122,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 			return fail(err)
 		}
 	}
-	slots, err := dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
+	slots, err := dir.OpenFile(nameProcs, os.O_RDWR|unix.O_NONBLOCK, 0)
 	switch {
 	case o.ReadOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)):
 		// Get works without.
@@ -135,7 +135,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		if st, err := slots.Stat(); err != nil {
 			return fail(err)
 		} else if !st.Mode().IsRegular() || st.Size() < layout.ProcsSize {
-			return fail(region.Corrupt(0, "size of slots", st.Size(), fmt.Sprintf("at least %d", layout.ProcsSize)))
+			return fail(region.Corrupt(0, "size of procs", st.Size(), fmt.Sprintf("at least %d", layout.ProcsSize)))
 		}
 		if a.shared, err = region.Map(slots, layout.ProcsSize, true); err != nil {
 			return fail(err)
@@ -291,7 +291,7 @@ func (f *files) stale() (bool, error) {
 
 func (f *files) allocated() (uint64, error) {
 	var sum uint64
-	for _, name := range []string{nameData, nameSlots} {
+	for _, name := range []string{nameData, nameProcs} {
 		st, err := f.dir.Stat(name)
 		if err != nil {
 			return 0, err

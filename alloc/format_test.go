@@ -91,7 +91,7 @@ func TestGolden(t *testing.T) {
 	require.NoError(t, err)
 	data, slots := region.FromWords(h.data), region.FromWords(h.slots)
 	golden(t, "data-empty.txt", dump(&data, layout.MinSize, nameOfData))
-	golden(t, "slots-empty.txt", dump(&slots, layout.ProcsSize, nameOfSlots))
+	golden(t, "procs-empty.txt", dump(&slots, layout.ProcsSize, nameOfProcs))
 
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func nameOfData(off uint64) string {
 	return ""
 }
 
-func nameOfSlots(off uint64) string {
+func nameOfProcs(off uint64) string {
 	return map[uint64]string{0: "magic", 8: "format version", 16: "geometry", 24: "store id", 32: "store id", 40: "checksum"}[off]
 }
 

@@ -73,10 +73,10 @@ func (h *Heap) Backed(off uint64) bool {
 	return h.backed[off>>layout.PageShift]
 }
 
-// SlotsBit marks the offsets of the file slots for a hook, and with OwnBit those of
+// ProcsBit marks the offsets of the file procs for a hook, and with OwnBit those of
 // the words by which the goroutines of one handle share its pins.
 const (
-	SlotsBit = 1 << 63
+	ProcsBit = 1 << 63
 	OwnBit   = 1 << 62
 )
 
@@ -151,8 +151,8 @@ func (h *Heap) AttachReadOnly(hook func(region.Op, uint64)) (*Arena, error) {
 func (a *Arena) SetHook(hook func(region.Op, uint64)) {
 	a.mem.SetHook(hook)
 	a.ro.SetHook(hook)
-	a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit) })
-	a.pinTable().users.SetHook(func(op region.Op, off uint64) { hook(op, off|SlotsBit|OwnBit) })
+	a.shared.SetHook(func(op region.Op, off uint64) { hook(op, off|ProcsBit) })
+	a.pinTable().users.SetHook(func(op region.Op, off uint64) { hook(op, off|ProcsBit|OwnBit) })
 }
 
 type heapBacking struct {
@@ -165,7 +165,7 @@ type heapBacking struct {
 
 func (b *heapBacking) call(off uint64) {
 	if b.hook != nil {
-		b.hook(region.OpCall, off|SlotsBit)
+		b.hook(region.OpCall, off|ProcsBit)
 	}
 }
 
@@ -356,7 +356,7 @@ func (a *Arena) eachPage(fn func(p uint64, st layout.PageState)) {
 // Mem is the store's data, past all hooks.
 func (h *Heap) Mem() region.Mem { return region.FromWords(h.data) }
 
-// ErasePins does what a process that can write slots can do: it erases the pins of
+// ErasePins does what a process that can write procs can do: it erases the pins of
 // all transactions that are under way.
 func (h *Heap) ErasePins() {
 	m := region.FromWords(h.slots)

@@ -195,7 +195,7 @@ const (
 )
 
 // announceNoted sets the hints again that the handle of an entry may have taken down.
-// The note stands in slots, which readers can write: a wrong one sets hints where
+// The note stands in procs, which readers can write: a wrong one sets hints where
 // nothing is.
 func (a *Arena) announceNoted(entry int) {
 	note := a.shared.Load(entryAt(entry) + layout.ProcHints)

@@ -10,7 +10,7 @@ import (
 // locks opens slots for its locks alone: a lock of an opening that is also
 // mapped would outlive its closing.
 func (f *files) locks() (locker, error) {
-	l, err := f.dir.OpenFile(nameSlots, os.O_RDWR|unix.O_NONBLOCK, 0)
+	l, err := f.dir.OpenFile(nameProcs, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

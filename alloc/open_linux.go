@@ -19,7 +19,7 @@ import (
 // The files of a store, and the prefix of what is not one yet.
 const (
 	nameData  = "data"
-	nameSlots = "slots"
+	nameProcs = "procs"
 	tmpPrefix = "tmp-"
 )
 
@@ -161,7 +161,7 @@ func refuseOthers(dir *os.Root) error {
 		return err
 	}
 	others := slices.DeleteFunc(names, func(name string) bool {
-		return name == nameData || name == nameSlots || strings.HasPrefix(name, tmpPrefix)
+		return name == nameData || name == nameProcs || strings.HasPrefix(name, tmpPrefix)
 	})
 	if len(others) == 0 {
 		return nil
@@ -170,7 +170,7 @@ func refuseOthers(dir *os.Root) error {
 	if len(others) > 1 {
 		found = fmt.Sprintf("%q and %d more in the directory", slices.Min(others), len(others)-1)
 	}
-	return &notStoreError{found, fmt.Sprintf("%q and %q", nameData, nameSlots)}
+	return &notStoreError{found, fmt.Sprintf("%q and %q", nameData, nameProcs)}
 }
 
 // notStoreError is that of a path where there is something, and no store. So it is

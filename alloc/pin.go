@@ -27,7 +27,7 @@ func (a *Arena) pinVersionAt(off uint64) (word layout.RootWord, version uint64) 
 func snapPin(i int) uint64 { return layout.OffSnapPins + uint64(i)*layout.SnapPinSize }
 func slotPin(i int) uint64 { return layout.OffSlotPins + uint64(i)*layout.SlotPinSize }
 
-// The pins of snapshots lie in slots, where reclaimers find them. A handle takes
+// The pins of snapshots lie in procs, where reclaimers find them. A handle takes
 // one for as long as it pins a version, and keeps none: an idle handle leaves all
 // of them to others. What it remembers is which one each of its goroutines had
 // last (see userLane), so taking it is one compare-and-swap, and how many users

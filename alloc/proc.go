@@ -73,10 +73,10 @@ const aloneLock = layout.MaxProcs
 // and nobody can be. Otherwise the error, which matches ErrInUse, says who is, and
 // the handle is of no use any more.
 //
-// Who has no write permission on slots has no entry, and is not seen.
+// Who has no write permission on procs has no entry, and is not seen.
 func (a *Arena) Alone() error {
 	if !a.CanPin() {
-		return fmt.Errorf("%w: expected write permission on slots", ErrReadOnly)
+		return fmt.Errorf("%w: expected write permission on procs", ErrReadOnly)
 	}
 	if ok, err := a.lock.tryLock(aloneLock); err != nil {
 		return err
@@ -166,7 +166,7 @@ func (a *Arena) leaveEntry() {
 	a.lock = nil
 }
 
-// taken reports whether an entry is or was in use. Its state is in slots,
+// taken reports whether an entry is or was in use. Its state is in procs,
 // which readers can write; what counts for slots is their own owner word.
 func (a *Arena) taken(i int) bool {
 	return a.procWord(i).Taken()

@@ -88,7 +88,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // collectProcesses reports who is attached. A handle that may not write to the
-// file slots cannot tell, nor can one that is closed meanwhile.
+// file procs cannot tell, nor can one that is closed meanwhile.
 func collectProcesses(s *shm.Store, ch chan<- prometheus.Metric) {
 	all, err := s.Processes()
 	if err != nil {

@@ -1040,7 +1040,7 @@ func TestPathAndInfo(t *testing.T) {
 	info := s.Info()
 	require.NotEmpty(t, info.ID)
 	require.WithinDuration(t, time.Now(), info.Created, time.Minute)
-	for _, name := range []string{"data", "slots"} {
+	for _, name := range []string{"data", "procs"} {
 		st, err := os.Stat(dir + "/" + name)
 		require.NoError(t, err)
 		require.Zero(t, st.Mode().Perm()&^0o640)

@@ -240,7 +240,7 @@ func TestBackupIsAStore(t *testing.T) {
 	require.Equal(t, &shm.Origin{ID: s.Info().ID, Version: s.Version(), At: got.Version()}, got.Info().Origin)
 	require.NotEqual(t, s.Info().ID, got.Info().ID)
 	require.Equal(t, s.Stats().MaxSize, got.Stats().MaxSize)
-	for name, mode := range map[string]fs.FileMode{"data": 0o640, "slots": 0o640, ".": 0o750} {
+	for name, mode := range map[string]fs.FileMode{"data": 0o640, "procs": 0o640, ".": 0o750} {
 		st, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
 		require.Equal(t, mode, st.Mode().Perm(), name)

@@ -29,7 +29,7 @@ import (
 //
 // These rules have no breach: P3 and K1 are about checkpoints, which the store does not
 // have; Q3 says that a leader runs none of the user's functions; D3 is the layout, with
-// nothing in slots that leads to a free (see TestVandalOfSlots); D4 says that nobody
+// nothing in procs that leads to a free (see TestVandalOfProcs); D4 says that nobody
 // waits for an adopter, which every schedule that stops one for ever shows.
 
 var flagBreaches = flag.String("breaches", "", "which breaches to try: a pattern of names, or all; a few that are quick by default")

@@ -136,7 +136,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	}
 	l, err := s.a.Ledger(ctx, live, opts.Progress)
 	if errors.Is(err, alloc.ErrOvertaken) {
-		return nil, s.fail("checking without write permission on slots: writers were too fast, and pinning is not possible", ErrReadOnly)
+		return nil, s.fail("checking without write permission on procs: writers were too fast, and pinning is not possible", ErrReadOnly)
 	}
 	if err != nil {
 		return nil, s.fail("checking", err)

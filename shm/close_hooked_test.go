@@ -110,7 +110,7 @@ func TestReadsBesideTheFirstHole(t *testing.T) {
 			s, hook := hookedStore(t, h)
 			accesses, looked, glanced, punched := 0, false, false, false
 			*hook = func(op region.Op, off uint64) {
-				if off&alloc.SlotsBit != 0 {
+				if off&alloc.ProcsBit != 0 {
 					return
 				}
 				if accesses == at && !(looked && glanced) { // right before this access

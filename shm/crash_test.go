@@ -44,7 +44,7 @@ func (m *mortal) hook(op region.Op, off uint64) {
 	if m.dead {
 		panic(death{}) // the dead touch nothing
 	}
-	if off&alloc.SlotsBit == 0 && !m.heap.Backed(off) && m.stray == "" {
+	if off&alloc.ProcsBit == 0 && !m.heap.Backed(off) && m.stray == "" {
 		m.stray = fmt.Sprintf("%v of a hole at %#x", op, off)
 	}
 	if op == region.OpLoad || op == region.OpRead || m.warm {
@@ -651,7 +651,7 @@ func TestSearchesHideNothing(t *testing.T) {
 	most, looks := 0, 0
 	s, _ := attachPlain(t, base)
 	s.a.SetHook(func(op region.Op, off uint64) {
-		if op == region.OpOr && off&alloc.SlotsBit == 0 {
+		if op == region.OpOr && off&alloc.ProcsBit == 0 {
 			most = max(most, len(watch.a.Hidden()))
 			looks++
 		}

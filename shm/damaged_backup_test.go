@@ -112,7 +112,7 @@ func TestHostileDifference(t *testing.T) {
 	require.Positive(t, good)
 }
 
-// Without write permission on slots nothing can be pinned, and so no backup made.
+// Without write permission on procs nothing can be pinned, and so no backup made.
 func TestBackupWithoutPins(t *testing.T) {
 	path, dir := testdir.Memory(t), t.TempDir()
 	require.NoError(t, mustOpen(path, nil).Close())

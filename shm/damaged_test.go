@@ -360,7 +360,7 @@ func FuzzReadDamaged(f *testing.F) {
 		}
 		visit(t, path, func(g *guest) {
 			unpinned, err := openUnpinned(path)
-			g.clear("opening without slots", errors.Join(err, os.Chmod(filepath.Join(path, "slots"), 0o600)))
+			g.clear("opening without procs", errors.Join(err, os.Chmod(filepath.Join(path, "procs"), 0o600)))
 			if g.open(path, &Options{ReadOnly: true}) {
 				g.get()
 				held, err := g.s.Snapshot()
@@ -417,10 +417,10 @@ func FuzzAdoptDamaged(f *testing.F) {
 	})
 }
 
-// openUnpinned opens a store without any permission on slots. The superuser
+// openUnpinned opens a store without any permission on procs. The superuser
 // has it always, and is somebody else for the moment.
 func openUnpinned(path string) (*Store, error) {
-	slots := filepath.Join(path, "slots")
+	slots := filepath.Join(path, "procs")
 	if err := os.Chmod(slots, 0); err != nil {
 		return nil, err
 	}
@@ -448,7 +448,7 @@ func openUnpinned(path string) (*Store, error) {
 // if it lived, until die is called.
 func holdEntry(t testing.TB, path string) (die func()) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(path, "slots"), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(path, "procs"), os.O_RDWR, 0)
 	require.NoError(t, err)
 	require.NoError(t, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Len: 1}))
 	die = func() { _ = f.Close() }

@@ -43,7 +43,7 @@
 //
 //   - Processes that may write are trusted: they can write anything anywhere in
 //     the files. Readers cannot damage the data, but they can write to the file
-//     slots, and so cause others to read what is being overwritten.
+//     procs, and so cause others to read what is being overwritten.
 //   - One host, a local file system. Network file systems are refused, and so is
 //     overlay, on which a container's own files lie.
 //   - Slices from Snapshot, View, GetMany and Tx lie in the store. They must not

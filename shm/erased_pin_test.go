@@ -12,7 +12,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A transaction whose pin is erased, by a process that can write slots, does no
+// A transaction whose pin is erased, by a process that can write procs, does no
 // damage to the data, wherever that happens: others commit and reclaim, and reuse
 // what it reads and what it marks as superseded.
 func TestErasedPin(t *testing.T) {

@@ -20,11 +20,11 @@ var (
 	ErrNotFound = errors.New("key not found")
 	// ErrClosed: the store, snapshot or transaction was closed; or the store was
 	// rewritten, and this handle did not keep it from that, since it may not write
-	// slots.
+	// procs.
 	ErrClosed = alloc.ErrClosed
 	// ErrReadOnly: a write through a store opened with ReadOnly; a backup opened
 	// without ReadOnly; or a pin (Snapshot, View, GetMany, Wait) without write
-	// permission on the file slots.
+	// permission on the file procs.
 	ErrReadOnly = alloc.ErrReadOnly
 	// ErrExist: Options.Exclusive, and the store is there. It matches
 	// fs.ErrExist.

@@ -139,7 +139,7 @@ func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
 			return dst, s.fail("reading", err)
 		}
 	}
-	return dst, s.fail("reading without write permission on slots: writers were too fast, and pinning is not possible", ErrReadOnly)
+	return dst, s.fail("reading without write permission on procs: writers were too fast, and pinning is not possible", ErrReadOnly)
 }
 
 // explain is the damage on the way to key, or nil if there is none or what was

@@ -50,7 +50,7 @@ const (
 	imgLogTop     = 8 * 5
 	imgLog        = 8 * 192
 	imgRootClass  = 6
-	imgEntries    = 0x1000 // in slots
+	imgEntries    = 0x1000 // in procs
 	imgSlotPins   = 0x5000
 	imgSnapPins   = imgSlotPins + MaxWriters*64
 	imgSnapPin    = 32
@@ -79,8 +79,8 @@ func (m *image) clone() (data, slots []byte) { return slices.Clone(m.data), slic
 func newImage(a *alloc.Arena, pins ...uint64) *image {
 	end := a.FileBytes()
 	m := &image{data: bytes.Clone(a.Mem().Bytes(0, end)), slots: make([]byte, imgSlotsSize)}
-	// The superblock of slots repeats what data says.
-	for i, w := range []uint64{0x0a1a73746f6c7368, m.word(8), m.word(16), m.word(56), m.word(64)} {
+	// The superblock of procs repeats what data says.
+	for i, w := range []uint64{0x0a1a73636f727068, m.word(8), m.word(16), m.word(56), m.word(64)} {
 		m.setShared(8*i, w)
 	}
 	m.setShared(40, crc64.Checksum(m.slots[:40], ecma))
@@ -396,7 +396,7 @@ func (d *damaged) mutate(off int, kind, v byte) {
 func (d *damaged) write(t testing.TB) string {
 	t.Helper()
 	path := testdir.Memory(t)
-	require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), d.slots, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "procs"), d.slots, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(path, "data"), d.data, 0o600))
 	if d.long > int64(len(d.data)) {
 		require.NoError(t, os.Truncate(filepath.Join(path, "data"), d.long))

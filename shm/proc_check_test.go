@@ -136,7 +136,7 @@ func TestCheckBesideWriters(t *testing.T) {
 			for _, c := range writers {
 				c.kill(t)
 			}
-			require.NoError(t, os.Chmod(path+"/slots", 0o600))
+			require.NoError(t, os.Chmod(path+"/procs", 0o600))
 			openSound(t, path)
 		})
 	}

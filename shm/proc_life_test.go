@@ -259,7 +259,7 @@ func TestCreateTogether(t *testing.T) {
 			require.True(t, has, "opener %d of round %d wrote to another store", i, round)
 		}
 		require.NoError(t, s.Close())
-		require.ElementsMatch(t, []string{"data", "slots"}, namesIn(t, path))
+		require.ElementsMatch(t, []string{"data", "procs"}, namesIn(t, path))
 	}
 }
 
@@ -312,7 +312,7 @@ func TestCreatorKilled(t *testing.T) {
 			require.NoError(t, s.Close())
 		}
 		for _, name := range namesIn(t, path) {
-			if name != "data" && name != "slots" {
+			if name != "data" && name != "procs" {
 				stages["left over: "+name[:strings.LastIndex(name, "-")]]++
 			}
 		}

@@ -178,7 +178,7 @@ func TestRewriteBesideVisitors(t *testing.T) {
 	require.Greater(t, visits, uint64(100))
 }
 
-// What is wrong with slots, lists and bitmaps is mended, also where a store cannot
+// What is wrong with procs, lists and bitmaps is mended, also where a store cannot
 // be opened to write.
 func TestRewriteMends(t *testing.T) {
 	if testing.Short() {
@@ -295,10 +295,10 @@ func TestRewriteAmongTheDead(t *testing.T) {
 	unseen, err := openUnpinned(path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, unseen.Close()) }()
-	require.NoError(t, os.Chmod(path+"/slots", 0o600))
+	require.NoError(t, os.Chmod(path+"/procs", 0o600))
 	_, err = unseen.Get(imageKey(1))
 	require.NoError(t, err)
-	slots, err := os.ReadFile(path + "/slots")
+	slots, err := os.ReadFile(path + "/procs")
 	require.NoError(t, err)
 	m := &image{slots: slots}
 	m.setShared(imgPinHigh, layout.MaxSnapPins)
@@ -307,7 +307,7 @@ func TestRewriteAmongTheDead(t *testing.T) {
 		m.setShared(imgSnapPins+imgSnapPin*i+8, 7+1)
 	}
 	m.setShared(imgEntries+7*64, 1<<8|1)
-	patch(t, path+"/slots", 0, m.slots)
+	patch(t, path+"/procs", 0, m.slots)
 	require.NoError(t, Rewrite(context.Background(), path, nil))
 	holdsImage(t, openSound(t, path), 50)
 	_, err = unseen.Get(imageKey(1))

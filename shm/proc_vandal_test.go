@@ -215,7 +215,7 @@ func (v *visitor) read(s *Store, held **Snapshot) {
 	}
 }
 
-// reside writes beside a vandal of slots: keys of its own, whose values it knows.
+// reside writes beside a vandal of procs: keys of its own, whose values it knows.
 func reside(id, until int64) {
 	b, err := openBoard(setting("BOARD"))
 	must(err)
@@ -292,10 +292,10 @@ func TestVandalBesideUnpinned(t *testing.T) {
 	require.Greater(t, b.get(boardWrong), uint64(10), "the vandal did no harm")
 }
 
-// A vandal of slots can do no more than make others read what is being reused:
+// A vandal of procs can do no more than make others read what is being reused:
 // what was committed stays, whoever writes beside it.
-func TestVandalOfSlots(t *testing.T) {
-	b, path := vandalised(t, "slots", settings{}, 2)
+func TestVandalOfProcs(t *testing.T) {
+	b, path := vandalised(t, "procs", settings{}, 2)
 	require.Greater(t, b.get(boardWrites), uint64(100))
 	s := openSound(t, path)
 	for i := range vandalKeys {

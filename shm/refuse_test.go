@@ -37,7 +37,7 @@ import (
 // Of the files, as package alloc describes them.
 const (
 	superBytes = 512
-	slotsSuper = 48
+	procsSuper = 48
 )
 
 var ecma = crc64.MakeTable(crc64.ECMA)
@@ -109,7 +109,7 @@ func TestRefuseOtherThings(t *testing.T) {
 	t.Run("a directory of other files", func(t *testing.T) {
 		path := testdir.Memory(t)
 		require.NoError(t, os.WriteFile(filepath.Join(path, "letter.txt"), []byte("Dear all"), 0o600))
-		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`, `expected "data" and "slots"`)
+		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`, `expected "data" and "procs"`)
 		for _, o := range []*Options{{MustExist: true}, {ReadOnly: true}} {
 			_, err := Open(path, o)
 			require.ErrorIs(t, err, fs.ErrNotExist, "there is no store")
@@ -117,7 +117,7 @@ func TestRefuseOtherThings(t *testing.T) {
 		err := Rewrite(t.Context(), path, nil)
 		require.ErrorIs(t, err, ErrCorrupt)
 		require.ErrorContains(t, err, "not a store")
-		require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), nil, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(path, "procs"), nil, 0o600))
 		refused(t, path, []error{ErrCorrupt}, "not a store", `found "letter.txt"`)
 	})
 	t.Run("a creation that has not ended", func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestRefuseVersions(t *testing.T) {
 	t.Run("format", func(t *testing.T) {
 		path := newStoreFiles(t)
 		patchSuper(t, filepath.Join(path, "data"), superBytes, 1, 7)
-		refused(t, path, []error{ErrVersion}, "found 7", "reads 2")
+		refused(t, path, []error{ErrVersion}, "found 7", "reads 3")
 	})
 	t.Run("geometry", func(t *testing.T) {
 		path := newStoreFiles(t)
@@ -241,21 +241,21 @@ func TestRefuseVersions(t *testing.T) {
 			refused(t, path, []error{ErrCorrupt}, "maximum size", fmt.Sprint("found ", v), "expected")
 		}
 	})
-	t.Run("format of slots", func(t *testing.T) {
+	t.Run("format of procs", func(t *testing.T) {
 		path := newStoreFiles(t)
-		patchSuper(t, filepath.Join(path, "slots"), slotsSuper, 1, 3)
-		refused(t, path, []error{ErrVersion}, "found 3", "slots")
+		patchSuper(t, filepath.Join(path, "procs"), procsSuper, 1, 4)
+		refused(t, path, []error{ErrVersion}, "found 4", "procs")
 	})
-	t.Run("geometry of slots", func(t *testing.T) {
+	t.Run("geometry of procs", func(t *testing.T) {
 		path := newStoreFiles(t)
-		patchSuper(t, filepath.Join(path, "slots"), slotsSuper, 2, 0x77)
-		refused(t, path, []error{ErrVersion}, "geometry 0x77", "slots")
+		patchSuper(t, filepath.Join(path, "procs"), procsSuper, 2, 0x77)
+		refused(t, path, []error{ErrVersion}, "geometry 0x77", "procs")
 	})
 }
 
 // Every byte of both superblocks is covered.
 func TestRefuseDamagedSuperblock(t *testing.T) {
-	for name, size := range map[string]int{"data": superBytes, "slots": slotsSuper} {
+	for name, size := range map[string]int{"data": superBytes, "procs": procsSuper} {
 		path := newStoreFiles(t)
 		whole, err := os.ReadFile(filepath.Join(path, name))
 		require.NoError(t, err)
@@ -294,27 +294,27 @@ func TestRefuseDamagedHotWords(t *testing.T) {
 func TestRefuseSlots(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		path := newStoreFiles(t)
-		require.NoError(t, os.Remove(filepath.Join(path, "slots")))
+		require.NoError(t, os.Remove(filepath.Join(path, "procs")))
 		refused(t, path, []error{ErrCorrupt}, "no slots")
 	})
 	t.Run("of another store", func(t *testing.T) {
 		path, other := newStoreFiles(t), newStoreFiles(t)
-		b, err := os.ReadFile(filepath.Join(other, "slots"))
+		b, err := os.ReadFile(filepath.Join(other, "procs"))
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(path, "slots"), b, 0o600))
-		refused(t, path, []error{ErrCorrupt}, "data belongs to store", "slots to store")
+		require.NoError(t, os.WriteFile(filepath.Join(path, "procs"), b, 0o600))
+		refused(t, path, []error{ErrCorrupt}, "data belongs to store", "procs to store")
 	})
 	for _, size := range []int64{0, 40, 4096, 20000} {
 		t.Run(fmt.Sprintf("of %d bytes", size), func(t *testing.T) {
 			path := newStoreFiles(t)
-			require.NoError(t, os.Truncate(filepath.Join(path, "slots"), size))
-			refused(t, path, []error{ErrCorrupt}, "size of slots", fmt.Sprintf("found %d", size), "expected at least")
+			require.NoError(t, os.Truncate(filepath.Join(path, "procs"), size))
+			refused(t, path, []error{ErrCorrupt}, "size of procs", fmt.Sprintf("found %d", size), "expected at least")
 		})
 	}
 	t.Run("garbage", func(t *testing.T) {
 		path := newStoreFiles(t)
-		patch(t, filepath.Join(path, "slots"), 0, []byte("garbage!"))
-		refused(t, path, []error{ErrCorrupt}, "magic of slots", "found", "expected")
+		patch(t, filepath.Join(path, "procs"), 0, []byte("garbage!"))
+		refused(t, path, []error{ErrCorrupt}, "magic of procs", "found", "expected")
 	})
 }
 
@@ -1091,13 +1091,13 @@ func TestStale(t *testing.T) {
 	unseen, err := openUnpinned(path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, unseen.Close()) }()
-	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o600))
+	require.NoError(t, os.Chmod(filepath.Join(path, "procs"), 0o600))
 	requireStale(false, unseen)
 	require.NoError(t, Rewrite(t.Context(), path, nil))
 	requireStale(true, unseen)
 }
 
-// Without write permission on slots, values can be read, and nothing be pinned.
+// Without write permission on procs, values can be read, and nothing be pinned.
 func TestNoPermission(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("becoming another user needs root")
@@ -1119,7 +1119,7 @@ func TestNoPermission(t *testing.T) {
 	require.NoError(t, s.Set([]byte("key"), []byte("value")))
 	require.NoError(t, os.Chmod(path, 0o755))
 	require.NoError(t, os.Chmod(filepath.Join(path, "data"), 0o644))
-	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o644))
+	require.NoError(t, os.Chmod(filepath.Join(path, "procs"), 0o644))
 	before, err := os.ReadFile(filepath.Join(path, "data"))
 	require.NoError(t, err)
 
@@ -1132,8 +1132,8 @@ func TestNoPermission(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(before, after))
 
-	// With write permission on slots, but not on data, it can pin.
-	require.NoError(t, os.Chmod(filepath.Join(path, "slots"), 0o666))
+	// With write permission on procs, but not on data, it can pin.
+	require.NoError(t, os.Chmod(filepath.Join(path, "procs"), 0o666))
 	c = &child{cmd: exec.Command(copied), done: make(chan struct{})}
 	c.cmd.Dir = dir
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

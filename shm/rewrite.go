@@ -44,7 +44,7 @@ type RewriteOptions struct {
 // directory be mounted elsewhere, as into a container: such a mount goes on to lead
 // to the old directory, which is empty then, and opening a store there fails until it
 // is mounted again. Rewrite cannot see the mounts of other containers. Mount the
-// directory that holds the store instead. Handles without write permission on slots
+// directory that holds the store instead. Handles without write permission on procs
 // do not keep it off; from then on they get ErrClosed.
 func Rewrite(ctx context.Context, path string, opts *RewriteOptions) error {
 	if opts == nil {

@@ -115,7 +115,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	require.NoError(t, s.Backup(t.Context(), first))
 	was := s.Info()
 	require.NoError(t, s.Close())
-	files := []string{path, path + "/data", path + "/slots"}
+	files := []string{path, path + "/data", path + "/procs"}
 	for i, mode := range []os.FileMode{0o751, 0o640, 0o662} {
 		require.NoError(t, os.Chmod(files[i], mode))
 		if os.Getuid() == 0 {

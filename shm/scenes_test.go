@@ -532,7 +532,7 @@ func adopted(_ *scene, actor int, off uint64) bool {
 }
 
 // inPages reports whether off is in a page that can hold blocks, or be a slot's.
-func inPages(off uint64) bool { return off >= alloc.FirstPageOff() && off < alloc.SlotsBit }
+func inPages(off uint64) bool { return off >= alloc.FirstPageOff() && off < alloc.ProcsBit }
 
 // intents is the root word, the marks of root nodes, and the intents, tails and
 // logs of slots.
@@ -546,9 +546,9 @@ func intents(sc *scene, _ int, off uint64) bool {
 	return off == alloc.RootOff
 }
 
-// pinWords is all words of slots, those by which goroutines share pins, and hotWords.
+// pinWords is all words of procs, those by which goroutines share pins, and hotWords.
 func pinWords(sc *scene, actor int, off uint64) bool {
-	return off&alloc.SlotsBit != 0 || hotWords(sc, actor, off)
+	return off&alloc.ProcsBit != 0 || hotWords(sc, actor, off)
 }
 
 // hotWords is the root word and the horizon.

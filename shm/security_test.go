@@ -26,7 +26,7 @@ import (
 
 // A pipe in the place of a file must not keep who opens it waiting.
 func TestPipesInPlaceOfFiles(t *testing.T) {
-	for _, pipes := range [][]string{{"data"}, {"slots"}, {"data", "slots"}} {
+	for _, pipes := range [][]string{{"data"}, {"procs"}, {"data", "procs"}} {
 		path := newStoreFiles(t)
 		for _, name := range pipes {
 			require.NoError(t, os.Remove(filepath.Join(path, name)))
@@ -38,8 +38,8 @@ func TestPipesInPlaceOfFiles(t *testing.T) {
 	}
 	// Nobody has made data yet.
 	path := testdir.Memory(t)
-	require.NoError(t, unix.Mkfifo(filepath.Join(path, "slots"), 0o600))
-	refusedSoon(t, path, nil, "reading slots")
+	require.NoError(t, unix.Mkfifo(filepath.Join(path, "procs"), 0o600))
+	refusedSoon(t, path, nil, "reading procs")
 }
 
 // refusedSoon opens a store that is none, and proves that the error says so, and
@@ -68,7 +68,7 @@ func TestHoleInPlaceOfData(t *testing.T) {
 // A link that leads out of the directory is not followed; the directory itself
 // may be reached through one.
 func TestLinksInPlaceOfFiles(t *testing.T) {
-	for _, name := range []string{"data", "slots"} {
+	for _, name := range []string{"data", "procs"} {
 		path, other := newStoreFiles(t), newStoreFiles(t)
 		before := contentsOf(t, other)
 		require.NoError(t, os.Remove(filepath.Join(path, name)))
@@ -95,7 +95,7 @@ func TestModeOfFiles(t *testing.T) {
 		s, err := Open(path, &Options{Mode: c.mode, MaxSize: 1 << 20})
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
-		for name, want := range map[string]fs.FileMode{"": c.dir, "data": c.files, "slots": c.files} {
+		for name, want := range map[string]fs.FileMode{"": c.dir, "data": c.files, "procs": c.files} {
 			st, err := os.Stat(filepath.Join(path, name))
 			require.NoError(t, err)
 			require.Equal(t, want, st.Mode().Perm(), "%q with mode %v", name, c.mode)
@@ -110,7 +110,7 @@ func TestReadLocksKeepOthersOut(t *testing.T) {
 	s, err := Open(path, nil)
 	require.NoError(t, err)
 	defer func() { _ = s.Close() }()
-	f, err := os.Open(filepath.Join(path, "slots"))
+	f, err := os.Open(filepath.Join(path, "procs"))
 	require.NoError(t, err)
 	for i := range int64(MaxProcesses) {
 		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: i, Len: 1})
@@ -126,7 +126,7 @@ func TestReadLocksKeepOthersOut(t *testing.T) {
 
 // Who can cut a file short takes its memory from under everybody.
 func TestTruncationFaults(t *testing.T) {
-	for _, name := range []string{"data", "slots"} {
+	for _, name := range []string{"data", "procs"} {
 		path := newStoreFiles(t)
 		s, err := Open(path, nil)
 		require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 // Options say how to open a store. The zero value of each field is its default.
 type Options struct {
 	// ReadOnly maps everything read-only but the pins. A missing store is an
-	// error then. A backup can be opened only so. Without write permission on the file slots Get, Append, Has
+	// error then. A backup can be opened only so. Without write permission on the file procs Get, Append, Has
 	// and Len still work; what pins a version does not.
 	ReadOnly bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
@@ -24,7 +24,7 @@ type Options struct {
 	Exclusive bool
 	// Mode is the permission bits of a new store's files, before umask; 0
 	// means 0600. The directory gets the same and may be searched by whoever
-	// may read. Processes that use one store all need to write slots, and
+	// may read. Processes that use one store all need to write procs, and
 	// writers data.
 	Mode fs.FileMode
 	// MaxSize bounds a new store, in bytes of address space; 0 means 64 GiB.

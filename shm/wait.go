@@ -13,7 +13,7 @@ func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err err
 	}
 	defer s.a.Leave(u)
 	if !s.a.CanPin() {
-		return 0, s.fail("waiting without write permission on slots for", ErrReadOnly)
+		return 0, s.fail("waiting without write permission on procs for", ErrReadOnly)
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

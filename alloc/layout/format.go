@@ -4,9 +4,9 @@ import (
 	"math/bits"
 )
 
-// Geometry. All of it is part of the format: see the package comment.
+// Geometry, which is part of the format.
 const (
-	FormatVersion = 2
+	FormatVersion = 3
 
 	PageShift = 12
 	PageSize  = 1 << PageShift
@@ -108,7 +108,7 @@ const (
 	LogCap   = (PageSize - LogItems) / 8
 )
 
-// Offsets in the file slots.
+// Offsets in the file procs.
 const (
 	OffProcsSuper  = 0x0000
 	ProcsSuperSize = 48
@@ -234,7 +234,7 @@ const (
 	HintFree    = 60
 	HintChunk   = 61
 	HintReserve = 62
-	HintHole    = 63 // older builds announced holes as free pages
+	HintHole    = 63
 )
 
 // hintOf returns the hint bit of a size class; large classes share some.

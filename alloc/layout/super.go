@@ -13,7 +13,7 @@ import (
 // that went through a text conversion.
 const (
 	MagicData  = 0x0a1a00766b6d6873 // "shmkv\0\x1a\n"
-	MagicProcs = 0x0a1a73746f6c7368 // "hslots\x1a\n"
+	MagicProcs = 0x0a1a73636f727068 // "hprocs\x1a\n"
 )
 
 // geometry packs what an implementation must share to read a store.
@@ -109,13 +109,13 @@ func EncodeProcsSuper(id StoreID) []byte {
 func DecodeProcsSuper(b []byte) (id StoreID, err error) {
 	w := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
 	if w(0) != MagicProcs {
-		return id, region.Corrupt(0, "magic of slots (not a store?)", fmt.Sprintf("%#x", w(0)), fmt.Sprintf("%#x", uint64(MagicProcs)))
+		return id, region.Corrupt(0, "magic of procs (not a store?)", fmt.Sprintf("%#x", w(0)), fmt.Sprintf("%#x", uint64(MagicProcs)))
 	}
 	if sum := crc64.Checksum(b[:ProcsSuperSize-8], CrcTable); sum != w(5) {
-		return id, region.Corrupt(40, "checksum of slots", fmt.Sprintf("%#x", w(5)), fmt.Sprintf("%#x", sum))
+		return id, region.Corrupt(40, "checksum of procs", fmt.Sprintf("%#x", w(5)), fmt.Sprintf("%#x", sum))
 	}
 	if w(1) != FormatVersion || w(2) != Geometry {
-		return id, fmt.Errorf("%w: found %d with geometry %#x in slots, this build reads %d with %#x",
+		return id, fmt.Errorf("%w: found %d with geometry %#x in procs, this build reads %d with %#x",
 			ErrVersion, w(1), w(2), FormatVersion, uint64(Geometry))
 	}
 	return StoreID{w(3), w(4)}, nil

@@ -32,7 +32,7 @@ func TestVerbsRefuseOtherThings(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "letter"), []byte("Dear all"), 0o600))
 		for path, found := range map[string]string{
-			dir:             `not a store: found "letter" in the directory, expected "data" and "slots"`,
+			dir:             `not a store: found "letter" in the directory, expected "data" and "procs"`,
 			dir + "/letter": "not a store: found a file, expected a directory",
 		} {
 			code, stdout, stderr := runs(`{"key":"key","value":"value"}`, append([]string{cmd.Name(), path}, more...)...)

@@ -169,14 +169,14 @@ func TestDoctorOnStores(t *testing.T) {
 	sn, err := s.Snapshot()
 	require.NoError(t, err)
 	defer func() { require.NoError(t, sn.Close()) }()
-	data, slots := filepath.Join(s.Path(), "data"), filepath.Join(s.Path(), "slots")
+	data, slots := filepath.Join(s.Path(), "data"), filepath.Join(s.Path(), "procs")
 	look := func() doctor { t.Helper(); return examineAt(t, s.Path(), time.Now()) }
 
 	d := look()
 	for _, f := range d.Findings {
 		require.Equal(t, OK, f.Level, "%+v", f)
 	}
-	require.Contains(t, d.one(t, "store").Found, "format 2, version 2, 1 entry")
+	require.Contains(t, d.one(t, "store").Found, "format 3, version 2, 1 entry")
 	require.Contains(t, d.one(t, "processes").Found, "2 of at most 256")
 	require.Contains(t, d.one(t, "permissions").Found, "this user may read and write it")
 

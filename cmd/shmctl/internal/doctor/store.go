@@ -54,7 +54,7 @@ func (d *doctor) examineStore() (maxSize int64) {
 	d.fullness(st)
 	all, err := s.Processes()
 	if err != nil {
-		d.find("processes", Warning, "run doctor as a user who may write the file slots", "%s", text.OneLine(err))
+		d.find("processes", Warning, "run doctor as a user who may write the file procs", "%s", text.OneLine(err))
 		return st.MaxSize
 	}
 	d.processes(all)
@@ -65,7 +65,7 @@ func (d *doctor) examineStore() (maxSize int64) {
 // permissions looks at who may do what with a store's files.
 func (d *doctor) permissions() {
 	modes := map[string]fs.FileMode{}
-	for _, name := range []string{".", "data", "slots"} {
+	for _, name := range []string{".", "data", "procs"} {
 		st, err := os.Stat(filepath.Join(d.Path, name))
 		if err != nil {
 			return // opening tells more
@@ -73,17 +73,17 @@ func (d *doctor) permissions() {
 		modes[name] = st.Mode()
 	}
 	ok := true
-	for _, name := range []string{".", "data", "slots"} {
+	for _, name := range []string{".", "data", "procs"} {
 		if m := modes[name]; m&0o002 != 0 && (name != "." || m&fs.ModeSticky == 0) {
 			ok = false
 			d.find("permissions", Warning, "chmod o-w "+filepath.Join(d.Path, name), "anybody may write %s (%v)", filepath.Join(d.Path, name), m)
 		}
 	}
 	for _, bits := range []fs.FileMode{0o040, 0o004} { // the group's, others'
-		if modes["data"]&bits != 0 && modes["slots"]&(bits>>1) == 0 {
+		if modes["data"]&bits != 0 && modes["procs"]&(bits>>1) == 0 {
 			ok = false
 			d.find("permissions", Warning, "let who may read data write slots as well",
-				"data is %v, slots %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["slots"])
+				"data is %v, procs %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["procs"])
 			break
 		}
 	}
@@ -94,12 +94,12 @@ func (d *doctor) permissions() {
 	switch {
 	case unix.Access(filepath.Join(d.Path, "data"), unix.R_OK) != nil:
 		may = "not read"
-	case unix.Access(filepath.Join(d.Path, "slots"), unix.W_OK) != nil:
+	case unix.Access(filepath.Join(d.Path, "procs"), unix.W_OK) != nil:
 		may = "read, without snapshots,"
 	case unix.Access(filepath.Join(d.Path, "data"), unix.W_OK) != nil:
 		may = "read"
 	}
-	d.find("permissions", OK, "", "data is %v, slots %v; this user may %s it", modes["data"], modes["slots"], may)
+	d.find("permissions", OK, "", "data is %v, procs %v; this user may %s it", modes["data"], modes["procs"], may)
 }
 
 // leftovers looks for files of a creation that did not end.
