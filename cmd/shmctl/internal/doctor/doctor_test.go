@@ -190,7 +190,7 @@ func TestDoctorOnStores(t *testing.T) {
 	require.NoError(t, os.Chmod(data, 0o602))
 	require.Contains(t, look().one(t, "permissions").Found, "anybody may write "+data)
 	require.NoError(t, os.Chmod(data, 0o640))
-	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, slots -rw-------: some may read single keys")
+	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, procs -rw-------: some may read single keys")
 	require.NoError(t, os.Chmod(slots, 0o660))
 	require.Equal(t, OK, look().one(t, "permissions").Level)
 	require.NoError(t, os.Chmod(s.Path(), 0o777))

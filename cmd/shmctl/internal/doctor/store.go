@@ -82,7 +82,7 @@ func (d *doctor) permissions() {
 	for _, bits := range []fs.FileMode{0o040, 0o004} { // the group's, others'
 		if modes["data"]&bits != 0 && modes["procs"]&(bits>>1) == 0 {
 			ok = false
-			d.find("permissions", Warning, "let who may read data write slots as well",
+			d.find("permissions", Warning, "let users who may read data write procs as well",
 				"data is %v, procs %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["procs"])
 			break
 		}
