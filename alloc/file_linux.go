@@ -127,7 +127,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	case o.ReadOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)):
 		// Get works without.
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(fmt.Errorf("%w: there is data but no slots beside it", region.ErrCorrupt))
+		return fail(fmt.Errorf("%w: there is data but no procs beside it", region.ErrCorrupt))
 	case err != nil:
 		return fail(err)
 	default:

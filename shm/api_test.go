@@ -1300,6 +1300,7 @@ func TestNestedUse(t *testing.T) {
 
 // What a nested write that cannot be recognised does to an Update is bounded.
 func TestUpdateThatAlwaysLoses(t *testing.T) {
+	t.Parallel()
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		for name, write := range map[string]func(i int) error{
 			"another handle": func(i int) error { return other.Set([]byte("k"), fmt.Append(nil, i)) },

@@ -32,7 +32,7 @@ import (
 // nothing in procs that leads to a free (see TestVandalOfProcs); D4 says that nobody
 // waits for an adopter, which every schedule that stops one for ever shows.
 
-var flagBreaches = flag.String("breaches", "", "which breaches to try: a pattern of names, or all; a few that are quick by default")
+var flagBreaches = flag.String("breaches", "", "which breaches to try: a pattern of names, or all; a few by default")
 
 // A breach is a patch, with these lines before it:
 //
@@ -41,13 +41,13 @@ var flagBreaches = flag.String("breaches", "", "which breaches to try: a pattern
 //	Package: ./shm
 //	Tests: the pattern of the tests that should catch it
 //	Hook: yes, if these are built with the tag shmhook
-//	Quick: yes, if it is tried by default
+//	Tried: always by default, or long, if the tests run in full
 //	Schedules: how many the tests run, if not 400
 type breach struct {
 	name        string // of the patch's file, without .diff
 	rule, fault string
 	pkg, tests  string
-	hook, quick bool
+	hook, tried bool
 	schedules   int
 	file        string // that is patched, in the module
 	hunks       []hunk
@@ -89,8 +89,8 @@ func parseBreach(text string) (*breach, error) {
 			b.tests = value
 		case "Hook":
 			b.hook = value == "yes"
-		case "Quick":
-			b.quick = value == "yes"
+		case "Tried":
+			b.tried = value == "always" || value == "long" && testdir.Long()
 		case "Schedules":
 			b.schedules, err = strconv.Atoi(value)
 		default:
@@ -144,7 +144,7 @@ func TestBreaches(t *testing.T) {
 	root, err := filepath.Abs("..")
 	require.NoError(t, err)
 	breaches := readBreaches(t)
-	wanted := func(b *breach) bool { return b.quick }
+	wanted := func(b *breach) bool { return b.tried }
 	if *flagBreaches != "" {
 		pattern := *flagBreaches
 		if pattern == "all" {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // clearErrors are what a damaged store may say.
@@ -477,6 +479,9 @@ func TestDamagedLists(t *testing.T) {
 	for base := range images() {
 		for _, v := range garbage {
 			for word := uint64(1); word < 32; word++ {
+				if !testdir.Long() && (word+v/8+uint64(base))%3 != 0 {
+					continue
+				}
 				try(fmt.Sprintf("word %d is %#x", word, v), base, func(m *image, page uint64) bool {
 					m.setWord(page+8*word, v)
 					return true

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // Which schedules are tried: all with few preemptions, as far as the flags
@@ -31,7 +32,7 @@ import (
 // one actor of a schedule at most.
 
 var (
-	flagSchedules   = flag.Int("schedules", 120, "most schedules of a scene to try for each number of preemptions")
+	flagSchedules   = flag.Int("schedules", testdir.Scale(25, 120), "most schedules of a scene to try for each number of preemptions")
 	flagPreemptions = flag.Int("preemptions", 3, "most preemptions of the schedules that are enumerated")
 	flagTurns       = flag.String("turns", "", "the schedule to run, as a failure prints it")
 	flagSeed        = flag.Uint64("seed", 1, "seed of the random choices")

@@ -73,6 +73,7 @@ func fnvHash(key []byte) uint64 {
 }
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	const big = 256 << 20
 	for _, k := range []worldKind{
 		{name: "heap", maxSize: big, steps: 2500, seeds: []uint64{1, 2, 3}, keys: 300, maxValue: 8 << 10, large: 200 << 10},

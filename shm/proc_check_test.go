@@ -20,7 +20,7 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-var checksFlag = flag.Int("checks", 60, "how many checks of each kind are made beside writers")
+var checksFlag = flag.Int("checks", testdir.Scale(20, 60), "how many checks of each kind are made beside writers")
 
 // busyKeys is few keys: their blocks move all the time.
 const busyKeys = 300

@@ -295,7 +295,7 @@ func TestRefuseSlots(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		path := newStoreFiles(t)
 		require.NoError(t, os.Remove(filepath.Join(path, "procs")))
-		refused(t, path, []error{ErrCorrupt}, "no slots")
+		refused(t, path, []error{ErrCorrupt}, "no procs")
 	})
 	t.Run("of another store", func(t *testing.T) {
 		path, other := newStoreFiles(t), newStoreFiles(t)
@@ -514,6 +514,7 @@ var fillSizes = []struct {
 }
 
 func TestFullByMaxSize(t *testing.T) {
+	t.Parallel()
 	for _, maxSize := range []int64{1 << 20, 8 << 20} {
 		for _, f := range fillSizes {
 			t.Run(fmt.Sprintf("%d MiB, %s", maxSize>>20, f.name), func(t *testing.T) {

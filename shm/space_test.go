@@ -39,6 +39,7 @@ func measured(t testing.TB, s *shm.Store, when string) float64 {
 // The life of a store, by the bytes that it takes. Sizes do not depend on the
 // machine's speed, but for how many commits reclaim lags.
 func TestSpace(t *testing.T) {
+	t.Parallel()
 	if raced || testing.Short() {
 		t.Skip("two million writes")
 	}
@@ -57,7 +58,7 @@ func TestSpace(t *testing.T) {
 	require.LessOrEqual(t, measured(t, s, "loaded"), 1.6)
 	sound(t, s)
 
-	overwrite(10 * n)
+	overwrite(testdir.Scale(3, 10) * n)
 	require.LessOrEqual(t, measured(t, s, "overwritten"), 2.5)
 
 	other, err := shm.Open(s.Path(), nil)
@@ -67,7 +68,7 @@ func TestSpace(t *testing.T) {
 	require.NoError(t, err)
 	st := other.Stats()
 	own := float64(st.LiveBytes) / float64(st.DataBytes)
-	overwrite(10 * n)
+	overwrite(testdir.Scale(3, 10) * n)
 	require.LessOrEqual(t, measured(t, s, "overwritten under a snapshot"), 2.5+own)
 	rep := sound(t, s)
 	t.Logf("%+v", *rep)
@@ -99,6 +100,7 @@ func TestSpace(t *testing.T) {
 // The same with transactions of many keys, which free much at a time, and with
 // values of many sizes, large ones among them.
 func TestSpaceOfBatchesAndLargeValues(t *testing.T) {
+	t.Parallel()
 	if raced || testing.Short() {
 		t.Skip("many writes")
 	}
