@@ -10,34 +10,34 @@ import (
 )
 
 const (
-	// A pass is made every passCommits commits, or earlier when a quarter of
-	// the lag's bytes have been retired since the last.
+	// A slot makes a pass every passCommits commits, or earlier when it has retired
+	// a quarter of lagBytes since the last one.
 	passCommits = 32
-	// Reclaim lags by at most lagCommits commits, so that optimistic readers
-	// hardly ever find the horizon past their root, and by fewer when these
-	// hold more than lagBytes: garbage should come back while it is in the
-	// processor's cache.
+	// Reclamation lags by at most lagCommits commits, so that optimistic readers
+	// rarely find the horizon past their root. It lags by fewer if these hold more
+	// than lagBytes, because a block should come back while it is in the processor's
+	// cache.
 	lagCommits = 128
-	// Every so many passes a slot looks which free blocks it needs, and gives
-	// some of the others back.
-	needPasses = 4
-	thinBlocks = 64
-	fewBlocks  = 16 // so many of a class are nothing to give back
-	// A class of which it took none in so many looks it does not need.
+	// Every needPasses passes a slot finds out which free blocks it needs, and gives
+	// up to thinBlocks of the others back. It keeps fewBlocks of each class, and none
+	// of a class from which it has taken none in unusedLooks such looks.
+	needPasses  = 4
+	thinBlocks  = 64
+	fewBlocks   = 16
 	unusedLooks = 16
-	// A pass looks at so many shared set-aside pages.
+	// looksPerPass is how many shared set-aside pages a pass looks at.
 	looksPerPass = 4
-	// So many runs of pages that it has freed a slot remembers.
+	// freedCap is how many freed runs of pages a slot remembers.
 	freedCap = 16
 )
 
-// pace is how often, and how late, a handle does what can wait. On handles of the
-// heap nothing waits.
+// pace is how often, and how late, a handle does work that can wait. In handles of a
+// test's heap nothing waits.
 type pace struct {
-	commits, lag uint64        // a pass is due after so many, and lags so many at most
-	holes        time.Duration // from the announcement of holes to the first: see mayPunch
-	settle       time.Duration // what was not used for so long is given back: see Keep
-	slack        uint64        // bytes that slabs may have beyond their share
+	commits, lag uint64        // commits between two passes, and the most that one lags
+	holes        time.Duration // from the announcement of holes to the first hole: see mayPunch
+	settle       time.Duration // how long memory is unused before it goes back: see Keep
+	slack        uint64        // free bytes that slabs may have beyond their share
 }
 
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
@@ -86,14 +86,14 @@ func (s *Slot) Shrink() error {
 	return nil
 }
 
-// reclaim frees what was retired up to version h and is not held, sets aside
-// what is, and counts both.
+// reclaim frees the blocks that were retired up to version h and that nothing holds, sets
+// the others aside, and counts both.
 func (s *Slot) reclaim(h uint64, looks int) error {
 	if _, err := s.a.Limit(); err != nil {
 		return err
 	}
-	// Setting blocks aside takes pages. When there are none, that must not
-	// begin another pass within this one; but it may use the reserve.
+	// To set blocks aside takes pages. When there are none, that must not begin
+	// another pass within this one; it may use the reserve.
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
 	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
@@ -104,9 +104,8 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	return err
 }
 
-// pass does it. The order is rule P1's: first the horizon is raised, then the
-// pins are looked at; and rule P2's: only what had been retired by then is
-// judged.
+// pass does that. It raises the horizon before it scans the pins (rule P1), and judges
+// only blocks that were retired before the scan (rule P2).
 func (s *Slot) pass(h uint64, looks int) error {
 	a := s.a
 	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) { // an earlier pass ran out of space
@@ -138,7 +137,7 @@ func (s *Slot) pass(h uint64, looks int) error {
 		if p != 0 && !s.view.still(s.asideKeys[i]) {
 			s.setLook(p)
 			s.setAside(i, 0, 0)
-			if err := s.drain(h); err != nil {
+			if err := s.drain(p, h); err != nil {
 				return err
 			}
 		}
@@ -150,26 +149,30 @@ func (s *Slot) pass(h uint64, looks int) error {
 func (s *Slot) lookAtShared(h uint64, looks int) error {
 	a := s.a
 	for looks > 0 {
-		found := a.search(hintsChunk, func(p uint64, st layout.PageState) bool {
+		taken := uint64(0)
+		a.search(hintsChunk, func(p uint64, st layout.PageState) bool {
 			looks--
 			if s.view.still(heldKey(a.ro.Load(p+layout.ChunkKey))) || a.laterThan(p, h) {
 				return looks == 0
 			}
-			return s.takeShared(p, st, layout.PageChunk, func() { s.setLook(p) })
+			if s.takeShared(p, st, layout.PageChunk, func() { s.setLook(p) }) {
+				taken = p
+			}
+			return taken != 0
 		})
-		if !found || s.m.Word(s.base+layout.SlotLook) == 0 {
+		if taken == 0 {
 			return nil
 		}
-		if err := s.drain(h); err != nil {
+		if err := s.drain(taken, h); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// laterThan reports whether drain could settle nothing of a set-aside page, since
-// what comes first was retired after h: it would give the page back, and the
-// search would find it again for ever.
+// laterThan reports whether drain could settle nothing of a set-aside page, because its
+// last item was retired after h. Drain would give the page back, and the search would
+// find it again for ever.
 func (a *Arena) laterThan(p, h uint64) bool {
 	n := a.ro.Load(p + layout.ChunkCount)
 	return n > 0 && n <= layout.ChunkCap && a.ro.Load(p+layout.ChunkItems+(n-1)*layout.ItemSize+8) > h
@@ -177,10 +180,10 @@ func (a *Arena) laterThan(p, h uint64) bool {
 
 func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 
-// drain settles the entries of the page that is being looked through, last
-// first, and frees the page. What was retired after h waits for another pass.
-func (s *Slot) drain(h uint64) error {
-	p := s.m.Word(s.base + layout.SlotLook)
+// drain settles the items of the page p, the last one first, and frees the page. The
+// slot's page names p, for recover. Blocks that were retired after h wait for another
+// pass.
+func (s *Slot) drain(p, h uint64) error {
 	n := s.m.Word(p + layout.ChunkCount)
 	if n > layout.ChunkCap {
 		return region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
@@ -200,15 +203,15 @@ func (s *Slot) drain(h uint64) error {
 	return nil
 }
 
-// settle frees a retired block, or sets it aside for what holds it; unlink
-// takes it out of where it was.
+// settle frees a retired block, or sets it aside under the pin or intent that holds it.
+// unlink takes it off the list that it was in.
 func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func()) error {
 	off, c, isRoot := block.Off(), block.Class(), block.IsRoot()
 	if err := s.checkPlace(at, off, c); err != nil {
 		return err
 	}
-	// A stamp in the place of the birth is of somebody who had found that
-	// nothing holds the block, and died before giving it back.
+	// A stamp in the place of the birth is of a process that had found that nothing
+	// holds the block, and died before it gave the block back.
 	if birth := s.m.Word(off); layout.Head(birth).IsReturn() {
 		if err := s.checkUsed(off, c); err != nil {
 			return err
@@ -237,9 +240,8 @@ func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func(
 	return nil
 }
 
-// checkPlace verifies as much of a list's entry as makes it safe to touch: its
-// page's descriptor, which is not in the cache as a rule, is left for when it is
-// needed.
+// checkPlace verifies a list's item so far that the block can be touched. It does not
+// read the descriptor of the page, which is rarely in the processor's cache.
 func (s *Slot) checkPlace(at, off uint64, c int) error {
 	if c < layout.NumClasses && off%8 == 0 && off >= layout.Segments[0].First && off+layout.Classes[c].Size <= s.a.end.Load() {
 		return nil
@@ -247,7 +249,7 @@ func (s *Slot) checkPlace(at, off uint64, c int) error {
 	return s.checkEntry(at, off, c)
 }
 
-// checkEntry verifies a list's entry, which came from shared memory: a block
+// checkEntry verifies a list's item, which came from shared memory: it must be a block
 // of a slab of its class, or a run.
 func (s *Slot) checkEntry(at, off uint64, c int) error {
 	a := s.a
@@ -268,8 +270,8 @@ func (s *Slot) checkEntry(at, off uint64, c int) error {
 	return region.Corrupt(at, "block in a list", fmt.Sprintf("offset %d of class %d", off, c), "an allocated block")
 }
 
-// emptyIdle takes a slot that its owner, alive or not, does not use just now,
-// gives back all that it holds, and releases it.
+// emptyIdle takes an idle slot, whose owner may be alive or dead, gives everything back
+// that it holds, and releases it.
 func (a *Arena) emptyIdle(i int) bool {
 	word := layout.OffOwners + uint64(i)*8
 	owner := layout.Owner(a.ro.Load(word))
