@@ -22,10 +22,10 @@ type Arena struct {
 	log    *slog.Logger
 
 	super layout.Superblock
-	end   atomic.Uint64 // what of data is known to be touchable
+	end   atomic.Uint64 // bytes of data that may be touched, as far as the handle knows
 
 	entry   int  // own process entry, -1 without one
-	crowded bool // without one since the dead have those that the living do not
+	crowded bool // without an entry, because dead writers have those that are left
 	owner   layout.Owner
 	lock    locker // holds the entry
 
@@ -39,16 +39,16 @@ type Arena struct {
 	name    *nameCheck
 
 	users     userCount
-	closed    atomic.Bool // nobody may enter
+	closed    atomic.Bool // no call may enter
 	closing   sync.Mutex  // one Close at a time
-	finished  sync.Once   // nobody is inside any more: see finish
+	finished  sync.Once   // no call is inside: see finish
 	finishErr error
 
-	lastGate atomic.Uint64 // gate that was waited for long enough
+	lastGate atomic.Uint64 // the gate that this handle has waited for, and does not wait for again
 
 	pace   pace
-	held   atomic.Uint64 // bytes set aside since dead pins were looked for
-	testAt atomic.Uint64 // how many before they are looked for again
+	held   atomic.Uint64 // bytes deferred since the handle looked for dead pins
+	testAt atomic.Uint64 // bytes after which it looks again
 }
 
 // attach checks the mapped files and takes a process entry.
@@ -90,8 +90,8 @@ func (a *Arena) attach() error {
 	}
 	switch err := a.takeEntry(); {
 	case err == errDeadEntries:
-		// A handle that cannot write data cannot adopt. It works as one that cannot
-		// write slots: without an entry.
+		// A handle that cannot write data cannot adopt. It works without an entry, as
+		// a handle that cannot write procs does.
 		a.shared, a.crowded = region.Mem{}, true
 		return nil
 	case err != nil:
@@ -144,15 +144,15 @@ func (a *Arena) Created() int64 { return a.super.Created }
 // FileBytes is the present length of data.
 func (a *Arena) FileBytes() uint64 { return a.ro.Load(layout.OffEnd) }
 
-// Punched reports whether there may be holes below the end: punched ones, and
-// gaps that extend left. Reading one makes memory appear behind it, which can
-// fault when there is none left; an optimistic reader, who may be led to one,
-// guards itself then. It looks for holes after it has read the end: an end that
-// reaches over a gap is raised after the gap was announced.
+// Punched reports whether there may be holes below the end: pages that were punched,
+// and gaps that extend left. A read of a hole makes the kernel allocate memory for it,
+// and faults if there is none. An optimistic read may follow a stale offset into a hole,
+// so it is guarded then. The reader calls Punched after it has read the end, because a
+// gap is announced before the end is raised over it.
 func (a *Arena) Punched() bool { return a.ro.Load(layout.OffPunched) != 0 }
 
-// Limit returns how much of data may be touched: the end that was published,
-// as far as the file really reaches.
+// Limit returns how many bytes of data may be touched: the published end, which is
+// verified against the length of the file.
 //
 // Rule R1: a reader calls it after it has read the root word.
 func (a *Arena) Limit() (uint64, error) {
@@ -163,12 +163,12 @@ func (a *Arena) Limit() (uint64, error) {
 	return a.checkEnd(end)
 }
 
-// Known returns how much of data is known to be touchable, which includes all that
-// the handle has pinned.
+// Known returns how many bytes of data the handle knows to be touchable. That includes
+// everything that a pinned version of the handle reaches.
 func (a *Arena) Known() uint64 { return a.end.Load() }
 
-// checkEnd verifies an end that was not seen before: it comes from shared
-// memory, and a wrong one would make readers touch what is not there.
+// checkEnd verifies an end that the handle has not seen before. It comes from shared
+// memory, and readers would fault beyond the end of the file if it were wrong.
 func (a *Arena) checkEnd(end uint64) (uint64, error) {
 	known := a.end.Load()
 	if end == layout.EndRewritten && known != 0 {

@@ -11,16 +11,16 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A finding is something that is wrong, as one pass saw it.
+// A finding is an inconsistency that a pass saw.
 type finding struct {
 	what string
-	// proof is the words that would have changed if it only seemed so because
-	// something was moving, see Ledger.
+	// proof is the words that would have changed if the pass had seen a block or a
+	// page in the middle of a move: see Ledger.
 	proof  [3]uint64
 	block  bool   // at its offset there is a block
-	absent bool   // nobody has it, which only a pass that saw all lists can tell
-	size   uint64 // of what is leaked
-	agreed int    // passes that saw the same before
+	absent bool   // it is in no list, which only a pass that read all lists can tell
+	size   uint64 // of the leaked block or pages, in bytes
+	agreed int    // earlier passes that saw the same
 }
 
 // audit is one pass.
@@ -29,15 +29,15 @@ type audit struct {
 	a      *Arena
 	end    uint64
 	seen   []uint64           // a bit for every 8 bytes: where blocks and pages of lists begin
-	before map[uint64]finding // what the pass before found, by offset
-	wrong  map[uint64]finding // what this one found
-	places map[uint64]uint64  // of blocks in before: a hash of where they were found
-	sure   []string           // what is wrong in what does not move
-	steady bool               // nothing moved, though somebody may be in the middle of something
+	before map[uint64]finding // findings of the pass before, by offset
+	wrong  map[uint64]finding // findings of this pass
+	places map[uint64]uint64  // of blocks in before: a hash of the places where this pass found them
+	sure   []string           // inconsistencies below the pinned root, which does not move
+	steady bool               // nothing moved, though a slot may be in use
 	part   bool               // a list could not be followed to its end
 	use    [layout.NumClasses + 1]ClassUse
-	// What a slot in use may just be moving, so that it is in two places or in
-	// none. A writer that was stopped there stays so.
+	// moving is the blocks and pages that a slot in use may be moving, so that they
+	// are in two places or in none. They stay so while the writer is stopped.
 	moving map[uint64]bool
 	// found is told which sum a block is in, or nil.
 	found func(off uint64, class int, sum *int64)
@@ -51,9 +51,8 @@ func newAudit(a *Arena, end uint64, before map[uint64]finding) *audit {
 	}
 }
 
-// compare keeps of what was found what can be true, counts how many passes agree
-// about it, and reports whether another pass can tell more. What passes have not
-// found before counts only if it is news.
+// compare drops the findings that a move explains, counts how many passes agree about
+// each of the others, and reports whether another pass can tell more.
 func (u *audit) compare(news bool) (going bool) {
 	for off, f := range u.wrong {
 		was, known := u.before[off]
@@ -83,8 +82,8 @@ func (u *audit) compare(news bool) (going bool) {
 	return going || news && (u.part || len(u.before) == 0 && len(u.wrong) > 0)
 }
 
-// same reports whether f is what an earlier pass found as well. That did not note
-// places of blocks that it found first.
+// same reports whether an earlier pass had the same finding. The first pass that has a
+// finding about a block does not note its places.
 func (was finding) same(f finding) bool {
 	if was.proof[2] == 0 {
 		f.proof[2] = 0
@@ -92,7 +91,7 @@ func (was finding) same(f finding) bool {
 	return was.what == f.what && was.proof == f.proof
 }
 
-// believed is how many findings the passes agree about.
+// believed returns how many findings enough passes agree about.
 func (u *audit) believed() (n int) {
 	for _, f := range u.wrong {
 		if f.agreed >= agreeing {
@@ -184,8 +183,8 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 	return u, nil
 }
 
-// auditRoot pins the current version. Where that is not permitted, held reports
-// whether it has not been overtaken yet.
+// auditRoot pins the current version. If pinning is not permitted, held reports
+// whether the version is still readable.
 func (a *Arena) auditRoot() (r Root, held func() bool, done func(), err error) {
 	if a.CanPin() {
 		p, err := a.Pin()
@@ -208,8 +207,8 @@ func (a *Arena) auditRoot() (r Root, held func() bool, done func(), err error) {
 	return r, held, func() {}, err
 }
 
-// activity sums up what changes whenever a slot does something, and reports
-// whether no slot is in use.
+// activity returns a hash of the words that change whenever a slot does something, and
+// reports whether no slot is in use.
 func (a *Arena) activity() (sum uint64, idle bool) {
 	idle = true
 	h := a.ro.Load(layout.OffRoot) ^ a.ro.Load(layout.OffHorizon)<<20 ^ a.ro.Load(layout.OffEnd)<<1
@@ -230,17 +229,17 @@ func (a *Arena) activity() (sum uint64, idle bool) {
 	return h, idle
 }
 
-// problem notes something that is wrong with a page, or elsewhere.
+// problem notes an inconsistency of a page, or of something that is no block.
 func (u *audit) problem(off uint64, what string) {
 	u.wrong[off] = finding{what: what, proof: u.proof(off, false)}
 }
 
-// wrongBlock notes something that is wrong with a block.
+// wrongBlock notes an inconsistency of a block.
 func (u *audit) wrongBlock(off uint64, what string) {
 	u.wrong[off] = finding{what: what, proof: u.proof(off, true), block: true}
 }
 
-// proof is the words that tell whether the page or the block at off has moved.
+// proof returns the words that tell whether the page or the block at off has moved.
 func (u *audit) proof(off uint64, block bool) (w [3]uint64) {
 	if off%8 != 0 || off < layout.Segments[0].First || off > u.end-16 || off < layout.SegmentOf(off).First {
 		return w

@@ -22,7 +22,7 @@ type backing interface {
 	removed() (bool, error)
 	// stale reports whether the path of the store does not lead to data.
 	stale() (bool, error)
-	// locks opens the lock file anew: locks of one opening never conflict
+	// locks opens the lock file another time: locks of one opening never conflict
 	// with each other (rule D1).
 	locks() (locker, error)
 	close() error

@@ -7,9 +7,9 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// Mine reports whether this transaction allocated the block, for so many bytes (rule
-// C6). A stray reference may lead to an own block that holds something else than a
-// node of that size: to change it in place would write beyond the block.
+// Mine reports whether this transaction allocated the block for a node of size bytes
+// (rule C6). A damaged reference may lead to a block of the transaction that has another
+// size, and a change in place would write beyond that block.
 func (s *Slot) Mine(off, size uint64) bool {
 	w := layout.Head(s.m.Word(off))
 	if w.Mark() != s.mark || w.Index() >= s.LogLen() {
@@ -25,13 +25,13 @@ func (s *Slot) Age(off uint64) uint64 { return layout.Head(s.m.Word(off)).Index(
 // BlockSize is the size of the block that Alloc(size) hands out.
 func (s *Slot) BlockSize(size uint64) uint64 { return layout.BlockSize(size) }
 
-// Delta is by how many bytes of blocks the transaction has made the store
-// larger.
+// Delta is the bytes of blocks that the transaction has allocated, less those that it
+// has retired.
 func (s *Slot) Delta() int64 { return s.delta }
 
-// Alloc returns a block of at least size bytes. It is in the log before it
-// leaves the magazine, so that a death in between is told by finding it in
-// both; its first word is the slot's mark.
+// Alloc returns a block of at least size bytes, whose first word is the slot's mark. The
+// block is in the log before it leaves the magazine. After a death in between it is in
+// both, and recover takes it off the magazine.
 func (s *Slot) Alloc(size uint64) (uint64, error) {
 	if s.logFull() {
 		if err := s.growLog(); err != nil {
@@ -89,12 +89,12 @@ func (s *Slot) checkBlock(at, off uint64) error {
 	return nil
 }
 
-// Discard gives an own block back that the transaction does not need after
-// all: to the magazine first, then out of the log.
+// Discard frees a block that the transaction has allocated and does not need. It puts
+// the block on the magazine first, then takes it off the log.
 func (s *Slot) Discard(off, size uint64) {
 	entry, c := s.logEntry(s.Age(off)), layout.ClassOf(size)
 	if s.m.Word(entry) != uint64(layout.MakeItem(off, c)) {
-		return // a damaged block that says that it is this transaction's
+		return // a damaged block that carries this transaction's mark
 	}
 	if c == layout.ClassRun {
 		k := layout.RoundUp(size, layout.PageSize) >> layout.PageShift
@@ -107,8 +107,7 @@ func (s *Slot) Discard(off, size uint64) {
 	}
 }
 
-// Retire notes a published block that the transaction's result does not reach
-// any more.
+// Retire notes a published block that the transaction's result does not reach.
 func (s *Slot) Retire(off, size uint64) {
 	c := layout.ClassOf(size)
 	if c != layout.ClassRun {
@@ -120,7 +119,7 @@ func (s *Slot) Retire(off, size uint64) {
 	s.delta -= int64(size)
 }
 
-// Unretire takes back that a block was retired by this transaction.
+// Unretire undoes a Retire of this transaction.
 func (s *Slot) Unretire(off uint64) {
 	for i, r := range s.retired {
 		if r.block.Off() == off {

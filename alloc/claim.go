@@ -29,7 +29,7 @@ func (s *Slot) claimPages(k uint64) (first uint64, err error) {
 		if !errors.Is(err, ErrFull) {
 			return first, err
 		}
-		// Before giving up, everything that can be freed is (rule B6).
+		// Before it gives up, it frees all garbage (rule B6).
 		if tries == 3 || !s.relieve() {
 			break
 		}
@@ -51,8 +51,8 @@ var errNoneFree = errors.New("no free pages")
 // A freedRun is free pages in a row: a hint.
 type freedRun struct{ first, pages uint64 }
 
-// noteFreed remembers pages in a row that were freed. Finding so many again takes
-// a look at many descriptors, and these may still be in the processor's cache.
+// noteFreed remembers pages in a row that were freed. To find as many in a row again
+// takes a look at many descriptors, and these may still be in the processor's cache.
 func (s *Slot) noteFreed(first, k uint64) {
 	if len(s.freedRuns) == cap(s.freedRuns) {
 		s.freedRuns = append(s.freedRuns[:0], s.freedRuns[1:]...)
@@ -107,9 +107,9 @@ func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
 // best.
 const fitLooks = 256
 
-// claimRow does so, with so many looks at free pages at most. If it is to fit, the row
-// is no part of a longer one. Once memory for a hole was refused, it looks only for
-// pages that have theirs.
+// claimRow does that with a bounded number of looks at free pages. If fits is set, it
+// takes no part of a longer row. Once the file system has refused memory for a hole, it
+// looks only for pages that have memory.
 func (s *Slot) claimRow(want hintMask, k uint64, looks int, fits bool) (first uint64, err error) {
 	a := s.a
 	err = errNoneFree
@@ -238,8 +238,8 @@ func (s *Slot) unclaim(p, n, gen uint64, backed bool) {
 	}
 }
 
-// reserve is how many pages are kept in reserve. A new store has reservePages; those
-// beyond are for anybody, in a small store, once there are no others.
+// reserve is how many pages are kept in reserve. A new store has ReservePages. In a
+// small store anybody may take the pages beyond reserve once there are no others.
 func (a *Arena) reserve() uint64 {
 	return min(max(a.super.MaxSize>>17, layout.ReservePages/2), layout.ReservePages)
 }

@@ -2,7 +2,7 @@ package alloc
 
 import "github.com/seed-869cc763/shmkv/alloc/layout"
 
-// Begin pins the current version and starts a transaction upon it. End must
+// Begin pins the current version and starts a transaction that builds on it. End must
 // follow, whether or not the transaction commits.
 func (s *Slot) Begin() (Root, error) {
 	s.light = false
@@ -16,11 +16,11 @@ func (s *Slot) Begin() (Root, error) {
 	return root, nil
 }
 
-// BeginLight starts a transaction upon the current version without a pin, for one that
-// is over in a moment. What it reads may be reused meanwhile: then it is not Sound, all
-// that it read and built is worth nothing, and Commit returns false. A process that is
-// stopped in the middle of one holds nothing but the root nodes that its intent names.
-// End must follow.
+// BeginLight starts a short transaction that builds on the current version without a
+// pin. Nodes that it reads may be reused meanwhile. Then the transaction is not Sound,
+// nothing that it has read or built counts, and Commit returns false. A process that is
+// stopped in a light transaction holds only the root nodes that its intent names. End
+// must follow.
 func (s *Slot) BeginLight() (Root, error) {
 	for range lightTries {
 		h := s.a.ro.Load(layout.OffHorizon)
@@ -38,8 +38,8 @@ func (s *Slot) BeginLight() (Root, error) {
 // lightTries is how often BeginLight looks for a root node that is still there.
 const lightTries = 4
 
-// Sound reports whether all that the transaction has read since it began is what the
-// version that it is built upon holds (rule C9).
+// Sound reports whether everything that the transaction has read since it began belongs
+// to the version that it builds on (rule C9).
 func (s *Slot) Sound() bool {
 	if !s.light {
 		return true
@@ -48,10 +48,9 @@ func (s *Slot) Sound() bool {
 	return s.a.ro.Load(layout.OffHorizon) <= s.root.Version
 }
 
-// Abort frees what the transaction has allocated, but for the first keep
-// blocks of its log, and forgets what it has retired. The blocks that are kept
-// can be published by another attempt, but not be changed: they may carry a
-// birth already.
+// Abort frees the blocks that the transaction has allocated, except the first keep
+// blocks of its log, and forgets the blocks that it has retired. Another attempt can
+// publish the kept blocks, but must not change them: they may carry a birth already.
 func (s *Slot) Abort(keep uint64) {
 	s.Rewind(keep)
 	s.retired = s.retired[:0]
@@ -79,19 +78,18 @@ func (s *Slot) End() {
 
 func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+layout.PinVersion, 0) }
 
-// Commit publishes a new root node with the payload in place of the one that
-// Begin found. If another commit came first it returns false with everything
-// still in the log: the caller calls Abort, then Begin, and builds anew, or
-// gives up. An error leaves the transaction the same way.
+// Commit publishes a new root node with the payload in place of the one that Begin
+// found. If another commit came first, it returns false and leaves everything in the
+// log. Then the caller calls Abort and Begin and builds again, or gives up. After an
+// error the transaction is in the same state. Commit also returns false for a light
+// transaction that is not sound.
 //
-// A light transaction that is not sound gets false, too.
-//
-// The steps, who can see them, and what a death leaves (rules C1 to C3):
+// These are the steps, who can see them, and what a death leaves (rules C1 to C3):
 //
 //  1. The root node is built; all of the transaction is in the log. Dead: the
 //     log's blocks are freed.
-//  2. The list of what is replaced is written beyond the queue's tail. Nobody
-//     reads there. Dead: as before.
+//  2. The list of replaced blocks is written beyond the queue's tail. Nobody reads
+//     there. Dead: as before.
 //  3. Births are stamped over the marks. Dead: as before, the log knows.
 //  4. The intent: first the queue's tail to be and the old root, then the new
 //     root. From here on reclaimers spare both roots, whatever becomes of the

@@ -47,10 +47,10 @@ func noRoom(k uint64, err error) error {
 }
 
 const (
-	// surveyPages is at how many pages one survey looks at most: 256 MiB of the
-	// file. The next one goes on behind them.
+	// surveyPages is the most pages that one survey looks at: 256 MiB of the file. The
+	// next survey goes on behind them.
 	surveyPages = 1 << 16
-	// maxMoves is how many blocks MakeRoom moves, but for those of its last batch.
+	// maxMoves is the most blocks that MakeRoom moves, except in its last batch.
 	maxMoves = 4096
 	// MakeRoom ends when it could not empty maxStuck windows, or has met maxHeld
 	// that snapshots hold.
@@ -61,14 +61,14 @@ const (
 	maxSpent = 4
 )
 
-// roomState is what a handle remembers of its evacuations. mu admits one at a time.
+// roomState is the state of a handle's evacuations. mu admits one at a time.
 type roomState struct {
 	mu     sync.Mutex
 	next   uint64 // where the next survey begins
 	survey survey // for its memory
 
-	// The last one that gained nothing: looking again is of no use until some
-	// space was freed, or much was written.
+	// The last evacuation that gained nothing. Another one would gain nothing either,
+	// until some space was freed or much was written.
 	barren struct {
 		pages, live, version, pins uint64
 	}
@@ -76,12 +76,12 @@ type roomState struct {
 
 // A Mover is how the layer above moves blocks.
 type Mover struct {
-	// Move moves what stands in a block, of size bytes, to another one, and commits
+	// Move moves the contents of a block of size bytes to another block, and commits
 	// that. It reports false, and has done nothing, if the current version does not
 	// reach the block.
 	Move func(off, size uint64) (bool, error)
-	// Guard calls read, and reports whether that touched a hole in the file for
-	// which there was no memory: others may free what is looked at.
+	// Guard calls read, and reports whether read touched a hole in the file for which
+	// there was no memory. Others may free the blocks that read looks at.
 	Guard func(read func()) (faulted bool)
 }
 
@@ -90,10 +90,9 @@ type Mover struct {
 // disk says that there is no memory for holes, live is the bytes of the blocks that
 // the root reaches. The first pages that come free fill up the reserve.
 //
-// One call looks at surveyPages pages at most and moves about maxMoves blocks. After
-// one that gained nothing the next ones look at nothing, until the store has shrunk
-// a little, or a snapshot has begun or ended, or there were so many commits that the
-// look costs little for each.
+// One call looks at surveyPages pages at most and moves about maxMoves blocks. After a
+// call that gained nothing the next ones do nothing, until the store has shrunk a little,
+// or a snapshot has begun or ended, or enough commits have followed to pay for the look.
 func (s *Slot) MakeRoom(k uint64, n int, disk bool, live uint64, mover Mover) (bool, error) {
 	a := s.a
 	a.room.mu.Lock()
@@ -106,7 +105,7 @@ func (s *Slot) MakeRoom(k uint64, n int, disk bool, live uint64, mover Mover) (b
 	e := evacuation{s: s, batch: batchInHaste, v: &a.room.survey, from: a.room.next, n: n, disk: disk, stuckMost: maxStuck, heldMost: maxHeld, mover: mover}
 	err := e.run(int(min(k, surveyPages)))
 	if e.emptied == 0 && k > 1 && err == nil {
-		// Single pages first: what is in the way of a long window may move there.
+		// Single pages first: blocks of a long window may move there.
 		e.n = int(min(4*k, surveyPages))
 		if err = e.run(1); e.emptied > 0 && err == nil {
 			e.emptied, e.n = 0, n
@@ -292,9 +291,9 @@ func (s *Slot) TookReserve() bool {
 	return took
 }
 
-// giveAll reclaims what it can and gives the slot's free blocks and slabs back. It
-// waits a moment for transactions of others that are under way, which hold what they
-// may see: to set that aside takes pages.
+// giveAll reclaims as much as it can and gives the slot's free blocks and slabs back. It
+// waits a moment for the transactions of others, which hold the blocks that they may see,
+// because to set these aside takes pages.
 func (s *Slot) giveAll() error {
 	version := s.a.Version()
 	for try := 0; try < giveTries && s.a.pinnedBefore(version); try++ {
@@ -313,8 +312,7 @@ func (s *Slot) giveAll() error {
 // giveTries is how often giveAll looks whether the others have ended.
 const giveTries = 8
 
-// pinnedBefore reports whether a transaction is under way upon a version before
-// the given one.
+// pinnedBefore reports whether a transaction builds on a version before the given one.
 func (a *Arena) pinnedBefore(version uint64) bool {
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
 		if v := a.shared.Load(slotPin(i) + layout.PinVersion); v != 0 && v < version {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Extent is a range of data that is one thing.
+// Extent is a range of data of one kind.
 type Extent struct {
 	Off   uint64
 	Bytes uint64
@@ -43,9 +43,8 @@ var extentKinds = map[int]ExtentKind{
 // returns an error. Pages of one kind that follow each other are one extent,
 // but each slab and each run is one of its own.
 //
-// It reads tables and lists, never what is in blocks, and takes no look twice:
-// while others write, a block on its way between two lists is counted in one,
-// in both or in none.
+// It reads tables and lists, but no blocks, and reads each once. While others write, a
+// block that moves between two lists is counted in one, in both or in none.
 func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -75,7 +74,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 		}
 	}
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
-		u.slot(i) // what cannot be followed is not counted
+		u.slot(i) // a list that cannot be followed is not counted
 	}
 	if err := u.sharedChunks(ctx); err != nil && ctx.Err() != nil {
 		return err

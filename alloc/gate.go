@@ -15,9 +15,9 @@ import (
 // gatePatience bounds what a writer waits for one gate.
 const gatePatience = 500 * time.Millisecond
 
-// CloseGate asks for the gate, for d, and reports whether the slot has it; another one
-// may have it. Each attempt asks anew, before it begins. Writers that have passed the
-// gate before may still commit.
+// CloseGate asks for the gate for the duration d, and reports whether the slot has got
+// it. Another slot may have it. Each attempt of a batch asks again before it begins.
+// Writers that have passed the gate before may still commit.
 func (s *Slot) CloseGate(d time.Duration) bool {
 	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
 	was, gate := s.gate, layout.MakeGate(s.a.entry, ms, s.root.Version)
@@ -27,7 +27,7 @@ func (s *Slot) CloseGate(d time.Duration) bool {
 	return s.gate != 0
 }
 
-// OpenGate gives the gate back if the slot has it, and returns for how long it has.
+// OpenGate gives the gate back if the slot has it, and returns how long the slot had it.
 func (s *Slot) OpenGate() (held time.Duration) {
 	if s.gate != 0 {
 		s.m.CAS(layout.OffGate, uint64(s.gate), 0)

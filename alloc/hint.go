@@ -6,9 +6,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// hint announces that there may be something of a kind in a page's group. It
-// is called after the page has become so; a death in between is made good by
-// the adopter, who does it again.
+// hint announces that a page's group may offer something of a kind. The caller has
+// changed the page before. If it dies in between, its adopter announces the page.
 func (a *Arena) hint(p uint64, bit int) {
 	word, seg := layout.HintWord(p), layout.OffSegHints+uint64(bits.Len64(p>>20))*8
 	news := false
@@ -23,7 +22,7 @@ func (a *Arena) hint(p uint64, bit int) {
 	}
 }
 
-// A hintMask is hint bits: what a search is for.
+// A hintMask is the hint bits of the kinds of pages that a search looks for.
 type hintMask uint64
 
 const (
@@ -36,7 +35,7 @@ const (
 // hintsOf is the mask of a size class.
 func hintsOf(class int) hintMask { return 1 << layout.HintOf(class) }
 
-// hintBit returns the hint bit of what a page in that state may offer, or -1.
+// hintBit returns the hint bit that a page in that state may have, or -1.
 func hintBit(st layout.PageState) int {
 	switch st.State() {
 	case layout.PageHole:
@@ -55,7 +54,7 @@ func hintBit(st layout.PageState) int {
 	return -1
 }
 
-// offers reports whether a page has what a search is for.
+// offers reports whether a page is of a kind that a search looks for.
 func (a *Arena) offers(p uint64, st layout.PageState, want hintMask) bool {
 	bit := hintBit(st)
 	return bit >= 0 && want>>bit&1 != 0 && (st.State() != layout.PageSlabShared || a.clearBits(p, st.Class()))
@@ -84,9 +83,9 @@ func (a *Arena) clearBits(p uint64, class int) bool {
 	return false
 }
 
-// search calls try for pages that offer what is wanted, until it returns true. It
-// begins behind the last page that was found and then looks at all, some for a
-// second time, and takes down the hints of groups where nothing is.
+// search calls try for pages of the wanted kinds until it returns true. It begins
+// behind the last page that was found, and then looks at all groups, some for a second
+// time. It clears the hints of groups that have no such page.
 func (a *Arena) search(want hintMask, try func(p uint64, st layout.PageState) bool) bool {
 	bit := bits.Len64(uint64(want)) - 1
 	seq := a.ro.Load(layout.OffHintSeq) + 1
@@ -112,9 +111,9 @@ func (a *Arena) search(want hintMask, try func(p uint64, st layout.PageState) bo
 	return false
 }
 
-// searchFrom calls visit for the pages from an offset on that offer what is wanted,
-// until it returns true. It takes down the hints of what lies behind the offset as a
-// whole, and only then: those of other groups tell of pages that it has not seen.
+// searchFrom calls visit for the pages of the wanted kinds from an offset on, until it
+// returns true. It clears only the hints of groups that lie as a whole behind the
+// offset: it has not seen all pages of other groups.
 func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, layout.PageState) bool) bool {
 	mask := uint64(want)
 	limit := a.end.Load()
@@ -139,8 +138,8 @@ func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, layout
 				return true
 			}
 			if !found && base >= from && a.noteHints(base) {
-				// Nothing here: take the hint down, then look again for
-				// what was announced in between.
+				// There is none: clear the hint, then look again for pages
+				// that were announced in between.
 				a.mem.And(layout.HintWord(base), ^mask)
 				now, _ := a.Limit()
 				a.searchGroup(want, base, now, func(p uint64, st layout.PageState) bool {
@@ -165,11 +164,11 @@ func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, layout
 	return false
 }
 
-// noteHints writes down in the handle's entry that it is about to take hints of the
-// group at base, or of its segment, down. Between that and its second look they may
-// hide pages that were announced just before: if the handle dies there, its adopter
-// announces them again; if it is stopped there, whoever finds no space does. It
-// reports false if the hints must stay: they only cost others a look.
+// noteHints notes in the handle's process entry that it is about to clear hints of the
+// group at base, or of its segment. Until its second look, pages that were announced
+// just before may be hidden. If the handle dies there, its adopter announces the pages
+// again; if the handle is stopped there, whoever finds no space does. noteHints reports
+// false if the hints must stay, which costs others a look.
 func (a *Arena) noteHints(base uint64) bool {
 	if !a.Writable() || a.entry < 0 || !a.hinting.TryLock() {
 		return false
@@ -182,21 +181,21 @@ func (a *Arena) noteGroup(off, what uint64) {
 	a.shared.Store(entryAt(a.entry)+layout.ProcHints, off&^(layout.GroupPages<<layout.PageShift-1)|what)
 }
 
-// hintsNoted drops the note: what it names is announced again, as far as it has to be.
+// hintsNoted drops the note, after the pages of the group were announced again.
 func (a *Arena) hintsNoted() {
 	a.shared.Store(entryAt(a.entry)+layout.ProcHints, 0)
 	a.hinting.Unlock()
 }
 
-// What the note in an entry names.
+// The kinds of notes in a process entry.
 const (
 	hintNote    = 1 // one group
 	hintNoteEnd = 2 // and all from there to the end, which is being raised
 )
 
-// announceNoted sets the hints again that the handle of an entry may have taken down.
-// The note stands in procs, which readers can write: a wrong one sets hints where
-// nothing is.
+// announceNoted sets the hints again that the handle of a process entry may have
+// cleared. The note is in procs, which readers can write. A wrong note sets hints of
+// groups that have nothing to offer.
 func (a *Arena) announceNoted(entry int) {
 	note := a.shared.Load(entryAt(entry) + layout.ProcHints)
 	base := note &^ (layout.GroupPages<<layout.PageShift - 1)
@@ -224,7 +223,7 @@ func (a *Arena) announceNoted(entry int) {
 }
 
 // searchGroup looks at the pages from the given one to the end of its group. It
-// reports whether one offers what is looked for, and whether visit took one.
+// reports whether one is of a wanted kind, and whether visit took one.
 func (a *Arena) searchGroup(want hintMask, from, limit uint64, visit func(uint64, layout.PageState) bool) (found, hit bool) {
 	g := layout.SegmentOf(from)
 	stop := min((from|(layout.GroupPages<<layout.PageShift-1))+1, limit)

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Process is an open handle, as its entry tells.
+// Process is an open handle, as its process entry describes it.
 type Process struct {
 	Entry    int
 	Pid      int
@@ -20,7 +20,7 @@ type Process struct {
 	Pins     []PinInfo
 }
 
-// SlotCounts is what has been counted in a slot, by all who have owned it.
+// SlotCounts is the counters of a slot, which all its owners have counted up.
 type SlotCounts struct {
 	Slot int
 	Counts
@@ -33,8 +33,8 @@ type PinInfo struct {
 	Writer  bool
 }
 
-// Processes lists the entries that are taken, with what each pins. It is a
-// look at moving things.
+// Processes lists the process entries that are taken, and the pins of each. While others
+// work it may mix states of different moments.
 func (a *Arena) Processes() ([]Process, error) {
 	if !a.CanPin() {
 		return nil, ErrReadOnly
@@ -101,6 +101,6 @@ func (a *Arena) FreeBytes() uint64 {
 	return uint64(max(int64(a.ro.Load(layout.OffFreePages)), 0)) << layout.PageShift
 }
 
-// AllocatedBytes is how much memory the file system has put behind data and
-// slots.
+// AllocatedBytes is the memory that the file system has allocated for data and procs, in
+// bytes.
 func (a *Arena) AllocatedBytes() (uint64, error) { return a.b.allocated() }

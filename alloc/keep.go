@@ -7,18 +7,18 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Keeping house is giving back, slowly, what a store does not need any more. Nothing
-// of it happens in a commit. Each handle that writes calls Keep now and then; one of
-// them at a time does the work, the keeper. Each call does some milliseconds of it:
+// Keeping house gives memory back slowly that a store does not need any more. No commit
+// does that. Each handle that writes calls Keep now and then. One of them at a time does
+// the work, the keeper. Each call takes some milliseconds:
 //
 //   - Free pages that nobody has used for settleTime give their memory back to the
-//     file system. The keeper watches the number of free pages, and the fewest that it
-//     has seen in that time are those. So pages that come and go keep their memory.
-//   - Idle slots that have done nothing for so long give back what they hold.
+//     file system. Their number is the fewest free pages that the keeper has seen in
+//     that time. So pages that come and go keep their memory.
+//   - Idle slots that have done nothing for as long give everything back.
 //   - Sparse slabs, which a snapshot or a store that has shrunk leaves, are evacuated.
-//     What is free in slabs tells how much that can gain. What is retired, and perhaps
-//     held by a pin, does not count.
-//   - When nothing of that is left to do, a large store gets huge pages: see hugeRound.
+//     The number of free blocks in slabs tells how much that can gain. Retired blocks,
+//     which a pin may hold, do not count.
+//   - When none of that is left to do, a large store gets huge pages: see hugeRound.
 //
 // The state in shared memory is three words, and all three are hints. The keeper's is
 // the time until which its turn lasts. A handle takes its turn by CAS when that time
@@ -35,24 +35,24 @@ const (
 	// otherwise.
 	BusyTime = 50 * time.Millisecond
 	restTime = 500 * time.Millisecond
-	// What one call of Keep gives back at most: that many pages, by as many calls of
-	// the file system. First it is rows of longRow pages or more.
+	// One call of Keep gives back at most givePages pages, by at most giveCalls calls
+	// of the file system. Rows of longRow pages or more come first.
 	givePages = 2048
 	giveCalls = 32
 	longRow   = 16
-	// How many windows one call of Keep evacuates at most.
+	// keepWindows is the most windows that one call of Keep evacuates.
 	keepWindows = 256
 )
 
 // house is what a handle remembers of its keeping. The user of the slot that keeps
 // uses it alone.
 type house struct {
-	turn    uint64 // what the keeper's word says while it is this handle's turn
+	turn    uint64 // the keeper's word while it is this handle's turn
 	version uint64 // as of the last call
-	changed uint64 // when it was another one
+	changed uint64 // when the version was another one
 
 	give int64  // pages that are to be given back
-	row  uint64 // in rows of at least so many
+	row  uint64 // the shortest row of them that is taken, in pages
 	next uint64 // where they are looked for next
 
 	done   [layout.MaxSlots]uint64 // commits of each slot at the end of the last period

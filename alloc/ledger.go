@@ -10,8 +10,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// Ledger is what each byte of data is (DESIGN: the ledger). The sums add up to
-// File when nobody writes meanwhile.
+// Ledger accounts for every byte of data. The sums add up to File if nobody writes
+// meanwhile.
 type Ledger struct {
 	Version  uint64
 	Live     int64            // blocks reachable from the root, its node included
@@ -21,15 +21,15 @@ type Ledger struct {
 	InFlight int64            // blocks and pages in logs
 	Free     int64            // free pages, free blocks in slabs and magazines
 	Table    int64            // header, tables, slots' pages, pages of lists
-	Rounding int64            // what is left over in slabs
-	Leaked   int64            // blocks that are not free and in none of the others
+	Rounding int64            // bytes of slabs behind their last block
+	Leaked   int64            // blocks that are not free and in none of the other sums
 	File     int64
 	Quiet    bool // nobody wrote meanwhile
 	Problems []string
-	Classes  []ClassUse // that there are slabs or runs of, by size
+	Classes  []ClassUse // with slabs or runs, by size
 }
 
-// ClassUse is what the blocks of one size take.
+// ClassUse is the space that the blocks of one size take.
 type ClassUse struct {
 	Size   int64 // of a block; 0: runs of pages
 	Slabs  int64 // or runs
@@ -39,12 +39,12 @@ type ClassUse struct {
 	Cached int64 // of these, free and in a slot's magazine
 }
 
-// Corrupt makes an error of a number that should be another.
+// Corrupt makes the error for a number that differs from what it should be.
 func Corrupt(off uint64, what string, found, want int64) error {
 	return region.Corrupt(off, what, found, fmt.Sprint(want))
 }
 
-// CorruptLedger makes an error of a Ledger's problems.
+// CorruptLedger makes the error for a Ledger's problems.
 func CorruptLedger(problems []string) error {
 	return fmt.Errorf("%w: %d problems, the first: %s", region.ErrCorrupt, len(problems), problems[0])
 }
@@ -57,7 +57,7 @@ func (c *ClassUse) add(size int64, pages, blocks uint64) {
 	c.Blocks += int64(blocks)
 }
 
-// How often a store that is being written to is looked at.
+// How many passes a Ledger beside writers takes.
 const (
 	firstPasses   = 3   // passes that must have seen what is wrong first
 	agreeing      = 12  // passes after that which must see the same

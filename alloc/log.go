@@ -57,7 +57,7 @@ func (s *Slot) growLog() error {
 	return nil
 }
 
-// shrinkLog frees the log's newest page, whose entries count no more.
+// shrinkLog frees the log's newest page, whose items do not count any more.
 func (s *Slot) shrinkLog() {
 	n := len(s.logs) - 1
 	p := s.logs[n]
@@ -69,7 +69,7 @@ func (s *Slot) shrinkLog() {
 	s.freePages(p, 1, func() { s.setLogTop(layout.Place(below)) })
 }
 
-// dropLog empties the log without freeing what it names.
+// dropLog empties the log without freeing the blocks in it.
 func (s *Slot) dropLog() {
 	for len(s.logs) > 0 {
 		s.shrinkLog()
@@ -102,7 +102,7 @@ func (s *Slot) undo(entry layout.Item) {
 	off, c := entry.Off(), entry.Class()
 	switch {
 	case entry == 0 || s.checkLogged(s.base+layout.SlotLogTop, entry) != nil:
-		s.setLogTop(s.logTop - 1) // what a damaged one names stays as it is
+		s.setLogTop(s.logTop - 1) // the block of a damaged item stays as it is
 	case c == layout.ClassRun || c == layout.ClassPage:
 		k := uint64(1)
 		if c == layout.ClassRun {

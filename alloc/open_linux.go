@@ -16,7 +16,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// The files of a store, and the prefix of what is not one yet.
+// The names of a store's files, and the prefix of temporary files.
 const (
 	nameData  = "data"
 	nameProcs = "procs"
@@ -115,8 +115,8 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	return a, nil
 }
 
-// leadsElsewhere reports whether path leads to another directory than dir. To none
-// is no matter: its owner may move or remove a store at any time.
+// leadsElsewhere reports whether path leads to another directory than dir. It reports
+// false if path leads nowhere: the owner of a store may move or remove it at any time.
 func leadsElsewhere(path string, dir *os.Root) bool {
 	named, err := os.Stat(path)
 	if err != nil {
@@ -154,7 +154,7 @@ func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
 	return dir, made, err
 }
 
-// refuseOthers refuses a directory that holds what no store has.
+// refuseOthers refuses a directory with files that no store has.
 func refuseOthers(dir *os.Root) error {
 	names, err := readNames(dir)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// pageCursor is what a handle remembers of its searches. All of it is hints.
+// pageCursor is where a handle's next searches begin. All of it is hints.
 type pageCursor struct {
 	next [64]atomic.Uint64 // by hint bit: page behind the last one found
 	miss [64]atomic.Uint64 // by hint bit: the hint sequence when nothing was found, plus one
@@ -73,8 +73,8 @@ func (a *Arena) extend(k uint64) error {
 	return nil
 }
 
-// raise raises the end and announces the pages below it. A death in between would
-// hide them: a note tells of them.
+// raise raises the end and announces the pages below it. A death in between would hide
+// the pages, so a note in the process entry names them.
 func (a *Arena) raise(end, to uint64) error {
 	a.hinting.Lock()
 	defer a.hintsNoted()
@@ -100,8 +100,8 @@ func (a *Arena) freeBelow(end, most uint64) (n uint64) {
 	return n
 }
 
-// maxStep is the most that the end is raised by at once, without need: memory
-// that may never be used.
+// maxStep is the most bytes by which the end is raised beyond the need of the moment.
+// Their memory may never be used.
 const maxStep = 1 << 20
 
 // backTo puts memory behind what lies between the end and the end to be, and
@@ -129,8 +129,7 @@ func (a *Arena) backTo(end, from, to uint64) error {
 	return nil
 }
 
-// record writes the slot's page record: first, what it says; last, that it
-// says something.
+// record writes the slot's page record. The word that makes it valid is the last.
 func (s *Slot) record(kind, first, pages, gen, headGen uint64) {
 	s.m.SetWord(s.base+layout.SlotRecPages, pages)
 	s.m.SetWord(s.base+layout.SlotRecGen, gen)
@@ -140,8 +139,8 @@ func (s *Slot) record(kind, first, pages, gen, headGen uint64) {
 
 func (s *Slot) endRecord() { s.m.SetWord(s.base+layout.SlotRec, 0) }
 
-// become turns pages that the slot has claimed into something of its own: the
-// further pages first, the head last.
+// become gives pages that the slot has claimed a state of the slot's own: the further
+// pages first, the head last.
 func (s *Slot) become(first, k uint64, state, class int) {
 	a := s.a
 	gen := a.page(first).Gen()
@@ -154,10 +153,10 @@ func (s *Slot) become(first, k uint64, state, class int) {
 	a.mem.Store(layout.Desc(first)+layout.DescState, uint64(layout.MakeState(state, class, s.idx, gen)))
 }
 
-// freePages frees the pages of a slab, chunk or run that is the slot's alone,
-// after unlink has taken them out of where they were. The record comes first:
-// if it is found and they are still linked, nothing has happened yet; if they
-// are not, redoFree goes on.
+// freePages frees the pages of a slab, chunk or run that only the slot uses, after
+// unlink has taken them off its structures. The record is written first. If recover
+// finds it and the pages are still linked, nothing has happened; if they are not linked,
+// redoFree goes on.
 func (s *Slot) freePages(first, k uint64, unlink func()) {
 	head := s.a.page(first)
 	gen := head.Gen()
@@ -174,8 +173,8 @@ func (s *Slot) freePages(first, k uint64, unlink func()) {
 	}
 }
 
-// redoFree does what a recFree record says. Generations make it harmless to do
-// so twice: a page that was freed and claimed by others has a newer one.
+// redoFree carries out a RecFree record. It can be repeated: a page that was freed and
+// claimed by others has a newer generation.
 func (s *Slot) redoFree() {
 	a := s.a
 	first := layout.Record(s.m.Word(s.base + layout.SlotRec)).Page()
@@ -208,9 +207,10 @@ func (s *Slot) redoFree() {
 	}
 }
 
-// countReserve corrects the number of pages in reserve: each death may put it out by
-// one, so adopters do it. Who changes the reserve meanwhile makes it too low by
-// one, until the next count: then there is a page more in reserve, which is harmless.
+// countReserve corrects the number of pages in reserve. Each death may make the number
+// wrong by one, so adopters call it. A writer that changes the reserve at the same time
+// may make the number too low by one until the next count, which leaves a page more in
+// reserve.
 func (a *Arena) countReserve() {
 	for range 4 {
 		counted, found := a.ReservePages()
@@ -220,8 +220,7 @@ func (a *Arena) countReserve() {
 	}
 }
 
-// ReservePages returns how many pages are in reserve: as they are counted, and as
-// there are.
+// ReservePages returns the counted and the real number of pages in reserve.
 func (a *Arena) ReservePages() (counted, found int64) {
 	counted = int64(a.ro.Load(layout.OffReserve))
 	a.searchFrom(hintsReserve, 0, func(uint64, layout.PageState) bool { found++; return false })

@@ -27,26 +27,26 @@ func (a *Arena) pinVersionAt(off uint64) (word layout.RootWord, version uint64) 
 func snapPin(i int) uint64 { return layout.OffSnapPins + uint64(i)*layout.SnapPinSize }
 func slotPin(i int) uint64 { return layout.OffSlotPins + uint64(i)*layout.SlotPinSize }
 
-// The pins of snapshots lie in procs, where reclaimers find them. A handle takes
-// one for as long as it pins a version, and keeps none: an idle handle leaves all
-// of them to others. What it remembers is which one each of its goroutines had
-// last (see userLane), so taking it is one compare-and-swap, and how many users
-// its pins have (see pinTable). A pin goes through these states:
+// The pins of snapshots are in procs, where reclaimers find them. A handle has a pin for
+// as long as it pins a version. An idle handle has none, and leaves all of them to
+// others. It remembers the last pin of each of its goroutines (see userLane), so that to
+// take a pin is one compare-and-swap, and the number of users of each of its pins (see
+// pinTable). A pin goes through these states:
 //
 //	free       owner 0, version 0, users 0
 //	claimed    owner set, by CAS from 0, by the goroutine that pins
 //	published  version set, by the same goroutine: reclaimers spare it
 //	held       users 1, once the version was found to be pinned (rule P1)
 //	shared     users + 1, by CAS, by a goroutine that wants the same version
-//	           users - 1, by CAS; who makes it 0 empties the pin:
+//	           users - 1, by CAS; the goroutine that makes it 0 empties the pin:
 //	dropped    users 0
 //	emptied    version 0
 //	free       owner 0
 //
-// A process that dies in any of them leaves the owner, by which its adopter finds
-// the pin and empties it. Nobody but the owner and the adopter of a dead one
-// writes a pin that has an owner, but for processes that do as they like with slots:
-// these can erase a pin under its reader, and free nothing (rule D3).
+// A process that dies in any of these states leaves the owner word, by which its adopter
+// finds the pin and empties it. Only the owner, or the adopter of a dead owner, writes a
+// pin that has an owner. A process that breaks this rule can erase a pin under its
+// reader, and free nothing (rule D3).
 
 // Pin holds a version's nodes in place until Unpin.
 type Pin struct {
@@ -68,8 +68,8 @@ const (
 	maxUsers  = 1<<usersBits - 1
 )
 
-// pinTable returns the table of the handle, which its first use makes: a handle that
-// only gets values is opened in 50 µs, of which the table would take two.
+// pinTable returns the table of the handle. The first use makes it, because a handle
+// that only gets values needs none, and opens 2 µs faster without it.
 func (a *Arena) pinTable() *pinTable {
 	if t := a.pins.Load(); t != nil {
 		return t
@@ -82,15 +82,15 @@ func (a *Arena) pinTable() *pinTable {
 	return t
 }
 
-// usersOf is where the table has a pin's word. Those of pins that follow each other
-// are in different cache lines: different goroutines write them all the time.
+// usersOf is the offset of a pin's word in the table. Words of neighbouring pins are in
+// different cache lines, because different goroutines write them all the time.
 func usersOf(i int) uint64 {
 	const perLine = 8
 	return uint64(i%(layout.MaxSnapPins/perLine)*perLine+i/(layout.MaxSnapPins/perLine)) * 8
 }
 
-// Pin pins the current version, for long as a rule. Such pins of one handle on one
-// version are one (rule P4). The caller is a user of the handle, see Enter.
+// Pin pins the current version, typically for long. Such pins of one handle on one
+// version share one pin in procs (rule P4). The caller is a user of the handle: see Enter.
 func (a *Arena) Pin() (Pin, error) {
 	latest := &a.pinTable().latest
 	last := latest.Load()
@@ -104,9 +104,9 @@ func (a *Arena) Pin() (Pin, error) {
 	return p, err
 }
 
-// PinBriefly pins the current version with a pin of its own, as long as there is
-// one: so goroutines that read at the same time write to different cache lines. The
-// caller is a user of the handle.
+// PinBriefly pins the current version with a pin of its own, as long as one is free. So
+// goroutines that read at the same time write to different cache lines. The caller is a
+// user of the handle.
 func (a *Arena) PinBriefly() (Pin, error) {
 	if !a.CanPin() {
 		return Pin{}, ErrReadOnly
@@ -122,8 +122,8 @@ func (a *Arena) PinBriefly() (Pin, error) {
 	return a.pinAt(i)
 }
 
-// pinInNeed pins the current version where all pins are taken: together with other
-// users of the handle, or with a pin of the dead.
+// pinInNeed pins the current version when all pins are taken. It shares a pin of the
+// handle, or takes a pin of a dead process.
 func (a *Arena) pinInNeed() (Pin, error) {
 	if p, ok, err := a.sharePin(0, layout.MaxSnapPins); ok || err != nil {
 		return p, err
@@ -216,15 +216,15 @@ func (a *Arena) unpinAt(i int) {
 	}
 }
 
-// emptyPin empties a pin that has no users, then gives it away: it may be another's
-// at once.
+// emptyPin empties a pin that has no users, then gives it away. Another handle may take
+// it at once.
 func (a *Arena) emptyPin(i int) {
 	a.shared.Release(snapPin(i)+layout.PinVersion, 0)
 	a.shared.Release(snapPin(i)+layout.PinOwner, 0)
 }
 
-// takePin claims a pin that is free, or returns -1. Each handle begins elsewhere,
-// and takes one of two that share a cache line as long as it can.
+// takePin claims a free pin, or returns -1. Each handle begins at another pin, and takes
+// only one of two that share a cache line as long as it can.
 func (a *Arena) takePin() int {
 	for n := range layout.MaxSnapPins {
 		i := (2*(a.entry+n) + n/(layout.MaxSnapPins/2)) % layout.MaxSnapPins

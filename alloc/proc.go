@@ -62,18 +62,18 @@ func (a *Arena) takeEntry() error {
 	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, layout.MaxProcs)
 }
 
-// errDeadEntries says that entries would be free if somebody adopted their owners.
+// errDeadEntries says that entries would be free if a writer adopted their owners.
 var errDeadEntries = errors.New("entries of dead writers wait for adoption")
 
 // aloneLock is the byte, next to those of the entries, that says why all of them
 // are locked.
 const aloneLock = layout.MaxProcs
 
-// Alone locks all other entries until the handle is closed: nobody else is attached,
-// and nobody can be. Otherwise the error, which matches ErrInUse, says who is, and
-// the handle is of no use any more.
+// Alone locks all other entries until the handle is closed, so that no other handle is
+// open and none can be opened. If another one is open, the error matches ErrInUse and
+// names the processes, and the handle can only be closed.
 //
-// Who has no write permission on procs has no entry, and is not seen.
+// A handle without write permission on procs has no entry, and is not seen.
 func (a *Arena) Alone() error {
 	if !a.CanPin() {
 		return fmt.Errorf("%w: expected write permission on procs", ErrReadOnly)

@@ -9,11 +9,11 @@ import (
 // firstHole is the time between the announcement of holes and the first.
 const firstHole = 100 * time.Millisecond
 
-// mayPunch reports whether the first hole may be made in place of pages that
-// readers know of. It announces holes, and permits them a moment later: by then
-// optimistic readers that have begun before the announcement, and so read without
-// a guard, have ended. One that is stopped in its middle for longer, and led to a
-// hole when the file system is full, is not protected.
+// mayPunch reports whether holes may be made in place of pages that readers know of. It
+// announces holes, and permits them a moment later. By then optimistic reads have ended
+// that began before the announcement and so have no guard. A reader that is stopped for
+// longer in the middle of its first such read is not protected from a hole if the file
+// system is full.
 func (a *Arena) mayPunch() bool {
 	now := uint64(time.Now().UnixNano())
 	since := a.ro.Load(layout.OffPunched)
@@ -24,7 +24,7 @@ func (a *Arena) mayPunch() bool {
 	return now-since >= uint64(a.pace.holes)
 }
 
-// A row is free pages in a row that are to become holes.
+// A row is neighbouring free pages that are to become holes.
 type row struct{ first, pages uint64 }
 
 // longestRow is how many pages one call punches at most.
@@ -41,10 +41,10 @@ func (r *row) add(p uint64) bool {
 	return true
 }
 
-// punchFree takes the memory from behind free pages, in address order from an offset
-// on. It takes rows of at least so many pages, at most that many pages in all, by as
-// many calls of the file system at most. It returns how many pages it took, and where
-// the next call goes on, or 0 at the end.
+// punchFree gives the memory of free pages back to the file system, in address order
+// from an offset on. It bounds the shortest row, the pages in all, and the calls of the
+// file system. It returns how many pages it took, and where the next call goes on, or 0
+// at the end.
 func (s *Slot) punchFree(from, least uint64, pages int64, calls int) (given int64, next uint64) {
 	a := s.a
 	for given < pages && calls > 0 {
@@ -71,8 +71,7 @@ func (s *Slot) punchFree(from, least uint64, pages int64, calls int) (given int6
 	return given, from
 }
 
-// punch takes the memory from behind n free pages, as far as it gets them, and
-// returns how many that were.
+// punch gives the memory of up to n free pages back, and returns how many it got.
 func (s *Slot) punch(p, n uint64) int64 {
 	a := s.a
 	var gen uint64

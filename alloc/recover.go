@@ -8,8 +8,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// recover puts a dead process's slot in order, acting as the slot. Every step
-// finds the same if it is begun again.
+// recover puts the slot of a dead process in order, in the name of the slot. Every step
+// can be repeated.
 func (s *Slot) recover() error {
 	a := s.a
 	s.mayTakeReserve = true
@@ -20,9 +20,8 @@ func (s *Slot) recover() error {
 	if s.head != 0 && s.tail == 0 {
 		s.setTail(s.head)
 	}
-	// The intent (rule C2): was it committed? The root word first, then the
-	// mark. What a committed log names may be anybody's by now, so it is not
-	// looked at.
+	// The intent (rule C2): was it committed? The root word first, then the mark. The
+	// blocks in a committed log may belong to anybody by now, so nobody looks at them.
 	node := a.ro.Load(s.base + layout.SlotIntent)
 	committed := false
 	if node != 0 {
@@ -96,9 +95,9 @@ func (s *Slot) recover() error {
 		}
 	}
 
-	// A block on its way from one list to another stands in both; the last
-	// step is done here. In the log it wins over the magazine, whichever way
-	// it went: all of the log is freed next.
+	// A block that moves from one list to another is in both; the last step is made
+	// here. The log wins over the magazine, in both directions: the whole log is
+	// freed next.
 	for i := range s.LogLen() {
 		if e := layout.Item(s.m.Word(s.logEntry(i))); e != 0 {
 			if c := e.Class(); c < layout.NumClasses && s.mags[c] == e.Off() {
@@ -131,8 +130,8 @@ func (s *Slot) recover() error {
 // owns reports whether a page is in a state that makes it this slot's.
 func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, state) }
 
-// unlinkRetired takes the block at the queue's head, and the last one of the
-// page that is being looked through, off if gone says that it went elsewhere.
+// unlinkRetired takes off the block at the queue's head, and the last one of the page
+// that is being drained, if gone reports that it has moved to another list.
 func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
 	if s.head != s.tail {
 		if page, i := s.head.Page(), s.head.Index(); i < layout.ChunkCap && gone(layout.Item(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize))) {
@@ -146,8 +145,8 @@ func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
 	}
 }
 
-// recoverRefill finishes a refill whose bits were set; without them, nothing
-// was taken.
+// recoverRefill finishes a refill whose bits are set. If they are clear, the refill took
+// no blocks.
 func (s *Slot) recoverRefill(at uint64) error {
 	a := s.a
 	mask := s.m.Word(s.base + layout.SlotRefillMask)
@@ -172,8 +171,8 @@ func (s *Slot) recoverRefill(at uint64) error {
 	return region.Corrupt(s.base+layout.SlotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
 }
 
-// recoverRecord finishes what the page record says. Whether the pages are
-// linked into the slot decides.
+// recoverRecord finishes or undoes the change in the page record. It depends on whether
+// the pages are linked into the slot.
 func (s *Slot) recoverRecord() {
 	a := s.a
 	rec := layout.Record(s.m.Word(s.base + layout.SlotRec))
@@ -217,7 +216,8 @@ func (s *Slot) recoverRecord() {
 	s.endRecord()
 }
 
-// announce sets the hint of what a page offers: who made it so may have died before.
+// announce sets the hint of a page, because the process that changed the page may have
+// died before it did.
 func (a *Arena) announce(p uint64) {
 	if bit := hintBit(a.page(p)); bit >= 0 {
 		a.hint(p, bit)

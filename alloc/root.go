@@ -13,7 +13,7 @@ type Root struct {
 	Version uint64
 }
 
-// PayloadWords is how many words a root node has for the layer above.
+// PayloadWords is the number of words of a root node for the layer above.
 const PayloadWords = (layout.RootSize - layout.RootPayload) / 8
 
 // PayloadAt is the offset of the payload of the root node at off.
@@ -53,13 +53,13 @@ func (a *Arena) current() (word layout.RootWord, version uint64) {
 	}
 }
 
-// Version returns the current version. It reads the root word and the horizon
-// only, both of which are always there. For those who are no users of the handle
-// the result counts if the handle is not Closed afterwards.
+// Version returns the current version. It reads only the root word and the horizon, which
+// are always mapped. If the caller is no user of the handle, the result counts if the
+// handle is not Closed afterwards.
 func (a *Arena) Version() uint64 {
 	_, version := a.current()
 	return version
 }
 
-// VersionOf returns the version that was glanced at, if Held.
+// VersionOf returns the version of a Glance, which counts if it is Held.
 func (a *Arena) VersionOf(g Glance) uint64 { return g.word.VersionFrom(g.horizon) }

@@ -10,9 +10,8 @@ type scan struct {
 	intents []uint64
 }
 
-// takeScan looks at the pins first (rule P3). Pins and slots that come into
-// use during the scan belong to those who check the horizon after it was
-// raised, so they may be missed.
+// takeScan looks at the pins first (rule P3). It may miss pins and slots that come into
+// use during the scan: their owners check the horizon after it was raised.
 func (a *Arena) takeScan(s *scan) {
 	s.pins, s.intents = s.pins[:0], s.intents[:0]
 	slots := min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots)
@@ -48,8 +47,8 @@ func (s *scan) addPin(v uint64) {
 	s.pins[i] = v
 }
 
-// heldKey says what holds a block: a pinned version, or an intent that names
-// it. 0 means nothing does.
+// A heldKey names the holder of a block: a pinned version, or an intent that names the
+// block. It is 0 if nothing holds the block.
 type heldKey uint64
 
 const intentKey = heldKey(1 << 63)
@@ -79,7 +78,7 @@ func (s *scan) holds(off, birth, retired uint64, isRoot bool) heldKey {
 	return 0
 }
 
-// still reports whether what key names still holds.
+// still reports whether the holder that key names still holds.
 func (s *scan) still(key heldKey) bool {
 	if key&intentKey != 0 {
 		return s.holds(uint64(key&^intentKey), 0, 0, true) != 0

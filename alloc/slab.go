@@ -121,8 +121,8 @@ func (s *Slot) takeShared(p uint64, st layout.PageState, state int, link func())
 // disown gives the slot's slab of a class up, for anybody to take.
 func (s *Slot) disown(c int) { s.shareSlab(s.slabs[c], func() { s.setSlab(c, 0) }) }
 
-// shareSlab makes an owned slab shared, or frees it if it is empty. What was
-// freed in it while it was owned was not announced.
+// shareSlab makes an owned slab shared, or frees it if it is empty. It announces the
+// free blocks, because nobody did so while the slab was owned.
 func (s *Slot) shareSlab(p uint64, unlink func()) {
 	a := s.a
 	st := a.page(p)
@@ -144,7 +144,8 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 	p = layout.PageOf(off)
 	if layout.Classes[c].Pages > 1 {
 		if a.page(p).State() == layout.PageCont {
-			// A wrong one is as good as none: the page is not a slab's first.
+			// If the offset is wrong, the page is not the first of a slab, which
+			// callers notice.
 			if q := a.ro.Load(layout.Desc(p) + layout.DescInfo); q%layout.PageSize == 0 && q < p && p-q < layout.Classes[c].Pages<<layout.PageShift {
 				p = q
 			}
@@ -153,11 +154,11 @@ func (a *Arena) slabOf(off uint64, c int) (p uint64, bit uint64) {
 	return p, (off - p) * layout.Classes[c].Recip >> 32
 }
 
-// giveBack returns a block to its slab (rule B2): stamp it, note it, clear its
-// bit, announce it, and unlink it from where it was. The stamp comes before the
-// note, so that a noted block without the stamp is one that somebody has taken
-// into use again. next is the block below it when it comes from the top of a
-// magazine: once the bit is clear, others may write to the block.
+// giveBack returns a block to its slab (rule B2): it stamps the block, notes it, clears
+// its bit, announces it, and calls unlink, which takes it off its list. The stamp comes
+// before the note, so a noted block without the stamp is one that somebody uses again.
+// If the block comes from the top of a magazine, next is the block below it, because
+// others may write to the block once the bit is clear.
 func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	a := s.a
 	s.m.Store(off, uint64(layout.MakeReturn(s.idx)))
@@ -179,9 +180,9 @@ func (s *Slot) giveBack(c int, off, next uint64, unlink func()) {
 	}
 }
 
-// redoReturn finishes what giveBack had begun when its slot died. A block whose
-// bit is set and that still carries the stamp has not been given back: the
-// slab's owner writes over the stamp before it sets the bit again.
+// redoReturn finishes a giveBack whose slot died. A block whose bit is set and that still
+// carries the stamp has not been given back, because the slab's owner overwrites the
+// stamp before it sets the bit again.
 func (s *Slot) redoReturn(c int, off uint64) {
 	a := s.a
 	p, bit := a.slabOf(off, c)
@@ -196,10 +197,10 @@ func (s *Slot) redoReturn(c int, off uint64) {
 	a.hint(p, layout.HintOf(c))
 }
 
-// thinMags notes how many free blocks of each class the slot needs, going by what it
-// took between passes lately, and gives back some of those beyond: a single free block
-// can keep a page in use. It does no more than some microseconds' work, for it runs
-// after a commit.
+// thinMags estimates how many free blocks of each class the slot needs, from the number
+// that it took between recent passes, and gives some of the others back, because a single
+// free block can keep a page in use. It runs after a commit, so it takes no more than
+// some microseconds.
 func (s *Slot) thinMags() error {
 	left := thinBlocks
 	for c := range layout.NumClasses {
@@ -244,8 +245,8 @@ func (s *Slot) dropMag(c int) error {
 	return nil
 }
 
-// checkUsed verifies that the bit of a block in a list is set. If lists could
-// name free blocks, one that names a block twice would never end.
+// checkUsed verifies that the bit of a block in a list is set. If lists could name free
+// blocks, a list that names a block twice would never end.
 func (s *Slot) checkUsed(off uint64, c int) error {
 	if c == layout.ClassRun {
 		return nil

@@ -9,10 +9,10 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// Slot is one writer's place in the store: its intent, its log, its magazines,
-// its slabs, its queue of retired blocks. All of it lies in the slot's page, so
-// that a death loses nothing; the fields here are copies for speed, but for
-// what a transaction forgets when it ends. One goroutine uses a slot at a time.
+// Slot is one writer's place in the store: its intent, log, magazines, slabs and queue of
+// retired blocks. All of that is in the slot's page, so that a death loses nothing. The
+// fields here are copies for speed, and the state of one transaction. One goroutine uses
+// a slot at a time.
 type Slot struct {
 	a    *Arena
 	m    *region.Mem
@@ -75,8 +75,8 @@ type retiredBlock struct {
 // released: for transactions that free more than they take.
 func (s *Slot) AllowReserve(may bool) { s.mayTakeReserve = may }
 
-// claimSlot takes a slot that nobody owns. If there is none, or no page for a new
-// one, the dead and those who do not use theirs just now make room.
+// claimSlot takes a slot that nobody owns. If there is none, or no page for a new one, it
+// adopts the slots of dead processes and takes idle ones.
 func (a *Arena) claimSlot(frees bool) (*Slot, error) {
 	s, err := a.claimFreeSlot(frees)
 	if s != nil || err != nil && !errors.Is(err, ErrFull) {
@@ -160,8 +160,8 @@ func (a *Arena) slotPage(i int) (uint64, error) {
 	return 0, nil
 }
 
-// loadSlot reads the page of a slot that the caller holds. What it reads is
-// checked, here and by recover: it comes from shared memory.
+// loadSlot reads the page of a slot that the caller holds. It and recover check the
+// words, which come from shared memory.
 func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 	if got := a.mem.Word(page + layout.SlotIndex); got != uint64(i)+1 {
 		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
@@ -188,10 +188,9 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 	return s, s.loadLog()
 }
 
-// makeSlotPage gives slot i, which the caller holds, its page. The directory
-// names the page, marked as not finished, before it is claimed. When there is no
-// other it may take one of the reserve, for one who is going to free: a delete
-// needs a slot, too.
+// makeSlotPage gives slot i, which the caller holds, its page. The directory names the
+// page, marked as not finished, before the page is claimed. If frees is set and there is
+// no other page, it takes one of the reserve: a delete needs a slot, too.
 func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 	dir := layout.OffDir + uint64(i)*8
 	for want := hintsFree; ; {

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// slotPool is the slots that a handle owns. Who takes a slot into use does so by a
-// compare-and-swap of its word in owners, so the places where slots are found are hints:
-// a slot may be in several of them, or in none but all.
+// slotPool is the slots that a handle owns. A goroutine takes a slot into use by a
+// compare-and-swap of the slot's owner word. So the places where slots are found are
+// hints: a slot may be in several of them, or only in all.
 type slotPool struct {
 	idle [16]idleSlot
 	last [256]atomic.Uint32 // by lane: where a goroutine has found a slot
@@ -19,7 +19,7 @@ type slotPool struct {
 	claims atomic.Uint64 // of slots, by this handle
 
 	mu    sync.Mutex
-	all   []*Slot // but for those that others have taken
+	all   []*Slot // except those that others have taken
 	freed sync.Cond
 	brief int // transactions under way that run no foreign code
 }
@@ -33,8 +33,8 @@ type idleSlot struct {
 	_ [56]byte
 }
 
-// plentySlots is how many brief transactions are under way at a time: others wait for
-// one of them to end.
+// plentySlots is the most brief transactions that are under way at a time. Others wait
+// for one of them to end.
 const plentySlots = 32
 
 // take returns a slot that was idle, and its place, or nil.
@@ -92,7 +92,7 @@ func (p *slotPool) end() {
 	p.freed.Signal()
 }
 
-// wakeAll wakes those who wait for a slot.
+// wakeAll wakes all goroutines that wait for a slot.
 func (p *slotPool) wakeAll() {
 	p.mu.Lock()
 	p.freed.Broadcast()
@@ -121,11 +121,11 @@ func (a *Arena) mayWrite() error {
 	return a.checkName()
 }
 
-// Slot returns a slot for one transaction; Release gives it back. A caller
-// that runs no foreign code in between says that it is brief, and may then wait
-// for another brief transaction to end. One that may come to free more than it
-// takes says so: then a new slot may take its page from the reserve. The caller is
-// a user of the handle, see Enter, until it has released the slot.
+// Slot returns a slot for one transaction; Release gives it back. brief says that the
+// caller runs no code of the user in between. Then it may wait for another brief
+// transaction to end. frees says that the transaction may free more than it takes. Then a
+// new slot may take its page from the reserve. The caller is a user of the handle (see
+// Enter) until it has released the slot.
 func (a *Arena) Slot(brief, frees bool) (s *Slot, err error) {
 	p := &a.slots
 	if brief {
@@ -164,9 +164,9 @@ func (s *Slot) ours() bool {
 	return layout.Owner(s.m.Load(layout.OffOwners+uint64(s.idx)*8)).InUse() == s.owner
 }
 
-// retake makes an idle slot one that is in use, unless others have taken it, as
-// they may when space is short; even if the handle has got it again since, for
-// then the claim is another.
+// retake makes an idle slot one that is in use, unless others have taken it, which they
+// may do when space is short. It fails too if the handle has claimed the slot again
+// since, because the number of the claim is another one then.
 func (s *Slot) retake() bool {
 	if !s.m.CAS(layout.OffOwners+uint64(s.idx)*8, uint64(s.owner.Idle()), uint64(s.owner)) {
 		return false
@@ -186,16 +186,17 @@ func (a *Arena) Release(s *Slot) {
 	}
 }
 
-// Rest ends the use of a slot that the caller will take into use again by Resume, before
-// it asks for any slot. It is no brief transaction's then.
+// Rest ends the use of a slot for the time being. The caller takes it into use again by
+// Resume, before it asks for any slot. Meanwhile the slot does not count as one of a
+// brief transaction.
 func (s *Slot) Rest() {
 	s.mayTakeReserve = false
 	s.handover.Give()
 	s.m.Release(layout.OffOwners+uint64(s.idx)*8, uint64(s.owner.Idle()))
 }
 
-// Resume takes a slot into use again. It reports false if somebody else has, of this
-// process or another: then it is not the caller's any more.
+// Resume takes a slot into use again. It reports false if another goroutine or process
+// has taken it. Then the slot is not the caller's any more.
 func (s *Slot) Resume() (bool, error) {
 	if err := s.a.mayWrite(); err != nil {
 		return false, err

@@ -2,7 +2,7 @@ package alloc
 
 import "github.com/seed-869cc763/shmkv/alloc/layout"
 
-// A Glance is what an optimistic reader notes before it reads.
+// A Glance is the words that an optimistic reader notes before it reads.
 type Glance struct {
 	horizon uint64
 	word    layout.RootWord
@@ -10,8 +10,8 @@ type Glance struct {
 }
 
 // Glance begins an optimistic read: the horizon, then the root, then the end
-// (rules R2 and R1). Without ok the handle is closed or the end is wrong: a pin
-// is refused with the reason.
+// (rules R2 and R1). Without ok the handle is closed or the end is wrong. An attempt to
+// pin returns the reason.
 func (a *Arena) Glance() (g Glance, ok bool) {
 	g = Glance{horizon: a.ro.Load(layout.OffHorizon), word: layout.RootWord(a.ro.Load(layout.OffRoot)), end: a.ro.Load(layout.OffEnd)}
 	if g.end != a.end.Load() || a.closed.Load() {
@@ -28,16 +28,15 @@ func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
 	return g, err == nil && !a.closed.Load()
 }
 
-// Root is the offset of the root node that was glanced at, confined to what
-// can be touched.
+// Root is the offset of the root node, confined to memory that can be touched.
 func (g Glance) Root() uint64 { return min(g.word.Off()&^7, g.end-layout.RootSize) }
 
-// End is how much of data may be touched.
+// End is the number of bytes of data that may be touched.
 func (g Glance) End() uint64 { return g.end }
 
-// Held reports whether nothing that was reachable from the root can have been
-// reused since the Glance (rule R2). What was read in between is true then, and
-// worthless otherwise.
+// Held reports whether no block that was reachable from the root can have been reused
+// since the Glance (rule R2). If so, the values that were read in between are those of
+// the version; otherwise they mean nothing.
 func (a *Arena) Held(g Glance) bool {
 	a.ro.LoadFence()
 	h := a.ro.Load(layout.OffHorizon)

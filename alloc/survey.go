@@ -20,7 +20,7 @@ type unit struct {
 	fixed bool
 }
 
-// A survey is what evacuation knows of a part of the file.
+// A survey is the units of a part of the file.
 type survey struct {
 	units []unit
 	found []window
@@ -103,7 +103,7 @@ type window struct {
 	stop  int
 }
 
-// A demand is what the blocks of some units need outside of them.
+// A demand is the space that the blocks of some units need outside of them.
 type demand struct {
 	v     *survey
 	k     int // pages that are to be emptied
@@ -133,8 +133,8 @@ func (d *demand) add(u *unit, sign int) {
 	d.cost += uint64(sign) * uint64(u.used) * (moveCost + layout.Classes[c].Size)
 }
 
-// of returns what the blocks of a class need beyond free ones of it. A slab of one
-// page may be made of any free page; that is of use when the window is longer.
+// of returns the pages that the blocks of a class need beyond the free blocks of that
+// class. Any free page can become a slab of one page, which helps if the window is longer.
 func (d *demand) of(c int) (fresh, lacks int) {
 	more := d.used[c] - (d.v.left[c] - d.free[c])
 	switch n := int(layout.Classes[c].Blocks); {
@@ -146,7 +146,7 @@ func (d *demand) of(c int) (fresh, lacks int) {
 	return 0, more
 }
 
-// met reports whether there is what is needed.
+// met reports whether the demand can be met.
 func (d *demand) met() bool { return d.lacks == 0 && d.fresh <= d.v.empty-d.empty }
 
 // choose returns up to n windows of at least k pages that can be emptied together,
@@ -206,8 +206,8 @@ func (v *survey) windows(k int, least uint64) {
 // moveCost is what the move of a block costs beside its bytes, in bytes.
 const moveCost = 512
 
-// plan takes what the blocks of a window need outside of it out of what is left, if
-// there is enough.
+// plan takes the space that the blocks of a window need outside of it from what is left,
+// if there is enough.
 func (v *survey) plan(w window, k int) bool {
 	d := demand{v: v, k: k}
 	units := v.units[w.first:w.stop]

@@ -15,9 +15,9 @@ import (
 // marks the handle before anybody sums up. So a sum of zero in a closed handle
 // means that no user is inside and that none will be.
 //
-// Optimistic reads are no users. They use the read-only mapping, which reads as
-// zeros once it is detached, and believe nothing that the horizon, which is zero
-// then as well, does not confirm.
+// Optimistic reads are no users. They use the read-only mapping, which reads as zeros
+// once it is detached. The horizon is zero then too, so it confirms nothing that they
+// have read.
 
 // lanes spread the count over cache lines, so that users on different
 // processors seldom write to the same one.
@@ -26,8 +26,8 @@ const lanes = 64
 // A User stands for one call that is inside of a handle, from Enter to Leave.
 type User struct{ lane *userLane }
 
-// A userLane is a part of the count, and what the goroutines that use it need to
-// remember: they are one, as a rule.
+// A userLane is a part of the count, and remembers the last pin of the goroutines that
+// use the lane. As a rule that is one goroutine.
 type userLane struct {
 	count atomic.Int64
 	pin   atomic.Int64 // the pin that was taken here last, plus 1; 0 at first
@@ -39,9 +39,9 @@ type userCount [lanes]userLane
 // here is the lane of the calling goroutine.
 func (c *userCount) here() *userLane { return &c[region.Lane()%lanes] }
 
-// Enter counts the caller as a user of the handle until Leave: what is mapped
-// stays mapped, and what is pinned stays pinned. Without ok the handle is
-// closed, and the caller must not touch it. A user may enter again.
+// Enter counts the caller as a user of the handle until Leave. Mappings stay mapped and
+// pins stay pinned meanwhile. Without ok the handle is closed, and the caller must not
+// touch it. A user may enter again.
 func (a *Arena) Enter() (u User, ok bool) {
 	if a.closed.Load() {
 		return User{}, false // without a count that Close might take for a user
@@ -70,8 +70,8 @@ func (c *userCount) enter() User {
 	return u
 }
 
-// any reports whether somebody is inside of a closed handle. It may count those
-// who are about to find out that it is closed; they look again when they leave.
+// any reports whether a user is inside of a closed handle. It may count users that are
+// about to find out that the handle is closed. They look again when they leave.
 func (c *userCount) any() bool {
 	for i := range c {
 		if c[i].count.Load() != 0 {

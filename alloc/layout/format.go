@@ -64,15 +64,15 @@ const (
 	SlotIntentTail = 8 * 2 // the queue's tail once it is committed
 	SlotQueueHead  = 8 * 3
 	SlotQueueTail  = 8 * 4
-	SlotLogTop     = 8 * 5 // page | number of entries in it
-	SlotRec        = 8 * 6 // first page | recClaim or recFree; or 0
+	SlotLogTop     = 8 * 5 // Place
+	SlotRec        = 8 * 6 // Record, or 0
 	SlotRecPages   = 8 * 7
 	SlotRecGen     = 8 * 8 // generation of every page but the head
 	SlotRecHeadGen = 8 * 9
 	SlotRefillAt   = 8 * 10 // offset of the bitmap word, or 0
 	SlotRefillMask = 8 * 11
 	SlotLook       = 8 * 12 // set-aside page being looked through, or 0
-	SlotReturn     = 8 * 13 // block being given back | class<<48, or 0
+	SlotReturn     = 8 * 13 // Item of the block that is being given back, or 0
 	SlotReturnNext = 8 * 14 // the block below it in its magazine
 	SlotIntentOld  = 8 * 15 // the root that the intended one replaces
 	SlotAside      = 8 * 16 // open set-aside pages, or 0
@@ -84,7 +84,7 @@ const (
 	SlotLogCap     = 512 - 192
 )
 
-// What a slot's page record says of the pages that it names.
+// The kinds of records of pages.
 const (
 	RecClaim = 1 // being claimed; back to holes unless they are linked by now
 	RecFree  = 2 // being freed; go on
