@@ -28,47 +28,47 @@ func (o *BackupOptions) progress(done, total int64) {
 	}
 }
 
-// Origin is what a store was made to show by Backup or Restore.
-// Info.Backup tells which of them.
+// Origin is the version of another store that Backup or Restore has copied.
+// Info.Backup tells which of the two.
 type Origin struct {
 	ID      string `json:"id"`      // of the store that was copied
 	Version uint64 `json:"version"` // of that store
-	At      uint64 `json:"at"`      // the copy's own version that shows it; a greater one has been written to
+	At      uint64 `json:"at"`      // the copy's version that shows it; a copy with a greater one was written to
 }
 
-// Backup makes a backup in the directory dir, where there must be nothing
-// (ErrExist), with all entries of the present version and of no other. It appears
-// there as a whole or not at all, and is on disk by then; a process that dies
-// meanwhile leaves a hidden directory beside it, which the next Backup to dir
-// removes. Others read and write the store meanwhile.
+// Backup copies the entries of the current version to a new store in the directory dir,
+// which must not exist (ErrExist). The backup appears there as a whole or not at all, and
+// is on disk by then. A process that dies meanwhile leaves a hidden directory beside it,
+// which the next Backup to dir removes. Other processes read and write the store
+// meanwhile. The version is pinned, as by a Snapshot.
 //
-// The backup is a store that nobody can write to, so that it stays what differences
-// (BackupSince) are written since: Open refuses it with ErrReadOnly unless
-// Options.ReadOnly is set. Restore makes a store of it that can be written to. The
-// backup has the same MaxSize, hash and permission bits, before umask, and no
-// garbage. Its Info tells that it is a backup, and of what. On
-// the way every entry is proved to be where it belongs: damage ends the backup
-// with ErrCorrupt, lack of space at dir with ErrFull, and ctx with its error. The
-// version is pinned meanwhile, as by a Snapshot.
+// A backup is a store that cannot be written to, because it is the base of differences
+// (BackupSince). Open needs Options.ReadOnly for it. Restore makes a store of it that can
+// be written to. The backup has the MaxSize, hash and permission bits of the store, before
+// umask, and no garbage. Its Info tells that it is a backup, and of which store and
+// version.
+//
+// Backup proves that every entry is where it belongs. A damaged entry ends it with
+// ErrCorrupt, too little space at dir with ErrFull, and the end of ctx with the error of
+// ctx.
 func (s *Store) Backup(ctx context.Context, dir string) error {
 	return s.View(func(sn *Snapshot) error { return sn.Backup(ctx, dir, nil) })
 }
 
-// Backup does what Store.Backup does, with the snapshot's version.
+// Backup is Store.Backup for the version of the snapshot.
 func (sn *Snapshot) Backup(ctx context.Context, dir string, opts *BackupOptions) error {
 	return sn.makeStore(ctx, dir, nil, opts, true)
 }
 
-// Restore makes a new store in dir as Backup does, but one that can be written to.
-// It holds what differences, written by BackupSince, make of the snapshot's version,
-// one after the other; without any, that version. The first difference
-// must have been written since a backup that shows what the snapshot shows,
-// and each other one since what comes of the one before it. A difference that is
-// damaged or not complete is refused with ErrCorrupt.
+// Restore makes a new store in dir, as Backup does, that can be written to. It begins with
+// the version of the snapshot and applies the differences, which BackupSince has written,
+// one after the other. The base of the first difference must be a backup of the version
+// of the snapshot, and the base of each other one the target of the difference before it.
+// A damaged or incomplete difference is refused with ErrCorrupt.
 //
-// Until the store is written to, it can be used like a backup of the version that
-// the last difference led to: as base of BackupSince, and to apply later
-// differences to. After that it is a store of its own.
+// Until the store is written to, it can be used like a backup of the target of the last
+// difference: as a base of BackupSince, and as the base of later differences. After that
+// it is a store of its own.
 func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
 	return sn.makeStore(ctx, dir, differences, opts, false)
 }

@@ -30,8 +30,8 @@ type Report struct {
 	InFlightBytes int64       `json:"in_flight_bytes"` // of transactions under way
 	FreeBytes     int64       `json:"free_bytes"`      // free blocks and pages, holes included
 	TableBytes    int64       `json:"table_bytes"`     // header, tables, writers' slots, lists
-	RoundingBytes int64       `json:"rounding_bytes"`  // what is left over in slabs
-	LeakedBytes   int64       `json:"leaked_bytes"`    // in none of the others: 0 in a sound store
+	RoundingBytes int64       `json:"rounding_bytes"`  // of slabs, behind their last block
+	LeakedBytes   int64       `json:"leaked_bytes"`    // in none of the other sums: 0 in a sound store
 	FileBytes     int64       `json:"file_bytes"`
 	Held          []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
 	Classes       []SizeClass `json:"classes"` // that are in use, by size
@@ -43,16 +43,16 @@ type Report struct {
 	Problems []string `json:"problems"`
 }
 
-// Held is what has been set aside for a pinned version: blocks that were
-// replaced since, and that no older pin needs. Newer pins may need them as well.
-// They are freed some commits after the last such pin is gone.
+// Held is the space of blocks that a pinned version holds: they were replaced since, and
+// no older pin needs them. Newer pins may need them too. They are freed some commits
+// after the last such pin is gone.
 type Held struct {
 	Version uint64 `json:"version"`
 	Bytes   int64  `json:"bytes"`
 }
 
-// SizeClass is what the blocks of one size take. They lie in slabs, runs of
-// pages cut into equal blocks; a larger block is a run of its own.
+// SizeClass is the space that the blocks of one size take. They are in slabs, which are
+// runs of pages cut into equal blocks. A larger block is a run of its own.
 type SizeClass struct {
 	Size   int64 `json:"size"`   // of a block; 0: blocks that are whole runs
 	Slabs  int64 `json:"slabs"`  // or runs

@@ -26,24 +26,23 @@ type CompactStats struct {
 	After      int64 `json:"after"`
 }
 
-// compactPasses is how often Compact goes through the store at most. What others
-// write, and what they give back late, can make more than one useful; one that
-// gained less than a sixteenth is the last.
+// compactPasses is the most passes of Compact through the store. Other writers can make
+// more than one useful. A pass that gained less than a sixteenth is the last.
 const compactPasses = 3
 
-// Compact gives space back to the file system: it moves entries from sparse pages to
-// free space in others, and punches holes where nothing is left. The file keeps its
-// length; AllocatedBytes falls. A write that finds no space does the same, as far as
-// it needs it.
+// Compact gives space back to the file system: it moves entries from sparse pages to free
+// space in others, and punches holes in place of the empty pages. The file keeps its
+// length, and AllocatedBytes falls. A write that finds no space moves entries too, as far
+// as it needs.
 //
-// It works beside readers and writers, by ordinary commits of one entry each, so
-// it holds nobody up for longer than any commit does. The version rises; values
-// stay, and Diff shows nothing. What snapshots hold cannot be moved. It may be
-// interrupted by ctx at any time, and whatever it has done by then is done: then the
-// error is ctx's. Two at once only do some work twice.
+// Compact works beside readers and writers, by ordinary commits of one entry each, so it
+// delays them no more than any commit does. The version rises, and Diff shows no change.
+// Entries that only snapshots hold cannot be moved. When ctx ends, Compact returns the
+// error of ctx and keeps the progress that it has made. Two Compacts at the same time only
+// do some work twice.
 //
-// Handles that write do the same by themselves, a little at a time, for what nobody has
-// used for some seconds. Compact does it at once, and where nobody writes any more.
+// Handles that write compact by themselves, a little at a time, space that nobody has used
+// for some seconds. Compact does it at once, and in stores that nobody writes to any more.
 func (s *Store) Compact(ctx context.Context, opts *CompactOptions) (CompactStats, error) {
 	if opts == nil {
 		opts = &CompactOptions{}

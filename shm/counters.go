@@ -1,10 +1,9 @@
 package shm
 
-// Counters are what writers have counted of their work since the store was
-// made. They lie in the store, each writer adds to its own, and nothing but
-// reports depends on them: a process that is killed can leave its last moment
-// out, and what stands there in a damaged store is any number. Beyond 2^64 they
-// begin anew. Gets are not counted, for readers leave no trace.
+// Counters count the work of all writers since the store was made. They are in the store,
+// and each writer adds to its own. Only reports depend on them: a process that is killed
+// may not count its last transaction, and in a damaged store they may be any number. They
+// wrap around at 2^64. Gets are not counted, because readers leave no trace.
 type Counters struct {
 	Commits      uint64 `json:"commits"`       // transactions committed
 	Changes      uint64 `json:"changes"`       // entries that these set or deleted, each time
@@ -39,16 +38,15 @@ func (c Counters) with(d Counters, fn func(a, b uint64) uint64) Counters {
 	}
 }
 
-// WriterSlot is a writer's slot, with what was counted in it by all who have
-// owned it.
+// WriterSlot is a writer's slot, with the Counters of all its owners.
 type WriterSlot struct {
 	Slot int `json:"slot"`
 	Counters
 }
 
-// Sub returns what the process has counted since old, an earlier look at the
-// same process. In slots that it did not have then it counts from now on, for
-// others may have used them before.
+// Sub returns the work of the process since old, an earlier look at the same process.
+// Slots that the process did not have then count from now on, because other processes may
+// have used them before.
 func (p Process) Sub(old Process) Counters {
 	var sum Counters
 	for _, s := range p.Slots {

@@ -6,12 +6,12 @@
 //     block, and block nobody.
 //   - A write builds new nodes beside the old ones and publishes them by one
 //     compare-and-swap of the root. Update does so for many keys, as a whole.
-//   - A Snapshot is one version, for as long as it is open, without copies. It
-//     keeps what only it can see, and nothing else: the space of everything
-//     that was written and replaced since goes on being reused.
-//   - A process may be killed or stopped anywhere. What it had committed is
-//     there; what it had not is gone as a whole; what it held is taken over by
-//     whoever needs it next. Nobody waits for it.
+//   - A Snapshot shows one version for as long as it is open, without copies. It
+//     keeps the blocks that only it can see, and no others: the space of entries
+//     that were written and replaced since is reused.
+//   - A process may be killed or stopped anywhere. Its commits are there, its
+//     unfinished transactions are not, and the next process that needs it takes
+//     over the space that the dead process held. Nobody waits for it.
 //
 // # What survives what
 //
@@ -24,31 +24,32 @@
 //
 // In a directory of a local file system: a tmpfs, which is fastest, or a disk.
 //
-//   - /dev/shm is a tmpfs on every Linux. But systemd-logind removes what a user
-//     has there when that user has logged out, unless it is a system user (with an
+//   - /dev/shm is a tmpfs on every Linux. But systemd-logind removes a user's files
+//     there when that user has logged out, unless it is a system user (with an
 //     ID below 1000) or logind.conf says RemoveIPC=no. Services are better off
 //     with a directory below /run, or a tmpfs of their own.
 //   - Containers share a store through a volume or a tmpfs that is mounted into
-//     each of them; in their own file system, overlay, it is refused. Mount the directory that holds the store, so that Rewrite can
-//     replace it. /dev/shm of a container is its own; Docker gives it 64 MB.
+//     each of them. A store in a container's own file system, overlay, is refused.
+//     Mount the directory that holds the store, so that Rewrite can replace it.
+//     A container has a /dev/shm of its own; Docker gives it 64 MB.
 //   - Nothing may clean the directory up by age, as systemd-tmpfiles does in /tmp
 //     and /var/tmp.
 //
-// When the files are removed while a process has them open, it goes on reading
-// what there was, and its writes fail with ErrMoved after a second at most: the
-// next process to open the path makes a new store there. Stale tells. shmctl
+// If the files are removed while a process has them open, its reads go on and show the
+// removed store. Its writes fail with ErrMoved after at most a second, because the next
+// process that opens the path makes a new store there. Stale reports this, and shmctl
 // doctor finds processes that use a removed store.
 //
 // # Caveats
 //
 //   - Processes that may write are trusted: they can write anything anywhere in
 //     the files. Readers cannot damage the data, but they can write to the file
-//     procs, and so cause others to read what is being overwritten.
+//     procs, and so cause others to read memory that is being overwritten.
 //   - One host, a local file system. Network file systems are refused, and so is
 //     overlay, on which a container's own files lie.
-//   - Slices from Snapshot, View, GetMany and Tx lie in the store. They must not
-//     be written to, which faults, and not be used after what they came from has
-//     ended, when their memory holds something else.
+//   - Slices from Snapshot, View, GetMany and Tx are memory of the store. A write to
+//     one faults. They must not be used after the Snapshot, View, GetMany or Tx has
+//     ended, because their memory is reused.
 //   - The files must not be truncated or written to by other programs while a
 //     process has them open. Renaming the directory is harmless, and removing it
 //     ends the store.

@@ -11,16 +11,14 @@ import (
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
-// The errors of this package. What is returned wraps one of them, and says
-// what was being done, to which store, what was found and what was expected;
-// test with errors.Is.
+// The errors of this package. Test for them with errors.Is. A returned error wraps one of
+// them and names the operation, the store, what was found and what was expected.
 var (
 	// ErrNotFound: the key is not in the store. Get and its like return it
 	// bare, so that a miss costs no allocation.
 	ErrNotFound = errors.New("key not found")
 	// ErrClosed: the store, snapshot or transaction was closed; or the store was
-	// rewritten, and this handle did not keep it from that, since it may not write
-	// procs.
+	// rewritten, which a handle without write permission on procs does not prevent.
 	ErrClosed = alloc.ErrClosed
 	// ErrReadOnly: a write through a store opened with ReadOnly; a backup opened
 	// without ReadOnly; or a pin (Snapshot, View, GetMany, Wait) without write
@@ -48,13 +46,12 @@ var (
 	// the store.
 	ErrInUse = alloc.ErrInUse
 	// ErrMoved: a write to a store whose files were removed, by rm or by
-	// systemd-logind, while this handle had them open. Whoever opens the path
-	// later finds no store there, or another one, so what is written would be
-	// lost. Writes that begin within a second of the removal may still succeed.
+	// systemd-logind, while this handle had them open. A process that opens the
+	// path later finds no store there, or another one, so the write would be lost. Writes that begin within a second of the removal may still succeed.
 	// Reads go on. To go on writing, close the handle and open the path again.
 	ErrMoved = alloc.ErrMoved
-	// ErrUnrelated: BackupSince with a base that is no relative of the store, or
-	// Restore with a difference that does not follow on what is before it.
+	// ErrUnrelated: BackupSince with a base that is not a backup of the store, or
+	// Restore with a difference whose base is not the one before it.
 	ErrUnrelated = errors.New("do not belong together")
 	// ErrNested: a write to the store by a goroutine that is in a function of
 	// Update or Modify of the same handle, by other means than the transaction. The

@@ -38,7 +38,7 @@ const (
 // fn returns an error, which it then returns. Each slab and each run is one
 // extent; other pages of one kind are put together.
 //
-// It works while others read and write, and shows then roughly what is there.
+// It works while others read and write. Then the picture is approximate.
 // It reads tables and lists, not keys and values. Memory: about a sixtieth of the
 // file. It ends early, with an error, when ctx is done.
 func (s *Store) Extents(ctx context.Context, fn func(Extent) error) error {

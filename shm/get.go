@@ -31,8 +31,8 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // it returns dst as it was; its spare room may have been written to. key may lie
 // in that room: it is read before it is overwritten.
 //
-// It leaves no trace in the store: it reads the root, walks, copies, and then
-// looks whether what it read could have been reused meanwhile. If so it tries
+// It leaves no trace in the store: it reads the root, walks, copies, and then finds out
+// whether the memory that it has read could have been reused meanwhile. If so it tries
 // again, and after a few tries pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	h := s.hashOf(key)

@@ -13,39 +13,39 @@ type RewriteOptions struct {
 	// Progress is called now and then with the number of entries that have been
 	// dealt with and their sum.
 	Progress func(done, total int64)
-	// MaxSize is the store's from now on, as in Options; 0 means what it was.
+	// MaxSize is the new MaxSize of the store, as in Options; 0 keeps the old one.
 	MaxSize int64
 }
 
-// Rewrite makes a new store of the current version of the one at path, and puts it
-// in its place, when nobody has it open: else the error matches ErrInUse and names
-// the processes. The new one is dense and has no garbage, and its file is as short
-// as can be. So Rewrite is a compaction; it changes MaxSize; and it mends what Check
-// may find wrong with bitmaps, lists and writers' slots, even where a writable Open
-// is refused because of it, for of all that it follows nothing.
+// Rewrite replaces the store at path by a dense copy of its current version. The copy has
+// no garbage, and its file is as short as possible. Rewrite is the most thorough
+// compaction, the way to change MaxSize, and the repair of damage that Check finds in
+// bitmaps, lists and writers' slots: it does not read them, so it works even if a
+// writable Open refuses the store because of them.
 //
-// It copies as Backup does, and every entry is proved to be where it belongs: damage
-// among them ends it with ErrCorrupt. After any error, too little space (ErrFull) and
-// ctx's own among them, the store is what it was; but for that of a disk at the very
-// end, which says so. The new one takes its place, in one
-// step, when it is on disk: who dies meanwhile leaves the old one or the new one
-// there, and perhaps a hidden directory beside it, which the next Rewrite removes.
-// Both take space for a while. Who opens the store meanwhile waits for up to a
-// second, and then gets ErrInUse.
+// No process may have the store open. Otherwise the error matches ErrInUse and names the
+// processes. A process that opens the store while Rewrite runs waits for up to a second,
+// then gets ErrInUse.
 //
-// It stays the same store: with its id, hash, owner and permission bits, with its
-// Origin and as base or target of BackupSince; a backup stays a backup. The version goes on from what it was:
-// a greater one than before shows the same, and Wait returns. Counters begin anew,
-// with the commits of the copying.
-// Access control lists and other attributes of files are lost.
+// Rewrite proves that every entry is where it belongs, as Backup does. A damaged entry
+// ends it with ErrCorrupt, and too little space with ErrFull; both stores take space for a
+// while. After any error the store is unchanged, except a failed final sync, which is
+// reported as such. The copy takes the place of the store in one step, after it is on
+// disk. A process that dies during Rewrite leaves the old store or the new one, and perhaps
+// a hidden directory beside it, which the next Rewrite removes.
 //
-// It takes write permission on the store's files, on its directory path, which must
-// not be a mount point, and on the directory that holds path. Nor may the store's
-// directory be mounted elsewhere, as into a container: such a mount goes on to lead
-// to the old directory, which is empty then, and opening a store there fails until it
-// is mounted again. Rewrite cannot see the mounts of other containers. Mount the
-// directory that holds the store instead. Handles without write permission on procs
-// do not keep it off; from then on they get ErrClosed.
+// The store keeps its id, hash, owner, permission bits and Origin. It can still be the
+// base or the target of BackupSince, and a backup is still a backup. The version rises,
+// so Wait returns, and the new version has the same contents. The Counters start again
+// from the commits of the copying. Access control lists and extended attributes are lost.
+//
+// The caller needs write permission on the store's files, on the directory path, and on
+// the directory that holds path. The directory path must not be a mount point, and must
+// not be mounted elsewhere, for example into a container. Such a mount would lead to the
+// old directory, which is empty then, and a store could not be opened there until it is
+// mounted again. Rewrite cannot see the mounts of other containers, so mount the directory
+// that holds the store instead. A handle without write permission on procs does not
+// prevent Rewrite. Its calls return ErrClosed from then on.
 func Rewrite(ctx context.Context, path string, opts *RewriteOptions) error {
 	if opts == nil {
 		opts = &RewriteOptions{}

@@ -12,13 +12,12 @@ import (
 )
 
 // Snapshot is one version of the store. It sees that version until it is
-// closed, whatever is written meanwhile; and all that only it can see keeps its
-// space until then, and nothing else does. It may be used by many goroutines.
+// closed. Until then it holds the space of the entries that only it can see, and of no
+// others. It may be used by many goroutines.
 //
-// The slices that it returns lie in the store itself: they must not be written
-// to (that faults), and must not be used after Close of the Snapshot or of its
-// Store, when their memory holds something else. A Snapshot must not be closed
-// while another goroutine is in its Get, Has or Len.
+// The slices that it returns are memory of the store. A write to one faults. They must not
+// be used after Close of the Snapshot or of its Store, because their memory is reused. A
+// Snapshot must not be closed while another goroutine is in its Get, Has or Len.
 type Snapshot struct {
 	s *Store
 	pinned
@@ -48,9 +47,9 @@ func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
 // reader returns a reader of everything that is pinned by now.
 func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
 
-// Snapshot pins the current version. Close must follow: until then the space
-// of what has been replaced since cannot be reused. If the process dies, its
-// snapshots are closed for it.
+// Snapshot pins the current version. Close must follow. Until then the space of entries
+// that are replaced cannot be reused. If the process dies, other processes close its
+// snapshots.
 func (s *Store) Snapshot() (*Snapshot, error) {
 	u, ok := s.a.Enter()
 	if !ok {

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Stats is a cheap look at a store. All fields are gauges, what is there now,
-// but for the Counters. Version, Entries, DataBytes and LiveBytes are of one commit.
+// Stats is a cheap look at a store. All fields except the Counters are gauges. Version,
+// Entries, DataBytes and LiveBytes are of one commit.
 type Stats struct {
 	Version        uint64 `json:"version"`         // of the latest commit
 	Entries        int64  `json:"entries"`         // keys in the store
@@ -17,8 +17,8 @@ type Stats struct {
 	FreeBytes      int64  `json:"free_bytes"`      // of free pages with memory behind them, about
 	FileBytes      int64  `json:"file_bytes"`      // length of the file data
 	AllocatedBytes int64  `json:"allocated_bytes"` // memory or disk behind the store's files, by the file system
-	MaxSize        int64  `json:"max_size"`        // what FileBytes can grow to
-	Counters              // of all writers, those that are gone too
+	MaxSize        int64  `json:"max_size"`        // the most that FileBytes can grow to
+	Counters              // of all writers, dead ones included
 }
 
 // Sub returns what happened between old and s, an older and a newer look at one
@@ -28,8 +28,7 @@ func (s Stats) Sub(old Stats) Stats {
 	return s
 }
 
-// Stats returns what the current root and the file tell, or the zero Stats
-// after Close.
+// Stats returns the Stats of the current version, or the zero Stats after Close.
 func (s *Store) Stats() Stats {
 	u, ok := s.a.Enter()
 	if !ok {

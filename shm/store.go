@@ -14,18 +14,18 @@ import (
 
 // Options say how to open a store. The zero value of each field is its default.
 type Options struct {
-	// ReadOnly maps everything read-only but the pins. A missing store is an
-	// error then. A backup can be opened only so. Without write permission on the file procs Get, Append, Has
-	// and Len still work; what pins a version does not.
+	// ReadOnly maps the data read-only. A missing store is an error then. A backup
+	// can only be opened with ReadOnly. Without write permission on the file procs
+	// Get, Append, Has and Len work, and calls that pin a version fail.
 	ReadOnly bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
 	MustExist bool
 	// Exclusive makes an existing store an error, ErrExist.
 	Exclusive bool
 	// Mode is the permission bits of a new store's files, before umask; 0
-	// means 0600. The directory gets the same and may be searched by whoever
-	// may read. Processes that use one store all need to write procs, and
-	// writers data.
+	// means 0600. The directory gets the same bits, and search permission for
+	// users who may read. All processes that use a store need write permission on
+	// the file procs, and writers on the file data.
 	Mode fs.FileMode
 	// MaxSize bounds a new store, in bytes of address space; 0 means 64 GiB.
 	// A store that exists keeps its own: Open then logs a warning if another one
@@ -39,10 +39,10 @@ type Options struct {
 	// HugePages says when this handle puts huge pages behind the store. The zero
 	// value is HugePagesAuto.
 	HugePages HugePages
-	// Prefault brings what the store has into the handle's mappings when it is
-	// opened. Opening takes longer, and what is read or written first later is
-	// spared a page fault of about a microsecond for each page. It takes Linux
-	// 5.14; memory that the store gets later is not meant.
+	// Prefault maps the store's pages when the handle is opened. Open takes longer,
+	// and the first access to each page later takes no page fault, which costs about
+	// a microsecond. It needs Linux 5.14. Pages that the store gets later are not
+	// prefaulted.
 	Prefault bool
 	// Logger gets records about adoption and growth, and about a MaxSize that
 	// is not in force; nil means silence.
@@ -70,18 +70,17 @@ type Store struct {
 	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
 }
 
-// Open opens the store in the directory path, and creates it when it is
-// missing; nil options mean the defaults. A creation that another process did
-// not live to finish is completed. What processes that died have left behind
-// in the store is put in order. While a process rewrites the store, Open waits for it
-// for up to a second, and then returns ErrInUse.
+// Open opens the store in the directory path, and creates it if it is missing. Nil
+// options mean the defaults. Open completes a creation that another process has begun
+// before it died, and adopts the slots of dead processes if it needs their place. While a
+// process rewrites the store, Open waits for up to a second, then returns ErrInUse.
 //
-// A store that Backup made is opened with Options.ReadOnly only, else the error
-// matches ErrReadOnly; Restore makes a store of it that can be written to.
+// A backup can only be opened with Options.ReadOnly. Otherwise the error matches
+// ErrReadOnly. Restore makes a store of a backup that can be written to.
 //
-// It refuses, with an error that says what was found, directories that hold
-// something else, damaged files, other format versions, network file systems, and
-// overlay: in a container, put the store on a volume or a tmpfs.
+// Open refuses directories that hold something else, damaged files, other versions of the
+// format, network file systems, and overlay. The error says what was found. In a
+// container, put the store on a volume or a tmpfs.
 func Open(path string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}

@@ -23,28 +23,30 @@ type Tx struct {
 	err     error // of a set: the transaction is lost
 }
 
-// pendingSets is what was set and is not in the trie yet: many are put there at a
-// time, since their waits for memory overlap then.
+// pendingSets is the sets that are not in the trie yet. They are put there many at a
+// time, so that their waits for memory overlap.
 type pendingSets struct {
 	n      int
 	hashes [16]uint64
 	leaves [16]hamt.Leaf
 }
 
-// Update calls fn with a transaction and commits what it did, as a whole, if
-// fn returns nil. If fn returns an error or panics, nothing is changed.
+// Update calls fn with a transaction and commits its changes as a whole if fn returns
+// nil. If fn returns an error or panics, nothing is changed. A transaction that wrote
+// nothing commits nothing.
 //
-// It is optimistic: if another commit came first, fn runs again upon the new
-// version, so it should do nothing but read and write tx. It runs at most MaxRuns
-// times; then the error is ErrConflict. fn may read the store by other means, and
-// must not write to it: such a write is refused with ErrNested. A large batch loses
-// against small commits more often, and each time costs all of it. So when it has lost,
-// it asks other writers to let it pass, which they do for about as long as it takes, and
-// at most half a second; then it lets them write for more than half of that time before it
-// returns. Beside writers that do not stop it runs three times at most as a rule, and the
-// next ones of the handle run once. A thousand keys or so make a good batch. A
-// transaction that wrote nothing commits nothing. In a full store a transaction that
-// only deletes may use the reserve, as Delete may, and any waits a little for its place.
+// Update is optimistic: if another commit came first, fn runs again on the new version.
+// So fn should only read and write tx. It runs at most MaxRuns times, then the error is
+// ErrConflict. fn may read the store by other means. A write by other means is refused
+// with ErrNested.
+//
+// A large batch loses against small commits more often, and each time costs all of it. So
+// when it has lost, it asks other writers to wait for about as long as it takes, at most
+// half a second. Afterwards it lets them write for more than half of that time before it
+// returns. Beside writers flat out a batch rarely runs more than three times, and the next
+// batches of the handle run once. A thousand keys make a good batch.
+//
+// In a full store a transaction that only deletes may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	for tries, round := 0, 0; ; {
 		frees, err := s.updateOnce(fn)
