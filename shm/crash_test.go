@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // Crash points. An actor works on a store on the Go heap through a hooked
@@ -571,7 +572,7 @@ func TestCrashPoints(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(i)))
 			stride := 1
 			if !*crashAll {
-				stride = 1 + whole.changes/200
+				stride = 1 + whole.changes/testdir.Scale(100, 200)
 			}
 			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
 				if quit.Load() {
@@ -592,11 +593,11 @@ func TestCrashPoints(t *testing.T) {
 				if testing.Short() {
 					every += adopter.changes
 				} else if !*crashAll {
-					every += whole.changes / stride * adopter.changes / 1500
+					every += whole.changes / stride * adopter.changes / testdir.Scale(300, 1500)
 				}
 				dense := 0 // of an adopter that has to judge an intent, each of the first
 				if intends(after) && !testing.Short() {
-					dense = 40
+					dense = testdir.Scale(10, 40)
 				}
 				for j := min(rng.IntN(every), dense); j < adopter.changes; {
 					b := &mortal{heap: after.Clone(), dieAt: j}

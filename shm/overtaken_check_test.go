@@ -14,6 +14,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // A busy store has writers that do something every so many accesses of a handle
@@ -90,7 +91,7 @@ func TestOvertakenCheck(t *testing.T) {
 					checker := newStore(a, "heap")
 					checks, tooFast := 50, 0
 					if !pinned {
-						checks = 10
+						checks = testdir.Scale(5, 10)
 					}
 					for range checks {
 						err := checked(t, checker, nil)

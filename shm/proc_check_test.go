@@ -5,6 +5,7 @@
 package shm
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-var checksFlag = flag.Int("checks", testdir.Scale(20, 60), "how many checks of each kind are made beside writers")
+var checksFlag = flag.Int("checks", 0, "how many checks of each kind are made beside writers; 0: 20, or 60 with SHMKV_LONG=1")
 
 // busyKeys is few keys: their blocks move all the time.
 const busyKeys = 300
@@ -82,6 +83,7 @@ func TestCheckBesideWriters(t *testing.T) {
 	}
 	openPinned := func(path string) (*Store, error) { return Open(path, &Options{ReadOnly: true}) }
 	openWriter := func(path string) (*Store, error) { return Open(path, nil) }
+	checks := cmp.Or(*checksFlag, testdir.Scale(20, 60))
 	for _, kind := range []struct {
 		name string
 		open func(path string) (*Store, error)
@@ -105,7 +107,7 @@ func TestCheckBesideWriters(t *testing.T) {
 			require.NoError(t, err)
 			stopped, tooFast, quiet, wrong := false, 0, 0, 0
 			passes, most := 0, 0
-			for n := range *checksFlag {
+			for n := range checks {
 				if c := writers[0]; !stopped && rng.IntN(4) == 0 {
 					c.signal(syscall.SIGSTOP)
 					stopped = true
@@ -131,7 +133,7 @@ func TestCheckBesideWriters(t *testing.T) {
 				}
 			}
 			t.Logf("%d checks of %d passes, %d at most: %d said that the store is damaged, in %d writers were too fast, %d were quiet; %d commits",
-				*checksFlag, passes, most, wrong, tooFast, quiet, s.Version())
+				checks, passes, most, wrong, tooFast, quiet, s.Version())
 			require.NoError(t, s.Close())
 			for _, c := range writers {
 				c.kill(t)
