@@ -113,3 +113,48 @@ func (t *Tx) RebaseMany(r Reader, root Ref, entries, dataBytes int64, version ui
 	t.before.entries, t.before.dataBytes = entries, dataBytes
 	return true, nil
 }
+
+// Rebase brings a transaction that consists of one SetLeaf or Delete, of a key
+// whose hash is h, and that was built upon a trie of the given version, to another
+// trie, as Reset and the same call would. It reports false, and has done nothing,
+// if that is what is needed.
+//
+// Where the new trie has a branch that was copied, nothing below has changed, so
+// that the copy stands, and what was decided by what was read there stands as well
+// (rule C4): only the branches above are copied anew. That the offset is the same
+// is not enough, for the block may have been reused: it must not have been born
+// since.
+func (t *Tx) Rebase(r Reader, root Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
+	at, d, same := root, 0, false
+	var path [maxDepth]branch
+	for ; d < t.copied && at.kind() == kindBranch; d++ {
+		if same = at.Off() == t.path[d].off && r.mem.Word(at.Off()) <= version; same {
+			break
+		}
+		b, err := r.branch(at, d)
+		if err != nil {
+			return false, err
+		}
+		i, taken := b.index(h, d)
+		if !taken {
+			return false, nil
+		}
+		path[d], at = b, b.ref(r, i)
+	}
+	if !same || d == 0 {
+		return false, nil
+	}
+	t.alloc.Rewind(t.made - uint64(d)) // the upper branches were copied last
+	for i := range d {
+		t.alloc.Unretire(t.path[i].off)
+		t.path[i] = path[i]
+	}
+	t.r = r
+	t.Entries += entries - t.before.entries
+	t.DataBytes += dataBytes - t.before.dataBytes
+	t.before.entries, t.before.dataBytes = entries, dataBytes
+	t.nfresh = 0
+	err := t.link(d, d, h, t.copies[d])
+	t.made = t.alloc.LogLen()
+	return err == nil, err
+}
