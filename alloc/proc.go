@@ -32,34 +32,64 @@ func (a *Arena) takeEntry() error {
 	if err != nil {
 		return err
 	}
-	dead := false // an entry is a dead writer's, and this handle cannot adopt
+	ok, dead, err := a.claimAny(l)
+	if err == nil && !ok {
+		ok, dead, err = a.claimAgain(l)
+	}
+	switch {
+	case ok && err == nil:
+		a.lock = l
+		return nil
+	case err == nil && dead:
+		err = errDeadEntries
+	case err == nil:
+		err = fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, layout.MaxProcs)
+	}
+	_ = l.close()
+	return err
+}
+
+// claimAny claims an entry that nobody holds, and reports whether there was one. dead
+// says that an entry is a dead writer's, and this handle cannot adopt.
+func (a *Arena) claimAny(l locker) (ok, dead bool, err error) {
 	for i := range layout.MaxProcs {
-		ok, err := l.tryLock(i)
-		if err == nil && ok {
-			ok, err = a.claimEntry(i)
-			dead = dead || !ok && err == nil
-			if ok && err == nil {
-				a.lock = l
-				return nil
-			}
-			if e := l.unlock(i); err == nil {
-				err = e
-			}
+		free, err := l.tryLock(i)
+		if err != nil {
+			return false, dead, err
+		}
+		if !free {
+			continue
+		}
+		if ok, err = a.claimEntry(i); ok && err == nil {
+			return true, dead, nil
+		}
+		dead = dead || err == nil
+		if e := l.unlock(i); err == nil {
+			err = e
 		}
 		if err != nil {
-			_ = l.close()
-			return err
+			return false, dead, err
 		}
 	}
+	return false, dead, nil
+}
+
+// claimAgain is claimAny after that has found no entry. A process that rewrites the store
+// holds aloneLock and all entries, and may have let go of them since. While this handle
+// holds aloneLock, no process can hold all entries for that reason.
+func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
 	free, err := l.tryLock(aloneLock)
-	_ = l.close()
-	if err == nil && !free {
-		return fmt.Errorf("%w: it is being rewritten", ErrInUse)
+	if err != nil {
+		return false, false, err
 	}
-	if err == nil && dead {
-		return errDeadEntries
+	if !free {
+		return false, false, fmt.Errorf("%w: it is being rewritten", ErrInUse)
 	}
-	return fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, layout.MaxProcs)
+	ok, dead, err = a.claimAny(l)
+	if e := l.unlock(aloneLock); err == nil {
+		err = e
+	}
+	return ok, dead, err
 }
 
 // errDeadEntries says that entries would be free if a writer adopted their owners.

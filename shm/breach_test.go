@@ -210,6 +210,9 @@ func (b *breach) try(t *testing.T, root, patched string) (by, after string) {
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root
 	cmd.Env = append(testdir.GoEnv(), "GOFLAGS=-buildvcs=false")
+	if *flagBreaches != "" {
+		cmd.Env = append(cmd.Env, "SHMKV_LONG=1") // some are found by few of the deaths only
+	}
 	raw, err := cmd.CombinedOutput()
 	out := string(raw)
 	var exit *exec.ExitError
