@@ -318,7 +318,7 @@ func (d *Draft) exchange(old *files, origin layout.Origin) (gone region.Mem, mar
 
 // swap exchanges the names of the draft and of the old store.
 func (d *Draft) swap(old *files) error {
-	if leadsElsewhere(d.path, old.dir) { // moved meanwhile, and another one put there
+	if whereLeads(d.path, old.dir) == elsewhere { // moved meanwhile, and another one put there
 		return fmt.Errorf("%w: found another directory at %s", ErrInUse, d.path)
 	}
 	if err := unix.Renameat2(unix.AT_FDCWD, d.Path(), unix.AT_FDCWD, d.path, unix.RENAME_EXCHANGE); err != nil {

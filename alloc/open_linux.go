@@ -85,12 +85,11 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	if err == nil {
 		a, err = openFiles(dir, o)
 	}
-	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
-		if _, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", errDirRemoved, err)
-		}
+	leads := whereLeads(path, dir)
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist && leads == nowhere {
+		err = fmt.Errorf("%w: %w", errDirRemoved, err)
 	}
-	if leadsElsewhere(path, dir) {
+	if leads == elsewhere {
 		if err == nil {
 			// The old store is a draft now. Its mark, which is one of the files
 			// that a writable handle sweeps away, must stay.
@@ -115,15 +114,29 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	return a, nil
 }
 
-// leadsElsewhere reports whether path leads to another directory than dir. It reports
-// false if path leads nowhere: the owner of a store may move or remove it at any time.
-func leadsElsewhere(path string, dir *os.Root) bool {
+// A destination is where the path of a store leads, for the holder of a directory
+// that it led to before.
+type destination int
+
+const (
+	there     destination = iota // to the same directory, as far as can be told
+	elsewhere                    // to another one
+	nowhere                      // the owner of a store, or a creator that failed, may remove it at any time
+)
+
+// whereLeads looks at path once: other creators may make a directory there and
+// remove it between two looks.
+func whereLeads(path string, dir *os.Root) destination {
 	named, err := os.Stat(path)
-	if err != nil {
-		return false
+	if errors.Is(err, fs.ErrNotExist) {
+		return nowhere
+	} else if err != nil {
+		return there
 	}
-	opened, err := dir.Stat(".")
-	return err == nil && !os.SameFile(named, opened)
+	if opened, err := dir.Stat("."); err == nil && !os.SameFile(named, opened) {
+		return elsewhere
+	}
+	return there
 }
 
 // errDirRemoved: a creator found its directory removed, by another one whose
@@ -147,7 +160,7 @@ func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
 	}
 	made = err == nil
 	if dir, err = os.OpenRoot(path); errors.Is(err, fs.ErrNotExist) {
-		if _, e := os.Lstat(path); e != nil { // else a symbolic link to nowhere
+		if st, e := os.Lstat(path); e != nil || st.IsDir() { // else a symbolic link to nowhere
 			err = fmt.Errorf("%w: %w", errDirRemoved, err)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -658,6 +659,35 @@ func TestNoRoomToCreate(t *testing.T) {
 	t.Logf("%d creations failed, %d succeeded", failed, made)
 	require.Greater(t, failed, 20)
 	require.Positive(t, made)
+}
+
+// A creator for whom there is no room says so, also when others make and remove the
+// directory at every moment.
+func TestNoRoomWhereOthersFail(t *testing.T) {
+	path := filepath.Join(testdir.Tmpfs(t, "size=4k"), "store")
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = os.Mkdir(path, 0o700)
+				_ = os.Remove(path)
+			}
+		}
+	}()
+	goAll(4, func(int) {
+		for range 500 {
+			_, err := Open(path, nil)
+			if !assert.ErrorIs(t, err, ErrFull) {
+				return
+			}
+		}
+	})
+	close(done)
+	<-ended
 }
 
 func TestTooManyProcesses(t *testing.T) {
