@@ -2,11 +2,13 @@ package shm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -294,4 +296,114 @@ func TestAppendOverItsKey(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+func TestClosedStore(t *testing.T) {
+	for _, files := range []bool{false, true} {
+		t.Run(fmt.Sprintf("files=%v", files), func(t *testing.T) {
+			var s *shm.Store
+			if files {
+				s = fileStore(t, nil)
+			} else {
+				s = heapStores(t, 1<<20, 1)[0]
+			}
+			set(t, s, "k", "v")
+			sn, err := s.Snapshot()
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			require.NoError(t, s.Close())
+			k := []byte("k")
+			errs := map[string]error{}
+			_, errs["Get"] = s.Get(k)
+			_, errs["Append"] = s.Append(nil, k)
+			_, errs["Has"] = s.Has(k)
+			errs["GetMany"] = s.GetMany([][]byte{k}, func(int, []byte, bool) {})
+			errs["Set"] = s.Set(k, k)
+			_, errs["Delete"] = s.Delete(k)
+			_, _, errs["Swap"] = s.Swap(k, k)
+			_, errs["CompareAndSwap"] = s.CompareAndSwap(k, nil, k)
+			errs["Modify"] = s.Modify(k, func([]byte, bool) ([]byte, bool) { return nil, true })
+			errs["Update"] = s.Update(func(tx *shm.Tx) error { return nil })
+			errs["View"] = s.View(func(*shm.Snapshot) error { return nil })
+			_, errs["Snapshot"] = s.Snapshot()
+			_, errs["Wait"] = s.Wait(context.Background(), 0)
+			_, errs["Check"] = s.Check(context.Background(), nil)
+			errs["Extents"] = s.Extents(context.Background(), func(shm.Extent) error { return nil })
+			_, errs["Processes"] = s.Processes()
+			_, errs["Adopt"] = s.Adopt()
+			_, errs["Snapshot.Get"] = sn.Get(k)
+			_, errs["Snapshot.Has"] = sn.Has(k)
+			for name, err := range errs {
+				require.ErrorIs(t, err, shm.ErrClosed, name)
+			}
+			require.Zero(t, s.Len())
+			require.Zero(t, s.Stats())
+			require.Zero(t, sn.Len())
+			for range sn.All() {
+				require.Fail(t, "All of a closed store")
+			}
+			for range sn.Diff(sn) {
+				require.Fail(t, "Diff in a closed store")
+			}
+			require.NoError(t, sn.Close())
+		})
+	}
+}
+
+// Close while others are at work: they end with ErrClosed or are done.
+func TestCloseWhileBusy(t *testing.T) {
+	for _, files := range []bool{false, true} {
+		t.Run(fmt.Sprintf("files=%v", files), func(t *testing.T) {
+			for range 10 {
+				var s, other *shm.Store
+				if files {
+					s = fileStore(t, &shm.Options{MaxSize: 8 << 20})
+					var err error
+					other, err = shm.Open(s.Path(), nil)
+					require.NoError(t, err)
+				} else {
+					all := heapStores(t, 4<<20, 2)
+					s, other = all[0], all[1]
+				}
+				set(t, s, "k", "value")
+				var wg sync.WaitGroup
+				for g := range 4 {
+					wg.Go(func() {
+						for i := 0; ; i++ {
+							var err error
+							switch (g + i) % 4 {
+							case 0:
+								err = s.Set(numbered(i%100), []byte("value"))
+							case 1:
+								var got []byte
+								if got, err = s.Get([]byte("k")); err == nil && string(got) != "value" {
+									t.Errorf("found %q", got)
+								}
+							case 2:
+								err = s.Update(func(tx *shm.Tx) error { return tx.Set(numbered(i%100), nil) })
+							case 3:
+								_, err = s.Has([]byte("k"))
+							}
+							if err != nil {
+								if !errors.Is(err, shm.ErrClosed) {
+									t.Errorf("%v", err)
+								}
+								return
+							}
+						}
+					})
+				}
+				time.Sleep(2 * time.Millisecond)
+				if err := s.Close(); err != nil {
+					t.Errorf("%v", err)
+				}
+				wg.Wait()
+				require.Equal(t, "value", get(t, other, "k"))
+				sound(t, other)
+				if files {
+					require.NoError(t, other.Close())
+				}
+			}
+		})
+	}
 }

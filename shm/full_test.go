@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -272,4 +273,124 @@ func TestValueThatNeverFits(t *testing.T) {
 		}
 	}
 	require.Equal(t, "v", get(t, s, "k"))
+}
+
+// In a full store deletes work, by whichever call, and then writes do.
+func TestFullStore(t *testing.T) {
+	for _, by := range []string{"Delete", "Swap", "CompareAndSwap", "Modify", "Update"} {
+		t.Run(by, func(t *testing.T) {
+			stores := heapStores(t, 1<<20, 1)
+			s := stores[0]
+			value := make([]byte, 1000)
+			n := 0
+			for ; ; n++ {
+				if err := s.Set(numbered(n), value); err != nil {
+					require.ErrorIs(t, err, shm.ErrFull)
+					break
+				}
+			}
+			st := s.Stats()
+			t.Logf("full with %d entries: %d bytes of keys and values of %d", n, st.DataBytes, st.MaxSize)
+			require.Greater(t, st.DataBytes, st.MaxSize*6/10)
+			require.Equal(t, n, s.Len())
+			for i := range n {
+				require.Equal(t, 1000, len(get(t, s, string(numbered(i)))))
+			}
+			sound(t, s)
+			for i := range n {
+				key := numbered(i)
+				var err error
+				switch by {
+				case "Delete":
+					_, err = s.Delete(key)
+				case "Swap":
+					_, _, err = s.Swap(key, nil)
+				case "CompareAndSwap":
+					_, err = s.CompareAndSwap(key, value, nil)
+				case "Modify":
+					err = s.Modify(key, func([]byte, bool) ([]byte, bool) { return nil, false })
+				case "Update":
+					err = s.Update(func(tx *shm.Tx) error { _, err := tx.Delete(key); return err })
+				}
+				require.NoError(t, err, "delete %d of %d", i, n)
+				if i == 20 {
+					set(t, s, "again", "there is room")
+				}
+			}
+			require.Equal(t, 1, s.Len())
+			require.NoError(t, s.Set([]byte("large"), make([]byte, 200<<10)))
+			sound(t, s)
+		})
+	}
+}
+
+// The file system is full before the store is.
+func TestFullFileSystem(t *testing.T) {
+	h, err := alloc.NewHeap(64 << 20)
+	require.NoError(t, err)
+	s, _, err := shm.AttachHeap(h, "heap")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	h.SetLimit(1 << 20)
+	n := 0
+	for ; ; n++ {
+		if err := s.Set(numbered(n), make([]byte, 500)); err != nil {
+			require.ErrorIs(t, err, shm.ErrFull)
+			break
+		}
+	}
+	require.Equal(t, n, s.Len())
+	sound(t, s)
+	h.SetLimit(2 << 20)
+	for i := range 100 {
+		require.NoError(t, s.Set(fmt.Append(nil, "more", i), make([]byte, 500)))
+	}
+	sound(t, s)
+	h.SetLimit(1 << 20)
+	for i := range n {
+		existed, err := s.Delete(numbered(i))
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+	require.Equal(t, 100, s.Len())
+	sound(t, s)
+}
+
+// A snapshot of a full store holds what was deleted since; closing it gives
+// the space back.
+func TestFullBySnapshot(t *testing.T) {
+	s := heapStores(t, 1<<20, 1)[0]
+	fill := func() (n int) {
+		for ; ; n++ {
+			if err := s.Set(numbered(n), make([]byte, 1000)); err != nil {
+				require.ErrorIs(t, err, shm.ErrFull)
+				return n
+			}
+		}
+	}
+	n := fill()
+	sn, err := s.Snapshot()
+	require.NoError(t, err)
+	deleted := 0
+	for ; deleted < n; deleted++ {
+		if _, err := s.Delete(numbered(deleted)); err != nil {
+			require.ErrorIs(t, err, shm.ErrFull)
+			break
+		}
+	}
+	t.Logf("%d of %d deletes while a snapshot holds all", deleted, n)
+	require.Equal(t, n, sn.Len())
+	for i := range n {
+		got, err := sn.Get(numbered(i))
+		require.NoError(t, err)
+		require.Len(t, got, 1000)
+	}
+	sound(t, s)
+	require.NoError(t, sn.Close())
+	for ; deleted < n; deleted++ {
+		_, err := s.Delete(numbered(deleted))
+		require.NoError(t, err)
+	}
+	require.InDelta(t, n, fill(), float64(n)/10)
+	sound(t, s)
 }
