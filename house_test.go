@@ -22,9 +22,10 @@ const module = "github.com/seed-869cc763/shmkv"
 // mayImport says which packages of the module a package may import, tests not
 // counted. Imports run downwards.
 var mayImport = map[string][]string{
-	"shm":           {"hamt", "alloc", "alloc/layout", "alloc/region"},
+	"shm":           {"hamt", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/shmexpvar": {"shm"},
-	"hamt":          {"alloc/region"},
+	"hamt":          {"node", "alloc/region"},
+	"node":          {"alloc/region"},
 	"alloc":         {"alloc/layout", "alloc/region"},
 	"alloc/layout":  {"alloc/region"},
 	"alloc/region":  {},

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 var benchSizes = []int{1e3, 1e4, 1e5, 1e6}
@@ -47,7 +49,7 @@ func BenchmarkFind(b *testing.B) {
 	for _, n := range benchSizes {
 		h, tx := benchTrie(b, n)
 		r, root := h.reader(), tx.Root
-		run := func(name string, first uint64, want Status) {
+		run := func(name string, first uint64, want node.Status) {
 			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
 				seq := random{1, uint64(n)}
 				for b.Loop() {
@@ -58,8 +60,8 @@ func BenchmarkFind(b *testing.B) {
 				}
 			})
 		}
-		run("present", 0, Present)
-		run("absent", uint64(n), Absent)
+		run("present", 0, node.Present)
+		run("absent", uint64(n), node.Absent)
 		b.Run(fmt.Sprintf("dependent/n=%d", n), func(b *testing.B) {
 			seq := random{1, uint64(n)}
 			for b.Loop() {
@@ -74,7 +76,7 @@ func BenchmarkFind(b *testing.B) {
 			var ks [batch][16]byte
 			var keys [batch][]byte
 			var hs [batch]uint64
-			var out [batch]Result
+			var out [batch]node.Result
 			for i := 0; b.Loop(); i++ {
 				j := i % batch
 				ks[j] = benchKey(seq.next())
@@ -118,7 +120,7 @@ func BenchmarkWalk(b *testing.B) {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
 			sum := 0
 			for b.Loop() {
-				_ = h.reader().Walk(tx.Root, func(l Leaf) bool { sum += int(l.ValueLen); return true })
+				_ = h.reader().Walk(tx.Root, func(l node.Leaf) bool { sum += int(l.ValueLen); return true })
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
 		})

@@ -1,15 +1,10 @@
 package hamt
 
-import "bytes"
+import (
+	"bytes"
 
-// A Node is one node of a trie as Check saw it.
-type Node struct {
-	Ref   Ref
-	Size  uint64 // without its block's rounding
-	Depth int    // branches above it
-	Birth uint64
-	Leaf  Leaf // of a leaf: its entry
-}
+	"github.com/seed-869cc763/shmkv/node"
+)
 
 // Counts is what a whole trie holds.
 type Counts struct {
@@ -38,7 +33,7 @@ type Shape struct {
 // branch without a leaf below. So no node is reached twice, and Check ends,
 // however damaged the trie is. What it cannot see is two nodes that overlap:
 // that is for visit, which has their offsets and sizes.
-func (r Reader) Check(root Ref, version uint64, hash func(key []byte) uint64, visit func(Node) error) (Counts, error) {
+func (r Reader) Check(root node.Ref, version uint64, hash func(key []byte) uint64, visit func(node.Node) error) (Counts, error) {
 	c := checker{r: r, births: version != 0, hash: hash, visit: visit}
 	if root == 0 {
 		return Counts{}, nil
@@ -51,7 +46,7 @@ type checker struct {
 	r      Reader
 	births bool
 	hash   func(key []byte) uint64
-	visit  func(Node) error
+	visit  func(node.Node) error
 	counts Counts
 }
 
@@ -62,16 +57,16 @@ type place struct {
 	birth uint64 // of the node above
 }
 
-func (c *checker) node(ref Ref, at place) error {
+func (c *checker) node(ref node.Ref, at place) error {
 	n, err := c.enter(ref, at)
 	if err != nil {
 		return err
 	}
 	at.birth = n.Birth
-	switch ref.kind() {
-	case kindBranch:
+	switch ref.Kind() {
+	case node.KindBranch:
 		return c.branch(n, at)
-	case kindCollision:
+	case node.KindCollision:
 		return c.collision(n, at)
 	}
 	_, _, err = c.leaf(n, at)
@@ -79,28 +74,28 @@ func (c *checker) node(ref Ref, at place) error {
 }
 
 // enter reads what all kinds of node have.
-func (c *checker) enter(ref Ref, at place) (Node, error) {
-	if ref.Off() > c.r.last() {
-		return Node{}, c.r.outside(ref)
+func (c *checker) enter(ref node.Ref, at place) (node.Node, error) {
+	if ref.Off() > c.r.Last() {
+		return node.Node{}, c.r.Outside(ref)
 	}
-	birth := c.r.mem.Word(ref.Off())
+	birth := c.r.Mem.Word(ref.Off())
 	if c.births && (birth == 0 || birth > at.birth) {
-		return Node{}, corrupt(ref.Off(), "birth", "a version not after that of the node above",
+		return node.Node{}, node.Corrupt(ref.Off(), "birth", "a version not after that of the node above",
 			"%d below %d", birth, at.birth)
 	}
-	return Node{Ref: ref, Depth: at.depth, Birth: birth}, nil
+	return node.Node{Ref: ref, Depth: at.depth, Birth: birth}, nil
 }
 
-func (c *checker) branch(n Node, at place) error {
-	if n.Ref.tag() != 0 {
-		return corrupt(n.Ref.Off(), "reference", "no tag with a branch", "%v", n.Ref)
+func (c *checker) branch(n node.Node, at place) error {
+	if n.Ref.Tag() != 0 {
+		return node.Corrupt(n.Ref.Off(), "reference", "no tag with a branch", "%v", n.Ref)
 	}
 	b, err := c.r.branch(n.Ref, at.depth)
 	if err != nil {
 		return err
 	}
 	if levels := 64 - levelBits*uint(at.depth); levels < levelBits && b.bitmap>>(1<<levels) != 0 {
-		return corrupt(b.off, "branch", "indices of the hash's last 4 bits only", "bitmap %#x", b.bitmap)
+		return node.Corrupt(b.off, "branch", "indices of the hash's last 4 bits only", "bitmap %#x", b.bitmap)
 	}
 	n.Size = b.size()
 	if err := c.visit(n); err != nil {
@@ -119,8 +114,8 @@ func (c *checker) branch(n Node, at place) error {
 		if ref == 0 {
 			return corruptNil(b.off)
 		}
-		if b.count() == 1 && ref.kind() != kindBranch {
-			return corrupt(b.off, "branch", "two children or a branch", "only %v", ref)
+		if b.count() == 1 && ref.Kind() != node.KindBranch {
+			return node.Corrupt(b.off, "branch", "two children or a branch", "only %v", ref)
 		}
 		below.path = at.path | index<<(levelBits*uint(at.depth))
 		if err := c.node(ref, below); err != nil {
@@ -130,7 +125,7 @@ func (c *checker) branch(n Node, at place) error {
 	return nil
 }
 
-func (c *checker) collision(n Node, at place) error {
+func (c *checker) collision(n node.Node, at place) error {
 	col, err := c.r.collision(n.Ref)
 	if err != nil {
 		return err
@@ -152,33 +147,33 @@ func (c *checker) collision(n Node, at place) error {
 		switch {
 		case err != nil:
 			return err
-		case ref.tag() != n.Ref.tag() || i > 0 && h != hash:
-			return corrupt(col.off, "collision", "leaves of one hash", "%v below %v", ref, n.Ref)
+		case ref.Tag() != n.Ref.Tag() || i > 0 && h != hash:
+			return node.Corrupt(col.off, "collision", "leaves of one hash", "%v below %v", ref, n.Ref)
 		case i > 0 && bytes.Compare(key, k) >= 0:
-			return corrupt(col.off, "collision", "leaves in the order of their keys", "leaf %d out of it", i)
+			return node.Corrupt(col.off, "collision", "leaves in the order of their keys", "leaf %d out of it", i)
 		}
 		key, hash = k, h
 	}
 	return nil
 }
 
-func (c *checker) leaf(n Node, at place) (key []byte, hash uint64, err error) {
-	l, err := c.r.leaf(n.Ref)
+func (c *checker) leaf(n node.Node, at place) (key []byte, hash uint64, err error) {
+	l, err := c.r.Leaf(n.Ref)
 	if err != nil {
 		return nil, 0, err
 	}
 	key = c.r.Key(l)
 	hash = c.hash(key)
-	if hash>>tagShift != n.Ref.tag() {
-		return nil, 0, corrupt(l.Off, "leaf", "a key that has the reference's tag", "hash %#016x at %v", hash, n.Ref)
+	if hash>>node.TagShift != n.Ref.Tag() {
+		return nil, 0, node.Corrupt(l.Off, "leaf", "a key that has the reference's tag", "hash %#016x at %v", hash, n.Ref)
 	}
 	if mask := uint64(1)<<(levelBits*uint(at.depth)) - 1; hash&mask != at.path {
-		return nil, 0, corrupt(l.Off, "leaf", "a key whose hash leads there",
+		return nil, 0, node.Corrupt(l.Off, "leaf", "a key whose hash leads there",
 			"hash %#016x on the path of %#x at depth %d", hash, at.path, at.depth)
 	}
 	c.counts.Entries++
 	c.counts.Leaves[at.depth]++
-	c.counts.DataBytes += l.dataBytes()
+	c.counts.DataBytes += l.DataBytes()
 	n.Size, n.Leaf = l.Size(), l
 	return key, hash, c.visit(n)
 }

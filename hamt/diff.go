@@ -3,6 +3,8 @@ package hamt
 import (
 	"bytes"
 	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Diff visits the entries in which the tries at older and newer differ, in no
@@ -15,12 +17,12 @@ import (
 //
 // hash must be the function that the tries were built with: to find an entry's
 // place in a trie that is deeper than the other, Diff needs its hash.
-func (r Reader) Diff(older, newer Ref, hash func(key []byte) uint64, visit func(old, new Leaf) bool) error {
+func (r Reader) Diff(older, newer node.Ref, hash func(key []byte) uint64, visit func(old, new node.Leaf) bool) error {
 	// As with Walk, damage can make one node appear in many places, and leaves
 	// overlap. In two sound tries each step below has a node to itself, or half of
 	// one, each byte of a leaf is compared once with the other trie's, and a key is
 	// hashed once a level at most.
-	d := differ{a: r, b: r, shared: true, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.end}
+	d := differ{a: r, b: r, shared: true, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.End}
 	return d.diff(older, newer, 0)
 }
 
@@ -28,8 +30,8 @@ func (r Reader) Diff(older, newer Ref, hash func(key []byte) uint64, visit func(
 // built with the same hash: each key once, with its leaf in either, or the zero
 // one, in no useful order, until visit returns false. Equal entries are visited as
 // well, for nothing but their bytes tells that they are.
-func Join(a Reader, older Ref, b Reader, newer Ref, hash func(key []byte) uint64, visit func(old, new Leaf) bool) error {
-	d := differ{a: a, b: b, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * (a.end + b.end)}
+func Join(a Reader, older node.Ref, b Reader, newer node.Ref, hash func(key []byte) uint64, visit func(old, new node.Leaf) bool) error {
+	d := differ{a: a, b: b, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * (a.End + b.End)}
 	return d.diff(older, newer, 0)
 }
 
@@ -37,7 +39,7 @@ type differ struct {
 	a, b    Reader // of the older and of the newer trie
 	shared  bool   // they read one region
 	hash    func(key []byte) uint64
-	visit   func(old, new Leaf) bool
+	visit   func(old, new node.Leaf) bool
 	left    uint64 // bytes that may still be looked at
 	stopped bool
 }
@@ -45,21 +47,21 @@ type differ struct {
 // step pays for looking at something.
 func (d *differ) step(off, bytes uint64) error {
 	if d.left < bytes {
-		return corrupt(off, "trie", "no more nodes than the region has room for", "one more")
+		return node.Corrupt(off, "trie", "no more nodes than the region has room for", "one more")
 	}
 	d.left -= bytes
 	return nil
 }
 
 // diff compares what stands at one place of both tries.
-func (d *differ) diff(a, b Ref, depth int) error {
+func (d *differ) diff(a, b node.Ref, depth int) error {
 	if a == b && (d.shared || a == 0) || d.stopped {
 		return nil
 	}
 	if err := d.step(b.Off(), minEntrySize); err != nil {
 		return err
 	}
-	if a.kind() != kindBranch && b.kind() != kindBranch {
+	if a.Kind() != node.KindBranch && b.Kind() != node.KindBranch {
 		return d.merge(a, b)
 	}
 	x, err := d.side(d.a, a, depth)
@@ -92,26 +94,26 @@ func (d *differ) diff(a, b Ref, depth int) error {
 // has it if it has it at all.
 type side struct {
 	branch
-	only Ref
+	only node.Ref
 }
 
-func (d *differ) side(r Reader, ref Ref, depth int) (side, error) {
-	switch ref.kind() {
-	case kindBranch:
+func (d *differ) side(r Reader, ref node.Ref, depth int) (side, error) {
+	switch ref.Kind() {
+	case node.KindBranch:
 		b, err := r.branch(ref, depth)
 		return side{branch: b}, err
-	case kindNil:
+	case node.KindNil:
 		return side{}, nilOrBad(ref)
 	}
 	first := ref
-	if ref.kind() == kindCollision {
+	if ref.Kind() == node.KindCollision {
 		c, err := r.collision(ref)
 		if err != nil {
 			return side{}, err
 		}
 		first = c.ref(r, 0)
 	}
-	l, err := r.leaf(first)
+	l, err := r.Leaf(first)
 	if err != nil {
 		return side{}, err
 	}
@@ -123,7 +125,7 @@ func (d *differ) side(r Reader, ref Ref, depth int) (side, error) {
 }
 
 // child returns what stands at an index, or 0.
-func (s side) child(r Reader, index uint64) (Ref, error) {
+func (s side) child(r Reader, index uint64) (node.Ref, error) {
 	if s.bitmap>>index&1 == 0 {
 		return 0, nil
 	}
@@ -139,7 +141,7 @@ func (s side) child(r Reader, index uint64) (Ref, error) {
 
 // merge compares two places of which each has nothing, a leaf or a collision.
 // Both are lists of leaves in the order of their keys.
-func (d *differ) merge(a, b Ref) error {
+func (d *differ) merge(a, b node.Ref) error {
 	p, err := d.a.leaves(a)
 	if err != nil {
 		return err
@@ -162,11 +164,11 @@ func (d *differ) merge(a, b Ref) error {
 		}
 		order := 0
 		switch {
-		case old == Leaf{} && new == Leaf{}:
+		case old == node.Leaf{} && new == node.Leaf{}:
 			return nil
-		case old == Leaf{}:
+		case old == node.Leaf{}:
 			order = 1
-		case new == Leaf{}:
+		case new == node.Leaf{}:
 			order = -1
 		case !d.same(old, new):
 			if err := d.step(new.Off, uint64(min(old.KeyLen, new.KeyLen))); err != nil {
@@ -177,10 +179,10 @@ func (d *differ) merge(a, b Ref) error {
 		switch {
 		case order < 0:
 			p.i++
-			d.stopped = !d.visit(old, Leaf{})
+			d.stopped = !d.visit(old, node.Leaf{})
 		case order > 0:
 			q.i++
-			d.stopped = !d.visit(Leaf{}, new)
+			d.stopped = !d.visit(node.Leaf{}, new)
 		default:
 			p.i++
 			q.i++
@@ -203,20 +205,20 @@ func (d *differ) merge(a, b Ref) error {
 }
 
 // same reports whether two leaves are one.
-func (d *differ) same(old, new Leaf) bool { return d.shared && old.Off == new.Off }
+func (d *differ) same(old, new node.Leaf) bool { return d.shared && old.Off == new.Off }
 
 // leaves is a list of leaf references: those of a collision, or a single one.
 type leaves struct {
 	collision
-	only Ref
+	only node.Ref
 	i    uint64
 }
 
-func (r Reader) leaves(ref Ref) (leaves, error) {
-	switch ref.kind() {
-	case kindNil:
+func (r Reader) leaves(ref node.Ref) (leaves, error) {
+	switch ref.Kind() {
+	case node.KindNil:
 		return leaves{}, nilOrBad(ref)
-	case kindCollision:
+	case node.KindCollision:
 		c, err := r.collision(ref)
 		return leaves{collision: c}, err
 	}
@@ -224,19 +226,19 @@ func (r Reader) leaves(ref Ref) (leaves, error) {
 }
 
 // leaf returns the current leaf, the zero one at the end.
-func (s *leaves) leaf(r Reader) (Leaf, error) {
+func (s *leaves) leaf(r Reader) (node.Leaf, error) {
 	if s.i >= s.count {
-		return Leaf{}, nil
+		return node.Leaf{}, nil
 	}
 	if s.only != 0 {
-		return r.leaf(s.only)
+		return r.Leaf(s.only)
 	}
-	return r.leaf(s.ref(r, s.i))
+	return r.Leaf(s.ref(r, s.i))
 }
 
-func nilOrBad(ref Ref) error {
+func nilOrBad(ref node.Ref) error {
 	if ref != 0 {
-		return corrupt(ref.Off(), "reference", "a node", "%v", ref)
+		return node.Corrupt(ref.Off(), "reference", "a node", "%v", ref)
 	}
 	return nil
 }

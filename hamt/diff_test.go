@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // TestDiffTakesTimeOfTheChange: three changes among 20,000 entries cost a few
@@ -26,11 +28,11 @@ func TestDiffTakesTimeOfTheChange(t *testing.T) {
 
 	var got []string
 	r := s.tx.Reader()
-	d := differ{a: r, b: r, shared: true, hash: sip, left: 40 * minEntrySize, visit: func(old, new Leaf) bool {
+	d := differ{a: r, b: r, shared: true, hash: sip, left: 40 * minEntrySize, visit: func(old, new node.Leaf) bool {
 		switch {
-		case old == Leaf{}:
+		case old == node.Leaf{}:
 			got = append(got, "+"+string(r.Key(new)))
-		case new == Leaf{}:
+		case new == node.Leaf{}:
 			got = append(got, "-"+string(r.Key(old)))
 		default:
 			got = append(got, fmt.Sprintf("%s:%s>%s", r.Key(old), r.Value(old), r.Value(new)))
@@ -50,7 +52,7 @@ func TestDiffStops(t *testing.T) {
 		}
 		for stop := 1; stop <= 30; stop++ {
 			n := 0
-			require.NoError(t, s.tx.Reader().Diff(0, s.tx.Root, hash, func(_, _ Leaf) bool { n++; return n < stop }))
+			require.NoError(t, s.tx.Reader().Diff(0, s.tx.Root, hash, func(_, _ node.Leaf) bool { n++; return n < stop }))
 			require.Equal(t, stop, n, name)
 		}
 	}
@@ -72,12 +74,12 @@ func TestJoin(t *testing.T) {
 				joined := func(a, b *subject) map[string][2]string {
 					got := map[string][2]string{}
 					p, q := a.tx.Reader(), b.tx.Reader()
-					require.NoError(t, Join(p, a.tx.Root, q, b.tx.Root, hash, func(old, new Leaf) bool {
+					require.NoError(t, Join(p, a.tx.Root, q, b.tx.Root, hash, func(old, new node.Leaf) bool {
 						pair, key := [2]string{"absent", "absent"}, ""
-						if old != (Leaf{}) {
+						if old != (node.Leaf{}) {
 							key, pair[0] = string(p.Key(old)), string(p.Value(old))
 						}
-						if new != (Leaf{}) {
+						if new != (node.Leaf{}) {
 							key, pair[1] = string(q.Key(new)), string(q.Value(new))
 						}
 						require.NotContains(t, got, key)

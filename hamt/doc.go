@@ -1,38 +1,26 @@
 // Package hamt is a persistent hash trie in shared memory: nodes, lookup, path
 // copying, iteration, difference, and the proof that all is well.
 //
-// It knows nodes and keys, never processes: package alloc gives and takes
-// blocks and says when a block may be reused, package shm publishes roots.
+// It knows nodes and keys, never processes. Package node holds what it shares with
+// other trees. Package alloc allocates blocks and decides when a block may be reused,
+// and package shm publishes roots.
 //
 // # Terminology
 //
-//   - A trie is what a [Ref] reaches. Its nodes are branches, leaves and
-//     collisions. A leaf holds one entry: a key and its value.
+//   - A trie is the nodes that a [node.Ref] reaches: branches, leaves and
+//     collisions. Package node describes leaves and references.
 //   - The hash of a key is 64 bits. A branch at depth d (with d branches above
 //     it) consumes 6 of them, from bit 6d on: the index among its 64 possible
 //     children. The 11th level has the last 4 bits.
 //   - The tag of a hash is its top 16 bits.
-//   - The birth of a node is the version whose commit published it. Until then
-//     the word belongs to the allocator, which tells by it whose block it is.
-//   - The head of a node is its second word, which says how long it is.
 //
 // # Format
 //
 // All words are little-endian, all nodes start at multiples of 8.
 //
-//	Ref        bits 0–2    kind: 0 nil, 1 branch, 2 leaf, 3 collision
-//	           bits 3–47   the offset's bits 3–47
-//	           bits 48–63  leaf, collision: the tag; branch: 0
-//
 //	branch     0   8    birth
 //	           8   8    bitmap: bit i is set if there is a child of index i
 //	           16  8·n  references, in the order of their indices; n = bits set
-//
-//	leaf       0   8    birth
-//	           8   4    length of the value
-//	           12  2.5  length of the key, 20 bits, at most 65536
-//	           14.5 1.5 flags, 12 bits; this build knows none
-//	           16       key, and the value right behind it
 //
 //	collision  0   8    birth
 //	           8   8    n, at least 2
@@ -52,7 +40,7 @@
 //   - I4: A bit in a bitmap has a node: no reference in a node is nil.
 //   - I5: A node is not younger than the node above it.
 //   - I6: A published node never changes. A transaction changes a node only
-//     while the node is its own ([Allocator].Mine) and no walk of the
+//     while the node is its own ([node.Allocator].Mine) and no walk of the
 //     transaction, begun after the node was made, is under way.
 //   - I7: Whatever stands in memory, no byte at or beyond the region's end is
 //     touched, and every loop and recursion is bounded. An offset or a length

@@ -1,12 +1,10 @@
 package hamt
 
-import "math/bits"
+import (
+	"math/bits"
 
-// Result is what FindMany found for one key.
-type Result struct {
-	Leaf   Leaf
-	Status Status
-}
+	"github.com/seed-869cc763/shmkv/node"
+)
 
 // group is how many lookups FindMany has under way at a time: enough to fill
 // the time of one wait for memory, few enough to stay in the first cache.
@@ -17,7 +15,7 @@ const group = 32
 // before it takes the next step with any, so that their waits for memory
 // overlap: on a trie that is larger than the caches a key costs half of a Find
 // or less. The three slices are of one length.
-func (r Reader) FindMany(root Ref, hashes []uint64, keys [][]byte, out []Result) {
+func (r Reader) FindMany(root node.Ref, hashes []uint64, keys [][]byte, out []node.Result) {
 	for len(keys) > 0 {
 		n := min(len(keys), group)
 		r.findGroup(root, hashes[:n], keys[:n], out[:n])
@@ -25,19 +23,19 @@ func (r Reader) FindMany(root Ref, hashes []uint64, keys [][]byte, out []Result)
 	}
 }
 
-func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result) {
-	var refs [group]Ref
+func (r Reader) findGroup(root node.Ref, hashes []uint64, keys [][]byte, out []node.Result) {
+	var refs [group]node.Ref
 	var heads [group]uint64
 	r.descendGroup(root, hashes, &refs)
 	for i := range keys {
-		heads[i] = r.mem.Word(min(refs[i].Off(), r.last()) + headOff)
-		r.prefetchLeaf(min(refs[i].Off(), r.room()))
+		heads[i] = r.Mem.Word(min(refs[i].Off(), r.Last()) + node.HeadOff)
+		r.PrefetchLeaf(min(refs[i].Off(), r.room()))
 	}
 	for i, key := range keys {
 		ref, h := refs[i], hashes[i]
-		if ref.tag() == h>>tagShift && ref.kind() == kindLeaf {
-			if l, ok := r.match(min(ref.Off(), r.last()), heads[i], key); ok {
-				out[i] = Result{l, Present}
+		if ref.Tag() == h>>node.TagShift && ref.Kind() == node.KindLeaf {
+			if l, ok := r.Match(min(ref.Off(), r.Last()), heads[i], key); ok {
+				out[i] = node.Result{Leaf: l, Status: node.Present}
 				continue
 			}
 		}
@@ -47,7 +45,7 @@ func (r Reader) findGroup(root Ref, hashes []uint64, keys [][]byte, out []Result
 
 // descendGroup finds the references that stand where up to a group of hashes lead,
 // nil where nothing does. A branch among them, below the last level, is damage.
-func (r Reader) descendGroup(root Ref, hashes []uint64, refs *[group]Ref) {
+func (r Reader) descendGroup(root node.Ref, hashes []uint64, refs *[group]node.Ref) {
 	var (
 		heads  [group]uint64 // of each hash's node
 		active [group]uint8  // the hashes that are at a branch
@@ -57,12 +55,12 @@ func (r Reader) descendGroup(root Ref, hashes []uint64, refs *[group]Ref) {
 		active[i%group] = uint8(i)
 	}
 	n := len(hashes)
-	if root.kind() != kindBranch {
+	if root.Kind() != node.KindBranch {
 		n = 0
 	}
 	for shift := uint(0); n > 0 && shift < maxDepth*levelBits; shift += levelBits {
 		for _, i := range active[:n] {
-			heads[i%group] = r.mem.Word(min(refs[i%group].Off(), r.last()) + headOff)
+			heads[i%group] = r.Mem.Word(min(refs[i%group].Off(), r.Last()) + node.HeadOff)
 		}
 		left := 0
 		for _, i := range active[:n] {
@@ -72,11 +70,11 @@ func (r Reader) descendGroup(root Ref, hashes []uint64, refs *[group]Ref) {
 				refs[i] = 0
 				continue
 			}
-			at := min(refs[i].Off(), r.last()) + headOff + wordSize*uint64(bits.OnesCount64(x))
-			refs[i] = Ref(r.mem.Word(min(at, r.end-wordSize)))
+			at := min(refs[i].Off(), r.Last()) + node.HeadOff + node.WordSize*uint64(bits.OnesCount64(x))
+			refs[i] = node.Ref(r.Mem.Word(min(at, r.End-node.WordSize)))
 			// Storing first and counting after takes no branch.
 			active[left] = i
-			if refs[i].kind() == kindBranch {
+			if refs[i].Kind() == node.KindBranch {
 				left++
 			}
 		}
@@ -88,12 +86,12 @@ func (r Reader) descendGroup(root Ref, hashes []uint64, refs *[group]Ref) {
 // caches. Its waits for memory overlap, those of SetLeaf do not: on a trie that is
 // larger than the caches a batch takes two thirds of the time with it.
 func (t *Tx) Warm(hashes []uint64) {
-	var refs [group]Ref
+	var refs [group]node.Ref
 	for len(hashes) > 0 {
 		n := min(len(hashes), group)
 		t.r.descendGroup(t.Root, hashes[:n], &refs)
 		for i := range n {
-			t.r.mem.Prefetch(min(refs[i].Off(), t.r.last()))
+			t.r.Mem.Prefetch(min(refs[i].Off(), t.r.Last()))
 		}
 		hashes = hashes[n:]
 	}

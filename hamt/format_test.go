@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -60,18 +62,18 @@ func TestFormat(t *testing.T) {
 // as the bytes stand in memory.
 func dump(t *testing.T, out *strings.Builder, s *subject) {
 	r := s.tx.Reader()
-	var nodes []Node
-	counts, err := r.Check(s.tx.Root, s.version, s.hash, func(n Node) error {
+	var nodes []node.Node
+	counts, err := r.Check(s.tx.Root, s.version, s.hash, func(n node.Node) error {
 		nodes = append(nodes, n)
 		return nil
 	})
 	require.NoError(t, err)
 	fmt.Fprintf(out, "root %016x  %v, %d entries, %d bytes\n\n", uint64(s.tx.Root), s.tx.Root, counts.Entries, counts.DataBytes)
-	slices.SortFunc(nodes, func(a, b Node) int { return int(a.Ref.Off()) - int(b.Ref.Off()) })
+	slices.SortFunc(nodes, func(a, b node.Node) int { return int(a.Ref.Off()) - int(b.Ref.Off()) })
 	for _, n := range nodes {
 		fmt.Fprintf(out, "%v, depth %d\n", n.Ref, n.Depth)
 		for off := uint64(0); off < n.Size; off += 8 {
-			p := r.mem.Bytes(n.Ref.Off()+off, min(8, n.Size-off))
+			p := r.Mem.Bytes(n.Ref.Off()+off, min(8, n.Size-off))
 			line := fmt.Sprintf("  %04x  %-24s %s", n.Ref.Off()+off, fmt.Sprintf("% x", p), note(r, n, off))
 			out.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
@@ -79,17 +81,17 @@ func dump(t *testing.T, out *strings.Builder, s *subject) {
 	}
 }
 
-func note(r Reader, n Node, off uint64) string {
-	w := r.mem.Word(n.Ref.Off() + off)
+func note(r Reader, n node.Node, off uint64) string {
+	w := r.Mem.Word(n.Ref.Off() + off)
 	switch {
 	case off == 0:
 		return fmt.Sprint("birth ", n.Birth)
-	case n.Ref.kind() == kindLeaf && off == headOff:
-		l, _ := r.leaf(n.Ref)
+	case n.Ref.Kind() == node.KindLeaf && off == node.HeadOff:
+		l, _ := r.Leaf(n.Ref)
 		return fmt.Sprintf("value of %d bytes, key of %d: %q = %q", l.ValueLen, l.KeyLen, r.Key(l), r.Value(l))
-	case n.Ref.kind() == kindLeaf:
+	case n.Ref.Kind() == node.KindLeaf:
 		return ""
-	case n.Ref.kind() == kindBranch && off == headOff:
+	case n.Ref.Kind() == node.KindBranch && off == node.HeadOff:
 		var set []string
 		for i := range fanout {
 			if w>>i&1 != 0 {
@@ -97,8 +99,8 @@ func note(r Reader, n Node, off uint64) string {
 			}
 		}
 		return "bitmap: " + strings.Join(set, " ")
-	case off == headOff:
+	case off == node.HeadOff:
 		return fmt.Sprint("leaves: ", w)
 	}
-	return Ref(w).String()
+	return node.Ref(w).String()
 }

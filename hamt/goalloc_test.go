@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 const slow = 1
@@ -38,7 +40,7 @@ func TestNoGoAllocations(t *testing.T) {
 		_, _, _ = tx.Set(sip(k), k, value)
 		_, _ = tx.Reader().Find(tx.Root, sip(k), k)
 	}))
-	hs, out := make([]uint64, 100), make([]Result, 100)
+	hs, out := make([]uint64, 100), make([]node.Result, 100)
 	require.Zero(t, testing.AllocsPerRun(100, func() { tx.Reader().FindMany(tx.Root, hs, keys[:100], out) }))
 	require.Zero(t, testing.AllocsPerRun(500, func() {
 		i--

@@ -255,14 +255,14 @@ func (h *heap) reclaim() {
 
 // reader's end is right behind the last block: every kind of node gets to stand
 // there.
-func (h *heap) reader() Reader { return NewReader(h.mem, max(h.top, minEnd)) }
+func (h *heap) reader() Reader { return NewReader(h.mem, max(h.top, maxBranch)) }
 
 // ledger fails the test unless the trie reaches exactly the live blocks, apart
 // from those that are pending in t.
 func (h *heap) ledger(tx *Tx, reached map[uint64]uint64) {
 	h.t.Helper()
 	for _, b := range tx.pending {
-		reached[b.off] = classSize(b.size)
+		reached[b.Off] = classSize(b.Size)
 	}
 	for off, size := range reached {
 		if c := h.live[off]; c == nil || c.size != size {

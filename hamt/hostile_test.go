@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // guard stands behind the end of a hostile region: a read there is confined by
@@ -24,36 +25,36 @@ const guard = 0x6a7d6a7d6a7d6a7d
 // provoke does everything that reads, and then everything that writes, to a
 // trie that may be anything. Nothing may panic or hang, and errors must say
 // what is wrong. Writes may do what they like below end, but nothing beyond.
-func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) {
+func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]byte) {
 	r := NewReader(mem, end)
-	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
+	hs, out := make([]uint64, len(keys)), make([]node.Result, len(keys))
 	for i, k := range keys {
 		hs[i] = sip(k)
 		l, st := r.Find(root, hs[i], k)
-		if st == Present && l.Off+l.Size() > end {
+		if st == node.Present && l.Off+l.Size() > end {
 			t.Fatalf("leaf %+v lies outside of %#x", l, end)
 		}
 		requireCorruptOrNil(t, r.Explain(root, hs[i], k))
-		if st == Damaged && r.Explain(root, hs[i], k) == nil {
+		if st == node.Damaged && r.Explain(root, hs[i], k) == nil {
 			t.Fatalf("Find met damage that Explain does not see")
 		}
 	}
 	r.FindMany(root, hs, keys, out)
 	for _, o := range out {
-		if o.Status == Present && o.Leaf.Off+o.Leaf.Size() > end {
+		if o.Status == node.Present && o.Leaf.Off+o.Leaf.Size() > end {
 			t.Fatalf("leaf %+v lies outside of %#x", o.Leaf, end)
 		}
 	}
-	requireCorruptOrNil(t, r.Walk(root, func(l Leaf) bool {
+	requireCorruptOrNil(t, r.Walk(root, func(l node.Leaf) bool {
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
-	_, err := r.Check(root, 1<<40, sip, func(Node) error { return nil })
+	_, err := r.Check(root, 1<<40, sip, func(node.Node) error { return nil })
 	requireCorruptOrNil(t, err)
-	for _, other := range []Ref{0, root ^ 8, Ref(mem.Word(64))} {
-		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ Leaf) bool { return true }))
-		requireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ Leaf) bool { return true }))
-		requireCorruptOrNil(t, Join(r, other, r, root, sip, func(_, _ Leaf) bool { return true }))
+	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
+		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
+		requireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ node.Leaf) bool { return true }))
+		requireCorruptOrNil(t, Join(r, other, r, root, sip, func(_, _ node.Leaf) bool { return true }))
 	}
 
 	tx := &Tx{}
@@ -69,7 +70,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root Ref, keys [][]byte) 
 		_, err = tx.RebaseMany(r, root, 0, 0, 1<<40)
 		requireCorruptOrNil(t, err)
 	}
-	for _, size := range []uint64{16, 40, 64, classSize(r.end)} {
+	for _, size := range []uint64{16, 40, 64, classSize(r.End)} {
 		tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
 		_, _, err := tx.Move(root.Off()&^7%end, tx.Leads(nil, root.Off()&^7%end, size))
 		requireCorruptOrNil(t, err)
@@ -99,14 +100,14 @@ type drain struct {
 
 func (d *drain) Alloc(size uint64) (uint64, error) {
 	size = classSize(size)
-	if d.next+size > d.r.end {
+	if d.next+size > d.r.End {
 		return 0, errFull
 	}
 	d.next += size
 	return d.next - size, nil
 }
-func (d *drain) Mine(off, _ uint64) bool      { return d.r.mem.Word(off)&1 != 0 }
-func (d *drain) Age(off uint64) uint64        { return d.r.mem.Word(off) }
+func (d *drain) Mine(off, _ uint64) bool      { return d.r.Mem.Word(off)&1 != 0 }
+func (d *drain) Age(off uint64) uint64        { return d.r.Mem.Word(off) }
 func (d *drain) LogLen() uint64               { return 0 }
 func (d *drain) Discard(off, size uint64)     {}
 func (d *drain) Retire(off, size uint64)      {}
@@ -140,17 +141,17 @@ func FuzzHostile(f *testing.F) {
 	self := make([]uint64, 80)
 	self[1] = ^uint64(0)
 	for i := 2; i < len(self); i++ {
-		self[i] = uint64(kindBranch)
+		self[i] = uint64(node.KindBranch)
 	}
-	f.Add(toBytes(self), uint64(kindBranch))
+	f.Add(toBytes(self), uint64(node.KindBranch))
 	f.Fuzz(func(t *testing.T, p []byte, root uint64) {
-		words := make([]uint64, max(minEnd/wordSize, min(len(p)/8, 4096)))
+		words := make([]uint64, max(maxBranch/node.WordSize, min(len(p)/8, 4096)))
 		for i := range min(len(words), len(p)/8) {
 			words[i] = binary.LittleEndian.Uint64(p[8*i:])
 		}
 		words = append(words, make([]uint64, 8)...)
 		mem, end := hostileRegion(words)
-		provoke(t, mem, end, Ref(root), someKeys())
+		provoke(t, mem, end, node.Ref(root), someKeys())
 	})
 }
 
@@ -180,7 +181,7 @@ func TestBrokenTries(t *testing.T) {
 			i, j := rnd.Intn(len(words)), rnd.Intn(len(words))
 			words[i] = [...]uint64{
 				0, 1, ^uint64(0), words[i] ^ 1<<rnd.Intn(64), words[j], uint64(s.tx.Root),
-				uint64(len(words))*8 - 8 | uint64(kindBranch), words[i]&^7 | rnd.Uint64()&7,
+				uint64(len(words))*8 - 8 | uint64(node.KindBranch), words[i]&^7 | rnd.Uint64()&7,
 			}[rnd.Intn(8)]
 		}
 		mem, end := hostileRegion(words)
@@ -222,11 +223,11 @@ func TestFindBesideReuse(t *testing.T) {
 	}()
 	r := NewReader(mem, end)
 	keys := someKeys()
-	hs, out := make([]uint64, len(keys)), make([]Result, len(keys))
+	hs, out := make([]uint64, len(keys)), make([]node.Result, len(keys))
 	for i, k := range keys {
 		hs[i] = s.hash(k)
 	}
-	met := map[Status]int{}
+	met := map[node.Status]int{}
 	for range 20000 / slow {
 		for i, k := range keys {
 			l, st := r.Find(s.tx.Root, hs[i], k)
@@ -256,7 +257,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		s.commit()
 		r := s.tx.Reader()
 		check := func() error {
-			counts, err := r.Check(s.tx.Root, s.version-1, hash, func(Node) error { return nil })
+			counts, err := r.Check(s.tx.Root, s.version-1, hash, func(node.Node) error { return nil })
 			if err == nil && (counts.Entries != s.tx.Entries || counts.DataBytes != s.tx.DataBytes) {
 				err = errors.New("other counts than the root node's")
 			}
@@ -264,12 +265,12 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		}
 		require.NoError(t, check())
 		var spans [][2]uint64
-		_, err := r.Check(s.tx.Root, 0, hash, func(n Node) error {
+		_, err := r.Check(s.tx.Root, 0, hash, func(n node.Node) error {
 			end := n.Ref.Off() + n.Size
-			if n.Ref.kind() == kindLeaf && name != "sip" {
-				end = n.Ref.Off() + headerSize // another key may have the same hash
+			if n.Ref.Kind() == node.KindLeaf && name != "sip" {
+				end = n.Ref.Off() + node.HeaderSize // another key may have the same hash
 			}
-			spans = append(spans, [2]uint64{n.Ref.Off() + headOff, end})
+			spans = append(spans, [2]uint64{n.Ref.Off() + node.HeadOff, end})
 			return nil
 		})
 		require.NoError(t, err)
@@ -277,7 +278,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 			for bit := span[0] * 8; bit < span[1]*8; bit++ {
 				word, mask := bit/64*8, uint64(1)<<(bit%64)
 				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
-				require.Error(t, check(), "%s: bit %d at %#x of the node at %#x", name, bit%64, word, span[0]-headOff)
+				require.Error(t, check(), "%s: bit %d at %#x of the node at %#x", name, bit%64, word, span[0]-node.HeadOff)
 				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
 			}
 		}
@@ -324,24 +325,24 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	for i := 2 << 20; i < 4<<20; i += 64 {
 		words[i/8+1] = 1 << 20 // a leaf with an empty key, and a value of so many bytes
 	}
-	collide := func(at, leaf uint64) Ref {
+	collide := func(at, leaf uint64) node.Ref {
 		words[at/8+1] = count
 		for i := range uint64(count) {
-			words[at/8+2+i] = uint64(makeRef(kindLeaf, leaf, 0))
+			words[at/8+2+i] = uint64(node.MakeRef(node.KindLeaf, leaf, 0))
 		}
-		return makeRef(kindCollision, at, 0)
+		return node.MakeRef(node.KindCollision, at, 0)
 	}
 	older, newer := collide(64, 2<<20), collide(1<<20, 2<<20+64)
 	mem, end := hostileRegion(words)
 	r := NewReader(mem, end)
-	for _, ref := range []Ref{older, newer} {
+	for _, ref := range []node.Ref{older, newer} {
 		c, err := r.collision(ref)
 		require.NoError(t, err)
-		_, err = r.leaf(c.ref(r, 0))
+		_, err = r.Leaf(c.ref(r, 0))
 		require.NoError(t, err)
 	}
 	began := time.Now()
-	err := r.Diff(older, newer, sip, func(_, _ Leaf) bool { return true })
+	err := r.Diff(older, newer, sip, func(_, _ node.Leaf) bool { return true })
 	require.Error(t, err)
 	requireCorruptOrNil(t, err)
 	require.Less(t, time.Since(began), 2*time.Second)
@@ -366,27 +367,27 @@ func TestFindStaysOnItsPage(t *testing.T) {
 	h := sip(key)
 	for size := uint64(24); size <= 256; size += 8 {
 		off := system - size
-		m.SetWord(off+headOff, uint64(len(key))<<keyLenShift|(size-headerSize-3))
-		m.Write(off+headerSize, key)
-		leaf := makeRef(kindLeaf, off, h)
-		m.SetWord(8+headOff, 1<<(h&levelMask))
-		m.SetWord(8+headerSize, uint64(leaf))
-		out := make([]Result, 1)
+		m.SetWord(off+node.HeadOff, uint64(len(key))<<node.KeyLenShift|(size-node.HeaderSize-3))
+		m.Write(off+node.HeaderSize, key)
+		leaf := node.MakeRef(node.KindLeaf, off, h)
+		m.SetWord(8+node.HeadOff, 1<<(h&levelMask))
+		m.SetWord(8+node.HeaderSize, uint64(leaf))
+		out := make([]node.Result, 1)
 		require.NotPanics(t, func() {
-			l, status := r.Find(makeRef(kindBranch, 8, 0), h, key)
-			require.Equal(t, Present, status)
+			l, status := r.Find(node.MakeRef(node.KindBranch, 8, 0), h, key)
+			require.Equal(t, node.Present, status)
 			require.Equal(t, off, l.Off)
 			r.FindMany(leaf, []uint64{h}, [][]byte{key}, out)
-			require.Equal(t, Result{l, Present}, out[0])
+			require.Equal(t, node.Result{Leaf: l, Status: node.Present}, out[0])
 		})
 		// A branch with one child, at the end of the page.
-		m.SetWord(off+headOff, 1<<(h&levelMask))
-		m.SetWord(off+headerSize, uint64(makeRef(kindLeaf, 64, h)))
-		m.SetWord(64+headOff, 3<<keyLenShift)
-		m.Write(64+headerSize, key)
+		m.SetWord(off+node.HeadOff, 1<<(h&levelMask))
+		m.SetWord(off+node.HeaderSize, uint64(node.MakeRef(node.KindLeaf, 64, h)))
+		m.SetWord(64+node.HeadOff, 3<<node.KeyLenShift)
+		m.Write(64+node.HeaderSize, key)
 		require.NotPanics(t, func() {
-			_, status := r.Find(makeRef(kindBranch, off, 0), h, key)
-			require.Equal(t, Present, status)
+			_, status := r.Find(node.MakeRef(node.KindBranch, off, 0), h, key)
+			require.Equal(t, node.Present, status)
 		})
 	}
 }
@@ -399,24 +400,24 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 	var tx Tx
 	hash := func([]byte) uint64 { return 35 << levelBits } // index 0, then 35
 	published := func(words ...uint64) uint64 {
-		off, err := h.Alloc(uint64(len(words)) * wordSize)
+		off, err := h.Alloc(uint64(len(words)) * node.WordSize)
 		require.NoError(t, err)
 		for i, w := range words {
-			h.mem.SetWord(off+uint64(i)*wordSize, w)
+			h.mem.SetWord(off+uint64(i)*node.WordSize, w)
 		}
-		*h.live[off] = cell{off: off, size: classSize(uint64(len(words)) * wordSize)}
+		*h.live[off] = cell{off: off, size: classSize(uint64(len(words)) * node.WordSize)}
 		return off
 	}
 	key, value := make([]byte, 15), make([]byte, 7) // as a bitmap their lengths have 7 bits, the last at 35
-	other := published(1, 15<<keyLenShift|7, 0, 0, 0)
+	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 0)
 	r := NewReader(h.mem, h.mem.Size())
 	tx.Reset(r, h, hash, 0, 1, 22)
 	leaf, err := tx.NewLeaf(key, value)
 	require.NoError(t, err)
 	require.Equal(t, uint64(40), classSize(leaf.Size()))
-	neighbour := published(0, 0, 0, uint64(makeRef(kindLeaf, other, hash(nil))), 0)
+	neighbour := published(0, 0, 0, uint64(node.MakeRef(node.KindLeaf, other, hash(nil))), 0)
 	require.Equal(t, leaf.Off+40, neighbour)
-	tx.Root = makeRef(kindBranch, published(1, 1, uint64(makeRef(kindBranch, leaf.Off, 0))), 0)
+	tx.Root = node.MakeRef(node.KindBranch, published(1, 1, uint64(node.MakeRef(node.KindBranch, leaf.Off, 0))), 0)
 	before := append([]byte(nil), h.mem.Bytes(neighbour, 40)...)
 	h.careless = true // the leaf is retired as a branch
 	_, existed, err := tx.SetLeaf(hash(key), leaf)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // The hashes under which every story is told: the real one, and those that an
@@ -101,18 +103,18 @@ func (s *subject) verify(version uint64) {
 	requireContents(s.t, r, s.tx.Root, s.hash, s.model)
 	reached := map[uint64]uint64{}
 	var shape Shape
-	counts, err := r.Check(s.tx.Root, version, s.hash, func(n Node) error {
+	counts, err := r.Check(s.tx.Root, version, s.hash, func(n node.Node) error {
 		if _, again := reached[n.Ref.Off()]; again {
 			s.t.Fatalf("%v was reached twice", n.Ref)
 		}
 		reached[n.Ref.Off()] = classSize(n.Size)
-		switch n.Ref.kind() {
-		case kindBranch:
+		switch n.Ref.Kind() {
+		case node.KindBranch:
 			shape.Branches[n.Depth]++
-			shape.Children[(n.Size-headerSize)/wordSize]++
-		case kindLeaf:
+			shape.Children[(n.Size-node.HeaderSize)/node.WordSize]++
+		case node.KindLeaf:
 			shape.Leaves[n.Depth]++
-		case kindCollision:
+		case node.KindCollision:
 			shape.Collisions++
 		}
 		return nil
@@ -125,10 +127,10 @@ func (s *subject) verify(version uint64) {
 }
 
 // requireContents asks for everything in every way.
-func requireContents(t testing.TB, r Reader, root Ref, hash func([]byte) uint64, model map[string]string) {
+func requireContents(t testing.TB, r Reader, root node.Ref, hash func([]byte) uint64, model map[string]string) {
 	t.Helper()
 	found := map[string]string{}
-	require.NoError(t, r.Walk(root, func(l Leaf) bool {
+	require.NoError(t, r.Walk(root, func(l node.Leaf) bool {
 		found[string(r.Key(l))] = string(r.Value(l))
 		return true
 	}))
@@ -142,15 +144,15 @@ func requireContents(t testing.TB, r Reader, root Ref, hash func([]byte) uint64,
 			hs = append(hs, hash([]byte(k)))
 		}
 	}
-	out := make([]Result, len(keys))
+	out := make([]node.Result, len(keys))
 	r.FindMany(root, hs, keys, out)
 	for i, key := range keys {
 		l, st := r.Find(root, hs[i], key)
-		if out[i] != (Result{l, st}) {
+		if out[i] != (node.Result{Leaf: l, Status: st}) {
 			t.Fatalf("%q: Find says %v %v, FindMany %v", key, l, st, out[i])
 		}
 		value, had := model[string(key)]
-		if had != (st == Present) || st == Damaged || r.Explain(root, hs[i], key) != nil {
+		if had != (st == node.Present) || st == node.Damaged || r.Explain(root, hs[i], key) != nil {
 			t.Fatalf("%q is %v", key, st)
 		}
 		if had && (string(r.Key(l)) != string(key) || string(r.Value(l)) != value) {
@@ -217,7 +219,7 @@ func TestModel(t *testing.T) {
 func TestSnapshots(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		type snapshot struct {
-			root  Ref
+			root  node.Ref
 			model map[string]string
 		}
 		rnd := rand.New(rand.NewSource(7))
@@ -246,24 +248,24 @@ func TestSnapshots(t *testing.T) {
 	})
 }
 
-func requireDiff(t testing.TB, r Reader, older, newer Ref, hash func([]byte) uint64, a, b map[string]string) {
+func requireDiff(t testing.TB, r Reader, older, newer node.Ref, hash func([]byte) uint64, a, b map[string]string) {
 	t.Helper()
 	got := maps.Clone(a)
 	seen := map[string]bool{}
-	require.NoError(t, r.Diff(older, newer, hash, func(old, new Leaf) bool {
+	require.NoError(t, r.Diff(older, newer, hash, func(old, new node.Leaf) bool {
 		l := new
-		if new == (Leaf{}) {
+		if new == (node.Leaf{}) {
 			l = old
 		}
 		key := string(r.Key(l))
 		require.False(t, seen[key], "%q was reported twice", key)
 		seen[key] = true
 		was, had := a[key]
-		require.Equal(t, had, old != Leaf{})
+		require.Equal(t, had, old != node.Leaf{})
 		if had {
 			require.Equal(t, was, string(r.Value(old)))
 		}
-		if new == (Leaf{}) {
+		if new == (node.Leaf{}) {
 			delete(got, key)
 			return true
 		}
@@ -277,17 +279,17 @@ func requireDiff(t testing.TB, r Reader, older, newer Ref, hash func([]byte) uin
 }
 
 // shape describes a trie's structure and contents, without its offsets.
-func shape(t testing.TB, r Reader, root Ref, hash func([]byte) uint64) string {
+func shape(t testing.TB, r Reader, root node.Ref, hash func([]byte) uint64) string {
 	var sb strings.Builder
-	_, err := r.Check(root, 0, hash, func(n Node) error {
-		fmt.Fprintf(&sb, "%d:%d:%04x", n.Depth, n.Ref.kind(), n.Ref.tag())
-		switch n.Ref.kind() {
-		case kindLeaf:
-			l, err := r.leaf(n.Ref)
+	_, err := r.Check(root, 0, hash, func(n node.Node) error {
+		fmt.Fprintf(&sb, "%d:%d:%04x", n.Depth, n.Ref.Kind(), n.Ref.Tag())
+		switch n.Ref.Kind() {
+		case node.KindLeaf:
+			l, err := r.Leaf(n.Ref)
 			fmt.Fprintf(&sb, "%x=%x", r.Key(l), r.Value(l))
 			require.NoError(t, err)
 		default:
-			fmt.Fprintf(&sb, "[%x", r.mem.Word(n.Ref.Off()+headOff))
+			fmt.Fprintf(&sb, "[%x", r.Mem.Word(n.Ref.Off()+node.HeadOff))
 		}
 		sb.WriteByte('\n')
 		return nil
@@ -358,5 +360,5 @@ func TestManyCollisions(t *testing.T) {
 		s.delete(fmt.Sprintf("%08d", i))
 	}
 	s.commit()
-	require.Equal(t, kindLeaf, s.tx.Root.kind(), "one key is a leaf at the root")
+	require.Equal(t, node.KindLeaf, s.tx.Root.Kind(), "one key is a leaf at the root")
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // TestMove: any node of a trie can be moved, and the trie stays what it was; what is
@@ -20,8 +22,8 @@ func TestMove(t *testing.T) {
 		s.commit()
 		var branches, leaves, collisions int
 		for round := range 60 / slow {
-			var nodes []Node
-			_, err := s.tx.Reader().Check(s.tx.Root, s.version, hash, func(n Node) error {
+			var nodes []node.Node
+			_, err := s.tx.Reader().Check(s.tx.Root, s.version, hash, func(n node.Node) error {
 				nodes = append(nodes, n)
 				return nil
 			})
@@ -52,7 +54,7 @@ func TestMove(t *testing.T) {
 					continue
 				}
 				require.True(t, moved, "%v at depth %d", n.Ref, n.Depth)
-				require.Equal(t, n.Ref.kind() == kindLeaf, leaf.Off == off)
+				require.Equal(t, n.Ref.Kind() == node.KindLeaf, leaf.Off == off)
 				break
 			}
 			require.True(t, s.heap.isWaiting(off), "the block that was moved from is retired")
@@ -60,12 +62,12 @@ func TestMove(t *testing.T) {
 			moved, _, err := s.tx.Move(off, s.tx.Leads(nil, off, size))
 			require.NoError(t, err)
 			require.False(t, moved, "what is left in the old block is no node any more")
-			switch n.Ref.kind() {
-			case kindBranch:
+			switch n.Ref.Kind() {
+			case node.KindBranch:
 				branches++
-			case kindLeaf:
+			case node.KindLeaf:
 				leaves++
-			case kindCollision:
+			case node.KindCollision:
 				collisions++
 			}
 		}

@@ -1,17 +1,21 @@
 package hamt
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/node"
+)
 
 // sealed is what RebaseMany knows of a transaction of many keys. Only the root and
 // its children are looked at: another commit has changed few of these, and what lies
 // below a child that it has not changed stands, copies, absences and all (rule C4).
 type sealed struct {
 	ok   bool
-	root uint64      // offset of the root branch that the transaction has replaced
-	keys uint64      // the children that its keys lead to, a bit for each
-	was  [fanout]Ref // what these were
-	is   [fanout]Ref // what they have become
-	made uint64      // LogLen before the new root branch
+	root uint64           // offset of the root branch that the transaction has replaced
+	keys uint64           // the children that its keys lead to, a bit for each
+	was  [fanout]node.Ref // what these were
+	is   [fanout]node.Ref // what they have become
+	made uint64           // LogLen before the new root branch
 }
 
 // Seal ends a transaction that has looked up, set and deleted keys of these hashes
@@ -19,7 +23,7 @@ type sealed struct {
 func (t *Tx) Seal(hashes []uint64) error {
 	g := &t.sealed
 	g.ok = false
-	if t.base.kind() != kindBranch || t.Root.kind() != kindBranch || t.Root == t.base {
+	if t.base.Kind() != node.KindBranch || t.Root.Kind() != node.KindBranch || t.Root == t.base {
 		return nil
 	}
 	old, err := t.r.branch(t.base, 0)
@@ -44,15 +48,15 @@ func (t *Tx) Seal(hashes []uint64) error {
 	if err != nil {
 		return err
 	}
-	t.copyWords(off+headOff, b.off+headOff, 1+b.count())
+	t.copyWords(off+node.HeadOff, b.off+node.HeadOff, 1+b.count())
 	t.drop(b.off, b.size())
-	t.Root = makeRef(kindBranch, off, 0)
+	t.Root = node.MakeRef(node.KindBranch, off, 0)
 	g.ok = true
 	return nil
 }
 
 // children reads the children that the bits of which stand for.
-func (b branch) children(r Reader, which uint64, refs *[fanout]Ref) {
+func (b branch) children(r Reader, which uint64, refs *[fanout]node.Ref) {
 	for ; which != 0; which &= which - 1 {
 		i := bits.TrailingZeros64(which)
 		refs[i] = 0
@@ -67,21 +71,21 @@ func (b branch) children(r Reader, which uint64, refs *[fanout]Ref) {
 // that is what is needed. Another trie takes over those of the transaction's
 // children of the root whose keys it has not changed: the reference is the same, and
 // the node was not born since, for the block may have been reused.
-func (t *Tx) RebaseMany(r Reader, root Ref, entries, dataBytes int64, version uint64) (bool, error) {
+func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, version uint64) (bool, error) {
 	g := &t.sealed
-	if !g.ok || root.kind() != kindBranch {
+	if !g.ok || root.Kind() != node.KindBranch {
 		return false, nil
 	}
 	b, err := r.branch(root, 0)
 	if err != nil {
 		return false, err
 	}
-	var refs [fanout]Ref
+	var refs [fanout]node.Ref
 	b.children(r, ^uint64(0), &refs)
 	bitmap := b.bitmap
 	for which := g.keys; which != 0; which &= which - 1 {
 		i := bits.TrailingZeros64(which) & levelMask
-		if refs[i] != g.was[i] || refs[i] != 0 && r.mem.Word(min(refs[i].Off(), r.last())) > version {
+		if refs[i] != g.was[i] || refs[i] != 0 && r.Mem.Word(min(refs[i].Off(), r.Last())) > version {
 			return false, nil
 		}
 		refs[i] = g.is[i]
@@ -100,14 +104,14 @@ func (t *Tx) RebaseMany(r Reader, root Ref, entries, dataBytes int64, version ui
 	if err != nil {
 		return false, err
 	}
-	t.r.mem.SetWord(off+headOff, bitmap)
-	at := off + headerSize
+	t.r.Mem.SetWord(off+node.HeadOff, bitmap)
+	at := off + node.HeaderSize
 	for which := bitmap; which != 0; which &= which - 1 {
-		t.r.mem.SetWord(at, uint64(refs[bits.TrailingZeros64(which)&levelMask]))
-		at += wordSize
+		t.r.Mem.SetWord(at, uint64(refs[bits.TrailingZeros64(which)&levelMask]))
+		at += node.WordSize
 	}
 	t.drop(b.off, b.size())
-	t.Root, g.root = makeRef(kindBranch, off, 0), b.off
+	t.Root, g.root = node.MakeRef(node.KindBranch, off, 0), b.off
 	t.Entries += entries - t.before.entries
 	t.DataBytes += dataBytes - t.before.dataBytes
 	t.before.entries, t.before.dataBytes = entries, dataBytes
@@ -124,11 +128,11 @@ func (t *Tx) RebaseMany(r Reader, root Ref, entries, dataBytes int64, version ui
 // (rule C4): only the branches above are copied anew. That the offset is the same
 // is not enough, for the block may have been reused: it must not have been born
 // since.
-func (t *Tx) Rebase(r Reader, root Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
+func (t *Tx) Rebase(r Reader, root node.Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
 	at, d, same := root, 0, false
 	var path [maxDepth]branch
-	for ; d < t.copied && at.kind() == kindBranch; d++ {
-		if same = at.Off() == t.path[d].off && r.mem.Word(at.Off()) <= version; same {
+	for ; d < t.copied && at.Kind() == node.KindBranch; d++ {
+		if same = at.Off() == t.path[d].off && r.Mem.Word(at.Off()) <= version; same {
 			break
 		}
 		b, err := r.branch(at, d)

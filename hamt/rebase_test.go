@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // TestRebaseMany: a transaction of many keys that was overtaken is brought to the
@@ -37,7 +39,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	s.commit()
 	type state struct {
-		root               Ref
+		root               node.Ref
 		entries, dataBytes int64
 		version            uint64
 		model              map[string]string

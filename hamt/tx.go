@@ -1,33 +1,10 @@
 package hamt
 
-import "math/bits"
+import (
+	"math/bits"
 
-// Allocator is what a transaction needs of its writer slot. Sizes are of
-// nodes; the allocator rounds them up to blocks.
-type Allocator interface {
-	// Alloc returns the offset of a block of at least size bytes. Its first
-	// word is the allocator's; the rest is garbage.
-	Alloc(size uint64) (off uint64, err error)
-	// Mine reports whether this transaction allocated the block, for so many bytes.
-	Mine(off, size uint64) bool
-	// Age numbers the blocks of this transaction in the order of allocation.
-	Age(off uint64) uint64
-	// LogLen is greater than the Age of every block of this transaction so
-	// far, and not greater than that of any later one.
-	LogLen() uint64
-	// Discard gives back a block of this transaction at once: the next Alloc
-	// may return it.
-	Discard(off, size uint64)
-	// Retire tells that the transaction's result does not reach a published
-	// block any more, Unretire that it does after all.
-	Retire(off, size uint64)
-	Unretire(off uint64)
-	// Rewind gives back all blocks of this transaction but the first n. They may
-	// carry births by now, and then are not Mine.
-	Rewind(n uint64)
-	// BlockSize returns how many bytes Alloc(size) really allocates.
-	BlockSize(size uint64) uint64
-}
+	"github.com/seed-869cc763/shmkv/node"
+)
 
 // A Tx builds a new trie beside a published one and shares with it what does
 // not change. Nodes of its own it changes in place (I6), so a batch copies each
@@ -37,7 +14,7 @@ type Allocator interface {
 // nothing allocated (I8). A Tx is used by one goroutine at a time. It holds its
 // own scratch space and is best reused, by Reset.
 type Tx struct {
-	Root      Ref
+	Root      node.Ref
 	Entries   int64
 	DataBytes int64 // of keys and values
 
@@ -46,37 +23,34 @@ type Tx struct {
 	KeepLeaves bool
 
 	r     Reader
-	alloc Allocator
+	alloc node.Allocator
 	hash  func(key []byte) uint64
 
 	resets      uint64 // tells the transactions apart for which the Tx was used
 	freezes     int
-	frozenBelow uint64  // own blocks of a lesser Age must not change
-	pending     []block // own blocks that Finish will discard
+	frozenBelow uint64       // own blocks of a lesser Age must not change
+	pending     []node.Block // own blocks that Finish will discard
 
 	key []byte // scratch of hashOf
 
-	path   [maxDepth]branch    // the branches from Root to where the last descent ended
-	fresh  [maxDepth + 2]block // what the current call has allocated: branches, a collision, a leaf
+	path   [maxDepth]branch         // the branches from Root to where the last descent ended
+	fresh  [maxDepth + 2]node.Block // what the current call has allocated: branches, a collision, a leaf
 	nfresh int
 
 	// For Rebase, what the last call has done to the trie.
-	copies [maxDepth]Ref // of path: these are the new ones in their places
-	copied int           // so many of them, from the top
-	made   uint64        // LogLen after it
+	copies [maxDepth]node.Ref // of path: these are the new ones in their places
+	copied int                // so many of them, from the top
+	made   uint64             // LogLen after it
 	before struct{ entries, dataBytes int64 }
 
-	base   Ref // the root that the transaction began with
+	base   node.Ref // the root that the transaction began with
 	sealed sealed
 }
-
-// A block is what Discard wants to know of one.
-type block struct{ off, size uint64 }
 
 // Reset starts a transaction on the trie at root, which r reads and whose
 // memory r's region can write. hash is the function whose values the callers
 // of Set and Delete pass.
-func (t *Tx) Reset(r Reader, a Allocator, hash func(key []byte) uint64, root Ref, entries, dataBytes int64) {
+func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, root node.Ref, entries, dataBytes int64) {
 	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
 	t.base, t.sealed.ok = root, false
 	t.KeepLeaves = false
@@ -95,10 +69,10 @@ func (t *Tx) Reader() Reader { return t.r }
 // Set writes an entry, of a key whose hash is h. It returns the leaf that the
 // new one replaced, if there was one: that is still readable if it was
 // published, or with KeepLeaves.
-func (t *Tx) Set(h uint64, key, value []byte) (old Leaf, existed bool, err error) {
+func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, existed bool, err error) {
 	leaf, err := t.NewLeaf(key, value)
 	if err != nil {
-		return Leaf{}, false, err
+		return node.Leaf{}, false, err
 	}
 	if old, existed, err = t.SetLeaf(h, leaf); err != nil {
 		t.alloc.Discard(leaf.Off, leaf.Size())
@@ -109,35 +83,24 @@ func (t *Tx) Set(h uint64, key, value []byte) (old Leaf, existed bool, err error
 // NewLeaf writes a leaf that no trie refers to yet. Together with SetLeaf it
 // does what Set does, but lets a writer that lost its compare-and-swap keep the
 // leaf, which may be large, and start again with the path only.
-func (t *Tx) NewLeaf(key, value []byte) (Leaf, error) {
-	if len(key) > MaxKeyLen || uint64(len(value)) > MaxValueLen {
-		return Leaf{}, ErrTooLarge
-	}
-	leaf := Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
-	var err error
-	if leaf.Off, err = t.allocate(leaf.Size()); err != nil {
-		return Leaf{}, err
-	}
-	t.r.mem.SetWord(leaf.Off+headOff, uint64(leaf.KeyLen)<<keyLenShift|uint64(leaf.ValueLen))
-	t.r.mem.Write(leaf.KeyOff(), key)
-	t.r.mem.Write(leaf.ValueOff(), value)
-	return leaf, nil
+func (t *Tx) NewLeaf(key, value []byte) (node.Leaf, error) {
+	return t.r.NewLeaf(t.alloc, key, value)
 }
 
 // SetLeaf makes leaf, an own one that the trie does not refer to, the entry of
 // its key, whose hash is h. It returns what Set returns. After an error the
 // leaf is still the caller's.
-func (t *Tx) SetLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
+func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, existed bool, err error) {
 	t.nfresh, t.copied = 0, 0
 	old, existed, err = t.setLeaf(h, leaf)
 	if err != nil {
 		t.undo()
-		return Leaf{}, false, err
+		return node.Leaf{}, false, err
 	}
 	t.made = t.alloc.LogLen()
-	t.DataBytes += leaf.dataBytes()
+	t.DataBytes += leaf.DataBytes()
 	if existed {
-		t.DataBytes -= old.dataBytes()
+		t.DataBytes -= old.DataBytes()
 		t.dropLeaf(old)
 	} else {
 		t.Entries++
@@ -145,76 +108,76 @@ func (t *Tx) SetLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
 	return old, existed, nil
 }
 
-func (t *Tx) setLeaf(h uint64, leaf Leaf) (old Leaf, existed bool, err error) {
+func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, existed bool, err error) {
 	at, depth, err := t.descend(h)
 	if err != nil {
-		return Leaf{}, false, err
+		return node.Leaf{}, false, err
 	}
-	ref := makeRef(kindLeaf, leaf.Off, h)
-	switch at.kind() {
-	case kindNil:
-		return Leaf{}, false, t.insert(depth, h, ref)
-	case kindCollision:
+	ref := node.MakeRef(node.KindLeaf, leaf.Off, h)
+	switch at.Kind() {
+	case node.KindNil:
+		return node.Leaf{}, false, t.insert(depth, h, ref)
+	case node.KindCollision:
 		return t.setCollision(depth, h, at, ref, leaf)
 	}
-	other, err := t.r.leaf(at)
+	other, err := t.r.Leaf(at)
 	if err != nil {
-		return Leaf{}, false, err
+		return node.Leaf{}, false, err
 	}
-	if at.tag() == ref.tag() && other.KeyLen == leaf.KeyLen && t.r.mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
+	if at.Tag() == ref.Tag() && other.KeyLen == leaf.KeyLen && t.r.Mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
 		return other, true, t.link(depth, depth, h, ref)
 	}
 	g := t.hashOf(other)
 	if g == h {
-		return Leaf{}, false, t.collide(depth, h, at, other, ref, leaf)
+		return node.Leaf{}, false, t.collide(depth, h, at, other, ref, leaf)
 	}
-	return Leaf{}, false, t.part(depth, h, ref, g, at)
+	return node.Leaf{}, false, t.part(depth, h, ref, g, at)
 }
 
 // Delete removes the entry of key, whose hash is h, and returns its leaf, which
 // is as readable as that of Set. Without such an entry nothing changes.
-func (t *Tx) Delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
+func (t *Tx) Delete(h uint64, key []byte) (old node.Leaf, existed bool, err error) {
 	t.nfresh, t.copied = 0, 0
 	old, existed, err = t.delete(h, key)
 	if err != nil {
 		t.undo()
-		return Leaf{}, false, err
+		return node.Leaf{}, false, err
 	}
 	if existed {
 		t.made = t.alloc.LogLen()
 		t.Entries--
-		t.DataBytes -= old.dataBytes()
+		t.DataBytes -= old.DataBytes()
 		t.dropLeaf(old)
 	}
 	return old, existed, nil
 }
 
-func (t *Tx) delete(h uint64, key []byte) (old Leaf, existed bool, err error) {
+func (t *Tx) delete(h uint64, key []byte) (old node.Leaf, existed bool, err error) {
 	at, depth, err := t.descend(h)
-	if err != nil || at == 0 || at.tag() != h>>tagShift {
-		return Leaf{}, false, err
+	if err != nil || at == 0 || at.Tag() != h>>node.TagShift {
+		return node.Leaf{}, false, err
 	}
-	if at.kind() == kindCollision {
+	if at.Kind() == node.KindCollision {
 		return t.deleteCollision(depth, h, at, key)
 	}
-	old, err = t.r.leaf(at)
-	if err != nil || old.KeyLen != uint32(len(key)) || !t.r.mem.Equal(old.KeyOff(), key) {
-		return Leaf{}, false, err
+	old, err = t.r.Leaf(at)
+	if err != nil || old.KeyLen != uint32(len(key)) || !t.r.Mem.Equal(old.KeyOff(), key) {
+		return node.Leaf{}, false, err
 	}
 	return old, true, t.remove(depth, h)
 }
 
 // hashOf returns the hash of a leaf's key. It copies the key, since the leaf may change
 // while it is read (I9).
-func (t *Tx) hashOf(l Leaf) uint64 {
-	t.key = t.r.mem.AppendTo(t.key[:0], l.KeyOff(), uint64(l.KeyLen))
+func (t *Tx) hashOf(l node.Leaf) uint64 {
+	t.key = t.r.Mem.AppendTo(t.key[:0], l.KeyOff(), uint64(l.KeyLen))
 	return t.hash(t.key)
 }
 
 // Walk visits the entries of the transaction as they are now, until visit
 // returns false. visit may call Set and Delete: what it changes is not seen. A Walk
 // that is suspended in visit may outlive the transaction: visit returns false then.
-func (t *Tx) Walk(visit func(Leaf) bool) error {
+func (t *Tx) Walk(visit func(node.Leaf) bool) error {
 	t.freezes++
 	t.frozenBelow = t.alloc.LogLen()
 	began := t.resets
@@ -235,7 +198,7 @@ func (t *Tx) Walk(visit func(Leaf) bool) error {
 // change and before the transaction is committed, and not during a Walk.
 func (t *Tx) Finish() {
 	for _, b := range t.pending {
-		t.alloc.Discard(b.off, b.size)
+		t.alloc.Discard(b.Off, b.Size)
 	}
 	t.pending = t.pending[:0]
 }
@@ -243,9 +206,9 @@ func (t *Tx) Finish() {
 // descend follows h from the root and fills t.path with the branches that it
 // passes. It returns their number, and the leaf or collision that stands where
 // h leads, or 0 if nothing does.
-func (t *Tx) descend(h uint64) (at Ref, depth int, err error) {
+func (t *Tx) descend(h uint64) (at node.Ref, depth int, err error) {
 	at = t.Root
-	for at.kind() == kindBranch {
+	for at.Kind() == node.KindBranch {
 		b, err := t.r.branch(at, depth)
 		if err != nil {
 			return 0, 0, err
@@ -269,7 +232,7 @@ func (t *Tx) descend(h uint64) (at Ref, depth int, err error) {
 // link puts ref where h leads from the lowest branch of t.path[:d], and copies
 // those branches as far up as they cannot be changed in place. The branches of
 // t.path[d:depth] are not in use any more.
-func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
+func (t *Tx) link(d, depth int, h uint64, ref node.Ref) error {
 	for ; d > 0; d-- {
 		b := t.path[d-1]
 		i, _ := b.index(h, d-1)
@@ -280,7 +243,7 @@ func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
 		if off == b.off {
 			break
 		}
-		ref = makeRef(kindBranch, off, 0)
+		ref = node.MakeRef(node.KindBranch, off, 0)
 		t.noteCopy(d-1, ref)
 	}
 	if d == 0 {
@@ -294,19 +257,19 @@ func (t *Tx) link(d, depth int, h uint64, ref Ref) error {
 
 // linkCopy puts the branch at off in the place of the lowest of t.path[:depth].
 func (t *Tx) linkCopy(depth int, h, off uint64) error {
-	ref := makeRef(kindBranch, off, 0)
+	ref := node.MakeRef(node.KindBranch, off, 0)
 	t.noteCopy(depth-1, ref)
 	return t.link(depth-1, depth, h, ref)
 }
 
 // noteCopy remembers which node takes the place of t.path[d].
-func (t *Tx) noteCopy(d int, ref Ref) {
+func (t *Tx) noteCopy(d int, ref node.Ref) {
 	t.copies[d] = ref
 	t.copied = max(t.copied, d+1)
 }
 
 // insert adds ref where h leads and nothing stands.
-func (t *Tx) insert(depth int, h uint64, ref Ref) error {
+func (t *Tx) insert(depth int, h uint64, ref node.Ref) error {
 	if depth == 0 {
 		t.Root = ref
 		return nil
@@ -331,13 +294,13 @@ func (t *Tx) remove(depth int, h uint64) error {
 	i, _ := b.index(h, depth-1)
 	n := b.count()
 	if n == 1 {
-		return corrupt(b.off, "branch", "two children or a branch", "one leaf")
+		return node.Corrupt(b.off, "branch", "two children or a branch", "one leaf")
 	}
 	if n == 2 {
-		switch rest := b.ref(t.r, 1-i); rest.kind() {
-		case kindNil:
+		switch rest := b.ref(t.r, 1-i); rest.Kind() {
+		case node.KindNil:
 			return corruptNil(b.off)
-		case kindLeaf, kindCollision:
+		case node.KindLeaf, node.KindCollision:
 			d := depth - 1
 			for d > 0 && t.path[d-1].count() == 1 {
 				d--
@@ -354,10 +317,10 @@ func (t *Tx) remove(depth int, h uint64) error {
 
 // part puts a and b, whose hashes g and h differ, where both lead: below a
 // branch at the level at which they part, and a chain of branches down to it.
-func (t *Tx) part(depth int, g uint64, a Ref, h uint64, b Ref) error {
+func (t *Tx) part(depth int, g uint64, a node.Ref, h uint64, b node.Ref) error {
 	d := bits.TrailingZeros64(g^h) / levelBits
 	if d < depth {
-		return corrupt(b.Off(), "leaf", "a key whose hash leads there",
+		return node.Corrupt(b.Off(), "leaf", "a key whose hash leads there",
 			"hash %#016x on the path of %#016x at depth %d", h, g, depth)
 	}
 	if bit(g, d) > bit(h, d) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // TestFull: whichever allocation of a call fails, the transaction is what it
@@ -68,12 +70,12 @@ func TestWalkAndChange(t *testing.T) {
 			churn(40)
 			before, seen := maps.Clone(s.model), map[string]string{}
 			steps := 0
-			require.NoError(t, s.tx.Walk(func(l Leaf) bool {
+			require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
 				seen[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
 				churn(3)
 				if steps++; steps%16 == 0 { // and a walk within the walk
 					inner, got := maps.Clone(s.model), map[string]string{}
-					require.NoError(t, s.tx.Walk(func(l Leaf) bool {
+					require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
 						got[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
 						churn(1)
 						return true
@@ -100,7 +102,7 @@ func TestWalkStops(t *testing.T) {
 		}
 		for stop := 1; stop <= 50; stop++ {
 			n := 0
-			require.NoError(t, s.tx.Reader().Walk(s.tx.Root, func(Leaf) bool { n++; return n < stop }))
+			require.NoError(t, s.tx.Reader().Walk(s.tx.Root, func(node.Leaf) bool { n++; return n < stop }))
 			require.Equal(t, stop, n, name)
 		}
 	}
@@ -145,7 +147,7 @@ func TestLeafSurvivesRebase(t *testing.T) {
 
 	s.heap.rollback(leaf.Off) // the compare-and-swap was lost
 	other := []byte("of the winner")
-	s.tx.Reset(s.heap.reader(), s.heap, sip, root, 100, s.tx.DataBytes-leaf.dataBytes())
+	s.tx.Reset(s.heap.reader(), s.heap, sip, root, 100, s.tx.DataBytes-leaf.DataBytes())
 	_, _, err = s.tx.Set(sip(other), other, nil)
 	require.NoError(t, err)
 	_, existed, err = s.tx.SetLeaf(sip(key), leaf)
@@ -182,7 +184,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	s.commit()
 	type state struct {
-		root               Ref
+		root               node.Ref
 		entries, dataBytes int64
 		version            uint64
 		model              map[string]string
@@ -254,11 +256,11 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 // TestLimits: the longest key is stored, a longer one refused.
 func TestLimits(t *testing.T) {
 	s := newSubject(t, 1<<20, sip)
-	long := string(make([]byte, MaxKeyLen))
+	long := string(make([]byte, node.MaxKeyLen))
 	s.set(long, "value")
 	s.commit()
 	_, _, err := s.tx.Set(0, []byte(long+"x"), nil)
-	require.ErrorIs(t, err, ErrTooLarge)
+	require.ErrorIs(t, err, node.ErrTooLarge)
 	s.delete(long + "x")
 	s.verify(0)
 }

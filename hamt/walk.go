@@ -1,49 +1,51 @@
 package hamt
 
+import "github.com/seed-869cc763/shmkv/node"
+
 // minEntrySize is what an entry takes at least: the smallest leaf, and its
 // reference in a branch or collision.
-const minEntrySize = headerSize + wordSize
+const minEntrySize = node.HeaderSize + node.WordSize
 
 // Walk visits the leaves of the trie at root, in no useful order, until visit
 // returns false. The trie must hold still meanwhile.
 //
 // A damaged trie can refer to one node in many places. Walk therefore gives up
 // after as many leaves as the region has room for.
-func (r Reader) Walk(root Ref, visit func(Leaf) bool) error {
-	w := walker{r: r, visit: visit, left: r.end / minEntrySize}
+func (r Reader) Walk(root node.Ref, visit func(node.Leaf) bool) error {
+	w := walker{r: r, visit: visit, left: r.End / minEntrySize}
 	if root == 0 {
 		return nil
 	}
-	if root.Off() > r.last() {
-		return r.outside(root)
+	if root.Off() > r.Last() {
+		return r.Outside(root)
 	}
-	return w.node(root, r.mem.Word(root.Off()+headOff), 0)
+	return w.node(root, r.Mem.Word(root.Off()+node.HeadOff), 0)
 }
 
 type walker struct {
 	r       Reader
-	visit   func(Leaf) bool
+	visit   func(node.Leaf) bool
 	left    uint64 // leaves that may still be visited
 	stopped bool
 }
 
 // node visits the leaves below ref, whose head word is given.
-func (w *walker) node(ref Ref, head uint64, depth int) error {
-	switch ref.kind() {
-	case kindBranch:
+func (w *walker) node(ref node.Ref, head uint64, depth int) error {
+	switch ref.Kind() {
+	case node.KindBranch:
 		b, err := w.r.branchHead(ref, depth, head)
 		if err != nil {
 			return err
 		}
 		return w.children(b.refOff(0), b.count(), depth+1)
-	case kindCollision:
+	case node.KindCollision:
 		c, err := w.r.collisionHead(ref, head)
 		if err != nil {
 			return err
 		}
 		return w.leaves(c)
 	}
-	l, err := w.r.leafHead(ref, head)
+	l, err := w.r.LeafHead(ref, head)
 	if err != nil {
 		return err
 	}
@@ -54,18 +56,18 @@ func (w *walker) node(ref Ref, head uint64, depth int) error {
 // of all before it turns to any: those loads overlap, and with them the waits
 // for memory, which are most of a walk's time.
 func (w *walker) children(at, n uint64, depth int) error {
-	var refs [fanout]Ref
+	var refs [fanout]node.Ref
 	var heads [fanout]uint64
 	for i := range n {
-		refs[i] = Ref(w.r.mem.Word(at + wordSize*i))
-		heads[i] = w.r.mem.Word(min(refs[i].Off(), w.r.last()) + headOff)
+		refs[i] = node.Ref(w.r.Mem.Word(at + node.WordSize*i))
+		heads[i] = w.r.Mem.Word(min(refs[i].Off(), w.r.Last()) + node.HeadOff)
 	}
 	for i, ref := range refs[:n] {
 		if ref == 0 {
 			return corruptNil(at)
 		}
-		if ref.Off() > w.r.last() {
-			return w.r.outside(ref)
+		if ref.Off() > w.r.Last() {
+			return w.r.Outside(ref)
 		}
 		if err := w.node(ref, heads[i], depth); err != nil || w.stopped {
 			return err
@@ -76,7 +78,7 @@ func (w *walker) children(at, n uint64, depth int) error {
 
 func (w *walker) leaves(c collision) error {
 	for i := range c.count {
-		l, err := w.r.leaf(c.ref(w.r, i))
+		l, err := w.r.Leaf(c.ref(w.r, i))
 		if err != nil {
 			return err
 		}
@@ -87,9 +89,9 @@ func (w *walker) leaves(c collision) error {
 	return nil
 }
 
-func (w *walker) leaf(l Leaf) error {
+func (w *walker) leaf(l node.Leaf) error {
 	if w.left == 0 {
-		return corrupt(l.Off, "trie", "no more leaves than the region has room for", "one more")
+		return node.Corrupt(l.Off, "trie", "no more leaves than the region has room for", "one more")
 	}
 	w.left--
 	w.stopped = !w.visit(l)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // BackupOptions are for backups; nil means the defaults.
@@ -163,7 +163,7 @@ const (
 // which the trie has them.
 func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) error {
 	r := sn.s.reader()
-	var leaves []hamt.Leaf
+	var leaves []node.Leaf
 	var bytes uint64
 	var done int64
 	commit := func() error {
@@ -183,8 +183,8 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 		opts.progress(done, sn.entries())
 		return err
 	}
-	counts, err := r.Check(sn.trie, sn.Version(), sn.s.hash, func(n hamt.Node) error {
-		if n.Leaf == (hamt.Leaf{}) {
+	counts, err := r.Check(sn.trie, sn.Version(), sn.s.hash, func(n node.Node) error {
+		if n.Leaf == (node.Leaf{}) {
 			return nil
 		}
 		leaves = append(leaves, n.Leaf)

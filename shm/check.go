@@ -10,6 +10,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // CheckOptions are for Check; nil means the defaults.
@@ -103,7 +104,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		var blocks int64
 		var counts hamt.Counts
 		walk := func() {
-			counts, err = r.Check(hamt.Ref(word(rootTrie)), root.Version, s.hash, func(n hamt.Node) error {
+			counts, err = r.Check(node.Ref(word(rootTrie)), root.Version, s.hash, func(n node.Node) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // The format of a difference. All words are 64 bits, little-endian.
@@ -72,22 +73,22 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	r, before := sn.s.reader(), base.s.reader()
 	var failed error
 	var older, newer, seen int64
-	visit := func(old, new hamt.Leaf) bool {
+	visit := func(old, new node.Leaf) bool {
 		if seen++; seen%fillEntries == 0 {
 			if failed = cmp.Or(ctx.Err(), sn.check(), base.check()); failed != nil {
 				return false
 			}
 			opts.progress(newer, sn.entries())
 		}
-		if old != (hamt.Leaf{}) {
+		if old != (node.Leaf{}) {
 			older++
 		}
-		if new == (hamt.Leaf{}) {
+		if new == (node.Leaf{}) {
 			d.change(kindDelete, before.Key(old), nil)
 			return d.err == nil
 		}
 		newer++
-		if value := r.Value(new); old == (hamt.Leaf{}) || !bytes.Equal(before.Value(old), value) {
+		if value := r.Value(new); old == (node.Leaf{}) || !bytes.Equal(before.Value(old), value) {
 			d.change(kindSet, r.Key(new), value)
 		}
 		return d.err == nil

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // The errors of this package. Test for them with errors.Is. A returned error wraps one of
@@ -33,7 +33,7 @@ var (
 	ErrFull = alloc.ErrFull
 	// ErrTooLarge: a key above MaxKey, a value above MaxValue, a value that a store of
 	// its MaxSize can never hold, or a MaxSize above MaxStore.
-	ErrTooLarge = hamt.ErrTooLarge
+	ErrTooLarge = node.ErrTooLarge
 	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
 	// where there is something other than a store matches fs.ErrNotExist too.
 	ErrCorrupt = region.ErrCorrupt
@@ -69,8 +69,8 @@ var (
 
 // Limits.
 const (
-	MaxKey       = hamt.MaxKeyLen     // bytes of a key
-	MaxValue     = hamt.MaxValueLen   // bytes of a value
+	MaxKey       = node.MaxKeyLen     // bytes of a key
+	MaxValue     = node.MaxValueLen   // bytes of a value
 	MaxStore     = layout.MaxSize     // bytes that Options.MaxSize can be: 16 TiB
 	MaxProcesses = layout.MaxProcs    // open handles on a store
 	MaxWriters   = layout.MaxSlots    // transactions under way at one time

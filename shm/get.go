@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // optimisticTries is how often a read tries without leaving a trace before it
@@ -43,9 +44,9 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 		got, status, held := s.try(h, dst, key, false)
 		if held {
 			switch status {
-			case hamt.Present:
+			case node.Present:
 				return got, nil
-			case hamt.Absent:
+			case node.Absent:
 				return dst, ErrNotFound
 			}
 			break
@@ -61,17 +62,17 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 // for holes after it has read the root and the end, and before it follows the
 // root: whoever makes the first hole announces it long before (see
 // alloc.Arena.Punched).
-func (s *Store) try(h uint64, dst, key []byte, inGuard bool) (got []byte, status hamt.Status, held bool) {
+func (s *Store) try(h uint64, dst, key []byte, inGuard bool) (got []byte, status node.Status, held bool) {
 	g, ok := s.a.Glance()
 	if !ok {
-		return dst, hamt.Damaged, true
+		return dst, node.Damaged, true
 	}
 	if !inGuard && s.a.Punched() {
 		return s.tryGuarded(h, dst, key)
 	}
 	m := s.a.Mem()
-	l, status := hamt.NewReader(m, g.End()).Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
-	if status != hamt.Present {
+	l, status := hamt.NewReader(m, g.End()).Find(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
+	if status != node.Present {
 		return dst, status, s.a.Held(g)
 	}
 	n := uint64(l.ValueLen)
@@ -84,9 +85,9 @@ func (s *Store) try(h uint64, dst, key []byte, inGuard bool) (got []byte, status
 
 // tryGuarded is try under a guard. A fault is damage, or a sign that the root was
 // overtaken: a read under a pin tells.
-func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status hamt.Status, held bool) {
+func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status node.Status, held bool) {
 	if guarded(func() { got, status, held = s.try(h, dst, key, true) }) {
-		return dst, hamt.Damaged, true
+		return dst, node.Damaged, true
 	}
 	return got, status, held
 }
@@ -130,9 +131,9 @@ func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
 		switch {
 		case !held:
 			continue
-		case status == hamt.Present:
+		case status == node.Present:
 			return got, nil
-		case status == hamt.Absent:
+		case status == node.Absent:
 			return dst, ErrNotFound
 		}
 		if err := s.explain(h, key); err != nil {
@@ -152,7 +153,7 @@ func (s *Store) explain(h uint64, key []byte) error {
 	}
 	var err error
 	r := hamt.NewReader(s.a.Mem(), g.End())
-	if guarded(func() { err = r.Explain(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key) }) {
+	if guarded(func() { err = r.Explain(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key) }) {
 		err = fmt.Errorf("%w: data has no memory behind it where it is used", ErrCorrupt)
 	}
 	if !s.a.Held(g) {
@@ -178,9 +179,9 @@ func (s *Store) Has(key []byte) (bool, error) {
 			break
 		}
 		r := hamt.NewReader(s.a.Mem(), g.End())
-		_, status := r.Find(hamt.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
-		if s.a.Held(g) && status != hamt.Damaged {
-			return status == hamt.Present, nil
+		_, status := r.Find(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
+		if s.a.Held(g) && status != node.Damaged {
+			return status == node.Present, nil
 		}
 	}
 	_, err := s.Append(nil, key)
@@ -209,7 +210,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 	if len(keys) == 1 {
 		h := s.hashOf(keys[0])
 		l, status := m.r.Find(p.trie, h, keys[0])
-		return m.tell(0, hamt.Result{Leaf: l, Status: status}, h, keys[0])
+		return m.tell(0, node.Result{Leaf: l, Status: status}, h, keys[0])
 	}
 	for base := 0; base < len(keys); base += manyKeys {
 		if err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil {
@@ -226,14 +227,14 @@ const manyKeys = 64
 type many struct {
 	s    *Store
 	r    hamt.Reader
-	trie hamt.Ref
+	trie node.Ref
 	fn   func(i int, value []byte, ok bool)
 }
 
 // get looks up to manyKeys keys up, the first of which has the number base.
 func (m *many) get(base int, keys [][]byte) error {
 	var hashes [manyKeys]uint64
-	var out [manyKeys]hamt.Result
+	var out [manyKeys]node.Result
 	for i, key := range keys {
 		hashes[i] = m.s.hashOf(key)
 	}
@@ -247,14 +248,14 @@ func (m *many) get(base int, keys [][]byte) error {
 }
 
 // tell calls fn with what was found.
-func (m *many) tell(i int, found hamt.Result, h uint64, key []byte) error {
+func (m *many) tell(i int, found node.Result, h uint64, key []byte) error {
 	if m.s.a.Closed() {
 		return m.s.fail("reading", ErrClosed)
 	}
 	switch found.Status {
-	case hamt.Present:
+	case node.Present:
 		m.fn(i, m.r.Value(found.Leaf), true)
-	case hamt.Absent:
+	case node.Absent:
 		m.fn(i, nil, false)
 	default:
 		return m.s.fail("reading", damage(m.r.Explain(m.trie, h, key)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // change is what a conditional write decides about its key.
@@ -86,21 +87,21 @@ func (w *writer) modify(h uint64, key []byte, decide decision) (committed bool, 
 func (w *writer) decide(h uint64, key []byte, decide decision) (change, error) {
 	r := w.reader()
 	l, status := r.Find(w.tx.Root, h, key)
-	if status == hamt.Damaged {
+	if status == node.Damaged {
 		return leave, damage(r.Explain(w.tx.Root, h, key))
 	}
 	var old []byte
-	if status == hamt.Present {
+	if status == node.Present {
 		old = r.Value(l)
 	}
 	if !w.Sound() {
 		return leave, nil // what decide allocates must not be as long as garbage says (rule R2)
 	}
-	value, c, err := decide(old, status == hamt.Present)
+	value, c, err := decide(old, status == node.Present)
 	if err == nil && c == put {
 		err = w.s.checkSizes(key, value)
 	}
-	if err != nil || c == leave || c == drop && status == hamt.Absent {
+	if err != nil || c == leave || c == drop && status == node.Absent {
 		return leave, err
 	}
 	w.AllowReserve(c == drop)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // roomRounds is how often a write that finds no space makes room and is tried
@@ -51,7 +51,7 @@ const moveTries = 16
 // moveBlock moves what stands in a block to another one, by a commit, and returns
 // the leaf that it was, if it was one. It reports false if the current version does
 // not reach the block.
-func (w *writer) moveBlock(off, size uint64) (moved bool, leaf hamt.Leaf, err error) {
+func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err error) {
 	w.PassGate()
 	for range moveTries {
 		var won bool
@@ -60,15 +60,15 @@ func (w *writer) moveBlock(off, size uint64) (moved bool, leaf hamt.Leaf, err er
 			return true, leaf, nil
 		}
 		if err != nil || !moved {
-			return false, hamt.Leaf{}, err
+			return false, node.Leaf{}, err
 		}
 	}
-	return false, hamt.Leaf{}, nil
+	return false, node.Leaf{}, nil
 }
 
 // tryMove makes one attempt. The decision is made anew upon the version that is
 // pinned, so it holds for that one when the commit wins.
-func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf hamt.Leaf, err error) {
+func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err error) {
 	defer w.End()
 	if err = w.begin(); err == nil {
 		// Any commit moves the root node.

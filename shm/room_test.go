@@ -2,7 +2,7 @@ package shm
 
 import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // moveEntry moves the leaf of a key, and the branch above it, to other blocks.
@@ -17,7 +17,7 @@ func moveEntry(s *Store, key string) error {
 	}
 	leaf, status := w.reader().Find(w.tx.Root, s.hashOf([]byte(key)), []byte(key))
 	w.End()
-	if status != hamt.Present {
+	if status != node.Present {
 		return nil
 	}
 	_, _, err = w.moveBlock(leaf.Off, layout.BlockSize(leaf.Size()))

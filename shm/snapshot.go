@@ -9,6 +9,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Snapshot is one version of the store. It sees that version until it is
@@ -33,7 +34,7 @@ const snapshotClosed = 1 << 31
 // pinned is a version that is pinned, and its trie.
 type pinned struct {
 	pin  alloc.Pin
-	trie hamt.Ref
+	trie node.Ref
 }
 
 // pinned returns the version of a pin, or the error of pinning it.
@@ -41,7 +42,7 @@ func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
 	if err != nil {
 		return pinned{}, s.fail("taking a snapshot of", err)
 	}
-	return pinned{pin, hamt.Ref(s.rootWord(pin.Off, rootTrie))}, nil
+	return pinned{pin, node.Ref(s.rootWord(pin.Off, rootTrie))}, nil
 }
 
 // reader returns a reader of everything that is pinned by now.
@@ -200,9 +201,9 @@ func (sn *Snapshot) get(key []byte) ([]byte, error) {
 		return nil, err // and what was found may have been reused
 	}
 	switch status {
-	case hamt.Present:
+	case node.Present:
 		return r.Value(l), nil
-	case hamt.Absent:
+	case node.Absent:
 		return nil, ErrNotFound
 	}
 	return nil, sn.s.fail("reading a snapshot of", damage(r.Explain(sn.trie, h, key)))
@@ -241,7 +242,7 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 		sn.loop(func() error {
 			var closed error
 			r := sn.s.reader()
-			err := r.Walk(sn.trie, func(l hamt.Leaf) bool {
+			err := r.Walk(sn.trie, func(l node.Leaf) bool {
 				if closed = sn.check(); closed != nil {
 					return false
 				}
@@ -292,16 +293,16 @@ func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
 func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bool) error {
 	r := sn.widest(older)
 	var closed error
-	err := sn.diff(older, func(old, new hamt.Leaf) bool {
+	err := sn.diff(older, func(old, new node.Leaf) bool {
 		if closed = cmp.Or(sn.check(), older.check()); closed != nil {
 			return false
 		}
 		var c Change
 		var key []byte
-		if old != (hamt.Leaf{}) {
+		if old != (node.Leaf{}) {
 			key, c.Old = r.Key(old), r.Value(old)
 		}
-		if new != (hamt.Leaf{}) {
+		if new != (node.Leaf{}) {
 			key, c.New = r.Key(new), r.Value(new)
 		}
 		return yield(key, c)
@@ -313,7 +314,7 @@ func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bo
 }
 
 // diff visits what differs between two snapshots of one store.
-func (sn *Snapshot) diff(older *Snapshot, visit func(old, new hamt.Leaf) bool) error {
+func (sn *Snapshot) diff(older *Snapshot, visit func(old, new node.Leaf) bool) error {
 	return sn.widest(older).Diff(older.trie, sn.trie, sn.s.hash, visit)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Tx is a transaction: the store as it was when fn was called, with the
@@ -28,7 +29,7 @@ type Tx struct {
 type pendingSets struct {
 	n      int
 	hashes [16]uint64
-	leaves [16]hamt.Leaf
+	leaves [16]node.Leaf
 }
 
 // Update calls fn with a transaction and commits its changes as a whole if fn returns
@@ -131,13 +132,13 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 func (tx *Tx) fail(op string, err error) error { return tx.w.s.fail(op, err) }
 
 // find returns what was set last for key, if that is pending.
-func (p *pendingSets) find(r hamt.Reader, h uint64, key []byte) (hamt.Leaf, bool) {
+func (p *pendingSets) find(r hamt.Reader, h uint64, key []byte) (node.Leaf, bool) {
 	for i := p.n - 1; i >= 0; i-- {
 		if p.hashes[i] == h && bytes.Equal(r.Key(p.leaves[i]), key) {
 			return p.leaves[i], true
 		}
 	}
-	return hamt.Leaf{}, false
+	return node.Leaf{}, false
 }
 
 // warmFrom is how many entries a store has whose trie is not in the caches anyway.
@@ -173,9 +174,9 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	}
 	l, status := r.Find(tx.w.tx.Root, h, key)
 	switch status {
-	case hamt.Present:
+	case node.Present:
 		return r.Value(l), nil
-	case hamt.Absent:
+	case node.Absent:
 		return nil, ErrNotFound
 	}
 	return nil, tx.fail("reading", damage(r.Explain(tx.w.tx.Root, h, key)))
@@ -257,7 +258,7 @@ func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
 			return
 		}
 		r := tx.w.reader()
-		err := tx.w.tx.Walk(func(l hamt.Leaf) bool {
+		err := tx.w.tx.Walk(func(l node.Leaf) bool {
 			return yield(r.Key(l), r.Value(l)) && !tx.done
 		})
 		if err != nil && !tx.done {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // checkSizes refuses what no format or no store of this MaxSize can hold.
@@ -16,7 +16,7 @@ func (s *Store) checkSizes(key, value []byte) error {
 	if uint64(len(value)) > MaxValue {
 		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
 	}
-	l := hamt.Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
+	l := node.Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
 	if most := s.maxBlock; l.Size() > most {
 		return fmt.Errorf("%w: found a key and a value of %d bytes, expected at most %d in a store of a MaxSize of %d",
 			ErrTooLarge, len(key)+len(value), most-(l.Size()-uint64(len(key)+len(value))), s.a.MaxSize())

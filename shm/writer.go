@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // writer is a slot with what one transaction needs beside it.
@@ -136,9 +137,9 @@ func (w *writer) reset() {
 }
 
 // found is what the version that is pinned holds.
-func (w *writer) found() (r hamt.Reader, root hamt.Ref, entries, dataBytes int64) {
+func (w *writer) found() (r hamt.Reader, root node.Ref, entries, dataBytes int64) {
 	word := func(i int) int64 { return int64(w.s.rootWord(w.root.Off, i)) }
-	return hamt.NewReader(w.Mem(), w.end), hamt.Ref(word(rootTrie)), word(rootEntries), word(rootData)
+	return hamt.NewReader(w.Mem(), w.end), node.Ref(word(rootTrie)), word(rootEntries), word(rootData)
 }
 
 // rebase brings a transaction that changed one key, of hash h, and that was

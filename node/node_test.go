@@ -1,0 +1,139 @@
+package node
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
+
+func TestRef(t *testing.T) {
+	const off, hash = 0xabcdef_123458, 0x1234_5678_9abc_def0
+	for _, c := range []struct {
+		ref  Ref
+		kind Ref
+		tag  uint64
+		text string
+	}{
+		{MakeRef(KindBranch, off, hash), KindBranch, 0, "branch@0xabcdef123458"},
+		{MakeRef(KindLeaf, off, hash), KindLeaf, 0x1234, "leaf@0xabcdef123458 tag 1234"},
+		{MakeRef(KindCollision, off, hash), KindCollision, 0x1234, "collision@0xabcdef123458 tag 1234"},
+		{MakeRef(KindLeaf, OffMask, ^uint64(0)), KindLeaf, 0xffff, "leaf@0xfffffffffff8 tag ffff"},
+		{MakeRef(5, off, 0), 5, 0, "invalid ref 0x0000abcdef12345d"},
+		{KindBranch | 1<<TagShift, KindBranch, 1, "invalid ref 0x0001000000000001"},
+	} {
+		require.Equal(t, c.kind, c.ref.Kind(), c.text)
+		require.Equal(t, c.tag, c.ref.Tag(), c.text)
+		require.Equal(t, c.text, c.ref.String())
+	}
+	require.EqualValues(t, off, MakeRef(KindLeaf, off, hash).Off())
+	require.Zero(t, Ref(0).Off())
+	require.Equal(t, "nil", Ref(0).String())
+}
+
+// heap allocates the bytes of a region from at on.
+type heap struct {
+	Allocator
+	at uint64
+}
+
+func (h *heap) Alloc(size uint64) (uint64, error) {
+	at := h.at
+	h.at += (size + 7) &^ 7
+	return at, nil
+}
+
+func newReader(t *testing.T, size int) (Reader, *heap) {
+	return NewReader(region.FromWords(make([]uint64, size/8)), HeaderSize), &heap{at: 8}
+}
+
+// A leaf that was written is read back, and the reader sees as far as it reaches, and
+// no further.
+func TestNewLeaf(t *testing.T) {
+	r, h := newReader(t, 1<<20)
+	for _, size := range [][2]int{{0, 0}, {1, 0}, {0, 1}, {7, 2}, {8, 8}, {100, 1000}, {MaxKeyLen, 3}} {
+		key, value := bytes.Repeat([]byte("k"), size[0]), bytes.Repeat([]byte("v"), size[1])
+		made, err := r.NewLeaf(h, key, value)
+		require.NoError(t, err)
+		require.Equal(t, h.at, r.End)
+		read, err := r.Leaf(MakeRef(KindLeaf, made.Off, 0))
+		require.NoError(t, err)
+		require.Equal(t, made, read)
+		require.EqualValues(t, HeaderSize+len(key)+len(value), read.Size())
+		require.EqualValues(t, len(key)+len(value), read.DataBytes())
+
+		moved, err := r.CopyLeaf(h, made)
+		require.NoError(t, err)
+		require.NotEqual(t, made.Off, moved.Off)
+		require.Equal(t, h.at, r.End)
+		for _, l := range []Leaf{made, moved} {
+			require.Equal(t, key, append([]byte{}, r.Key(l)...))
+			require.Equal(t, value, append([]byte{}, r.Value(l)...))
+			found, ok := r.Match(l.Off, r.Mem.Word(l.Off+HeadOff), key)
+			require.True(t, ok)
+			require.Equal(t, l, found)
+			_, ok = r.Match(l.Off, r.Mem.Word(l.Off+HeadOff), append([]byte("x"), key...))
+			require.False(t, ok)
+		}
+	}
+	_, err := r.NewLeaf(h, make([]byte, MaxKeyLen+1), nil)
+	require.ErrorIs(t, err, ErrTooLarge)
+}
+
+// What is no leaf is an error, which names what was found.
+func TestBrokenLeaf(t *testing.T) {
+	r, h := newReader(t, 1<<12)
+	l, err := r.NewLeaf(h, []byte("key"), []byte("value"))
+	require.NoError(t, err)
+	ref := MakeRef(KindLeaf, l.Off, 0)
+	for text, head := range map[string]uint64{
+		"flags 0x1":        l.head() | 1<<FlagsShift,
+		"65537":            (MaxKeyLen + 1) << KeyLenShift,
+		"4294967311 bytes": MaxValueLen,
+		"25 bytes":         9, // the block has 24
+	} {
+		r.Mem.SetWord(l.Off+HeadOff, head)
+		_, err := r.Leaf(ref)
+		require.ErrorIs(t, err, region.ErrCorrupt, text)
+		require.ErrorContains(t, err, text)
+		_, ok := r.Match(l.Off, head, nil)
+		require.False(t, ok, text)
+	}
+	_, err = r.Leaf(MakeRef(KindBranch, l.Off, 0))
+	require.ErrorContains(t, err, "branch@0x8")
+	_, err = r.Leaf(MakeRef(KindLeaf, r.Last()+8, 0))
+	require.ErrorContains(t, err, "an offset within the region")
+}
+
+// CompareKey orders as bytes.Compare does, whatever follows the key in memory.
+func TestCompareKey(t *testing.T) {
+	r, h := newReader(t, 1<<20)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	random := func() []byte {
+		key := make([]byte, rnd.IntN(20))
+		for i := range key {
+			key[i] = "\x00\x01\xff"[rnd.IntN(3)]
+		}
+		return key
+	}
+	for range 2000 {
+		a, b := random(), random()
+		if rnd.IntN(2) == 0 {
+			b = append(append([]byte{}, a...), random()...)
+		}
+		l, err := r.NewLeaf(h, a, random())
+		require.NoError(t, err)
+		require.Equal(t, bytes.Compare(a, b), r.CompareKey(l, b), "%q and %q", a, b)
+	}
+}
+
+func TestReaderOutsideItsRegion(t *testing.T) {
+	m := region.FromWords(make([]uint64, 512))
+	require.Panics(t, func() { NewReader(m, HeaderSize-1) })
+	require.Panics(t, func() { NewReader(m, m.Size()+1) })
+	require.EqualValues(t, 1<<12, NewReader(m, m.Size()).End)
+	require.EqualValues(t, 104, NewReader(m, 111).End)
+}
