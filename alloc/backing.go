@@ -22,6 +22,8 @@ type backing interface {
 	removed() (bool, error)
 	// stale reports whether the path of the store does not lead to data.
 	stale() (bool, error)
+	// same reports whether another handle's data is the same memory.
+	same(other backing) bool
 	// locks opens the lock file another time: locks of one opening never conflict
 	// with each other (rule D1).
 	locks() (locker, error)

@@ -277,6 +277,19 @@ func (f *files) removed() (bool, error) {
 	return ok && sys.Nlink == 0, nil
 }
 
+func (f *files) same(other backing) bool {
+	o, ok := other.(*files)
+	if !ok {
+		return false
+	}
+	a, err := f.data.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := o.data.Stat()
+	return err == nil && os.SameFile(a, b)
+}
+
 func (f *files) stale() (bool, error) {
 	opened, err := f.data.Stat()
 	if err != nil {

@@ -218,6 +218,11 @@ func (b *heapBacking) removed() (bool, error) { return false, nil }
 
 func (b *heapBacking) stale() (bool, error) { return false, nil }
 
+func (b *heapBacking) same(other backing) bool {
+	o, ok := other.(*heapBacking)
+	return ok && o.heap == b.heap
+}
+
 func (b *heapBacking) locks() (locker, error) {
 	l := &heapLocker{b: b}
 	b.mu.Lock()

@@ -37,7 +37,7 @@ type PinInfo struct {
 // work it may mix states of different moments.
 func (a *Arena) Processes() ([]Process, error) {
 	if !a.CanPin() {
-		return nil, ErrReadOnly
+		return nil, ErrCannotPin
 	}
 	l, err := a.b.locks()
 	if err != nil {
@@ -95,6 +95,9 @@ func (a *Arena) Processes() ([]Process, error) {
 	}
 	return all, nil
 }
+
+// Same reports whether two open handles are on the same store.
+func (a *Arena) Same(b *Arena) bool { return a == b || a.b.same(b.b) }
 
 // FreeBytes is about how many bytes of free pages have memory behind them.
 func (a *Arena) FreeBytes() uint64 {

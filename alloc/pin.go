@@ -109,7 +109,7 @@ func (a *Arena) Pin() (Pin, error) {
 // user of the handle.
 func (a *Arena) PinBriefly() (Pin, error) {
 	if !a.CanPin() {
-		return Pin{}, ErrReadOnly
+		return Pin{}, ErrCannotPin
 	}
 	last := &a.users.here().pin
 	i := int(last.Load()) - 1
@@ -156,7 +156,7 @@ func (a *Arena) pinAt(i int) (Pin, error) {
 // current version. Without ok none does.
 func (a *Arena) sharePin(first, end int) (p Pin, ok bool, err error) {
 	if !a.CanPin() {
-		return Pin{}, false, ErrReadOnly
+		return Pin{}, false, ErrCannotPin
 	}
 	word, version := a.current()
 	for i := first; i < end; i++ {

@@ -61,9 +61,6 @@ type Slot struct {
 	tookReserve    bool   // since TookReserve was asked
 	leaveReserve   uint64 // pages of it that the slot may not take
 	avoid          []span // windows that the slot is emptying, by address
-
-	// Scratch is the user's, for what belongs to one transaction at a time.
-	Scratch any
 }
 
 type retiredBlock struct {
@@ -90,7 +87,7 @@ func (a *Arena) claimSlot(frees bool) (*Slot, error) {
 	}
 	s, err = a.claimFreeSlot(frees)
 	if s == nil && err == nil {
-		err = fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyProcesses, layout.MaxSlots)
+		err = fmt.Errorf("%w: all %d writers' slots are in use", ErrTooManyWriters, layout.MaxSlots)
 	}
 	return s, err
 }
@@ -240,6 +237,10 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 		}
 	}
 }
+
+// Index is the slot's number, below MaxSlots. No two slots that are in use at one time
+// have the same.
+func (s *Slot) Index() int { return s.idx }
 
 // Mem is the read-write view of data.
 func (s *Slot) Mem() region.Mem { return *s.m }

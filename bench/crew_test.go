@@ -35,7 +35,7 @@ func TestRunTogetherFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	processes, err := store.Processes()
+	processes, err := store.Inspect().Processes()
 	if err != nil {
 		t.Fatal(err)
 	}

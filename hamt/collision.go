@@ -19,32 +19,37 @@ func (t *Tx) collide(depth int, h uint64, a node.Ref, aLeaf node.Leaf, b node.Re
 }
 
 // setCollision is setLeaf where h leads to the collision node at.
-func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf) (old node.Leaf, existed bool, err error) {
+func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
 	c, err := t.r.collision(at)
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	first, err := t.r.Leaf(c.ref(t.r, 0))
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	if g := t.hashOf(first); g != h {
-		return node.Leaf{}, false, t.part(depth, h, ref, g, at)
+		return node.Leaf{}, Inserted, t.part(depth, h, ref, g, at)
 	}
 	i, old, existed, err := t.r.search(c, t.r.Key(leaf))
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	var off uint64
-	if existed {
+	switch {
+	case existed && t.sameValue(old, leaf):
+		return old, Unchanged, nil
+	case existed:
+		did = Replaced
 		off, err = t.withChanged(c.off, c.count, i, ref)
-	} else {
+	default:
+		did = Inserted
 		off, err = t.withInserted(c.off, c.count, i, c.count+1, ref)
 	}
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
-	return old, existed, t.replaceCollision(depth, h, c, node.MakeRef(node.KindCollision, off, h))
+	return old, did, t.replaceCollision(depth, h, c, node.MakeRef(node.KindCollision, off, h))
 }
 
 // deleteCollision is delete where h leads to the collision node at.

@@ -409,7 +409,7 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 		return off
 	}
 	key, value := make([]byte, 15), make([]byte, 7) // as a bitmap their lengths have 7 bits, the last at 35
-	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 0)
+	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 1) // another value
 	r := NewReader(h.mem, h.mem.Size())
 	tx.Reset(r, h, hash, 0, 1, 22)
 	leaf, err := tx.NewLeaf(key, value)
@@ -420,8 +420,8 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 	tx.Root = node.MakeRef(node.KindBranch, published(1, 1, uint64(node.MakeRef(node.KindBranch, leaf.Off, 0))), 0)
 	before := append([]byte(nil), h.mem.Bytes(neighbour, 40)...)
 	h.careless = true // the leaf is retired as a branch
-	_, existed, err := tx.SetLeaf(hash(key), leaf)
+	_, did, err := tx.SetLeaf(hash(key), leaf)
 	require.NoError(t, err)
-	require.True(t, existed, "the stray reference was followed to the neighbour's word")
+	require.Equal(t, Replaced, did, "the stray reference was followed to the neighbour's word")
 	require.Equal(t, before, h.mem.Bytes(neighbour, 40))
 }

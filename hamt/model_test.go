@@ -57,10 +57,19 @@ func newSubject(t testing.TB, size int, hash func([]byte) uint64) *subject {
 func (s *subject) set(key, value string) {
 	s.t.Helper()
 	was, had := s.model[key]
-	old, existed, err := s.tx.Set(s.hash([]byte(key)), []byte(key), []byte(value))
+	root := s.tx.Root
+	old, did, err := s.tx.Set(s.hash([]byte(key)), []byte(key), []byte(value))
 	require.NoError(s.t, err)
-	require.Equal(s.t, had, existed, "set %q", key)
-	if existed && (s.tx.KeepLeaves || s.heap.live[old.Off] == nil && s.heap.isWaiting(old.Off)) {
+	want := Inserted
+	if had {
+		want = Replaced
+	}
+	if had && was == value {
+		want = Unchanged
+		require.Equal(s.t, root, s.tx.Root)
+	}
+	require.Equal(s.t, want, did, "set %q", key)
+	if had && (s.tx.KeepLeaves || s.heap.live[old.Off] == nil && s.heap.isWaiting(old.Off)) {
 		require.Equal(s.t, was, string(s.tx.r.Value(old)))
 	}
 	s.model[key] = value
@@ -195,6 +204,8 @@ func TestModel(t *testing.T) {
 				for range 1 + rnd.Intn(30) {
 					if key := randomKey(rnd, 150); rnd.Intn(10) < deletes {
 						s.delete(key)
+					} else if was, had := s.model[key]; had && rnd.Intn(4) == 0 {
+						s.set(key, was)
 					} else {
 						s.set(key, randomValue(rnd))
 					}

@@ -66,18 +66,29 @@ func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, roo
 // the trie at t.Root. It does not see what later calls allocate.
 func (t *Tx) Reader() Reader { return t.r }
 
+// Effect is what a set did to the trie.
+type Effect uint8
+
+// The effects of a set.
+const (
+	Unchanged Effect = iota // the entry had this value
+	Inserted
+	Replaced
+)
+
 // Set writes an entry, of a key whose hash is h. It returns the leaf that the
 // new one replaced, if there was one: that is still readable if it was
-// published, or with KeepLeaves.
-func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, existed bool, err error) {
+// published, or with KeepLeaves. A set of the value that the entry has changes
+// nothing.
+func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err error) {
 	leaf, err := t.NewLeaf(key, value)
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
-	if old, existed, err = t.SetLeaf(h, leaf); err != nil {
+	if old, did, err = t.SetLeaf(h, leaf); err != nil {
 		t.alloc.Discard(leaf.Off, leaf.Size())
 	}
-	return old, existed, err
+	return old, did, err
 }
 
 // NewLeaf writes a leaf that no trie refers to yet. Together with SetLeaf it
@@ -90,48 +101,61 @@ func (t *Tx) NewLeaf(key, value []byte) (node.Leaf, error) {
 // SetLeaf makes leaf, an own one that the trie does not refer to, the entry of
 // its key, whose hash is h. It returns what Set returns. After an error the
 // leaf is still the caller's.
-func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, existed bool, err error) {
+func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
 	t.nfresh, t.copied = 0, 0
-	old, existed, err = t.setLeaf(h, leaf)
+	old, did, err = t.setLeaf(h, leaf)
 	if err != nil {
 		t.undo()
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	t.made = t.alloc.LogLen()
-	t.DataBytes += leaf.DataBytes()
-	if existed {
+	switch did {
+	case Unchanged:
+		t.dropLeaf(leaf)
+		return old, did, nil
+	case Inserted:
+		t.Entries++
+	case Replaced:
 		t.DataBytes -= old.DataBytes()
 		t.dropLeaf(old)
-	} else {
-		t.Entries++
 	}
-	return old, existed, nil
+	t.DataBytes += leaf.DataBytes()
+	return old, did, nil
 }
 
-func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, existed bool, err error) {
+func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
 	at, depth, err := t.descend(h)
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	ref := node.MakeRef(node.KindLeaf, leaf.Off, h)
 	switch at.Kind() {
 	case node.KindNil:
-		return node.Leaf{}, false, t.insert(depth, h, ref)
+		return node.Leaf{}, Inserted, t.insert(depth, h, ref)
 	case node.KindCollision:
 		return t.setCollision(depth, h, at, ref, leaf)
 	}
 	other, err := t.r.Leaf(at)
 	if err != nil {
-		return node.Leaf{}, false, err
+		return node.Leaf{}, Unchanged, err
 	}
 	if at.Tag() == ref.Tag() && other.KeyLen == leaf.KeyLen && t.r.Mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
-		return other, true, t.link(depth, depth, h, ref)
+		if t.sameValue(other, leaf) {
+			return other, Unchanged, nil
+		}
+		return other, Replaced, t.link(depth, depth, h, ref)
 	}
 	g := t.hashOf(other)
 	if g == h {
-		return node.Leaf{}, false, t.collide(depth, h, at, other, ref, leaf)
+		return node.Leaf{}, Inserted, t.collide(depth, h, at, other, ref, leaf)
 	}
-	return node.Leaf{}, false, t.part(depth, h, ref, g, at)
+	return node.Leaf{}, Inserted, t.part(depth, h, ref, g, at)
+}
+
+// sameValue reports whether the values of two leaves are equal. The second is the
+// transaction's own.
+func (t *Tx) sameValue(l, own node.Leaf) bool {
+	return l.ValueLen == own.ValueLen && t.r.Mem.Equal(l.ValueOff(), t.r.Value(own))
 }
 
 // Delete removes the entry of key, whose hash is h, and returns its leaf, which

@@ -141,18 +141,18 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	leaf, err := s.tx.NewLeaf(key, []byte("large"))
 	require.NoError(t, err)
 	root := s.tx.Root
-	_, existed, err := s.tx.SetLeaf(sip(key), leaf)
+	_, did, err := s.tx.SetLeaf(sip(key), leaf)
 	require.NoError(t, err)
-	require.False(t, existed)
+	require.Equal(t, Inserted, did)
 
 	s.heap.rollback(leaf.Off) // the compare-and-swap was lost
 	other := []byte("of the winner")
 	s.tx.Reset(s.heap.reader(), s.heap, sip, root, 100, s.tx.DataBytes-leaf.DataBytes())
 	_, _, err = s.tx.Set(sip(other), other, nil)
 	require.NoError(t, err)
-	_, existed, err = s.tx.SetLeaf(sip(key), leaf)
+	_, did, err = s.tx.SetLeaf(sip(key), leaf)
 	require.NoError(t, err)
-	require.False(t, existed)
+	require.Equal(t, Inserted, did)
 	s.model["key"], s.model["of the winner"] = "large", ""
 	s.commit()
 }
@@ -216,7 +216,9 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 			if remove {
 				_, existed, err = s.tx.Delete(h, []byte(key))
 			} else {
-				_, existed, err = s.tx.Set(h, []byte(key), []byte(value))
+				var did Effect
+				_, did, err = s.tx.Set(h, []byte(key), []byte(value))
+				existed = did != Inserted
 			}
 			require.NoError(t, err)
 		}

@@ -90,7 +90,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 // collectProcesses reports who is attached. A handle that may not write to the
 // file procs cannot tell, nor can one that is closed meanwhile.
 func collectProcesses(s *shm.Store, ch chan<- prometheus.Metric) {
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	if err != nil {
 		return
 	}

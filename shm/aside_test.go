@@ -30,9 +30,11 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 			shared()
 		}
 	})
+	sets := 0
 	set := func(kind string, from, to int) {
 		for i := from; i < to; i++ {
-			require.NoError(t, s.Set(fmt.Appendf(nil, "%s%03d", kind, i), make([]byte, 100)))
+			sets++
+			require.NoError(t, s.Set(fmt.Appendf(nil, "%s%03d", kind, i), fmt.Appendf(nil, "%100d", sets)))
 		}
 	}
 	pin := func() *Snapshot {

@@ -13,16 +13,18 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// BackupOptions are for backups; nil means the defaults.
-type BackupOptions struct {
-	// Progress is called now and then with the number of entries that have been
-	// dealt with and their sum.
+// CopyOptions are for what copies a store: Backup, BackupSince, Restore and Rewrite. nil
+// means the defaults.
+type CopyOptions struct {
+	// Progress is called now and then, by the goroutine of the caller, with how much
+	// of the work is done and how much it is: here, in entries.
 	Progress func(done, total int64)
-	// MaxSize is that of the new store, as in Options; 0 means the store's own.
+	// MaxSize is that of the new store, as in Options; 0 means that of the store that
+	// is copied.
 	MaxSize int64
 }
 
-func (o *BackupOptions) progress(done, total int64) {
+func (o *CopyOptions) progress(done, total int64) {
 	if o.Progress != nil {
 		o.Progress(done, total)
 	}
@@ -50,31 +52,45 @@ type Origin struct {
 //
 // Backup proves that every entry is where it belongs. A damaged entry ends it with
 // ErrCorrupt, too little space at dir with ErrFull, and the end of ctx with the error of
-// ctx.
-func (s *Store) Backup(ctx context.Context, dir string) error {
-	return s.View(func(sn *Snapshot) error { return sn.Backup(ctx, dir, nil) })
+// ctx. At most one CopyOptions may be given.
+func (s *Store) Backup(ctx context.Context, dir string, opts ...*CopyOptions) error {
+	return s.View(func(sn *Snapshot) error { return sn.Backup(ctx, dir, opts...) })
 }
 
 // Backup is Store.Backup for the version of the snapshot.
-func (sn *Snapshot) Backup(ctx context.Context, dir string, opts *BackupOptions) error {
-	return sn.makeStore(ctx, dir, nil, opts, true)
+func (sn *Snapshot) Backup(ctx context.Context, dir string, opts ...*CopyOptions) error {
+	var o *CopyOptions
+	switch len(opts) {
+	case 0:
+	case 1:
+		o = opts[0]
+	default:
+		return sn.s.fail("copying", fmt.Errorf("found %d CopyOptions, expected at most one", len(opts)))
+	}
+	return sn.makeStore(ctx, dir, nil, o, true)
 }
 
-// Restore makes a new store in dir, as Backup does, that can be written to. It begins with
-// the version of the snapshot and applies the differences, which BackupSince has written,
-// one after the other. The base of the first difference must be a backup of the version
-// of the snapshot, and the base of each other one the target of the difference before it.
-// A damaged or incomplete difference is refused with ErrCorrupt.
+// Restore makes a new store in dir, as Backup does, that can be written to. It copies
+// the store or backup at base, which it opens read-only, and applies the differences,
+// which BackupSince has written, one after the other. The base of the first difference
+// must be the version of base, and the base of each other one the target of the
+// difference before it (ErrUnrelated). A damaged or incomplete difference is refused with
+// ErrCorrupt.
 //
-// Until the store is written to, it can be used like a backup of the target of the last
-// difference: as a base of BackupSince, and as the base of later differences. After that
-// it is a store of its own.
-func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions) error {
-	return sn.makeStore(ctx, dir, differences, opts, false)
+// Until the new store is written to, it can be used like a backup of the target of the
+// last difference: as a base of BackupSince, and as the base of later differences. After
+// that it is a store of its own.
+func Restore(ctx context.Context, base, dir string, differences []io.Reader, opts *CopyOptions) error {
+	s, err := Open(base, &Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	return s.View(func(sn *Snapshot) error { return sn.makeStore(ctx, dir, differences, opts, false) })
 }
 
 // makeStore makes a backup, or else a store that can be written to.
-func (sn *Snapshot) makeStore(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions, backup bool) error {
+func (sn *Snapshot) makeStore(ctx context.Context, dir string, differences []io.Reader, opts *CopyOptions, backup bool) error {
 	err := sn.hold(func() error { return sn.fillDraft(ctx, dir, differences, opts, backup) })
 	if err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -85,9 +101,9 @@ func (sn *Snapshot) makeStore(ctx context.Context, dir string, differences []io.
 	return nil
 }
 
-func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.Reader, opts *BackupOptions, backup bool) error {
+func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.Reader, opts *CopyOptions, backup bool) error {
 	if opts == nil {
-		opts = &BackupOptions{}
+		opts = &CopyOptions{}
 	}
 	if err := opts.check(); err != nil {
 		return err
@@ -114,7 +130,7 @@ func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.
 	return draft.Publish(shows)
 }
 
-func (o *BackupOptions) check() error {
+func (o *CopyOptions) check() error {
 	return checkMaxSize("MaxSize", o.MaxSize)
 }
 
@@ -122,7 +138,7 @@ func (o *BackupOptions) check() error {
 func (sn *Snapshot) draftMode() fs.FileMode { return sn.s.a.Mode() | 0o600 }
 
 // fill makes the copy, changes it, and returns its version.
-func (sn *Snapshot) fill(ctx context.Context, path string, o alloc.Options, opts *BackupOptions, change func(*Store) error) (version uint64, err error) {
+func (sn *Snapshot) fill(ctx context.Context, path string, o alloc.Options, opts *CopyOptions, change func(*Store) error) (version uint64, err error) {
 	o.Mode, o.MaxSize = sn.draftMode(), uint64(opts.MaxSize)
 	if o.MaxSize == 0 {
 		o.MaxSize = sn.s.a.MaxSize()
@@ -161,7 +177,7 @@ const (
 
 // copyTo writes all entries of the snapshot to an empty store, in the order in
 // which the trie has them.
-func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) error {
+func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *CopyOptions) error {
 	r := sn.s.reader()
 	var leaves []node.Leaf
 	var bytes uint64
@@ -180,10 +196,10 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 		})
 		done += int64(len(leaves))
 		leaves, bytes = leaves[:0], 0
-		opts.progress(done, sn.entries())
+		opts.progress(done, sn.root.entries)
 		return err
 	}
-	counts, err := r.Check(sn.trie, sn.Version(), sn.s.hash, func(n node.Node) error {
+	_, err := sn.s.reach(r, sn.pin.Root, func(n node.Node) error {
 		if n.Leaf == (node.Leaf{}) {
 			return nil
 		}
@@ -196,20 +212,15 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *BackupOptions) 
 	if err == nil {
 		err = commit()
 	}
-	if err != nil {
-		return err
-	}
-	return sn.holds(counts.Entries)
+	return cmp.Or(err, sn.check())
 }
-
-func (sn *Snapshot) entries() int64 { return int64(sn.s.rootWord(sn.pin.Off, rootEntries)) }
 
 // holds ends the reading of a whole snapshot, which found so many entries.
 func (sn *Snapshot) holds(entries int64) error {
 	if err := sn.check(); err != nil {
 		return err
 	}
-	if want := sn.entries(); entries != want {
+	if want := sn.root.entries; entries != want {
 		return alloc.Corrupt(sn.pin.Off, "entries in the root node", want, entries)
 	}
 	return nil

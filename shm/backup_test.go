@@ -145,7 +145,7 @@ func TestBackupIsReadOnly(t *testing.T) {
 	set(t, s, "a", "1")
 	dir := testdir.Memory(t)
 	require.NoError(t, s.Backup(background, dir+"/backup"))
-	require.False(t, s.Info().Backup)
+	require.False(t, s.Inspect().Info().Backup)
 
 	refuses := func(path string) {
 		t.Helper()
@@ -167,13 +167,13 @@ func TestBackupIsReadOnly(t *testing.T) {
 		b, err := shm.Open(path, &shm.Options{ReadOnly: true})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, b.Close()) }()
-		require.True(t, b.Info().Backup)
-		require.Equal(t, b.Version(), b.Info().Origin.At)
+		require.True(t, b.Inspect().Info().Backup)
+		require.Equal(t, b.Version(), b.Inspect().Info().Origin.At)
 		require.ErrorIs(t, b.Set([]byte("a"), []byte("2")), shm.ErrReadOnly)
 		sound(t, b)
 	}
 	refuses(dir + "/backup")
-	require.NoError(t, shm.Rewrite(background, dir+"/backup", &shm.RewriteOptions{MaxSize: 2 << 20}))
+	require.NoError(t, shm.Rewrite(background, dir+"/backup", &shm.CopyOptions{MaxSize: 2 << 20}))
 	refuses(dir + "/backup")
 
 	base := openBackup(t, dir+"/backup", nil)
@@ -191,11 +191,11 @@ func TestBackupIsReadOnly(t *testing.T) {
 		sn := openBackup(t, dir+name, nil)
 		for i, differences := range [][]io.Reader{nil, {bytes.NewReader(difference.Bytes())}} {
 			path := fmt.Sprint(dir, name, " restored ", i)
-			require.NoError(t, sn.Restore(background, path, differences, nil))
+			require.NoError(t, shm.Restore(background, sn.Path(), path, differences, nil))
 			r, err := shm.Open(path, nil)
 			require.NoError(t, err)
-			require.False(t, r.Info().Backup)
-			require.Equal(t, r.Version(), r.Info().Origin.At)
+			require.False(t, r.Inspect().Info().Backup)
+			require.Equal(t, r.Version(), r.Inspect().Info().Origin.At)
 			require.Equal(t, 1+i, r.Len())
 
 			// It is a base and has what a base needs until it is written to, and can
@@ -207,7 +207,7 @@ func TestBackupIsReadOnly(t *testing.T) {
 			require.NoError(t, shm.Rewrite(background, path, nil))
 			r, err = shm.Open(path, nil)
 			require.NoError(t, err)
-			require.False(t, r.Info().Backup)
+			require.False(t, r.Inspect().Info().Backup)
 			require.NoError(t, r.Close())
 		}
 	}
@@ -216,7 +216,7 @@ func TestBackupIsReadOnly(t *testing.T) {
 // A backup knows what it is, takes over what it should, and is dense.
 func TestBackupIsAStore(t *testing.T) {
 	s := fileStore(t, &shm.Options{MaxSize: 64 << 20})
-	require.Nil(t, s.Info().Origin)
+	require.Nil(t, s.Inspect().Info().Origin)
 	for i := range 20000 {
 		require.NoError(t, s.Set(numbered(i), make([]byte, 100)))
 	}
@@ -237,8 +237,8 @@ func TestBackupIsAStore(t *testing.T) {
 	got, err := shm.Open(dir, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, got.Close()) }()
-	require.Equal(t, &shm.Origin{ID: s.Info().ID, Version: s.Version(), At: got.Version()}, got.Info().Origin)
-	require.NotEqual(t, s.Info().ID, got.Info().ID)
+	require.Equal(t, &shm.Origin{ID: s.Inspect().Info().ID, Version: s.Version(), At: got.Version()}, got.Inspect().Info().Origin)
+	require.NotEqual(t, s.Inspect().Info().ID, got.Inspect().Info().ID)
 	require.Equal(t, s.Stats().MaxSize, got.Stats().MaxSize)
 	for name, mode := range map[string]fs.FileMode{"data": 0o640, "procs": 0o640, ".": 0o750} {
 		st, err := os.Stat(filepath.Join(dir, name))
@@ -251,14 +251,14 @@ func TestBackupIsAStore(t *testing.T) {
 	// A backup of a backup is one of what that shows, and so is one of a store that
 	// was restored; once it was written to, of itself.
 	again := filepath.Join(t.TempDir(), "again")
-	require.NoError(t, b.Backup(background, again, &shm.BackupOptions{MaxSize: 128 << 20}))
+	require.NoError(t, b.Backup(background, again, &shm.CopyOptions{MaxSize: 128 << 20}))
 	third, err := shm.Open(again, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, third.Close()) }()
-	require.Equal(t, s.Info().ID, third.Info().Origin.ID)
-	require.Equal(t, s.Version(), third.Info().Origin.Version)
+	require.Equal(t, s.Inspect().Info().ID, third.Inspect().Info().Origin.ID)
+	require.Equal(t, s.Version(), third.Inspect().Info().Origin.Version)
 	require.EqualValues(t, 128<<20, third.Stats().MaxSize)
-	require.NoError(t, b.Restore(background, dir+"-restored", nil, nil))
+	require.NoError(t, shm.Restore(background, b.Path(), dir+"-restored", nil, nil))
 	restored, err := shm.Open(dir+"-restored", nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, restored.Close()) }()
@@ -268,8 +268,8 @@ func TestBackupIsAStore(t *testing.T) {
 		require.NoError(t, restored.Backup(background, path))
 		fourth, err := shm.Open(path, &shm.Options{ReadOnly: true})
 		require.NoError(t, err)
-		require.Equal(t, of.Info().ID, fourth.Info().Origin.ID)
-		require.Equal(t, version, fourth.Info().Origin.Version)
+		require.Equal(t, of.Inspect().Info().ID, fourth.Inspect().Info().Origin.ID)
+		require.Equal(t, version, fourth.Inspect().Info().Origin.Version)
 		require.NoError(t, fourth.Close())
 		set(t, restored, "a", "b")
 	}
@@ -311,7 +311,7 @@ func TestBackupWhileWriting(t *testing.T) {
 					_, err := sn.BackupSince(background, base, &d, nil)
 					return err
 				}))
-				require.NoError(t, base.Restore(background, path, []io.Reader{&d}, nil))
+				require.NoError(t, shm.Restore(background, base.Path(), path, []io.Reader{&d}, nil))
 			}
 			base = openBackup(t, path, nil)
 			all := contents(base)
@@ -320,8 +320,8 @@ func TestBackupWhileWriting(t *testing.T) {
 			}
 			b, err := shm.Open(path, &shm.Options{ReadOnly: true})
 			require.NoError(t, err)
-			require.GreaterOrEqual(t, b.Info().Origin.Version, before)
-			require.LessOrEqual(t, b.Info().Origin.Version, s.Version())
+			require.GreaterOrEqual(t, b.Inspect().Info().Origin.Version, before)
+			require.LessOrEqual(t, b.Inspect().Info().Origin.Version, s.Version())
 			require.NoError(t, b.Close())
 		}
 		close(stop)
@@ -354,7 +354,7 @@ func TestBackupRefuses(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(background)
 	calls := 0
-	err = sn.Backup(ctx, dir+"/backup", &shm.BackupOptions{Progress: func(done, total int64) {
+	err = sn.Backup(ctx, dir+"/backup", &shm.CopyOptions{Progress: func(done, total int64) {
 		require.EqualValues(t, 10000, total)
 		require.LessOrEqual(t, done, total)
 		calls++
@@ -366,12 +366,12 @@ func TestBackupRefuses(t *testing.T) {
 	_, err = sn.BackupSince(ctx, sn, io.Discard, nil)
 	require.ErrorIs(t, err, context.Canceled)
 
-	require.ErrorIs(t, sn.Backup(background, dir+"/backup", &shm.BackupOptions{MaxSize: 1 << 20}), shm.ErrFull)
-	require.ErrorContains(t, sn.Backup(background, dir+"/backup", &shm.BackupOptions{MaxSize: -1}), "MaxSize")
+	require.ErrorIs(t, sn.Backup(background, dir+"/backup", &shm.CopyOptions{MaxSize: 1 << 20}), shm.ErrFull)
+	require.ErrorContains(t, sn.Backup(background, dir+"/backup", &shm.CopyOptions{MaxSize: -1}), "MaxSize")
 	nothingIn(t, dir, "directory", "file", "link")
 
 	// Somebody else makes something there meanwhile.
-	err = sn.Backup(background, dir+"/backup", &shm.BackupOptions{Progress: func(done, total int64) {
+	err = sn.Backup(background, dir+"/backup", &shm.CopyOptions{Progress: func(done, total int64) {
 		_ = os.Mkdir(dir+"/backup", 0o700)
 	}})
 	require.ErrorIs(t, err, shm.ErrExist)
@@ -500,7 +500,7 @@ func TestRestoreRefuses(t *testing.T) {
 		for _, d := range differences {
 			all = append(all, bytes.NewReader(d))
 		}
-		return backups[base].Restore(background, dir+"/restored", all, nil)
+		return shm.Restore(background, backups[base].Path(), dir+"/restored", all, nil)
 	}
 	for name, err := range map[string]error{
 		"one left out":  restore(0, differences[1]),
@@ -525,13 +525,13 @@ func TestRestoreRefuses(t *testing.T) {
 	nothingIn(t, dir, "0", "1", "2")
 
 	// A base that has been written to, and a store that is no relative.
-	require.NoError(t, backups[0].Restore(background, dir+"/written", nil, nil))
+	require.NoError(t, shm.Restore(background, backups[0].Path(), dir+"/written", nil, nil))
 	b, err := shm.Open(dir+"/written", nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
 	set(t, b, "own", "write")
 	require.NoError(t, b.View(func(sn *shm.Snapshot) error {
-		err := sn.Restore(background, dir+"/restored", []io.Reader{bytes.NewReader(d)}, nil)
+		err := shm.Restore(background, sn.Path(), dir+"/restored", []io.Reader{bytes.NewReader(d)}, nil)
 		require.ErrorIs(t, err, shm.ErrUnrelated)
 		return nil
 	}))

@@ -8,15 +8,14 @@ import (
 	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
 // CheckOptions are for Check; nil means the defaults.
 type CheckOptions struct {
-	// Progress is called now and then with the number of bytes of the file
-	// that have been looked at and their sum.
+	// Progress is called now and then, by the goroutine of the caller, with how much
+	// of the work is done and how much it is: here, in bytes of the file.
 	Progress func(done, total int64)
 }
 
@@ -76,7 +75,7 @@ type TrieShape struct {
 // reaches, verifies it, and accounts for every byte of the file. It works
 // while others read and write. In a sound store Problems is empty and the
 // error is nil; otherwise the error matches ErrCorrupt. A handle that cannot pin a
-// version may get ErrReadOnly instead, when writers reuse memory faster than it
+// version may get ErrCannotPin instead, when writers reuse memory faster than it
 // can be examined.
 //
 // Memory: about a sixty-fourth of the file. A writable handle adopts the dead
@@ -99,45 +98,24 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		if err != nil {
 			return err
 		}
-		word := func(i int) int64 { return int64(s.rootWord(root.Off, i)) }
-		r := hamt.NewReader(s.a.Mem(), end)
-		var blocks int64
-		var counts hamt.Counts
 		walk := func() {
-			counts, err = r.Check(node.Ref(word(rootTrie)), root.Version, s.hash, func(n node.Node) error {
+			found, err = s.reach(hamt.NewReader(s.a.Mem(), end), root, func(n node.Node) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				blocks += int64(layout.BlockSize(n.Size))
 				return note(n.Ref.Off(), n.Size)
 			})
 		}
 		if s.a.CanPin() {
 			walk()
 		} else if guarded(walk) { // what is not pinned may become a hole
-			err = fmt.Errorf("%w: data has no memory behind it where it is used", ErrCorrupt)
+			err = errNoMemory
 		}
-		if err != nil {
-			return err
-		}
-		found = counts
-		for _, c := range []struct {
-			what        string
-			root, found int64
-		}{
-			{"entries", word(rootEntries), counts.Entries},
-			{"bytes of data", word(rootData), counts.DataBytes},
-			{"bytes of live blocks", word(rootLive), blocks},
-		} {
-			if c.root != c.found {
-				return alloc.Corrupt(root.Off, c.what+" in the root node", c.root, c.found)
-			}
-		}
-		return nil
+		return err
 	}
 	l, err := s.a.Ledger(ctx, live, opts.Progress)
 	if errors.Is(err, alloc.ErrOvertaken) {
-		return nil, s.fail("checking without write permission on procs: writers were too fast, and pinning is not possible", ErrReadOnly)
+		return nil, s.fail("checking", fmt.Errorf("%w, and writers were too fast for a check without a pin", ErrCannotPin))
 	}
 	if err != nil {
 		return nil, s.fail("checking", err)

@@ -130,7 +130,7 @@ func TestCloseInView(t *testing.T) {
 // alive requires that so many handles are attached.
 func alive(t testing.TB, s *shm.Store, want int) {
 	t.Helper()
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	require.NoError(t, err)
 	require.Len(t, all, want)
 }
@@ -328,9 +328,9 @@ func TestClosedStore(t *testing.T) {
 			_, errs["Snapshot"] = s.Snapshot()
 			_, errs["Wait"] = s.Wait(context.Background(), 0)
 			_, errs["Check"] = s.Check(context.Background(), nil)
-			errs["Extents"] = s.Extents(context.Background(), func(shm.Extent) error { return nil })
-			_, errs["Processes"] = s.Processes()
-			_, errs["Adopt"] = s.Adopt()
+			errs["Extents"] = extents(context.Background(), s)
+			_, errs["Processes"] = s.Inspect().Processes()
+			_, errs["Adopt"] = s.Inspect().Adopt()
 			_, errs["Snapshot.Get"] = sn.Get(k)
 			_, errs["Snapshot.Has"] = sn.Has(k)
 			for name, err := range errs {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Goroutines that write through one handle at the same time share commits.
@@ -137,7 +138,7 @@ func (ws *writers) request(e *edit) *request {
 	r := ws.free[region.Lane()%len(ws.free)].Swap(nil)
 	if r == nil {
 		r = &request{wake: make(chan struct{}, 1)}
-		r.decider = r.decide
+		r.decide = r.conditional
 	}
 	r.bytes = append(append(append(r.bytes[:0], e.key...), e.value...), e.old...)
 	r.verb, r.hash, r.value, r.old = e.verb, e.hash, nil, nil
@@ -217,9 +218,9 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 		if !whole { // a panic: of a fault in the caller's memory, for one
 			l.fail(s)
 			if w != nil {
-				w.Abort(0)
+				w.slot.Abort(0)
 				w.conclude(false)
-				w.Rest()
+				w.slot.Rest()
 			}
 		}
 	}()
@@ -233,11 +234,11 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 			led++
 		}
 		for l.collect(); len(l.waiting) > 0 && led < ledMost; l.collect() {
-			w.PassGate()
+			w.slot.PassGate()
 			led += l.serve(w)
 		}
-		took = w.TookReserve()
-		w.Rest()
+		took = w.slot.TookReserve()
+		w.slot.Rest()
 	case e != nil:
 		e.err = err
 	default:
@@ -258,12 +259,12 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 // frees says that the leader's own edit can only free space.
 func (l *lane) writer(s *Store, frees bool) (*writer, error) {
 	if l.w != nil {
-		ok, err := l.w.Resume()
+		ok, err := l.w.slot.Resume()
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			l.w.PassGate()
+			l.w.slot.PassGate()
 			return l.w, nil
 		}
 	}
@@ -332,7 +333,7 @@ func (l *lane) serve(w *writer) int {
 	} else {
 		committed, err := w.lightly(func() (bool, error) { return w.group(l, group) })
 		if err != nil {
-			w.Abort(0)
+			w.slot.Abort(0)
 		}
 		w.conclude(committed)
 		if err != nil {
@@ -376,11 +377,10 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 	if w.tx.Entries >= warmFrom {
 		w.tx.Warm(l.hashes)
 	}
-	w.AllowReserve(allFree)
+	w.slot.AllowReserve(allFree)
 	changes := uint64(0)
 	for _, r := range group {
-		w.apply(&r.edit)
-		if r.err != nil {
+		if r.changed, r.err = w.applyShared(&r.edit); r.err != nil {
 			return false, r.err
 		}
 		if r.changed {
@@ -388,7 +388,7 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 		}
 	}
 	if changes == 0 {
-		w.Abort(0)
+		w.slot.Abort(0)
 		return false, nil
 	}
 	if err := w.tx.Seal(l.hashes); err != nil {
@@ -399,7 +399,7 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 		if won || err != nil {
 			return won, err
 		}
-		if !w.Sound() {
+		if !w.slot.Sound() {
 			return false, nil
 		}
 		if ok, err := w.rebaseMany(); err != nil {
@@ -410,13 +410,24 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 	}
 }
 
+// applyShared makes an edit part of a group. A group that fails is given up as a whole,
+// so it need not keep leaves.
+func (w *writer) applyShared(e *edit) (changed bool, err error) {
+	var leaf node.Leaf
+	if e.verb == set {
+		if leaf, err = w.tx.NewLeaf(e.key, e.value); err != nil {
+			return false, err
+		}
+	}
+	return w.apply(e, leaf)
+}
+
 // rebaseMany brings a group that was overtaken to the version that is current now. It
 // reports false if the group has to be made again.
 func (w *writer) rebaseMany() (bool, error) {
-	was := w.root.Version
+	was := w.at.Version
 	if err := w.take(); err != nil {
 		return false, err
 	}
-	r, root, entries, dataBytes := w.found()
-	return w.tx.RebaseMany(r, root, entries, dataBytes, was)
+	return w.tx.RebaseMany(w.taken(), w.root.trie, w.root.entries, w.root.dataBytes, was)
 }

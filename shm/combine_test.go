@@ -27,7 +27,7 @@ func together(s *Store, edits ...*edit) {
 	for _, e := range edits {
 		e.hash = s.hashOf(e.key)
 		if e.verb == swap || e.verb == compareAndSwap {
-			e.decider = e.decide
+			e.decide = e.conditional
 		}
 		r := s.writers.request(e)
 		r.next = l.queue.Load()

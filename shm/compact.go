@@ -12,8 +12,8 @@ type CompactOptions struct {
 	// Rate bounds how many bytes of keys and values are moved in a second; 0
 	// means no bound.
 	Rate int64
-	// Progress is called now and then with how much of a pass is done and how
-	// much it is, in no unit.
+	// Progress is called now and then, by the goroutine of the caller, with how much
+	// of the work is done and how much it is: here, of one pass, in bytes of the file.
 	Progress func(done, total int64)
 }
 
@@ -100,7 +100,7 @@ func (c *compactor) pass() (emptied int, err error) {
 	move := alloc.Mover{Guard: guarded, Move: func(off, size uint64) (bool, error) { return c.move(w, off, size) }}
 	from, end, n := uint64(0), false, 0
 	for !end && err == nil {
-		from, end, n, err = w.Densify(from, c.step, move)
+		from, end, n, err = w.slot.Densify(from, c.step, move)
 		emptied += n
 	}
 	return emptied, err
@@ -151,7 +151,7 @@ func (c *compactor) shrink() error {
 	if err != nil {
 		return err
 	}
-	err = w.Shrink()
+	err = w.slot.Shrink()
 	w.release()
 	return err
 }

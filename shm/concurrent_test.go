@@ -296,7 +296,7 @@ func TestWaitWakesAll(t *testing.T) {
 			})
 		}
 		for i := range n {
-			set(t, all[i%2], "k", "v")
+			set(t, all[i%2], "k", fmt.Sprint(i))
 			if i%10 == 0 {
 				time.Sleep(time.Millisecond)
 			}
@@ -546,7 +546,7 @@ func TestEverythingAtOnce(t *testing.T) {
 							t.Errorf("%+v", st)
 						}
 					case 10:
-						_, err = s.Adopt()
+						_, err = s.Inspect().Adopt()
 					}
 					report(err)
 				}

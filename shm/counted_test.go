@@ -45,7 +45,7 @@ func TestOvertakenReader(t *testing.T) {
 
 		commits, overtakes = 0, 10*readOnlyTries
 		got, err = reader.Append([]byte("before "), []byte(key))
-		require.ErrorIs(t, err, ErrReadOnly)
+		require.ErrorIs(t, err, ErrCannotPin)
 		require.ErrorContains(t, err, "too fast")
 		require.Equal(t, "before ", string(got))
 		require.Less(t, commits, 2*readOnlyTries)

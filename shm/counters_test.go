@@ -59,13 +59,13 @@ func TestCountersOfLostCommits(t *testing.T) {
 		}
 		require.NoError(t, s.Update(func(tx *shm.Tx) error {
 			overtaken()
-			return tx.Set([]byte("k"), []byte("last"))
+			return tx.Set([]byte("k"), []byte("of Update"))
 		}))
 		require.Equal(t, uint64(2), s.Stats().Lost)
 		tries = 0
 		require.NoError(t, s.Modify([]byte("k"), func([]byte, bool) ([]byte, bool) {
 			overtaken()
-			return []byte("last"), true
+			return []byte("of Modify"), true
 		}))
 		require.Equal(t, uint64(4), s.Stats().Lost)
 		require.Equal(t, uint64(6), s.Stats().Commits)
@@ -122,8 +122,8 @@ func TestCountersOutliveProcesses(t *testing.T) {
 		s, err := shm.Open(path, nil)
 		require.NoError(t, err)
 		require.Equal(t, 2*i, s.Stats().Commits)
-		set(t, s, "k", "v")
-		set(t, s, "l", "v")
+		set(t, s, "k", fmt.Sprint(i))
+		set(t, s, "l", fmt.Sprint(i))
 		require.NoError(t, s.Close())
 	}
 	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
@@ -146,7 +146,7 @@ func TestCountersOfAdoption(t *testing.T) {
 	die()
 	s, _, err := shm.AttachHeap(h, "heap")
 	require.NoError(t, err)
-	_, err = s.Adopt()
+	_, err = s.Inspect().Adopt()
 	require.NoError(t, err)
 	require.Equal(t, uint64(1), s.Stats().AdoptedSlots)
 	require.Equal(t, uint64(7), s.Stats().Commits, "the dead one's count")
@@ -156,7 +156,7 @@ func TestCountersOfAdoption(t *testing.T) {
 func TestCountersByProcess(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		find := func(self bool) shm.Process {
-			all, err := s.Processes()
+			all, err := s.Inspect().Processes()
 			require.NoError(t, err)
 			require.Len(t, all, 2)
 			for _, p := range all {
@@ -176,8 +176,8 @@ func TestCountersByProcess(t *testing.T) {
 		require.NotEqual(t, me.Slots[0].Slot, they.Slots[0].Slot)
 		require.True(t, me.Same(find(true)))
 		require.False(t, me.Same(they))
-		for range 3 {
-			set(t, other, "c", "1")
+		for i := range 3 {
+			set(t, other, "c", fmt.Sprint(i))
 		}
 		require.Zero(t, find(true).Sub(me))
 		require.Equal(t, shm.Counters{Commits: 3, Changes: 3}, find(false).Sub(they))

@@ -142,10 +142,13 @@ type step struct {
 	after contents
 }
 
-func filled(n, size int) func(testing.TB, *alloc.Heap, *Store) {
+func filled(n, size int) func(testing.TB, *alloc.Heap, *Store) { return refilled(n, size, 0) }
+
+// refilled is filled with other values, by their generation.
+func refilled(n, size int, generation byte) func(testing.TB, *alloc.Heap, *Store) {
 	return func(t testing.TB, _ *alloc.Heap, s *Store) {
 		for i := range n {
-			require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte{byte(i)}, size)))
+			require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte{byte(i) + generation}, size)))
 		}
 	}
 }

@@ -119,6 +119,6 @@ func TestBackupWithoutPins(t *testing.T) {
 	s, err := openUnpinned(path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
-	require.ErrorIs(t, s.Backup(context.Background(), dir+"/backup"), ErrReadOnly)
+	require.ErrorIs(t, s.Backup(context.Background(), dir+"/backup"), ErrCannotPin)
 	require.NoDirExists(t, dir+"/backup")
 }

@@ -140,15 +140,16 @@ func (g *guest) check() {
 	g.clear("checking", err)
 	g.doing = "mapping"
 	end := int64(0)
-	g.clear("mapping", g.s.Extents(context.Background(), func(e Extent) error {
+	x := g.s.Inspect().Extents(context.Background())
+	for e := range x.All() {
 		if e.Offset != end || e.Bytes <= 0 || e.Free+e.Retired > e.Blocks {
-			return fmt.Errorf("found %+v, expected one at %d", e, end)
+			g.clear("mapping", fmt.Errorf("found %+v, expected one at %d", e, end))
 		}
 		end += e.Bytes
-		return nil
-	}))
+	}
+	g.clear("mapping", x.Err())
 	g.doing = "listing processes"
-	_, err = g.s.Processes()
+	_, err = g.s.Inspect().Processes()
 	g.clear("listing processes", err)
 }
 
@@ -245,7 +246,7 @@ func (g *guest) use() {
 		g.clear("closing a snapshot", held.Close())
 	}
 	g.doing = "adopting"
-	_, err = g.s.Adopt()
+	_, err = g.s.Inspect().Adopt()
 	g.clear("adopting", err)
 	g.check()
 }
@@ -410,7 +411,7 @@ func FuzzAdoptDamaged(f *testing.F) {
 			g.write()
 			die()
 			g.doing = "adopting"
-			_, err := g.s.Adopt()
+			_, err := g.s.Inspect().Adopt()
 			g.clear("adopting", err)
 			g.use()
 			g.fill()

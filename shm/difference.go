@@ -48,7 +48,7 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 // proportional to its size; with the same handle, as with Diff, to what changed. A
 // difference has a checksum and an end: Restore refuses what was written before an
 // error. w is written to in large pieces.
-func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *BackupOptions) (changes int64, err error) {
+func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *CopyOptions) (changes int64, err error) {
 	d := &differenceWriter{crc: crc64.New(crcTable)}
 	d.w = bufio.NewWriterSize(io.MultiWriter(w, d.crc), 256<<10)
 	err = sn.hold(func() error {
@@ -60,9 +60,9 @@ func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer
 	return d.changes, nil
 }
 
-func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *differenceWriter, opts *BackupOptions) error {
+func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *differenceWriter, opts *CopyOptions) error {
 	if opts == nil {
-		opts = &BackupOptions{}
+		opts = &CopyOptions{}
 	}
 	if base.s.k0 != sn.s.k0 || base.s.k1 != sn.s.k1 {
 		return fmt.Errorf("%w: found another store, expected a backup of this one", ErrUnrelated)
@@ -78,7 +78,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 			if failed = cmp.Or(ctx.Err(), sn.check(), base.check()); failed != nil {
 				return false
 			}
-			opts.progress(newer, sn.entries())
+			opts.progress(newer, sn.root.entries)
 		}
 		if old != (node.Leaf{}) {
 			older++
@@ -96,9 +96,9 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	var err error
 	if base.s == sn.s {
 		err = sn.diff(base, visit)
-		older, newer = base.entries(), sn.entries()
+		older, newer = base.root.entries, sn.root.entries
 	} else {
-		err = hamt.Join(before, base.trie, r, sn.trie, sn.s.hash, visit)
+		err = hamt.Join(before, base.root.trie, r, sn.root.trie, sn.s.hash, visit)
 	}
 	if err = cmp.Or(err, failed, d.err, ctx.Err()); err == nil {
 		err = cmp.Or(base.holds(older), sn.holds(newer))
@@ -106,8 +106,8 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	if err != nil {
 		return err
 	}
-	opts.progress(sn.entries(), sn.entries())
-	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.entries()), sn.s.rootWord(sn.pin.Off, rootData))
+	opts.progress(sn.root.entries, sn.root.entries)
+	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.root.entries), uint64(sn.root.dataBytes))
 	if d.err == nil {
 		d.err = d.w.Flush() // so that the sum is of all before
 	}

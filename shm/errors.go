@@ -20,10 +20,12 @@ var (
 	// ErrClosed: the store, snapshot or transaction was closed; or the store was
 	// rewritten, which a handle without write permission on procs does not prevent.
 	ErrClosed = alloc.ErrClosed
-	// ErrReadOnly: a write through a store opened with ReadOnly; a backup opened
-	// without ReadOnly; or a pin (Snapshot, View, GetMany, Wait) without write
-	// permission on the file procs.
+	// ErrReadOnly: a write through a store opened with ReadOnly, or a backup opened
+	// without ReadOnly.
 	ErrReadOnly = alloc.ErrReadOnly
+	// ErrCannotPin: Snapshot, View, GetMany, Wait, or another call that pins a version,
+	// without write permission on the file procs.
+	ErrCannotPin = alloc.ErrCannotPin
 	// ErrExist: Options.Exclusive, and the store is there. It matches
 	// fs.ErrExist.
 	ErrExist error = existError{}
@@ -39,9 +41,10 @@ var (
 	ErrCorrupt = region.ErrCorrupt
 	// ErrVersion: the files are a store of another format version or geometry.
 	ErrVersion = layout.ErrVersion
-	// ErrTooManyProcesses: MaxProcesses handles are open, or MaxWriters
-	// writers are at work.
+	// ErrTooManyProcesses: MaxProcesses handles are open.
 	ErrTooManyProcesses = alloc.ErrTooManyProcesses
+	// ErrTooManyWriters: MaxWriters transactions are under way.
+	ErrTooManyWriters = alloc.ErrTooManyWriters
 	// ErrInUse: Rewrite while others are attached, or Open while a process rewrites
 	// the store.
 	ErrInUse = alloc.ErrInUse
@@ -50,8 +53,9 @@ var (
 	// path later finds no store there, or another one, so the write would be lost. Writes that begin within a second of the removal may still succeed.
 	// Reads go on. To go on writing, close the handle and open the path again.
 	ErrMoved = alloc.ErrMoved
-	// ErrUnrelated: BackupSince with a base that is not a backup of the store, or
-	// Restore with a difference whose base is not the one before it.
+	// ErrUnrelated: BackupSince with a base that is not a backup of the store,
+	// Restore with a difference whose base is not the one before it, or Diff of
+	// snapshots of two stores.
 	ErrUnrelated = errors.New("do not belong together")
 	// ErrNested: a write to the store by a goroutine that is in a function of
 	// Update or Modify of the same handle, by other means than the transaction. The

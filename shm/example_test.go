@@ -234,6 +234,6 @@ func ExampleStore_Backup() {
 	}
 	defer b.Close()
 	a, _ := b.Get([]byte("a"))
-	fmt.Printf("a %s, of version %d\n", a, b.Info().Origin.Version)
+	fmt.Printf("a %s, of version %d\n", a, b.Inspect().Info().Origin.Version)
 	// Output: a 1, of version 2
 }

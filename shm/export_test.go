@@ -1,6 +1,11 @@
 package shm
 
-import "github.com/seed-869cc763/shmkv/alloc"
+import (
+	"context"
+	"io"
+
+	"github.com/seed-869cc763/shmkv/alloc"
+)
 
 // AttachHeap opens a handle on a store on the Go heap. die makes the handle
 // die as a process does, in the middle of whatever it is doing: it must not be
@@ -18,3 +23,12 @@ func (s *Store) SetHash(hash func(key []byte) uint64) { s.hostile = hash }
 
 // StopKeeping ends the keeping of the handle for good.
 func (s *Store) StopKeeping() { s.keeper.end() }
+
+// Restore is Restore with the version of a snapshot as its base, and with the hash of its
+// store.
+func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Reader, opts *CopyOptions) error {
+	return sn.makeStore(ctx, dir, differences, opts, false)
+}
+
+// Path returns the path of the snapshot's store.
+func (sn *Snapshot) Path() string { return sn.s.path }

@@ -2,6 +2,8 @@ package shm
 
 import (
 	"context"
+	"errors"
+	"iter"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 )
@@ -34,26 +36,46 @@ const (
 	ExtentOther   ExtentKind = "other"   // on the way from one kind to another, or damaged
 )
 
-// Extents calls fn for all of the file data, in order and without gaps, until
-// fn returns an error, which it then returns. Each slab and each run is one
-// extent; other pages of one kind are put together.
-//
-// It works while others read and write. Then the picture is approximate.
-// It reads tables and lists, not keys and values. Memory: about a sixtieth of the
-// file. It ends early, with an error, when ctx is done.
-func (s *Store) Extents(ctx context.Context, fn func(Extent) error) error {
-	u, ok := s.a.Enter()
-	if !ok {
-		return s.fail("mapping", ErrClosed)
-	}
-	defer s.a.Leave(u)
-	var failed error
-	err := s.a.Extents(ctx, func(e alloc.Extent) error {
-		failed = fn(Extent{int64(e.Off), int64(e.Bytes), ExtentKind(e.Kind), int64(e.BlockSize), e.Blocks, e.Free, e.Retired})
-		return failed
-	})
-	if err != nil && failed == nil {
-		return s.fail("mapping", err)
-	}
-	return err
+// Extents shows what lies where in the file data.
+type Extents struct {
+	s   *Store
+	ctx context.Context
+	err error
 }
+
+// Extents returns the Extents of the store, to loop over until ctx is done. It works
+// while others read and write. Then the picture is approximate. It reads tables and
+// lists, not keys and values. Memory: about a sixtieth of the file.
+func (in Inspector) Extents(ctx context.Context) *Extents { return &Extents{s: in.s, ctx: ctx} }
+
+// All iterates over all of the file data, in order and without gaps. Each slab and each
+// run is one extent; other pages of one kind are put together. If the loop ends early,
+// because ctx is done or the store is damaged, Err tells.
+func (x *Extents) All() iter.Seq[Extent] {
+	return func(yield func(Extent) bool) {
+		x.err = nil
+		u, ok := x.s.a.Enter()
+		if !ok {
+			x.err = x.s.fail("mapping", ErrClosed)
+			return
+		}
+		defer x.s.a.Leave(u)
+		stopped := false
+		err := x.s.a.Extents(x.ctx, func(e alloc.Extent) error {
+			stopped = !yield(Extent{int64(e.Off), int64(e.Bytes), ExtentKind(e.Kind), int64(e.BlockSize), e.Blocks, e.Free, e.Retired})
+			if stopped {
+				return errStopped
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			x.err = x.s.fail("mapping", err)
+		}
+	}
+}
+
+// Err returns the error that ended the last loop early, or nil.
+func (x *Extents) Err() error { return x.err }
+
+// errStopped: a loop ended by a break.
+var errStopped = errors.New("stopped")

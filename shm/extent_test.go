@@ -2,7 +2,6 @@ package shm_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -29,7 +28,8 @@ func TestExtents(t *testing.T) {
 		t.Helper()
 		sums, kinds = map[string]int64{}, map[shm.ExtentKind]int64{}
 		end := int64(0)
-		require.NoError(t, s.Extents(t.Context(), func(e shm.Extent) error {
+		x := s.Inspect().Extents(t.Context())
+		for e := range x.All() {
 			require.Equal(t, end, e.Offset)
 			require.Positive(t, e.Bytes)
 			end += e.Bytes
@@ -48,8 +48,8 @@ func TestExtents(t *testing.T) {
 			default:
 				sums["tables"] += e.Bytes
 			}
-			return nil
-		}))
+		}
+		require.NoError(t, x.Err())
 		require.Equal(t, s.Stats().FileBytes, end)
 		return sums, kinds
 	}
@@ -84,13 +84,22 @@ func TestExtents(t *testing.T) {
 func TestExtentsEndEarly(t *testing.T) {
 	s, err := shm.Open(t.TempDir(), nil)
 	require.NoError(t, err)
-	enough := errors.New("enough")
-	calls := 0
-	require.ErrorIs(t, s.Extents(t.Context(), func(shm.Extent) error { calls++; return enough }), enough)
-	require.Equal(t, 1, calls)
+	x := s.Inspect().Extents(t.Context())
+	for range x.All() {
+		break
+	}
+	require.NoError(t, x.Err(), "a break is no error")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, s.Extents(ctx, func(shm.Extent) error { return nil }), context.Canceled)
+	require.ErrorIs(t, extents(ctx, s), context.Canceled)
 	require.NoError(t, s.Close())
-	require.ErrorIs(t, s.Extents(t.Context(), func(shm.Extent) error { return nil }), shm.ErrClosed)
+	require.ErrorIs(t, extents(t.Context(), s), shm.ErrClosed)
+}
+
+// extents loops over all extents.
+func extents(ctx context.Context, s *shm.Store) error {
+	x := s.Inspect().Extents(ctx)
+	for range x.All() {
+	}
+	return x.Err()
 }

@@ -27,6 +27,21 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	return value, err
 }
 
+// GetVersion returns the value of key, copied, and the version of the commit that last
+// wrote the entry. Two reads that return the same version have returned the same value.
+// The store may also write an entry by itself, without a change, when it moves it to
+// give space back.
+func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error) {
+	l := lookup{key: key, hash: s.hashOf(key), copies: true}
+	if err := s.read(&l); err != nil {
+		return nil, 0, err
+	}
+	if l.dst == nil {
+		l.dst = []byte{}
+	}
+	return l.dst, l.birth, nil
+}
+
 // Append appends the value of key to dst, which costs no allocation if it
 // fits, and returns the extended slice. On an error, which may be ErrNotFound,
 // it returns dst as it was; its spare room may have been written to. key may lie
@@ -36,23 +51,54 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // whether the memory that it has read could have been reused meanwhile. If so it tries
 // again, and after a few tries pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
-	h := s.hashOf(key)
 	if cap(dst) > len(dst) && region.Overlap(key, dst[len(dst):cap(dst)]) {
 		key = bytes.Clone(key) // a try that fails may have copied over it
 	}
+	l := lookup{key: key, hash: s.hashOf(key), dst: dst, copies: true}
+	if err := s.read(&l); err != nil {
+		return dst, err
+	}
+	return l.dst, nil
+}
+
+// Has reports whether key is in the store.
+func (s *Store) Has(key []byte) (bool, error) {
+	return found(s.read(&lookup{key: key, hash: s.hashOf(key)}))
+}
+
+// found makes the result of a Has of the error of a lookup.
+func found(err error) (bool, error) {
+	if err == ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// A lookup is a read of one key of the current version, and what it has found.
+type lookup struct {
+	key    []byte
+	hash   uint64
+	copies bool // the value is wanted, and the birth
+	dst    []byte
+	birth  uint64
+}
+
+// read carries out a lookup. Only without an error it has changed dst.
+func (s *Store) read(l *lookup) error {
 	for range optimisticTries {
-		got, status, held := s.try(h, dst, key, false)
+		got, status, held := s.try(l, false)
+		if held && status == node.Present {
+			l.dst = got
+			return nil
+		}
+		if held && status == node.Absent {
+			return ErrNotFound
+		}
 		if held {
-			switch status {
-			case node.Present:
-				return got, nil
-			case node.Absent:
-				return dst, ErrNotFound
-			}
 			break
 		}
 	}
-	return s.appendSlow(dst, key, h)
+	return s.readSlowly(l)
 }
 
 // try looks for a value and copies it while it may be reused: unless held, its
@@ -62,32 +108,33 @@ func (s *Store) Append(dst, key []byte) ([]byte, error) {
 // for holes after it has read the root and the end, and before it follows the
 // root: whoever makes the first hole announces it long before (see
 // alloc.Arena.Punched).
-func (s *Store) try(h uint64, dst, key []byte, inGuard bool) (got []byte, status node.Status, held bool) {
+func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, held bool) {
 	g, ok := s.a.Glance()
 	if !ok {
-		return dst, node.Damaged, true
+		return l.dst, node.Damaged, true
 	}
 	if !inGuard && s.a.Punched() {
-		return s.tryGuarded(h, dst, key)
+		return s.tryGuarded(l)
 	}
 	m := s.a.Mem()
-	l, status := hamt.NewReader(m, g.End()).Find(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
-	if status != node.Present {
-		return dst, status, s.a.Held(g)
+	leaf, status := hamt.NewReader(m, g.End()).Find(s.trieAt(g.Root()), l.hash, l.key)
+	if status != node.Present || !l.copies {
+		return l.dst, status, s.a.Held(g)
 	}
-	n := uint64(l.ValueLen)
-	if n > uint64(cap(dst)-len(dst)) && !s.a.Held(g) {
-		return dst, status, false // a length that is garbage must not allocate (rule R2)
+	n := uint64(leaf.ValueLen)
+	if n > uint64(cap(l.dst)-len(l.dst)) && !s.a.Held(g) {
+		return l.dst, status, false // a length that is garbage must not allocate (rule R2)
 	}
-	got = m.AppendTo(dst, l.ValueOff(), n)
+	l.birth = m.Word(leaf.Off)
+	got = m.AppendTo(l.dst, leaf.ValueOff(), n)
 	return got, status, s.a.Held(g)
 }
 
 // tryGuarded is try under a guard. A fault is damage, or a sign that the root was
 // overtaken: a read under a pin tells.
-func (s *Store) tryGuarded(h uint64, dst, key []byte) (got []byte, status node.Status, held bool) {
-	if guarded(func() { got, status, held = s.try(h, dst, key, true) }) {
-		return dst, node.Damaged, true
+func (s *Store) tryGuarded(l *lookup) (got []byte, status node.Status, held bool) {
+	if guarded(func() { got, status, held = s.try(l, true) }) {
+		return l.dst, node.Damaged, true
 	}
 	return got, status, held
 }
@@ -108,44 +155,45 @@ func guarded(read func()) (faulted bool) {
 	return false
 }
 
-// appendSlow reads under a pin, where what is read does not change.
-func (s *Store) appendSlow(dst, key []byte, h uint64) ([]byte, error) {
+// readSlowly reads under a pin, where what is read does not change.
+func (s *Store) readSlowly(l *lookup) error {
 	if s.a.Closed() {
-		return dst, s.fail("reading", ErrClosed)
+		return s.fail("reading", ErrClosed)
 	}
 	if !s.a.CanPin() {
-		return s.appendUnpinned(dst, key, h)
+		return s.readUnpinned(l)
 	}
-	got := dst
-	err := s.View(func(sn *Snapshot) error {
-		value, err := sn.Get(key)
-		got = append(dst, value...)
+	return s.View(func(sn *Snapshot) error {
+		value, birth, err := sn.find(l.hash, l.key)
+		if err == nil && l.copies {
+			l.dst, l.birth = append(l.dst, value...), birth
+		}
 		return err
 	})
-	return got, err
 }
 
-func (s *Store) appendUnpinned(dst, key []byte, h uint64) ([]byte, error) {
+func (s *Store) readUnpinned(l *lookup) error {
 	for range readOnlyTries {
-		got, status, held := s.try(h, dst, key, false)
+		got, status, held := s.try(l, false)
 		switch {
 		case !held:
 			continue
 		case status == node.Present:
-			return got, nil
+			l.dst = got
+			return nil
 		case status == node.Absent:
-			return dst, ErrNotFound
+			return ErrNotFound
 		}
-		if err := s.explain(h, key); err != nil {
-			return dst, s.fail("reading", err)
+		if err := s.explain(l); err != nil {
+			return s.fail("reading", err)
 		}
 	}
-	return dst, s.fail("reading without write permission on procs: writers were too fast, and pinning is not possible", ErrReadOnly)
+	return s.fail("reading", fmt.Errorf("%w, and writers were too fast for a read without a pin", ErrCannotPin))
 }
 
-// explain is the damage on the way to key, or nil if there is none or what was
+// explain returns the damage on the way to a key, or nil if there is none or what was
 // read may have been reused.
-func (s *Store) explain(h uint64, key []byte) error {
+func (s *Store) explain(l *lookup) error {
 	g, ok := s.a.Glance()
 	if !ok {
 		_, err := s.a.Limit()
@@ -153,112 +201,11 @@ func (s *Store) explain(h uint64, key []byte) error {
 	}
 	var err error
 	r := hamt.NewReader(s.a.Mem(), g.End())
-	if guarded(func() { err = r.Explain(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key) }) {
-		err = fmt.Errorf("%w: data has no memory behind it where it is used", ErrCorrupt)
+	if guarded(func() { err = r.Explain(s.trieAt(g.Root()), l.hash, l.key) }) {
+		err = errNoMemory
 	}
 	if !s.a.Held(g) {
 		return nil
 	}
 	return err
-}
-
-// damage is the error of a lookup that found damage, explained or not.
-func damage(explained error) error {
-	if explained == nil {
-		return ErrCorrupt
-	}
-	return explained
-}
-
-// Has reports whether key is in the store.
-func (s *Store) Has(key []byte) (bool, error) {
-	h := s.hashOf(key)
-	for range optimisticTries {
-		g, ok := s.a.Glance()
-		if !ok || s.a.Punched() {
-			break
-		}
-		r := hamt.NewReader(s.a.Mem(), g.End())
-		_, status := r.Find(node.Ref(s.rootWord(g.Root(), rootTrie)), h, key)
-		if s.a.Held(g) && status != node.Damaged {
-			return status == node.Present, nil
-		}
-	}
-	_, err := s.Append(nil, key)
-	if err == ErrNotFound {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// GetMany looks many keys up in one version and calls fn for each, in order.
-// The value is valid in fn only; without ok the key is not in the store. Large
-// stores answer it several times faster for a key than Get, because the waits
-// for memory overlap. It ends with ErrClosed if the store is closed meanwhile.
-func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
-	u, ok := s.a.Enter()
-	if !ok {
-		return s.fail("taking a snapshot of", ErrClosed)
-	}
-	defer s.a.Leave(u)
-	p, err := s.pinned(s.a.PinBriefly())
-	if err != nil {
-		return err
-	}
-	defer s.a.Unpin(p.pin)
-	m := many{s, s.reader(), p.trie, fn}
-	if len(keys) == 1 {
-		h := s.hashOf(keys[0])
-		l, status := m.r.Find(p.trie, h, keys[0])
-		return m.tell(0, node.Result{Leaf: l, Status: status}, h, keys[0])
-	}
-	for base := 0; base < len(keys); base += manyKeys {
-		if err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// manyKeys is how many keys GetMany looks up before it calls fn.
-const manyKeys = 64
-
-// many is a GetMany under way.
-type many struct {
-	s    *Store
-	r    hamt.Reader
-	trie node.Ref
-	fn   func(i int, value []byte, ok bool)
-}
-
-// get looks up to manyKeys keys up, the first of which has the number base.
-func (m *many) get(base int, keys [][]byte) error {
-	var hashes [manyKeys]uint64
-	var out [manyKeys]node.Result
-	for i, key := range keys {
-		hashes[i] = m.s.hashOf(key)
-	}
-	m.r.FindMany(m.trie, hashes[:len(keys)], keys, out[:len(keys)])
-	for i, key := range keys {
-		if err := m.tell(base+i, out[i], hashes[i], key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tell calls fn with what was found.
-func (m *many) tell(i int, found node.Result, h uint64, key []byte) error {
-	if m.s.a.Closed() {
-		return m.s.fail("reading", ErrClosed)
-	}
-	switch found.Status {
-	case node.Present:
-		m.fn(i, m.r.Value(found.Leaf), true)
-	case node.Absent:
-		m.fn(i, nil, false)
-	default:
-		return m.s.fail("reading", damage(m.r.Explain(m.trie, h, key)))
-	}
-	return nil
 }

@@ -75,3 +75,47 @@ func TestGetManyIsOneVersion(t *testing.T) {
 		}))
 	})
 }
+
+// The iterator says the same as the calls one by one, can be stopped, and sees one
+// version.
+func TestSnapshotGetMany(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		for i := range 200 {
+			require.NoError(t, s.Set(numbered(i), bytes.Repeat([]byte{'v'}, i%3)))
+		}
+		keys := make([][]byte, 300)
+		for i := range keys {
+			keys[i] = numbered(i * 7 % 300)
+		}
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		require.NoError(t, other.Set(numbered(7), []byte("later")))
+		for _, n := range []int{0, 1, 63, 64, 65, 300} {
+			next := 0
+			for i, value := range sn.GetMany(keys[:n]) {
+				require.Equal(t, next, i)
+				next++
+				want, err := sn.Get(keys[i])
+				require.Equal(t, err == nil, value != nil, "an empty value is not nil")
+				require.Equal(t, string(want), string(value))
+			}
+			require.Equal(t, n, next)
+			require.NoError(t, sn.Err())
+		}
+		for _, stop := range []int{0, 1, 64, 100} {
+			last := -1
+			for i := range sn.GetMany(keys) {
+				if last = i; i == stop {
+					break
+				}
+			}
+			require.Equal(t, stop, last)
+		}
+		require.NoError(t, sn.Err())
+		for i := range sn.GetMany(keys) {
+			require.Zero(t, i)
+			require.NoError(t, sn.Close())
+		}
+		require.ErrorIs(t, sn.Err(), shm.ErrClosed)
+	})
+}

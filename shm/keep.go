@@ -100,7 +100,7 @@ func (s *Store) keep() (time.Duration, error) {
 		return 0, err
 	}
 	defer w.release()
-	return w.Keep(uint64(s.stats().LiveBytes), s.keeper.goOn, w.mover())
+	return w.slot.Keep(uint64(s.stats().LiveBytes), s.keeper.goOn, w.mover())
 }
 
 // keepLast does what the goroutine would have done next, for a moment: a process that

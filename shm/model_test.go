@@ -202,9 +202,13 @@ func (w *world) full(err error) bool {
 }
 
 func (w *world) committed(key string, value []byte) {
-	if value == nil {
+	was, had := w.model[key]
+	switch {
+	case value == nil:
 		delete(w.model, key)
-	} else {
+	case had && was == string(value):
+		return // nothing has changed
+	default:
 		w.model[key] = string(value)
 	}
 	w.version++
@@ -431,8 +435,9 @@ func (w *world) update() {
 				if w.full(tx.Set([]byte(key), value)) {
 					require.True(w.t, isLost(tx))
 				} else {
+					was, had := next[key]
+					wrote = wrote || !had || was != string(value)
 					next[key] = string(value)
-					wrote = true
 				}
 			case r < 13:
 				existed, err := tx.Delete([]byte(key))
@@ -523,8 +528,9 @@ func (w *world) txAll(tx *shm.Tx, next map[string]string, wrote *bool, isLost fu
 		if w.rng.IntN(2) == 0 {
 			v := w.value()
 			if !w.full(tx.Set([]byte(k), v)) {
+				was, had := next[k]
+				*wrote = *wrote || !had || was != string(v)
 				next[k] = string(v)
-				*wrote = true
 			}
 		} else if existed, err := tx.Delete([]byte(k)); !w.full(err) {
 			delete(next, k)
@@ -588,7 +594,7 @@ func (w *world) endHandle() {
 }
 
 func (w *world) adopt() {
-	n, err := w.some().s.Adopt()
+	n, err := w.some().s.Inspect().Adopt()
 	require.NoError(w.t, err)
 	if !w.kind.fills { // a full store has adopted already, perhaps
 		require.Equal(w.t, w.dead, n)

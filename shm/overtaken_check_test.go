@@ -95,7 +95,7 @@ func TestOvertakenCheck(t *testing.T) {
 					}
 					for range checks {
 						err := checked(t, checker, nil)
-						if !pinned && errors.Is(err, ErrReadOnly) {
+						if !pinned && errors.Is(err, ErrCannotPin) {
 							require.ErrorContains(t, err, "too fast")
 							tooFast++
 						} else {

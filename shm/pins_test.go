@@ -181,7 +181,7 @@ func TestLoopOutlivesItsView(t *testing.T) {
 func TestPinOfAView(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		require.NoError(t, s.View(func(sn *shm.Snapshot) error {
-			all, err := other.Processes()
+			all, err := other.Inspect().Processes()
 			require.NoError(t, err)
 			i := slices.IndexFunc(all, func(p shm.Process) bool { return !p.Self })
 			require.Len(t, all[i].Pins, 1)

@@ -123,7 +123,7 @@ func TestCheckBesideWriters(t *testing.T) {
 				}})
 				most = max(most, passes-before)
 				switch {
-				case errors.Is(err, ErrReadOnly) && !s.a.CanPin():
+				case errors.Is(err, ErrCannotPin) && !s.a.CanPin():
 					tooFast++
 				case err != nil:
 					wrong++

@@ -257,7 +257,7 @@ func valueID(v []byte) (uint64, bool) {
 // nothing may be lost.
 func checkSound(t testing.TB, s *Store) *Report {
 	t.Helper()
-	_, err := s.Adopt()
+	_, err := s.Inspect().Adopt()
 	require.NoError(t, err)
 	rep, err := s.Check(context.Background(), nil)
 	if err != nil {

@@ -78,7 +78,7 @@ func TestCloseBesideAdoption(t *testing.T) {
 		}
 		c.kill(t)
 		done := make(chan error, 2)
-		go func() { _, err := s.Adopt(); done <- err }()
+		go func() { _, err := s.Inspect().Adopt(); done <- err }()
 		go func() { _, err := s.Check(context.Background(), nil); done <- err }()
 		time.Sleep(time.Duration(round) * 300 * time.Microsecond)
 		require.NoError(t, s.Close())

@@ -126,7 +126,7 @@ func busy(s *Store, seed uint64, d time.Duration) {
 					return nil
 				}))
 			case 6:
-				_, err := s.Adopt()
+				_, err := s.Inspect().Adopt()
 				must(err)
 			case 7:
 				if rnd.IntN(10) == 0 { // the store shrinks

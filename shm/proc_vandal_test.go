@@ -107,7 +107,7 @@ type visitor struct {
 
 // met counts what a read has led to, and fails for what it must not lead to.
 func (v *visitor) met(what string, err error, right bool) {
-	if err != nil && !(v.unpinned && errors.Is(err, ErrReadOnly)) && !errors.Is(err, context.DeadlineExceeded) &&
+	if err != nil && !(v.unpinned && errors.Is(err, ErrCannotPin)) && !errors.Is(err, context.DeadlineExceeded) &&
 		!slices.ContainsFunc(clearErrors, func(e error) bool { return errors.Is(err, e) }) {
 		failChild("%s: %v", what, err)
 	}
@@ -197,9 +197,9 @@ func (v *visitor) read(s *Store, held **Snapshot) {
 		}
 	case 7:
 		_, _, _ = s.Len(), s.Stats(), s.Version()
-		_, err := s.Processes()
+		_, err := s.Inspect().Processes()
 		v.met("listing processes", err, true)
-		v.met("mapping", s.Extents(context.Background(), func(Extent) error { return nil }), true)
+		v.met("mapping", extentsOf(context.Background(), s), true)
 	case 8:
 		if v.rnd.IntN(20) == 0 {
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

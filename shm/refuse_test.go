@@ -422,7 +422,7 @@ func TestLargestMaxSize(t *testing.T) {
 		runtime.GC()
 		require.NoError(t, Rewrite(t.Context(), path, nil))
 		runtime.GC()
-		require.ErrorIs(t, Rewrite(t.Context(), path, &RewriteOptions{MaxSize: MaxStore + 1}), ErrTooLarge)
+		require.ErrorIs(t, Rewrite(t.Context(), path, &CopyOptions{MaxSize: MaxStore + 1}), ErrTooLarge)
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, "backup")))
 		require.NoError(t, os.RemoveAll(path))
 	}
@@ -765,29 +765,56 @@ func TestKeyAndValueSizes(t *testing.T) {
 func calls(s *Store) map[string]func() error {
 	key, ctx := []byte("key"), context.Background()
 	return map[string]func() error{
-		"Get":            func() error { _, err := s.Get(key); return err },
-		"Append":         func() error { _, err := s.Append(nil, key); return err },
-		"Has":            func() error { _, err := s.Has(key); return err },
-		"GetMany":        func() error { return s.GetMany([][]byte{key}, func(int, []byte, bool) {}) },
-		"View":           func() error { return s.View(func(*Snapshot) error { return nil }) },
-		"Snapshot":       func() error { _, err := s.Snapshot(); return err },
-		"Wait":           func() error { _, err := s.Wait(ctx, 0); return err },
-		"Check":          func() error { _, err := s.Check(ctx, nil); return err },
-		"Extents":        func() error { return s.Extents(ctx, func(Extent) error { return nil }) },
-		"Adopt":          func() error { _, err := s.Adopt(); return err },
-		"Stale":          func() error { _, err := s.Stale(); return err },
-		"Processes":      func() error { _, err := s.Processes(); return err },
+		"Get":        func() error { _, err := s.Get(key); return err },
+		"Append":     func() error { _, err := s.Append(nil, key); return err },
+		"Has":        func() error { _, err := s.Has(key); return err },
+		"GetMany":    func() error { return s.GetMany([][]byte{key}, func(int, []byte, bool) {}) },
+		"View":       func() error { return s.View(func(*Snapshot) error { return nil }) },
+		"Snapshot":   func() error { _, err := s.Snapshot(); return err },
+		"Wait":       func() error { _, err := s.Wait(ctx, 0); return err },
+		"Check":      func() error { _, err := s.Check(ctx, nil); return err },
+		"Extents":    func() error { return extentsOf(ctx, s) },
+		"Adopt":      func() error { _, err := s.Inspect().Adopt(); return err },
+		"Stale":      func() error { _, err := s.Stale(); return err },
+		"Processes":  func() error { _, err := s.Inspect().Processes(); return err },
+		"GetVersion": func() error { _, _, err := s.GetVersion(key); return err },
+		"Watch": func() error {
+			w := s.Watch(ctx)
+			for range w.Versions() {
+				break
+			}
+			return w.Err()
+		},
+		"Changes": func() error {
+			w := s.Watch(ctx)
+			for range w.Changes() {
+				break
+			}
+			return w.Err()
+		},
 		"Set":            func() error { return s.Set(key, key) },
 		"Delete":         func() error { _, err := s.Delete(key); return err },
 		"Swap":           func() error { _, _, err := s.Swap(key, key); return err },
 		"Swap nil":       func() error { _, _, err := s.Swap(key, nil); return err },
 		"CompareAndSwap": func() error { _, err := s.CompareAndSwap(key, nil, key); return err },
 		"Modify":         func() error { return s.Modify(key, func([]byte, bool) ([]byte, bool) { return key, true }) },
-		"Update":         func() error { return s.Update(func(tx *Tx) error { return tx.Set(key, key) }) },
+		"Compute": func() error {
+			return s.Compute(key, func([]byte, bool) ([]byte, Action, error) { return key, ActionSet, nil })
+		},
+		"Add":    func() error { _, err := s.Add([]byte("counter"), 1); return err },
+		"Update": func() error { return s.Update(func(tx *Tx) error { return tx.Set(key, key) }) },
 	}
 }
 
-var writeCalls = []string{"Set", "Delete", "Swap", "Swap nil", "CompareAndSwap", "Modify", "Update"}
+// extentsOf loops over all extents.
+func extentsOf(ctx context.Context, s *Store) error {
+	x := s.Inspect().Extents(ctx)
+	for range x.All() {
+	}
+	return x.Err()
+}
+
+var writeCalls = []string{"Set", "Delete", "Swap", "Swap nil", "CompareAndSwap", "Modify", "Compute", "Add", "Update"}
 
 func TestUseAfterClose(t *testing.T) {
 	path := newStoreFiles(t)
@@ -814,7 +841,7 @@ func TestUseAfterClose(t *testing.T) {
 		require.Zero(t, s.Len())
 		require.Zero(t, s.Stats())
 		_ = s.Version()
-		_ = s.Info()
+		_ = s.Inspect().Info()
 
 		for _, sn := range []*Snapshot{sn, closed} {
 			_, err = sn.Get([]byte("key"))
@@ -999,7 +1026,7 @@ func TestRenameWhileOpen(t *testing.T) {
 	}
 	other, err := Open(moved, &Options{MustExist: true})
 	require.NoError(t, err)
-	require.Equal(t, s.Info(), other.Info())
+	require.Equal(t, s.Inspect().Info(), other.Inspect().Info())
 	require.NoError(t, other.Set([]byte("key"), []byte("other")))
 	v, err := s.Get([]byte("key"))
 	require.NoError(t, err)
@@ -1174,9 +1201,9 @@ func TestNoPermission(t *testing.T) {
 }
 
 func init() {
-	isReadOnly := func(name string, err error) {
-		if !errors.Is(err, ErrReadOnly) {
-			failChild("%s: found %v, expected ErrReadOnly", name, err)
+	isRefused := func(name string, err, want error) {
+		if !errors.Is(err, want) {
+			failChild("%s: found %v, expected %v", name, err, want)
 		}
 	}
 	refusesWriting := func(path string) {
@@ -1208,8 +1235,11 @@ func init() {
 		if s.Len() != 1 || s.Stats().Entries != 1 {
 			failChild("Len %d, Stats %+v", s.Len(), s.Stats())
 		}
-		for _, name := range append(writeCalls, "Snapshot", "View", "GetMany", "Wait", "Processes") {
-			isReadOnly(name, calls(s)[name]())
+		for _, name := range writeCalls {
+			isRefused(name, calls(s)[name](), ErrReadOnly)
+		}
+		for _, name := range []string{"Snapshot", "View", "GetMany", "Wait", "Watch", "Changes", "Processes"} {
+			isRefused(name, calls(s)[name](), ErrCannotPin)
 		}
 		rep, err := s.Check(context.Background(), nil)
 		must(err)
@@ -1235,7 +1265,7 @@ func init() {
 		}))
 		all := calls(s)
 		for _, name := range writeCalls {
-			isReadOnly(name, all[name]())
+			isRefused(name, all[name](), ErrReadOnly)
 		}
 		_, err := s.Wait(context.Background(), 0)
 		must(err)

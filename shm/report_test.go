@@ -1,6 +1,7 @@
 package shm_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -12,9 +13,11 @@ import (
 // What snapshots hold is told by version, the oldest that needs it.
 func TestReportHeld(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
+		fills := byte(0)
 		fill := func() {
+			fills++
 			for i := range 200 {
-				set(t, s, fmt.Sprint(i), string(make([]byte, 100)))
+				set(t, s, fmt.Sprint(i), string(bytes.Repeat([]byte{fills}, 100)))
 			}
 		}
 		fill()

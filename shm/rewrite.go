@@ -8,15 +8,6 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 )
 
-// RewriteOptions are for Rewrite; nil means the defaults.
-type RewriteOptions struct {
-	// Progress is called now and then with the number of entries that have been
-	// dealt with and their sum.
-	Progress func(done, total int64)
-	// MaxSize is the new MaxSize of the store, as in Options; 0 keeps the old one.
-	MaxSize int64
-}
-
 // Rewrite replaces the store at path by a dense copy of its current version. The copy has
 // no garbage, and its file is as short as possible. Rewrite is the most thorough
 // compaction, the way to change MaxSize, and the repair of damage that Check finds in
@@ -46,17 +37,17 @@ type RewriteOptions struct {
 // mounted again. Rewrite cannot see the mounts of other containers, so mount the directory
 // that holds the store instead. A handle without write permission on procs does not
 // prevent Rewrite. Its calls return ErrClosed from then on.
-func Rewrite(ctx context.Context, path string, opts *RewriteOptions) error {
+func Rewrite(ctx context.Context, path string, opts *CopyOptions) error {
 	if opts == nil {
-		opts = &RewriteOptions{}
+		opts = &CopyOptions{}
 	}
-	if err := rewrite(ctx, path, (*BackupOptions)(opts)); err != nil {
+	if err := rewrite(ctx, path, opts); err != nil {
 		return fmt.Errorf("shm: rewriting %s: %w", path, err)
 	}
 	return nil
 }
 
-func rewrite(ctx context.Context, path string, opts *BackupOptions) error {
+func rewrite(ctx context.Context, path string, opts *CopyOptions) error {
 	if err := opts.check(); err != nil {
 		return err
 	}
@@ -79,15 +70,12 @@ func rewrite(ctx context.Context, path string, opts *BackupOptions) error {
 }
 
 // replace puts a copy of the snapshot in the place of its store.
-func (sn *Snapshot) replace(ctx context.Context, opts *BackupOptions) error {
+func (sn *Snapshot) replace(ctx context.Context, opts *CopyOptions) error {
 	draft, err := alloc.NewReplacement(sn.s.path, sn.draftMode())
 	if err != nil {
 		return err
 	}
-	at, err := sn.fill(ctx, draft.Path(), alloc.Options{Successor: sn.s.a}, opts, func(s *Store) error {
-		if was, is := sn.s.rootWord(sn.pin.Off, rootData), uint64(s.Stats().DataBytes); was != is {
-			return alloc.Corrupt(sn.pin.Off, "bytes of data in the root node", int64(was), int64(is))
-		}
+	at, err := sn.fill(ctx, draft.Path(), alloc.Options{Successor: sn.s.a}, opts, func(*Store) error {
 		return ctx.Err()
 	})
 	if err != nil {

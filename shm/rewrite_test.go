@@ -54,7 +54,7 @@ func TestRewrite(t *testing.T) {
 	}
 	path, left, before := newSparse(t, n)
 	var last, of int64
-	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{Progress: func(done, total int64) { last, of = done, total }}))
+	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{Progress: func(done, total int64) { last, of = done, total }}))
 	require.EqualValues(t, len(left), last)
 	require.EqualValues(t, len(left), of)
 	alone(t, path)
@@ -79,7 +79,7 @@ func TestRewrite(t *testing.T) {
 func TestRewriteMaxSize(t *testing.T) {
 	path, left, before := newSparse(t, 20_000)
 	for _, size := range []int64{1 << 30, 2 << 20} {
-		require.NoError(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{MaxSize: size}))
+		require.NoError(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{MaxSize: size}))
 		s, err := shm.Open(path, nil)
 		require.NoError(t, err)
 		require.Equal(t, size, s.Stats().MaxSize)
@@ -94,8 +94,8 @@ func TestRewriteMaxSize(t *testing.T) {
 	require.NoError(t, s.Set(spaceKey(nil, -1), make([]byte, 800_000)))
 	before = s.Stats()
 	require.NoError(t, s.Close())
-	require.ErrorIs(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{MaxSize: 1 << 20}), shm.ErrFull)
-	require.Error(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{MaxSize: -1}))
+	require.ErrorIs(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{MaxSize: 1 << 20}), shm.ErrFull)
+	require.Error(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{MaxSize: -1}))
 	alone(t, path)
 	s = openAt(t, path)
 	require.Equal(t, before.Version, s.Version())
@@ -113,7 +113,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	set(t, s, "a", "1")
 	first := testdir.Memory(t) + "/first"
 	require.NoError(t, s.Backup(t.Context(), first))
-	was := s.Info()
+	was := s.Inspect().Info()
 	require.NoError(t, s.Close())
 	files := []string{path, path + "/data", path + "/procs"}
 	for i, mode := range []os.FileMode{0o751, 0o640, 0o662} {
@@ -139,7 +139,7 @@ func TestRewriteStaysTheStore(t *testing.T) {
 	}
 
 	s = openAt(t, path)
-	require.Equal(t, was, s.Info())
+	require.Equal(t, was, s.Inspect().Info())
 	set(t, s, "b", "2")
 	base, err := shm.Open(first, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
@@ -157,19 +157,19 @@ func TestRewriteStaysTheStore(t *testing.T) {
 		require.NoError(t, err)
 		_, err = f.Seek(0, io.SeekStart)
 		require.NoError(t, err)
-		return older.Restore(t.Context(), restored, []io.Reader{f}, nil)
+		return shm.Restore(t.Context(), older.Path(), restored, []io.Reader{f}, nil)
 	}))
 	require.Equal(t, 2, openAt(t, restored).Len())
-	require.Equal(t, was.ID, openAt(t, restored).Info().Origin.ID)
+	require.Equal(t, was.ID, openAt(t, restored).Inspect().Info().Origin.ID)
 
 	// A copy that nobody has written to shows the same afterwards.
 	second := testdir.Memory(t) + "/second"
-	require.NoError(t, s.View(func(sn *shm.Snapshot) error { return sn.Restore(t.Context(), second, nil, nil) }))
+	require.NoError(t, s.View(func(sn *shm.Snapshot) error { return shm.Restore(t.Context(), sn.Path(), second, nil, nil) }))
 	shows := func() (o shm.Origin, pristine bool) {
 		b, err := shm.Open(second, nil)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, b.Close()) }()
-		o = *b.Info().Origin
+		o = *b.Inspect().Info().Origin
 		pristine = o.At == b.Version()
 		o.At = 0
 		return o, pristine
@@ -215,7 +215,7 @@ func TestRewriteInUse(t *testing.T) {
 func TestRewriteKeepsOut(t *testing.T) {
 	path, left, _ := newSparse(t, 1000)
 	late := make(chan error, 1)
-	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.RewriteOptions{Progress: func(int64, int64) {
+	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{Progress: func(int64, int64) {
 		_, err := shm.Open(path, nil)
 		require.ErrorIs(t, err, shm.ErrInUse)
 		require.ErrorContains(t, err, "being rewritten")
@@ -243,7 +243,7 @@ func TestRewriteIsInterrupted(t *testing.T) {
 			cancel()
 		}
 		n := 0
-		err := shm.Rewrite(ctx, path, &shm.RewriteOptions{Progress: func(int64, int64) {
+		err := shm.Rewrite(ctx, path, &shm.CopyOptions{Progress: func(int64, int64) {
 			if n++; n == when {
 				cancel()
 			}

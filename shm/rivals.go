@@ -45,7 +45,7 @@ func (v *rivals) holdBack(w *writer, lost int, took time.Duration) bool {
 		v.span.Store(0) // if it was behind a gate, that was open too soon
 		return false
 	}
-	if !w.CloseGate(3 * took) {
+	if !w.slot.CloseGate(3 * took) {
 		return false
 	}
 	if took >= largeRun {

@@ -41,7 +41,7 @@ func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 		return false
 	}
 	defer w.release()
-	made, err := w.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), w.mover())
+	made, err := w.slot.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), w.mover())
 	return made && err == nil
 }
 
@@ -52,7 +52,7 @@ const moveTries = 16
 // the leaf that it was, if it was one. It reports false if the current version does
 // not reach the block.
 func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err error) {
-	w.PassGate()
+	w.slot.PassGate()
 	for range moveTries {
 		var won bool
 		if won, moved, leaf, err = w.tryMove(off, size); won {
@@ -69,10 +69,10 @@ func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err er
 // tryMove makes one attempt. The decision is made anew upon the version that is
 // pinned, so it holds for that one when the commit wins.
 func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err error) {
-	defer w.End()
+	defer w.slot.End()
 	if err = w.begin(); err == nil {
 		// Any commit moves the root node.
-		if moved = off == w.root.Off; !moved {
+		if moved = off == w.at.Off; !moved {
 			var hs []uint64
 			if guarded(func() { hs = w.tx.Leads(nil, off, size) }) {
 				hs = nil // the block was freed, and its memory with it
@@ -84,7 +84,7 @@ func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err
 		won, err = w.commit(0)
 	}
 	if !won {
-		w.Abort(0)
+		w.slot.Abort(0)
 	}
 	return won, moved, leaf, err
 }

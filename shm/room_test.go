@@ -1,9 +1,6 @@
 package shm
 
-import (
-	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/node"
-)
+import "github.com/seed-869cc763/shmkv/alloc/layout"
 
 // moveEntry moves the leaf of a key, and the branch above it, to other blocks.
 func moveEntry(s *Store, key string) error {
@@ -11,13 +8,13 @@ func moveEntry(s *Store, key string) error {
 	if err != nil {
 		return err
 	}
-	defer s.a.Release(w.Slot)
+	defer s.a.Release(w.slot)
 	if err := w.begin(); err != nil {
 		return err
 	}
-	leaf, status := w.reader().Find(w.tx.Root, s.hashOf([]byte(key)), []byte(key))
-	w.End()
-	if status != node.Present {
+	leaf, err := w.view().find(s.hashOf([]byte(key)), []byte(key))
+	w.slot.End()
+	if err == ErrNotFound {
 		return nil
 	}
 	_, _, err = w.moveBlock(leaf.Off, layout.BlockSize(leaf.Size()))

@@ -170,7 +170,7 @@ func churn(n int, then ...op) (all []op) {
 // actAdopt adopts whoever is dead by now.
 func actAdopt() op {
 	return op{"adopt",
-		func(a *actor) string { _, err := a.store.Adopt(); return fmt.Sprint(err) },
+		func(a *actor) string { _, err := a.store.Inspect().Adopt(); return fmt.Sprint(err) },
 		func(contents, string) string { return "<nil>" }}
 }
 

@@ -1,9 +1,9 @@
 package shm
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
@@ -31,10 +31,10 @@ type Snapshot struct {
 // that is all that the state says.
 const snapshotClosed = 1 << 31
 
-// pinned is a version that is pinned, and its trie.
+// pinned is a version that is pinned, and what its root node says.
 type pinned struct {
 	pin  alloc.Pin
-	trie node.Ref
+	root rootNode
 }
 
 // pinned returns the version of a pin, or the error of pinning it.
@@ -42,8 +42,11 @@ func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
 	if err != nil {
 		return pinned{}, s.fail("taking a snapshot of", err)
 	}
-	return pinned{pin, node.Ref(s.rootWord(pin.Off, rootTrie))}, nil
+	return pinned{pin, s.rootAt(pin.Off)}, nil
 }
+
+// view returns the trie of the version, for a handle that knows all of it.
+func (p *pinned) view(s *Store) view { return view{s.reader(), p.root.trie} }
 
 // reader returns a reader of everything that is pinned by now.
 func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
@@ -178,58 +181,59 @@ func (sn *Snapshot) hold(fn func() error) error {
 
 // Get returns the value of key, not copied, or ErrNotFound.
 func (sn *Snapshot) Get(key []byte) ([]byte, error) {
+	value, _, err := sn.find(sn.s.hashOf(key), key)
+	return value, err
+}
+
+// GetVersion returns the value of key, not copied, and the version of the commit that
+// last wrote the entry, as [Store.GetVersion] does.
+func (sn *Snapshot) GetVersion(key []byte) (value []byte, version uint64, err error) {
+	return sn.find(sn.s.hashOf(key), key)
+}
+
+// find looks up key, whose hash is h.
+func (sn *Snapshot) find(h uint64, key []byte) (value []byte, birth uint64, err error) {
 	if sn.inside {
 		if err := sn.check(); err != nil {
-			return nil, err // the View has ended: nobody is inside any more
+			return nil, 0, err // the View has ended: nobody is inside any more
 		}
-		return sn.get(key)
+		return sn.findInside(h, key)
 	}
 	u, ok := sn.s.a.Enter()
 	if !ok {
-		return nil, sn.check()
+		return nil, 0, sn.check()
 	}
 	defer sn.s.a.Leave(u)
-	return sn.get(key)
+	return sn.findInside(h, key)
 }
 
-// get is Get for those who are inside of the handle.
-func (sn *Snapshot) get(key []byte) ([]byte, error) {
-	h := sn.s.hashOf(key)
-	r := sn.s.reader()
-	l, status := r.Find(sn.trie, h, key)
+// findInside is find for those who are inside of the handle.
+func (sn *Snapshot) findInside(h uint64, key []byte) (value []byte, birth uint64, err error) {
+	v := sn.view(sn.s)
+	l, status := v.r.Find(v.trie, h, key)
 	if err := sn.check(); err != nil {
-		return nil, err // and what was found may have been reused
+		return nil, 0, err // and what was found may have been reused
 	}
-	switch status {
-	case node.Present:
-		return r.Value(l), nil
-	case node.Absent:
-		return nil, ErrNotFound
+	if err := v.outcome(status, h, key); err == ErrNotFound {
+		return nil, 0, err
+	} else if err != nil {
+		return nil, 0, sn.s.fail("reading a snapshot of", err)
 	}
-	return nil, sn.s.fail("reading a snapshot of", damage(r.Explain(sn.trie, h, key)))
+	return v.r.Value(l), v.r.Birth(l), nil
 }
 
 // Has reports whether key is in the snapshot.
 func (sn *Snapshot) Has(key []byte) (bool, error) {
-	_, err := sn.Get(key)
-	if err == ErrNotFound {
-		return false, nil
-	}
-	return err == nil, err
+	_, _, err := sn.find(sn.s.hashOf(key), key)
+	return found(err)
 }
 
 // Len returns the number of entries, or 0 after Close.
 func (sn *Snapshot) Len() int {
-	u, ok := sn.s.a.Enter()
-	if !ok {
-		return 0
-	}
-	defer sn.s.a.Leave(u)
-	n := sn.entries()
 	if sn.check() != nil {
 		return 0
 	}
-	return int(n)
+	return int(min(uint64(sn.root.entries), math.MaxInt))
 }
 
 // Version returns the number of the commit that the snapshot shows.
@@ -242,7 +246,7 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 		sn.loop(func() error {
 			var closed error
 			r := sn.s.reader()
-			err := r.Walk(sn.trie, func(l node.Leaf) bool {
+			err := r.Walk(sn.root.trie, func(l node.Leaf) bool {
 				if closed = sn.check(); closed != nil {
 					return false
 				}
@@ -271,58 +275,4 @@ func (sn *Snapshot) loop(fn func() error) {
 	if err := sn.hold(fn); err != nil {
 		sn.err.CompareAndSwap(nil, &err)
 	}
-}
-
-// Change is what happened to a key between two snapshots; nil means absent.
-// The slices belong to the snapshots.
-type Change struct{ Old, New []byte }
-
-// Diff iterates over the keys whose values differ between older and sn, in no
-// order. Both snapshots must be of one store. It takes time in proportion to what
-// changed. The loop ends early if the store is damaged, or if one of the snapshots
-// or their store is closed: sn.Err tells.
-func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
-	return func(yield func(key []byte, c Change) bool) {
-		sn.loop(func() error {
-			return older.hold(func() error { return sn.changes(older, yield) })
-		})
-	}
-}
-
-// changes is Diff's loop, over two snapshots that are held.
-func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bool) error {
-	r := sn.widest(older)
-	var closed error
-	err := sn.diff(older, func(old, new node.Leaf) bool {
-		if closed = cmp.Or(sn.check(), older.check()); closed != nil {
-			return false
-		}
-		var c Change
-		var key []byte
-		if old != (node.Leaf{}) {
-			key, c.Old = r.Key(old), r.Value(old)
-		}
-		if new != (node.Leaf{}) {
-			key, c.New = r.Key(new), r.Value(new)
-		}
-		return yield(key, c)
-	})
-	if err != nil {
-		return sn.s.fail("comparing two snapshots of", err)
-	}
-	return closed
-}
-
-// diff visits what differs between two snapshots of one store.
-func (sn *Snapshot) diff(older *Snapshot, visit func(old, new node.Leaf) bool) error {
-	return sn.widest(older).Diff(older.trie, sn.trie, sn.s.hash, visit)
-}
-
-// widest reads all that either of two snapshots sees. If their handles differ, the
-// handle of the older one may not know yet how far the store has grown.
-func (sn *Snapshot) widest(other *Snapshot) hamt.Reader {
-	if other.pin.Version > sn.pin.Version {
-		return other.s.reader()
-	}
-	return sn.s.reader()
 }

@@ -3,6 +3,7 @@ package shm_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -200,4 +201,38 @@ func TestDiffIsProportional(t *testing.T) {
 	require.Less(t, time.Since(start)/rounds, 500*time.Microsecond)
 	require.NoError(t, older.Close())
 	require.NoError(t, newer.Close())
+}
+
+// Two stores have nothing to compare, whatever their files have in common.
+func TestDiffOfTwoStores(t *testing.T) {
+	dir := t.TempDir()
+	var all []*shm.Snapshot
+	for _, name := range []string{"a", "b", "copy of a"} {
+		if name == "copy of a" {
+			require.NoError(t, os.CopyFS(dir+"/"+name, os.DirFS(dir+"/a")))
+		}
+		s, err := shm.Open(dir+"/"+name, nil)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		for i := range 200 {
+			require.NoError(t, s.Set(numbered(i), []byte(name)))
+		}
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		defer func() { require.NoError(t, sn.Close()) }()
+		all = append(all, sn)
+	}
+	for i, sn := range all {
+		for range sn.Diff(sn) {
+			t.Fatal("a change since itself")
+		}
+		require.NoError(t, sn.Err())
+		for j, older := range all {
+			for range sn.Diff(older) {
+				require.Equal(t, i, j, "a change")
+			}
+		}
+		require.ErrorIs(t, sn.Err(), shm.ErrUnrelated)
+		require.ErrorContains(t, sn.Err(), dir)
+	}
 }

@@ -462,7 +462,7 @@ func (st *stage) judge(before contents) error {
 				st.share(a)
 			}
 		}
-		if _, err := s.Adopt(); err != nil {
+		if _, err := s.Inspect().Adopt(); err != nil {
 			return fmt.Errorf("adopting the stopped: %w", err)
 		}
 		if err := ledger(true); err != nil {

@@ -48,7 +48,7 @@ func TestPathAndInfo(t *testing.T) {
 	s, err := shm.Open(dir, &shm.Options{Mode: 0o640, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	require.Equal(t, dir, s.Path())
-	info := s.Info()
+	info := s.Inspect().Info()
 	require.NotEmpty(t, info.ID)
 	require.WithinDuration(t, time.Now(), info.Created, time.Minute)
 	for _, name := range []string{"data", "procs"} {
@@ -68,7 +68,7 @@ func TestPathAndInfo(t *testing.T) {
 	other, err := shm.Open(dir+"2", &shm.Options{MustExist: true})
 	require.NoError(t, err)
 	require.Equal(t, "w", get(t, other, "k"))
-	require.Equal(t, info, other.Info())
+	require.Equal(t, info, other.Inspect().Info())
 	require.NoError(t, other.Close())
 	require.NoError(t, s.Close())
 	require.Equal(t, dir, s.Path(), "also after Close")
@@ -149,4 +149,17 @@ func TestCheckIsCancelled(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	require.Equal(t, rep.FileBytes, last)
+}
+
+func TestClosed(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		set(t, s, "k", "v")
+		require.False(t, s.Closed())
+		require.NoError(t, s.Close())
+		require.True(t, s.Closed())
+		require.Zero(t, s.Len())
+		require.Zero(t, s.Version())
+		require.Zero(t, s.Stats())
+		require.False(t, other.Closed())
+	})
 }

@@ -53,8 +53,8 @@ func TestStoppedWriterHoldsLittle(t *testing.T) {
 			return 0, 0, true
 		}
 		other, _ := attachPlain(t, h)
-		for range 3 {
-			filled(300, 100)(t, h, other)
+		for generation := range byte(3) {
+			refilled(300, 100, generation+1)(t, h, other)
 		}
 		rep, err := other.Check(t.Context(), nil)
 		require.NoError(t, err)

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -63,6 +63,7 @@ type Store struct {
 	hash    func(key []byte) uint64
 
 	functions functions
+	kept      [layout.MaxSlots]atomic.Pointer[writer] // by the number of its slot
 	writers   writers
 	keeper    keeper
 	rivals    rivals
@@ -153,6 +154,11 @@ func (s *Store) hashOf(key []byte) uint64 {
 	return hamt.Hash(s.k0, s.k1, key)
 }
 
+// Closed reports whether the handle was closed, by Close or because the store was
+// rewritten. It tells an empty store from a closed one where Len, Version and Stats
+// return zeros.
+func (s *Store) Closed() bool { return s.a.Closed() }
+
 // Path returns the path that the store was opened with.
 func (s *Store) Path() string { return s.path }
 
@@ -178,23 +184,6 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// The payload of a root node.
-const (
-	rootEntries = iota
-	rootLive    // bytes of the blocks that the root reaches
-	rootData    // bytes of keys and values
-	rootTrie
-	rootMaps // kept for a directory of further maps
-	rootSpare
-)
-
-var _ [alloc.PayloadWords - rootSpare - 1]struct{} = [0]struct{}{}
-
-// rootWord reads a word of the root node at off.
-func (s *Store) rootWord(off uint64, i int) uint64 {
-	return s.a.Mem().Word(alloc.PayloadAt(off) + uint64(i)*8)
-}
-
 // Version returns the number of the latest commit, or 0 after Close. The versions
 // of a store's commits follow each other without gaps.
 func (s *Store) Version() uint64 {
@@ -207,42 +196,6 @@ func (s *Store) Version() uint64 {
 
 // Len returns the number of entries, or 0 after Close.
 func (s *Store) Len() int {
-	words, _, _ := s.rootNow()
-	return int(min(words[rootEntries], math.MaxInt))
-}
-
-// rootWords is the payload of a root node.
-type rootWords [alloc.PayloadWords]uint64
-
-// rootNow reads the current root node without a pin. Without ok the handle is
-// closed or the node cannot be read.
-func (s *Store) rootNow() (words rootWords, g alloc.Glance, ok bool) {
-	for {
-		if g, ok = s.a.Glance(); !ok {
-			return rootWords{}, g, false
-		}
-		faulted := s.readRoot(g, &words)
-		switch {
-		case !s.a.Held(g):
-			continue // it may have been reused
-		case faulted:
-			return rootWords{}, g, false
-		}
-		return words, g, true
-	}
-}
-
-// readRoot reads the root node that was glanced at, and reports whether there was
-// no memory where it had to be.
-func (s *Store) readRoot(g alloc.Glance, words *rootWords) (faulted bool) {
-	read := func() {
-		for i := range words {
-			words[i] = s.rootWord(g.Root(), i)
-		}
-	}
-	if s.a.Punched() {
-		return guarded(read)
-	}
-	read()
-	return false
+	root, _, _ := s.rootNow()
+	return int(root.entries)
 }

@@ -33,8 +33,9 @@ type pendingSets struct {
 }
 
 // Update calls fn with a transaction and commits its changes as a whole if fn returns
-// nil. If fn returns an error or panics, nothing is changed. A transaction that wrote
-// nothing commits nothing.
+// nil. If fn returns an error or panics, nothing is changed. A transaction that changed
+// nothing commits nothing: one without writes, or whose sets found the values that they
+// would write.
 //
 // Update is optimistic: if another commit came first, fn runs again on the new version.
 // So fn should only read and write tx. It runs at most MaxRuns times, then the error is
@@ -49,13 +50,25 @@ type pendingSets struct {
 //
 // In a full store a transaction that only deletes may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
+	_, err := s.UpdateVersion(fn)
+	return err
+}
+
+// UpdateVersion is Update, and returns the version that shows the changes of fn: the one
+// that it made, or if nothing was changed, the one that fn has seen. It returns 0 with an
+// error.
+func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error) {
 	for tries, round := 0, 0; ; {
-		frees, err := s.updateOnce(fn)
+		var frees bool
+		version, frees, err = s.updateOnce(fn)
+		if err == nil {
+			return version, nil
+		}
 		if s.makesRoom(err, &round) {
 			continue
 		}
 		if !frees || !again(err, tries) {
-			return err
+			return 0, err
 		}
 		tries++
 	}
@@ -63,17 +76,17 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 
 // updateOnce also reports whether all that the transaction tried to write was
 // deletes, or whether it did not get as far as fn: it may only read.
-func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
+func (s *Store) updateOnce(fn func(tx *Tx) error) (version uint64, frees bool, err error) {
 	w, err := s.writer(false, true)
 	if err != nil {
-		return true, s.fail("updating", err)
+		return 0, true, s.fail("updating", err)
 	}
 	committed, done := false, false
 	defer func() {
 		if !done { // fn has panicked
-			w.Abort(0)
+			w.slot.Abort(0)
 		}
-		held := w.OpenGate()
+		held := w.slot.OpenGate()
 		w.finish(committed)
 		if done {
 			s.rivals.letWrite(s, held)
@@ -84,10 +97,15 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (frees bool, err error) {
 	var tx *Tx
 	committed, tx, err = w.update(fn)
 	done = true
-	if err != nil && !tx.failed {
+	switch {
+	case err != nil && !tx.failed:
 		err = s.fail("updating", err)
+	case committed:
+		version = w.at.Version + 1
+	case err == nil:
+		version = w.at.Version
 	}
-	return tx.deletes && !tx.sets, err
+	return version, tx.deletes && !tx.sets, err
 }
 
 // update returns the last transaction, and whether it was committed.
@@ -122,7 +140,7 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 		if lost+1 == MaxRuns {
 			return false, tx, w.abandon(errConflict())
 		}
-		w.Abort(0)
+		w.slot.Abort(0)
 		if run := time.Since(began); !gated && (took == 0 || run < took) {
 			took = run
 		}
@@ -151,7 +169,10 @@ func (tx *Tx) flush() error {
 		tx.w.tx.Warm(p.hashes[:p.n])
 	}
 	for i := 0; i < p.n && tx.err == nil; i++ {
-		_, _, tx.err = tx.w.tx.SetLeaf(p.hashes[i], p.leaves[i])
+		var did hamt.Effect
+		if _, did, tx.err = tx.w.tx.SetLeaf(p.hashes[i], p.leaves[i]); did != hamt.Unchanged {
+			tx.changes++
+		}
 	}
 	p.n = 0
 	return tx.err
@@ -162,36 +183,53 @@ var errTxDone = fmt.Errorf("%w: the transaction's function has returned", ErrClo
 // Get returns the value of key, not copied, or ErrNotFound. The slice is valid
 // until fn returns, and must not be written to.
 func (tx *Tx) Get(key []byte) ([]byte, error) {
+	r, l, _, err := tx.find(key)
+	if err != nil {
+		return nil, err
+	}
+	return r.Value(l), nil
+}
+
+// GetVersion returns the value of key, not copied, and the version of the commit that
+// last wrote the entry, as [Store.GetVersion] does. The version of an entry that the
+// transaction itself has written is 0.
+func (tx *Tx) GetVersion(key []byte) (value []byte, version uint64, err error) {
+	r, l, own, err := tx.find(key)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !own {
+		version = r.Birth(l)
+	}
+	return r.Value(l), version, nil
+}
+
+// find returns the leaf of key, and whether it is the transaction's own.
+func (tx *Tx) find(key []byte) (r hamt.Reader, l node.Leaf, own bool, err error) {
 	if tx.done {
-		return nil, errTxDone
+		return r, l, false, errTxDone
 	}
 	if tx.err != nil {
-		return nil, tx.fail("writing to", tx.err)
+		return r, l, false, tx.fail("writing to", tx.err)
 	}
-	r, h := tx.w.reader(), tx.w.s.hashOf(key)
-	if l, ok := tx.pending.find(r, h, key); ok {
-		return r.Value(l), nil
+	v, h := tx.w.view(), tx.w.s.hashOf(key)
+	if l, ok := tx.pending.find(v.r, h, key); ok {
+		return v.r, l, true, nil
 	}
-	l, status := r.Find(tx.w.tx.Root, h, key)
-	switch status {
-	case node.Present:
-		return r.Value(l), nil
-	case node.Absent:
-		return nil, ErrNotFound
+	l, err = v.find(h, key)
+	if err != nil && err != ErrNotFound {
+		err = tx.fail("reading", err)
 	}
-	return nil, tx.fail("reading", damage(r.Explain(tx.w.tx.Root, h, key)))
+	return v.r, l, err == nil && tx.w.slot.Mine(l.Off, l.Size()), err
 }
 
 // Has reports whether key is there.
 func (tx *Tx) Has(key []byte) (bool, error) {
-	_, err := tx.Get(key)
-	if err == ErrNotFound {
-		return false, nil
-	}
-	return err == nil, err
+	_, _, _, err := tx.find(key)
+	return found(err)
 }
 
-// Set makes value the value of key. Both are copied. A set may be refused, with
+// Set makes value the value of key. Both are copied. A nil value is an empty one. A set may be refused, with
 // ErrFull for one, by a later call or at the end, since many are carried out
 // together; the transaction is lost then: Update returns that error if fn does not.
 func (tx *Tx) Set(key, value []byte) error {
@@ -202,14 +240,13 @@ func (tx *Tx) Set(key, value []byte) error {
 		return tx.fail("writing to", err)
 	}
 	tx.sets = true
-	tx.w.AllowReserve(false)
+	tx.w.slot.AllowReserve(false)
 	p := tx.pending
 	if tx.err == nil {
 		p.leaves[p.n], tx.err = tx.w.tx.NewLeaf(key, value)
 	}
 	if tx.err == nil {
 		p.hashes[p.n] = tx.w.s.hashOf(key)
-		tx.changes++
 		if p.n++; p.n == len(p.leaves) {
 			_ = tx.flush()
 		}
@@ -229,7 +266,7 @@ func (tx *Tx) Delete(key []byte) (existed bool, err error) {
 		return false, tx.fail("writing to", err)
 	}
 	tx.deletes = true
-	tx.w.AllowReserve(!tx.sets)
+	tx.w.slot.AllowReserve(!tx.sets)
 	_, existed, err = tx.w.tx.Delete(tx.w.s.hashOf(key), key)
 	if err != nil {
 		return false, tx.fail("deleting from", err)
@@ -257,7 +294,7 @@ func (tx *Tx) All() iter.Seq2[[]byte, []byte] {
 		if tx.done || tx.flush() != nil {
 			return
 		}
-		r := tx.w.reader()
+		r := tx.w.view().r
 		err := tx.w.tx.Walk(func(l node.Leaf) bool {
 			return yield(r.Key(l), r.Value(l)) && !tx.done
 		})

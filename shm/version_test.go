@@ -2,6 +2,7 @@ package shm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -24,7 +25,9 @@ func TestVersion(t *testing.T) {
 		set(t, s, "a", "1")
 		step(1)
 		set(t, other, "a", "1")
-		step(1) // also if it is the same
+		step(0) // the value was the same
+		set(t, other, "a", "2")
+		step(1)
 		_, err := other.Delete([]byte("a"))
 		require.NoError(t, err)
 		step(1)
@@ -37,7 +40,7 @@ func TestVersion(t *testing.T) {
 		step(1)
 		require.NoError(t, s.View(func(sn *shm.Snapshot) error {
 			require.Equal(t, v, sn.Version())
-			set(t, s, "a", "2")
+			set(t, s, "a", "3")
 			require.Equal(t, v, sn.Version())
 			return nil
 		}))
@@ -117,7 +120,7 @@ func TestWait(t *testing.T) {
 		require.Equal(t, v, got)
 
 		// Woken by a commit of another handle, not by the clock.
-		for range 20 {
+		for i := range 20 {
 			v := s.Version()
 			woken := make(chan uint64)
 			go func() {
@@ -129,7 +132,7 @@ func TestWait(t *testing.T) {
 			}()
 			time.Sleep(time.Millisecond)
 			start := time.Now()
-			set(t, other, "k", "v")
+			set(t, other, "k", fmt.Sprint(i))
 			require.Equal(t, v+1, <-woken)
 			require.Less(t, time.Since(start), 900*time.Millisecond, "woken by the bound on sleep, not by the commit")
 		}
@@ -161,7 +164,7 @@ func TestWaitLeavesNothing(t *testing.T) {
 		_, err = other.Wait(ctx, s.Version())
 		require.ErrorIs(t, err, context.Canceled)
 		require.NoError(t, other.Close())
-		all, err := s.Processes()
+		all, err := s.Inspect().Processes()
 		require.NoError(t, err)
 		require.Len(t, all, 1, "the closed handle has an entry still")
 	}
@@ -192,4 +195,133 @@ func TestWaitEndsWithTheStore(t *testing.T) {
 			require.Less(t, time.Since(start), 700*time.Millisecond, "woken by the bound on sleep, not by Close")
 		})
 	}
+}
+
+// The version of an entry is that of the commit that wrote it, for all who ask.
+func TestGetVersion(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		key := []byte("k")
+		_, _, err := s.GetVersion(key)
+		require.ErrorIs(t, err, shm.ErrNotFound)
+		for i := range 5 {
+			set(t, other, "k", fmt.Sprint(i))
+			wrote := s.Version()
+			set(t, other, "other", fmt.Sprint(i))
+			set(t, other, "k", fmt.Sprint(i)) // the same value
+			value, version, err := s.GetVersion(key)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint(i), string(value))
+			require.Equal(t, wrote, version)
+			require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+				value, version, err := sn.GetVersion(key)
+				require.NoError(t, err)
+				require.Equal(t, fmt.Sprint(i), string(value))
+				require.Equal(t, wrote, version)
+				_, _, err = sn.GetVersion([]byte("absent"))
+				require.ErrorIs(t, err, shm.ErrNotFound)
+				return nil
+			}))
+		}
+		set(t, s, "k", "")
+		value, _, err := s.GetVersion(key)
+		require.NoError(t, err)
+		require.NotNil(t, value)
+
+		wrote := s.Version()
+		version, err := s.UpdateVersion(func(tx *shm.Tx) error {
+			_, version, err := tx.GetVersion(key)
+			require.NoError(t, err)
+			require.Equal(t, wrote, version)
+			for range 40 { // some are carried out, others wait
+				require.NoError(t, tx.Set(key, []byte("own")))
+				value, version, err = tx.GetVersion(key)
+				require.NoError(t, err)
+				require.Equal(t, "own", string(value))
+				require.Zero(t, version)
+				require.NoError(t, tx.Set(fmt.Append(nil, tx.Len()), nil))
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, wrote+1, version)
+		_, got, err := s.GetVersion(key)
+		require.NoError(t, err)
+		require.Equal(t, version, got)
+	})
+}
+
+// UpdateVersion returns the version that shows what the function left.
+func TestUpdateVersion(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		put := func(value string) func(tx *shm.Tx) error {
+			return func(tx *shm.Tx) error { return tx.Set([]byte("k"), []byte(value)) }
+		}
+		before := s.Version()
+		version, err := s.UpdateVersion(put("1"))
+		require.NoError(t, err)
+		require.Equal(t, before+1, version)
+		version, err = other.UpdateVersion(put("1"))
+		require.NoError(t, err)
+		require.Equal(t, before+1, version, "nothing was changed")
+		require.Equal(t, before+1, s.Version())
+
+		runs := 0
+		version, err = s.UpdateVersion(func(tx *shm.Tx) error {
+			if runs++; runs == 1 {
+				set(t, other, "other", "v")
+			}
+			return tx.Set([]byte("k"), []byte("2"))
+		})
+		require.NoError(t, err)
+		require.Equal(t, 2, runs)
+		require.Equal(t, before+3, version)
+
+		version, err = s.UpdateVersion(func(tx *shm.Tx) error { return errors.New("enough") })
+		require.Error(t, err)
+		require.Zero(t, version)
+	})
+}
+
+// A write that changes nothing makes no commit, in all forms of a write.
+func TestNoChangeNoCommit(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		key, value := []byte("k"), []byte("value")
+		require.NoError(t, s.Set(key, value))
+		before := s.Stats()
+		for name, write := range map[string]func() error{
+			"Set":    func() error { return other.Set(key, value) },
+			"Delete": func() error { _, err := other.Delete([]byte("absent")); return err },
+			"Swap": func() error {
+				old, existed, err := other.Swap(key, value)
+				require.True(t, existed)
+				require.Equal(t, value, old)
+				return err
+			},
+			"Swap of an absent key": func() error { _, _, err := other.Swap([]byte("absent"), nil); return err },
+			"CompareAndSwap": func() error {
+				swapped, err := other.CompareAndSwap(key, value, value)
+				require.True(t, swapped, "it had that value")
+				return err
+			},
+			"Modify": func() error {
+				return other.Modify(key, func(old []byte, exists bool) ([]byte, bool) { return old, true })
+			},
+			"Update": func() error {
+				return other.Update(func(tx *shm.Tx) error {
+					_, err := tx.Delete([]byte("absent"))
+					return errors.Join(err, tx.Set(key, value), tx.Set(key, value))
+				})
+			},
+		} {
+			require.NoError(t, write(), name)
+			require.Equal(t, before.Version, s.Version(), name)
+			require.Equal(t, before.Counters, s.Stats().Counters, name)
+		}
+		// To another value and back is a change.
+		require.NoError(t, s.Update(func(tx *shm.Tx) error {
+			return errors.Join(tx.Set(key, nil), tx.Set(key, value))
+		}))
+		require.Equal(t, before.Version+1, s.Version())
+		require.Equal(t, "value", get(t, other, "k"))
+	})
 }

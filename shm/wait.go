@@ -4,8 +4,9 @@ import "context"
 
 // Wait returns the current version once it is greater than after: at once, or
 // when a process commits. It sleeps in the kernel meanwhile, and takes a thread
-// of the operating system. It returns early, with the version, when ctx is
-// done or the store is closed.
+// of the operating system. When ctx is done it returns the version that is current then,
+// which is not greater than after, and an error that matches that of ctx. When the store
+// is closed it returns 0 and ErrClosed.
 func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err error) {
 	u, ok := s.a.Enter()
 	if !ok {
@@ -13,7 +14,7 @@ func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err err
 	}
 	defer s.a.Leave(u)
 	if !s.a.CanPin() {
-		return 0, s.fail("waiting without write permission on procs for", ErrReadOnly)
+		return 0, s.fail("waiting for", ErrCannotPin)
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

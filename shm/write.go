@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -32,7 +33,9 @@ type edit struct {
 	value []byte // nil, in a swap or a compareAndSwap: the key is deleted
 	old   []byte // of a compareAndSwap; nil: the key is not there
 
-	decider decision // of a swap or a compareAndSwap: its decide
+	decide decision // of the verbs that look at the present value
+	did    Action   // the last decision
+	failed bool     // it was an error, of the user's function
 	outcome
 }
 
@@ -43,6 +46,7 @@ const (
 	remove
 	swap
 	compareAndSwap
+	compute
 )
 
 type outcome struct {
@@ -52,16 +56,30 @@ type outcome struct {
 	err     error
 }
 
-// frees reports whether the edit can only free space.
-func (e *edit) frees() bool { return e.verb == remove || e.verb != set && e.value == nil }
+// frees reports whether the edit can only free space, as far as is known.
+func (e *edit) frees() bool {
+	switch e.verb {
+	case set:
+		return false
+	case remove:
+		return true
+	case compute:
+		return e.did == ActionDelete
+	}
+	return e.value == nil
+}
 
 // write carries out an edit, and makes room for it where that helps. op says what it is
 // doing, for errors.
 func (s *Store) write(op string, e *edit) error {
 	for tries, round := 0, 0; ; {
-		s.writeOnce(e)
-		if e.err == nil {
-			return nil
+		if e.verb == compute {
+			s.compute(e)
+		} else {
+			s.writeOnce(e)
+		}
+		if e.err == nil || e.failed {
+			return e.err
 		}
 		err := s.fail(op, e.err)
 		if s.makesRoom(err, &round) {
@@ -104,48 +122,73 @@ func (s *Store) alone(e *edit) (took bool) {
 		return false
 	}
 	w.carryOut(e)
-	took = w.TookReserve()
-	s.a.Release(w.Slot)
+	took = w.slot.TookReserve()
+	s.a.Release(w.slot)
 	return took
 }
 
 // carryOut makes a transaction of one edit.
 func (w *writer) carryOut(e *edit) {
-	w.AllowReserve(e.frees())
-	e.changed, e.err = w.lightly(func() (bool, error) {
-		switch e.verb {
-		case set:
-			return w.set(e.hash, e.key, e.value)
-		case remove:
-			var err error
-			e.ok, err = w.remove(e.hash, e.key)
-			return e.ok, err
-		}
-		committed, _, err := w.modify(e.hash, e.key, e.decider)
-		return committed, err
-	})
+	w.slot.AllowReserve(e.frees())
+	e.changed, e.err = w.lightly(func() (bool, error) { return w.commitEdit(e) })
 	w.conclude(e.changed)
 }
 
-// apply makes an edit part of a transaction.
-func (w *writer) apply(e *edit) {
-	switch e.verb {
-	case set:
-		_, _, e.err = w.tx.Set(e.hash, e.key, e.value)
-		e.changed = e.err == nil
-	case remove:
-		_, e.ok, e.err = w.tx.Delete(e.hash, e.key)
-		e.changed = e.ok
-	default:
-		var c change
-		c, e.err = w.decide(e.hash, e.key, e.decider)
-		e.changed = c != leave
+// commitEdit begins a transaction of one edit and commits it, or finds that it changes
+// nothing. A lost compare-and-swap costs the branches that the winner has replaced too.
+// If that is all of them, the edit is made again on the new version. A set keeps its
+// leaf then, which is the first block of the transaction.
+func (w *writer) commitEdit(e *edit) (committed bool, err error) {
+	if err := w.begin(); err != nil {
+		return false, w.abandon(err)
 	}
+	var leaf node.Leaf
+	keep := uint64(0)
+	if e.verb == set {
+		if leaf, err = w.tx.NewLeaf(e.key, e.value); err != nil {
+			return false, w.abandon(err)
+		}
+		keep = 1
+	}
+	changed, err := w.apply(e, leaf)
+	for lost := 0; err == nil && changed; {
+		if committed, err = w.commit(1); committed {
+			return true, nil
+		} else if err != nil || !w.slot.Sound() {
+			break
+		}
+		if lost++; lost == MaxRuns && e.verb == compute {
+			err = errConflict()
+			break
+		}
+		var stands bool
+		if stands, err = w.rebase(e.hash); !stands && err == nil {
+			w.slot.Abort(keep)
+			w.reset()
+			changed, err = w.apply(e, leaf)
+		}
+	}
+	return false, w.abandon(err)
 }
 
-// Set makes value the value of key. Both are copied. Sets that goroutines make at one
-// time may be one commit, else each is one of its own; many keys are faster in one
-// Update.
+// apply makes an edit part of a transaction, and reports whether it changes anything.
+// leaf is that of a set.
+func (w *writer) apply(e *edit, leaf node.Leaf) (changed bool, err error) {
+	switch e.verb {
+	case set:
+		_, did, err := w.tx.SetLeaf(e.hash, leaf)
+		return did != hamt.Unchanged, err
+	case remove:
+		_, e.ok, err = w.tx.Delete(e.hash, e.key)
+		return e.ok, err
+	}
+	return w.applyDecision(e)
+}
+
+// Set makes value the value of key. Both are copied. A nil value is an empty one. If key
+// has this value already, nothing is written and the version stays. Sets that goroutines
+// make at one time may be one commit, else each is one of its own; many keys are faster
+// in one Update.
 func (s *Store) Set(key, value []byte) error {
 	if err := s.checkSizes(key, value); err != nil {
 		return s.fail("writing to", err)
@@ -154,39 +197,12 @@ func (s *Store) Set(key, value []byte) error {
 	return s.write("writing to", &e)
 }
 
-// set commits one blind write. A lost compare-and-swap costs the branches that the
-// winner has replaced too; if that is all of them, the leaf is kept still, which is
-// the first block of the transaction.
-func (w *writer) set(h uint64, key, value []byte) (committed bool, err error) {
-	if err := w.begin(); err != nil {
-		return false, w.abandon(err)
-	}
-	leaf, err := w.tx.NewLeaf(key, value)
-	if err == nil {
-		_, _, err = w.tx.SetLeaf(h, leaf)
-	}
-	for err == nil {
-		if committed, err = w.commit(1); committed {
-			return true, nil
-		} else if err != nil || !w.Sound() {
-			break
-		}
-		var ok bool
-		if ok, err = w.rebase(h); !ok && err == nil {
-			w.Abort(1)
-			w.reset()
-			_, _, err = w.tx.SetLeaf(h, leaf)
-		}
-	}
-	return false, w.abandon(err)
-}
-
-func (w *writer) abandon(err error) error {
-	w.Abort(0)
-	if errors.Is(err, ErrFull) {
-		w.CountRefused()
-	}
-	return err
+// Delete removes key and reports whether it was there. If it was not, nothing is
+// written and the version stays.
+func (s *Store) Delete(key []byte) (existed bool, err error) {
+	e := edit{verb: remove, hash: s.hashOf(key), key: key}
+	err = s.write("deleting from", &e)
+	return e.ok && err == nil, err
 }
 
 // patience is how often an operation that frees space is tried again when there is
@@ -202,32 +218,4 @@ func again(err error, tries int) bool {
 	}
 	time.Sleep(time.Millisecond)
 	return true
-}
-
-// Delete removes key and reports whether it was there.
-func (s *Store) Delete(key []byte) (existed bool, err error) {
-	e := edit{verb: remove, hash: s.hashOf(key), key: key}
-	err = s.write("deleting from", &e)
-	return e.ok && err == nil, err
-}
-
-func (w *writer) remove(h uint64, key []byte) (existed bool, err error) {
-	if err := w.begin(); err != nil {
-		return false, w.abandon(err)
-	}
-	_, existed, err = w.tx.Delete(h, key)
-	for err == nil && existed {
-		var won, ok bool
-		if won, err = w.commit(1); won {
-			return true, nil
-		} else if err != nil || !w.Sound() {
-			break
-		}
-		if ok, err = w.rebase(h); !ok && err == nil {
-			w.Abort(0)
-			w.reset()
-			_, existed, err = w.tx.Delete(h, key)
-		}
-	}
-	return false, w.abandon(err)
 }

@@ -5,17 +5,16 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
-	"github.com/seed-869cc763/shmkv/node"
 )
 
-// writer is a slot with what one transaction needs beside it.
+// A writer is a slot with what one transaction needs beside it.
 type writer struct {
-	*alloc.Slot
+	slot *alloc.Slot
 	s    *Store
 	tx   hamt.Tx
-	root alloc.Root // that is pinned
+	at   alloc.Root // of the version that the transaction builds on
+	root rootNode   // of that version
 	end  uint64     // of what may be touched from there
-	live uint64     // bytes of blocks, once it is committed
 	use  alloc.User // from writer to release
 
 	light   bool // transactions begin without a pin
@@ -34,7 +33,7 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 	}
 	w, err := s.take(brief, frees)
 	if err == nil && s.functions.running() {
-		s.a.Release(w.Slot)
+		s.a.Release(w.slot)
 		err = ErrNested
 	}
 	if err != nil {
@@ -45,18 +44,20 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 	return w, nil
 }
 
-// take takes a slot for a caller that has entered the handle.
+// take takes a slot for a caller that has entered the handle. What a transaction needs
+// beside the slot is kept for the next one.
 func (s *Store) take(brief, frees bool) (*writer, error) {
 	slot, err := s.a.Slot(brief, frees)
 	if err != nil {
 		return nil, err
 	}
-	w, _ := slot.Scratch.(*writer)
-	if w == nil {
-		w = &writer{Slot: slot}
-		slot.Scratch = w
+	kept := &s.kept[slot.Index()]
+	w := kept.Load()
+	if w == nil || w.slot != slot { // else another process has had a slot of this number
+		w = &writer{slot: slot, s: s}
+		kept.Store(w)
 	}
-	w.s, w.light = s, false
+	w.light = false
 	slot.PassGate()
 	return w, nil
 }
@@ -64,11 +65,11 @@ func (s *Store) take(brief, frees bool) (*writer, error) {
 // release gives the slot back. The writer may be another goroutine's at once.
 func (w *writer) release() {
 	a, u := w.s.a, w.use
-	a.Release(w.Slot)
+	a.Release(w.slot)
 	a.Leave(u)
 }
 
-// begin starts a transaction upon the current version.
+// begin starts a transaction on the current version.
 func (w *writer) begin() error {
 	if err := w.take(); err != nil {
 		return err
@@ -77,24 +78,25 @@ func (w *writer) begin() error {
 	return nil
 }
 
-// take takes the current version as the one to build upon, and pins it unless the
+// take takes the current version as the one to build on, and pins it unless the
 // transaction is light.
 func (w *writer) take() (err error) {
 	if w.light {
-		w.root, err = w.BeginLight()
+		w.at, err = w.slot.BeginLight()
 	} else {
-		w.root, err = w.Begin()
+		w.at, err = w.slot.Begin()
 	}
 	if err != nil {
 		return err
 	}
 	if w.end, err = w.s.a.Limit(); err != nil {
-		w.End()
+		w.slot.End()
 		return err
 	}
 	if w.light && !w.guarded && w.s.a.Punched() {
 		return errUnguarded
 	}
+	w.root = w.s.rootAt(w.at.Off)
 	return nil
 }
 
@@ -115,12 +117,12 @@ func (w *writer) lightly(try func() (committed bool, err error)) (committed bool
 		} else {
 			committed, err = try()
 		}
-		if committed || err != errUnguarded && w.Sound() {
+		if committed || err != errUnguarded && w.slot.Sound() {
 			w.light = false
 			return committed, err
 		}
-		w.Abort(0)
-		w.End()
+		w.slot.Abort(0)
+		w.slot.End()
 		w.guarded = true
 	}
 	w.light = false
@@ -130,56 +132,61 @@ func (w *writer) lightly(try func() (committed bool, err error)) (committed bool
 // lightTries is how often a transaction is tried without a pin.
 const lightTries = 3
 
-// reset makes the transaction one upon the version that is pinned.
+// reset makes the transaction one on the version that was taken.
 func (w *writer) reset() {
-	r, root, entries, dataBytes := w.found()
-	w.tx.Reset(r, w.Slot, w.s.hash, root, entries, dataBytes)
+	w.tx.Reset(w.taken(), w.slot, w.s.hash, w.root.trie, w.root.entries, w.root.dataBytes)
 }
 
-// found is what the version that is pinned holds.
-func (w *writer) found() (r hamt.Reader, root node.Ref, entries, dataBytes int64) {
-	word := func(i int) int64 { return int64(w.s.rootWord(w.root.Off, i)) }
-	return hamt.NewReader(w.Mem(), w.end), node.Ref(word(rootTrie)), word(rootEntries), word(rootData)
+// taken reads the version that was taken, through the writable mapping.
+func (w *writer) taken() hamt.Reader { return hamt.NewReader(w.slot.Mem(), w.end) }
+
+// view returns the transaction's trie, through the read-only mapping.
+func (w *writer) view() view {
+	end, _ := w.s.a.Limit()
+	return view{hamt.NewReader(w.s.a.Mem(), end), w.tx.Root}
 }
 
 // rebase brings a transaction that changed one key, of hash h, and that was
 // overtaken, to the version that is current now. It reports false if the change
-// has to be made anew upon that: all is allocated still.
+// has to be made again on that version: all is allocated still.
 func (w *writer) rebase(h uint64) (bool, error) {
-	was := w.root.Version
+	was := w.at.Version
 	if err := w.take(); err != nil {
 		return false, err
 	}
-	r, root, entries, dataBytes := w.found()
-	return w.tx.Rebase(r, root, entries, dataBytes, h, was)
+	return w.tx.Rebase(w.taken(), w.root.trie, w.root.entries, w.root.dataBytes, h, was)
 }
 
 // commit publishes the transaction, of so many changes. If another commit came
 // first, it returns false, and the transaction is still there to be aborted.
 func (w *writer) commit(changes uint64) (bool, error) {
 	if w.light {
-		w.PassGate() // it may have been closed since; nothing is pinned
+		w.slot.PassGate() // it may have been closed since; nothing is pinned
 	}
 	w.tx.Finish()
-	w.live = w.s.rootWord(w.root.Off, rootLive) + uint64(w.Delta())
-	won, err := w.Commit([alloc.PayloadWords]uint64{
-		rootEntries: uint64(w.tx.Entries),
-		rootLive:    w.live,
-		rootData:    uint64(w.tx.DataBytes),
-		rootTrie:    uint64(w.tx.Root),
-	})
+	made := rootNode{w.tx.Entries, w.root.liveBytes + w.slot.Delta(), w.tx.DataBytes, w.tx.Root}
+	won, err := w.slot.Commit(made.encode())
 	if won {
-		w.CountChanges(changes)
+		w.slot.CountChanges(changes)
 	}
 	return won, err
 }
 
+// abandon gives the transaction up because of err, which it returns.
+func (w *writer) abandon(err error) error {
+	w.slot.Abort(0)
+	if errors.Is(err, ErrFull) {
+		w.slot.CountRefused()
+	}
+	return err
+}
+
 // conclude ends a transaction that was committed, or given up and aborted.
 func (w *writer) conclude(committed bool) {
-	w.End()
+	w.slot.End()
 	if committed {
 		w.s.a.Notify()
-		w.Tidy()
+		w.slot.Tidy()
 		w.s.keeper.wake(w.s)
 	}
 }
@@ -187,7 +194,7 @@ func (w *writer) conclude(committed bool) {
 // finish ends a transaction and gives the slot back.
 func (w *writer) finish(committed bool) {
 	w.conclude(committed)
-	s, took := w.s, w.TookReserve()
+	s, took := w.s, w.slot.TookReserve()
 	w.release()
 	if took {
 		s.makeRoom(1, 1, false)

@@ -72,7 +72,7 @@ equal, but time. See restore for how such differences are applied.`,
 						return backupSince(ctx, cmd, s, since, to)
 					}
 					return s.View(func(sn *shm.Snapshot) error {
-						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
+						return makeStore(cmd, to, maxSize, func(o *shm.CopyOptions) error {
 							return sn.Backup(ctx, to, o)
 						})
 					})
@@ -105,33 +105,29 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStore(openToRead, args[0], func(s *shm.Store) error {
-				var differences []io.Reader
-				for _, name := range args[1 : len(args)-1] {
-					if name == "-" {
-						differences = append(differences, nil) // standard input, see below
-						continue
-					}
-					f, err := os.Open(name)
-					if err != nil {
-						return err
-					}
-					defer func() { _ = f.Close() }()
-					differences = append(differences, f)
+			var differences []io.Reader
+			for _, name := range args[1 : len(args)-1] {
+				if name == "-" {
+					differences = append(differences, nil) // standard input, see below
+					continue
 				}
-				return interruptible(cmd, func(ctx context.Context) error {
-					stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
-					for i := range differences {
-						if differences[i] == nil {
-							differences[i] = stdin()
-						}
+				f, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = f.Close() }()
+				differences = append(differences, f)
+			}
+			return interruptible(cmd, func(ctx context.Context) error {
+				stdin := sync.OnceValue(func() io.Reader { return untilDone(ctx, cmd.InOrStdin()) })
+				for i := range differences {
+					if differences[i] == nil {
+						differences[i] = stdin()
 					}
-					to := args[len(args)-1]
-					return s.View(func(sn *shm.Snapshot) error {
-						return makeStore(cmd, to, maxSize, func(o *shm.BackupOptions) error {
-							return sn.Restore(ctx, to, differences, o)
-						})
-					})
+				}
+				base, to := args[0], args[len(args)-1]
+				return makeStore(cmd, to, maxSize, func(o *shm.CopyOptions) error {
+					return shm.Restore(ctx, base, to, differences, o)
 				})
 			})
 		},
@@ -170,16 +166,16 @@ func untilDone(ctx context.Context, in io.Reader) io.Reader {
 }
 
 // makeStore makes a store of a snapshot at path and says what it holds.
-func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.BackupOptions) error) error {
+func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.CopyOptions) error) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
-	err := write(&shm.BackupOptions{Progress: bar.show, MaxSize: int64(maxSize)})
+	err := write(&shm.CopyOptions{Progress: bar.show, MaxSize: int64(maxSize)})
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	return withStore(openToRead, path, func(s *shm.Store) error {
 		st := s.Stats()
-		return printResult(cmd, madeStore{path, *s.Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
+		return printResult(cmd, madeStore{path, *s.Inspect().Info().Origin, st.Entries, st.DataBytes, st.FileBytes})
 	})
 }
 
@@ -198,7 +194,7 @@ func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, p
 				return s.View(func(newer *shm.Snapshot) (err error) {
 					bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
 					made.Version = newer.Version()
-					made.Changes, err = newer.BackupSince(ctx, older, w, &shm.BackupOptions{Progress: bar.show})
+					made.Changes, err = newer.BackupSince(ctx, older, w, &shm.CopyOptions{Progress: bar.show})
 					bar.clear()
 					return err
 				})

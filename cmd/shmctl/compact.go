@@ -122,7 +122,7 @@ func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
 	defer bar.clear()
 	return interruptible(cmd, func(ctx context.Context) error {
-		return shm.Rewrite(ctx, path, &shm.RewriteOptions{MaxSize: maxSize, Progress: bar.show})
+		return shm.Rewrite(ctx, path, &shm.CopyOptions{MaxSize: maxSize, Progress: bar.show})
 	})
 }
 

@@ -174,7 +174,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, err)
 	require.Zero(t, rep.LeakedBytes)
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	require.NoError(t, err)
 	require.False(t, slices.ContainsFunc(all, func(p shm.Process) bool { return !p.Alive }), "the check has adopted them")
 }

@@ -121,11 +121,11 @@ func mapStore(ctx context.Context, s *shm.Store) (*storeMap, error) {
 	for s.Stats().FileBytes/m.unitBytes > mapUnits {
 		m.unitBytes *= 2
 	}
-	err := s.Extents(ctx, func(e shm.Extent) error {
+	x := s.Inspect().Extents(ctx)
+	for e := range x.All() {
 		m.add(e)
-		return nil
-	})
-	return m, err
+	}
+	return m, x.Err()
 }
 
 // add spreads an extent over the units that it lies in.

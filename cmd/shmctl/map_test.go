@@ -97,7 +97,11 @@ func TestMapUnits(t *testing.T) {
 	var before mapUnit
 	for _, unit := range []int64{4 << 10, 16 << 10, 1 << 20, 1 << 30} {
 		m := storeMap{unitBytes: unit}
-		require.NoError(t, s.Extents(t.Context(), func(e shm.Extent) error { m.add(e); return nil }))
+		x := s.Inspect().Extents(t.Context())
+		for e := range x.All() {
+			m.add(e)
+		}
+		require.NoError(t, x.Err())
 		file := s.Stats().FileBytes
 		require.Len(t, m.units, int((file+unit-1)/unit))
 		var sum mapUnit

@@ -34,7 +34,7 @@ counted in each writer's slot, by all who have had it.`,
 				return err
 			}
 			return withStore(openToRead, path, func(s *shm.Store) error {
-				found, err := s.Processes()
+				found, err := s.Inspect().Processes()
 				if err != nil {
 					return err
 				}

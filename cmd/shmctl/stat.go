@@ -51,7 +51,7 @@ size take.`,
 				return usagef("stat: found --rate %v, expected a time such as 1s", rate)
 			}
 			return withStore(openToRead, path, func(s *shm.Store) (err error) {
-				st := storeStat{Path: path, Info: s.Info()}
+				st := storeStat{Path: path, Info: s.Inspect().Info()}
 				if st.Stats, err = stats(s); err != nil {
 					return fmt.Errorf("stat %w", err)
 				}

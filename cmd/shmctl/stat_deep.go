@@ -23,7 +23,7 @@ func lookDeep(ctx context.Context, s *shm.Store) (*statDeep, error) {
 		return nil, err
 	}
 	d := &statDeep{Report: *rep, Processes: []shm.Process{}}
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	if err != nil && !errors.Is(err, shm.ErrReadOnly) { // without permission nobody is told
 		return nil, err
 	}

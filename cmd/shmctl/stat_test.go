@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,16 +15,16 @@ import (
 // stat --deep tells what is held for a snapshot, and whose it is.
 func TestStatTellsWhoHolds(t *testing.T) {
 	s := newStore(t)
-	set := func() {
+	set := func(value byte) {
 		for i := range 300 {
-			require.NoError(t, s.Set(fmt.Append(nil, i), make([]byte, 100)))
+			require.NoError(t, s.Set(fmt.Append(nil, i), bytes.Repeat([]byte{value}, 100)))
 		}
 	}
-	set()
+	set(1)
 	sn, err := s.Snapshot()
 	require.NoError(t, err)
-	set()
-	set()
+	set(2)
+	set(3)
 
 	code, out, stderr := runs("", "stat", s.Path(), "--deep")
 	require.Equal(t, exitOK, code, stderr)

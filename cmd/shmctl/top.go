@@ -128,7 +128,7 @@ func (t *topStore) look() (topLook, error) {
 	if err != nil {
 		return topLook{}, fmt.Errorf("top %w", err)
 	}
-	procs, err := t.s.Processes()
+	procs, err := t.s.Inspect().Processes()
 	if err != nil {
 		return topLook{}, err
 	}

@@ -201,7 +201,7 @@ func TestTopInTerminal(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := 0; i < 7 || !stop.Load(); i++ {
-			_ = s.Set(fmt.Append(nil, i%7), nil)
+			_ = s.Set(fmt.Append(nil, i%7), fmt.Append(nil, i))
 			time.Sleep(time.Millisecond)
 		}
 	}()
@@ -245,7 +245,7 @@ func TestTopInTerminal(t *testing.T) {
 
 // topOf is the process that runs top on a store.
 func topOf(t *testing.T, s *shm.Store) int {
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	require.NoError(t, err)
 	require.Len(t, all, 2)
 	for _, p := range all {

@@ -93,7 +93,7 @@ func TestWatchSeesOthers(t *testing.T) {
 	require.NoError(t, one.cmd.Process.Signal(syscall.SIGINT))
 	require.Equal(t, exitInterrupted, one.exit())
 	require.Equal(t, "shmctl: watch: interrupted\n", one.stderr.String())
-	found, err := s.Processes()
+	found, err := s.Inspect().Processes()
 	require.NoError(t, err)
 	require.Len(t, found, 1, "they have let go of the store")
 }

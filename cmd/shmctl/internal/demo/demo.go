@@ -354,7 +354,7 @@ func (d *demo) takeOver(ctx context.Context, victim *process) error {
 	k := &d.report.Killed
 	k.Process, k.Pid = victim.name, victim.pid()
 	k.Committed, k.Written = victim.last.Progress, victim.last.Written
-	found, err := d.s.Processes()
+	found, err := d.s.Inspect().Processes()
 	if err != nil {
 		return err
 	}
@@ -363,7 +363,7 @@ func (d *demo) takeOver(ctx context.Context, victim *process) error {
 			k.FoundDead, k.Slots, k.Pins = true, p.Writers, len(p.Pins)
 		}
 	}
-	if k.Adopted, err = d.s.Adopt(); err != nil {
+	if k.Adopted, err = d.s.Inspect().Adopt(); err != nil {
 		return err
 	}
 	k.ByAnother = k.Adopted == 0 // by a writer that needed what it held

@@ -49,7 +49,7 @@ func (d *demo) prove(ctx context.Context) error {
 	if r.Killed.Process == "" {
 		note(errors.New("no writer was killed"))
 	}
-	late, err := d.s.Adopt()
+	late, err := d.s.Inspect().Adopt()
 	note(err)
 	if late > 0 {
 		note(fmt.Errorf("found %s at the end, expected none", text.Things(late, "dead process", "dead processes")))

@@ -50,9 +50,9 @@ func (d *doctor) examineStore() (maxSize int64) {
 		d.find("store", Problem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
 		return defaultMaxSize
 	}
-	d.find("store", OK, "", "format %d, version %s, %s", s.Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
+	d.find("store", OK, "", "format %d, version %s, %s", s.Inspect().Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
 	d.fullness(st)
-	all, err := s.Processes()
+	all, err := s.Inspect().Processes()
 	if err != nil {
 		d.find("processes", Warning, "run doctor as a user who may write the file procs", "%s", text.OneLine(err))
 		return st.MaxSize

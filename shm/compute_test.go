@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,7 +125,7 @@ func TestPanicInFn(t *testing.T) {
 		require.Equal(t, version, s.Version())
 		require.Equal(t, "v", get(t, other, "k"))
 		sound(t, s)
-		procs, err := other.Processes()
+		procs, err := other.Inspect().Processes()
 		require.NoError(t, err)
 		for _, p := range procs {
 			require.Empty(t, p.Pins, "a pin was left behind")
@@ -185,4 +187,116 @@ func TestNestedUse(t *testing.T) {
 		require.NoError(t, s.Update(func(tx *shm.Tx) error { return tx.Set([]byte("outer"), []byte("3")) }))
 		set(t, s, "inner", "outside again")
 	})
+}
+
+// Each decision of a function of Compute, and those that change nothing.
+func TestCompute(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		key := []byte("k")
+		decide := func(value string, do shm.Action) func([]byte, bool) ([]byte, shm.Action, error) {
+			return func([]byte, bool) ([]byte, shm.Action, error) { return []byte(value), do, nil }
+		}
+		for i, c := range []struct {
+			value   string
+			do      shm.Action
+			want    string // or "-" for absent
+			commits uint64
+		}{
+			{"ignored", shm.ActionKeep, "-", 0},
+			{"ignored", shm.ActionDelete, "-", 0},
+			{"1", shm.ActionSet, "1", 1},
+			{"1", shm.ActionSet, "1", 0},
+			{"ignored", shm.ActionKeep, "1", 0},
+			{"", shm.ActionSet, "", 1},
+			{"2", shm.ActionSet, "2", 1},
+			{"ignored", shm.ActionDelete, "-", 1},
+		} {
+			version := s.Version()
+			require.NoError(t, s.Compute(key, decide(c.value, c.do)))
+			require.Equal(t, version+c.commits, other.Version(), "step %d", i)
+			got, err := other.Get(key)
+			if c.want == "-" {
+				require.ErrorIs(t, err, shm.ErrNotFound, "step %d", i)
+			} else {
+				require.NoError(t, err)
+				require.Equal(t, c.want, string(got), "step %d", i)
+			}
+		}
+		version := s.Version()
+		require.ErrorContains(t, s.Compute(key, decide("", 3)), "the action 3")
+		require.ErrorIs(t, s.Compute(key, decide(string(make([]byte, 16<<20)), shm.ActionSet)), shm.ErrTooLarge)
+		require.Equal(t, version, s.Version())
+	})
+}
+
+// An error of the function comes back as it is, also one that Compute makes of other
+// reasons, and is not tried again.
+func TestComputeFails(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		set(t, s, "k", "v")
+		version := s.Version()
+		for _, want := range []error{errors.New("enough"), shm.ErrFull, shm.ErrNotFound, shm.ErrConflict} {
+			runs := 0
+			err := s.Compute([]byte("k"), func([]byte, bool) ([]byte, shm.Action, error) {
+				runs++
+				return nil, shm.ActionDelete, want
+			})
+			require.Equal(t, want, err)
+			require.Equal(t, 1, runs)
+		}
+		require.Equal(t, "v", get(t, other, "k"))
+		require.Equal(t, version, s.Version())
+	})
+}
+
+func TestAdd(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		key := []byte("n")
+		for _, c := range []struct{ n, sum int64 }{{5, 5}, {-7, -2}, {0, -2}, {math.MaxInt64, math.MaxInt64 - 2}, {2, math.MaxInt64}} {
+			sum, err := other.Add(key, c.n)
+			require.NoError(t, err)
+			require.Equal(t, c.sum, sum)
+			require.Equal(t, fmt.Sprint(c.sum), get(t, s, "n"))
+		}
+		version := s.Version()
+		sum, err := s.Add(key, 1)
+		require.ErrorIs(t, err, shm.ErrRange)
+		require.ErrorContains(t, err, s.Path())
+		require.Zero(t, sum)
+		set(t, s, "low", fmt.Sprint(math.MinInt64))
+		_, err = s.Add([]byte("low"), -1)
+		require.ErrorIs(t, err, shm.ErrRange)
+		for _, value := range []string{"", "x", "1.5", "9223372036854775808", "1\n", " 1"} {
+			set(t, s, "other", value)
+			_, err = s.Add([]byte("other"), 1)
+			require.ErrorIs(t, err, shm.ErrNotNumber, "%q", value)
+			require.Equal(t, value, get(t, s, "other"))
+		}
+		require.Equal(t, version+7, s.Version(), "what failed has written nothing")
+	})
+}
+
+// Additions by several goroutines and handles are all there in the end.
+func TestAddLosesNothing(t *testing.T) {
+	crowd(t, 2, func(t *testing.T, all []*shm.Store) {
+		const adders, each = 8, 100
+		goAllHandles(all, adders, func(s *shm.Store) {
+			for range each {
+				if _, err := s.Add([]byte("n"), 3); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		require.Equal(t, fmt.Sprint(3*adders*each), get(t, all[0], "n"))
+	})
+}
+
+// goAllHandles runs fn in n goroutines, which take turns with the handles, and waits for
+// all.
+func goAllHandles(all []*shm.Store, n int, fn func(*shm.Store)) {
+	var wg sync.WaitGroup
+	for g := range n {
+		wg.Go(func() { fn(all[g%len(all)]) })
+	}
+	wg.Wait()
 }

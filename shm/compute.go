@@ -1,0 +1,180 @@
+package shm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/seed-869cc763/shmkv/hamt"
+)
+
+// Action is what a function of [Store.Compute] decides about its entry.
+type Action uint8
+
+// What a function of Compute can decide.
+const (
+	ActionKeep   Action = iota // leave the entry as it is, or absent
+	ActionSet                  // give it the value that the function returns
+	ActionDelete               // delete it
+)
+
+// A decision is what a conditional write makes of its key's present value. It may
+// be asked for again, when another commit came first; old is valid in it only.
+type decision func(old []byte, exists bool) (value []byte, do Action, err error)
+
+// Compute calls fn with the value of key, and does what fn decides, in one step that no
+// other commit comes between. A nil value with ActionSet is an empty one. After an error
+// of fn, which Compute returns as it is, nothing is changed. A decision that changes
+// nothing makes no commit.
+//
+// old is memory of the store: it is valid in fn only, and must not be written to. fn may
+// run again when another commit came first, at most MaxRuns times (ErrConflict), so it
+// should do nothing but compute. It may read the store, and must not write to it
+// (ErrNested). A panic in fn changes nothing.
+func (s *Store) Compute(key []byte, fn func(old []byte, exists bool) (value []byte, do Action, err error)) error {
+	e := edit{verb: compute, hash: s.hashOf(key), key: key, decide: fn}
+	return s.write("writing to", &e)
+}
+
+// compute carries out an edit that runs code of the user.
+func (s *Store) compute(e *edit) {
+	w, err := s.writer(false, true)
+	if err != nil {
+		e.err = err
+		return
+	}
+	e.changed, e.failed = false, false
+	done := false
+	defer func() {
+		if !done { // the function has panicked
+			w.slot.Abort(0)
+		}
+		w.finish(e.changed)
+	}()
+	s.functions.enter()
+	defer s.functions.leave()
+	e.changed, e.err = w.commitEdit(e)
+	done = true
+}
+
+// applyDecision asks what is to become of a key and does it in the transaction.
+func (w *writer) applyDecision(e *edit) (changed bool, err error) {
+	e.did = ActionKeep
+	v := w.view()
+	l, err := v.find(e.hash, e.key)
+	exists := err == nil
+	if err != nil && err != ErrNotFound {
+		return false, err
+	}
+	var old []byte
+	if exists {
+		old = v.r.Value(l)
+	}
+	if !w.slot.Sound() {
+		return false, nil // what the decision allocates must not be as long as garbage says (rule R2)
+	}
+	value, do, err := e.decide(old, exists)
+	if err != nil {
+		e.failed = true
+		return false, err
+	}
+	if do == ActionSet {
+		if err := w.s.checkSizes(e.key, value); err != nil {
+			return false, err
+		}
+	}
+	e.did = do
+	w.slot.AllowReserve(do == ActionDelete)
+	switch do {
+	case ActionKeep:
+	case ActionSet:
+		var did hamt.Effect
+		_, did, err = w.tx.Set(e.hash, e.key, value)
+		changed = did != hamt.Unchanged
+	case ActionDelete:
+		if exists {
+			_, changed, err = w.tx.Delete(e.hash, e.key)
+		}
+	default:
+		err = fmt.Errorf("a function of Compute returned the action %d, expected ActionKeep, ActionSet or ActionDelete", do)
+	}
+	return changed, err
+}
+
+// conditional is the decision of a swap or a compareAndSwap.
+func (e *edit) conditional(was []byte, exists bool) ([]byte, Action, error) {
+	if e.verb == swap {
+		e.was, e.ok = nil, exists
+		if exists {
+			e.was = append([]byte{}, was...)
+		}
+	} else if e.ok = exists == (e.old != nil) && bytes.Equal(was, e.old); !e.ok {
+		return nil, ActionKeep, nil
+	}
+	if e.value == nil {
+		return nil, ActionDelete, nil
+	}
+	return e.value, ActionSet, nil
+}
+
+// Swap makes value the value of key, and returns what was there before, copied. A nil
+// value means absent: key is deleted.
+func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
+	e := &edit{verb: swap, hash: s.hashOf(key), key: key, value: value}
+	e.decide = e.conditional
+	if err := s.write("writing to", e); err != nil {
+		return nil, false, err
+	}
+	return e.was, e.ok, nil
+}
+
+// CompareAndSwap replaces the value old of key by new and reports whether key had that
+// value. nil means absent: as old, the key must not be there; as new, it is deleted.
+func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
+	e := &edit{verb: compareAndSwap, hash: s.hashOf(key), key: key, value: new, old: old}
+	e.decide = e.conditional
+	err = s.write("writing to", e)
+	return e.ok && err == nil, err
+}
+
+// Modify is Compute for a function that cannot fail: with keep, new becomes the value of
+// key, and without it key is deleted.
+func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
+	return s.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
+		if value, keep := fn(old, exists); keep {
+			return value, ActionSet, nil
+		}
+		return nil, ActionDelete, nil
+	})
+}
+
+// ErrNotNumber: Add to a value that is not a decimal number of 64 bits.
+var ErrNotNumber = errors.New("not a decimal number of 64 bits")
+
+// ErrRange: Add with a sum that 64 bits cannot hold.
+var ErrRange = errors.New("the sum is out of range")
+
+// Add adds n to the number that the value of key is, in decimal, and returns the sum. An
+// absent key counts as 0. After an error, of ErrNotNumber or ErrRange for one, nothing is
+// changed.
+func (s *Store) Add(key []byte, n int64) (sum int64, err error) {
+	err = s.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
+		sum = 0
+		if exists {
+			if sum, err = strconv.ParseInt(string(old), 10, 64); err != nil {
+				return nil, ActionKeep, s.fail("adding in", fmt.Errorf("%w: found %.40q", ErrNotNumber, old))
+			}
+		}
+		if n > 0 && sum > math.MaxInt64-n || n < 0 && sum < math.MinInt64-n {
+			return nil, ActionKeep, s.fail("adding in", fmt.Errorf("%w: found %d and %d", ErrRange, sum, n))
+		}
+		sum += n
+		return strconv.AppendInt(nil, sum, 10), ActionSet, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return sum, nil
+}

@@ -1,0 +1,105 @@
+package shm
+
+import (
+	"iter"
+
+	"github.com/seed-869cc763/shmkv/node"
+)
+
+// GetMany looks many keys up in one version and calls fn for each, in order.
+// The value is valid in fn only; without ok the key is not in the store. Large
+// stores answer it several times faster for a key than Get, because the waits
+// for memory overlap. It ends with ErrClosed if the store is closed meanwhile. To stop
+// before the last key, loop over [Snapshot.GetMany] in a View.
+func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
+	u, ok := s.a.Enter()
+	if !ok {
+		return s.fail("taking a snapshot of", ErrClosed)
+	}
+	defer s.a.Leave(u)
+	p, err := s.pinned(s.a.PinBriefly())
+	if err != nil {
+		return err
+	}
+	defer s.a.Unpin(p.pin)
+	m := many{s: s, view: p.view(s), fn: func(i int, value []byte) bool {
+		fn(i, value, value != nil)
+		return true
+	}}
+	return m.run(keys)
+}
+
+// GetMany iterates over the values of keys, by their index in keys and in order; nil
+// means that the key is not there. The slices are memory of the store, as those of Get
+// are. The loop ends early if the store is damaged, or if the snapshot or the store is
+// closed: Err tells.
+func (sn *Snapshot) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
+	return func(yield func(i int, value []byte) bool) {
+		sn.loop(func() error {
+			m := many{s: sn.s, sn: sn, view: sn.view(sn.s), fn: yield}
+			return m.run(keys)
+		})
+	}
+}
+
+// manyKeys is how many keys GetMany looks up before it calls fn.
+const manyKeys = 64
+
+// many is a GetMany under way.
+type many struct {
+	s  *Store
+	sn *Snapshot // or nil
+	view
+	fn func(i int, value []byte) bool // value is nil if the key is not there
+}
+
+func (m *many) run(keys [][]byte) error {
+	if len(keys) == 1 {
+		h := m.s.hashOf(keys[0])
+		l, status := m.r.Find(m.trie, h, keys[0])
+		_, err := m.tell(0, node.Result{Leaf: l, Status: status}, h, keys[0])
+		return err
+	}
+	for base := 0; base < len(keys); base += manyKeys {
+		if more, err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// get looks up to manyKeys keys up, the first of which has the number base.
+func (m *many) get(base int, keys [][]byte) (more bool, err error) {
+	var hashes [manyKeys]uint64
+	var out [manyKeys]node.Result
+	for i, key := range keys {
+		hashes[i] = m.s.hashOf(key)
+	}
+	m.r.FindMany(m.trie, hashes[:len(keys)], keys, out[:len(keys)])
+	for i, key := range keys {
+		if more, err := m.tell(base+i, out[i], hashes[i], key); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// tell calls fn with what was found.
+func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, err error) {
+	if m.sn != nil {
+		err = m.sn.check()
+	} else if m.s.a.Closed() {
+		err = m.s.fail("reading", ErrClosed)
+	}
+	if err != nil {
+		return false, err // and what was found may have been reused
+	}
+	switch err := m.outcome(found.Status, h, key); err {
+	case nil:
+		return m.fn(i, m.r.Value(found.Leaf)), nil
+	case ErrNotFound:
+		return m.fn(i, nil), nil
+	default:
+		return false, m.s.fail("reading", err)
+	}
+}
