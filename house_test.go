@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 }
 
 // The only modules beside the standard library that users of the library get.
-var libraryMay = []string{"golang.org/x/sys"}
+var libraryMay = []string{"golang.org/x/sys", "github.com/edsrzf/mmap-go"}
 
 // fence is the package that casts and that uses atomics on shared words.
 const fence = "alloc/region"

@@ -408,7 +408,7 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 		*h.live[off] = cell{off: off, size: classSize(uint64(len(words)) * node.WordSize)}
 		return off
 	}
-	key, value := make([]byte, 15), make([]byte, 7) // as a bitmap their lengths have 7 bits, the last at 35
+	key, value := make([]byte, 15), make([]byte, 7)        // as a bitmap their lengths have 7 bits, the last at 35
 	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 1) // another value
 	r := NewReader(h.mem, h.mem.Size())
 	tx.Reset(r, h, hash, 0, 1, 22)

@@ -37,9 +37,11 @@ func addCompletion(root *cobra.Command) {
 	var shells []string
 	for _, c := range cmd.Commands() {
 		shells = append(shells, c.Name())
+		c.Args = arguments("no more", 0, 0)
 	}
-	cmd.Args = arguments("SHELL", 1, 1)
+	expected := "one of " + strings.Join(shells, ", ")
+	cmd.Args = arguments("SHELL, "+expected, 1, 1)
 	cmd.RunE = func(_ *cobra.Command, args []string) error { // of a shell that has no verb of its own
-		return usagef("completion: found shell %q, expected one of %s", args[0], strings.Join(shells, ", "))
+		return usagef("completion: found shell %q, expected %s", args[0], expected)
 	}
 }

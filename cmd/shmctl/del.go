@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,22 +21,32 @@ func newDel() *cobra.Command {
 it also works in a store that is full. It exits with 3 if one or more were not
 there; the others are deleted all the same.
 
-Instead of KEY, --prefix chooses keys of one version: del reads all entries of that
-version, and then deletes the chosen keys, also those that have got another value
-since. Keys that were not in that version stay. It exits with 3 if none is chosen. An
-empty prefix is refused.`,
-		Example: "  shmctl del /dev/shm/cache greeting photo\n  shmctl del /dev/shm/cache --prefix user:17:",
+Instead of KEY, --prefix or --glob choose keys of one version: del reads all entries
+of that version, and then deletes the chosen keys, also those that have got another
+value since. Keys that were not in that version stay. It prints how many it has
+deleted, and exits with 3 if none is chosen. An empty prefix is refused, and so is a
+pattern of nothing but *. To see what would be deleted, call keys with the same
+flags.
+
+` + matchHelp,
+		Example: "  shmctl del /dev/shm/cache greeting photo\n  shmctl del /dev/shm/cache --prefix user:17:\n  shmctl del /dev/shm/cache --glob 'user:*:photo'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			least, most := 1, unlimited
 			if match.given() {
 				least, most = 0, 0
 			}
-			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with --prefix", least, most)
+			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with --prefix or --glob", least, most)
 			if err != nil {
 				return err
 			}
-			if match.given() && match.prefix == "" {
+			switch {
+			case cmd.Flags().Changed("prefix") && match.prefix == "":
 				return usagef("del: found an empty --prefix, expected one that does not choose all keys")
+			case match.prefix == "" && match.glob != "" && strings.Trim(match.glob, "*") == "":
+				return usagef("del: found --glob %q, expected one that does not choose all keys", match.glob)
+			}
+			if err := match.compile(); err != nil {
+				return err
 			}
 			keys, err := keyArguments(rest, key64)
 			if err != nil {
@@ -43,14 +54,19 @@ empty prefix is refused.`,
 			}
 			return withStore(openToWrite, path, func(s *shm.Store) error {
 				if match.given() {
-					return delMatching(s, match)
+					n, err := delMatching(s, match)
+					if err != nil {
+						return err
+					}
+					_, err = fmt.Fprintln(cmd.OutOrStdout(), text.Things(n, "key", "keys")+" deleted")
+					return err
 				}
 				return del(s, keys)
 			})
 		},
 	}
 	keyFlag(cmd, &key64)
-	match.prefixFlag(cmd)
+	match.flags(cmd)
 	return cmd
 }
 
@@ -68,28 +84,32 @@ func del(s *shm.Store, keys [][]byte) error {
 	return absentKeys("del", absent)
 }
 
-// delMatching holds no snapshot while it deletes: that would keep the space of all
-// that is deleted.
-func delMatching(s *shm.Store, match keyMatch) error {
+// delMatching returns how many keys it has deleted. It holds no snapshot meanwhile:
+// that would keep the space of all that is deleted.
+func delMatching(s *shm.Store, match keyMatch) (deleted int, err error) {
 	var keys [][]byte
-	err := s.View(func(sn *shm.Snapshot) error {
+	err = s.View(func(sn *shm.Snapshot) error {
 		return match.each(sn, func(key, _ []byte) error {
 			keys = append(keys, bytes.Clone(key))
 			return nil
 		})
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(keys) == 0 {
-		return fmt.Errorf("del: no key matches: %w", shm.ErrNotFound)
+		return 0, fmt.Errorf("del: no key matches: %w", shm.ErrNotFound)
 	}
 	for _, key := range keys {
-		if _, err := s.Delete(key); err != nil {
-			return err
+		existed, err := s.Delete(key)
+		if err != nil {
+			return deleted, fmt.Errorf("del: %d of %d keys deleted, then: %w", deleted, len(keys), err)
+		}
+		if existed {
+			deleted++
 		}
 	}
-	return nil
+	return deleted, nil
 }
 
 // absentKeys is an error that names the keys that a verb has not found, if any.

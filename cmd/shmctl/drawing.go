@@ -70,13 +70,3 @@ func (d *drawing) svg(w io.Writer) error {
 	p("</svg>\n")
 	return out.Flush()
 }
-
-func rgb(c uint32) color.RGBA { return color.RGBA{uint8(c >> 16), uint8(c >> 8), uint8(c), 0xff} }
-
-func grey(v uint8) color.RGBA { return color.RGBA{v, v, v, 0xff} }
-
-// pale is a colour with much white in it.
-func pale(c color.RGBA) color.RGBA {
-	mix := func(v uint8) uint8 { return uint8((int(v) + 4*0xff) / 5) }
-	return color.RGBA{mix(c.R), mix(c.G), mix(c.B), 0xff}
-}

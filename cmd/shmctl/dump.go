@@ -18,14 +18,16 @@ func newDump() *cobra.Command {
 		Long: `dump writes all records of one version of the store to FILE, or to standard
 output, in no order. Others may write to the store meanwhile. FILE appears, and
 takes the place of one that is there, when all of it is on disk, or not at all.
-With --prefix it writes only the records whose keys begin with P, but still reads all
-entries.
+With --prefix or --glob it writes only the records whose keys match.
 
-` + recordHelp,
-		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz\n  shmctl dump /dev/shm/cache --prefix user: users.jsonl",
+` + matchHelp + "\n\n" + recordHelp,
+		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz\n  shmctl dump /dev/shm/cache --prefix user: users.jsonl\n  shmctl dump /dev/shm/cache --glob '*.jpg' photos.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, to, err := storeArguments(cmd, args, "STORE [FILE|-]", 0, 1)
 			if err != nil {
+				return err
+			}
+			if err := match.compile(); err != nil {
 				return err
 			}
 			return withStore(openToRead, path, func(s *shm.Store) error {
@@ -38,7 +40,7 @@ entries.
 			})
 		},
 	}
-	match.prefixFlag(cmd)
+	match.flags(cmd)
 	return cmd
 }
 

@@ -251,6 +251,22 @@ func TestVerbs(t *testing.T) {
 		}
 	}
 	require.Greater(t, verbs, 10)
+
+	// A flag that takes no value is shown without one.
+	names, err = filepath.Glob(filepath.Join(pages, "*.1"))
+	require.NoError(t, err)
+	require.Greater(t, len(names), verbs)
+	options := regexp.MustCompile(`(?m)^\\fB-.*$`)
+	for _, name := range names {
+		page, err := os.ReadFile(name)
+		require.NoError(t, err)
+		lines := options.FindAllString(string(page), -1)
+		require.NotEmpty(t, lines, name)
+		for _, line := range lines {
+			require.Regexp(t, `^(\\fB-\w\\fP, )?\\fB--[a-z0-9-]+\\fP(=.*)?$`, line, name)
+			require.NotRegexp(t, `=(true|false)$`, line, name)
+		}
+	}
 }
 
 // onlyWords is a text without what depends on how it is set.

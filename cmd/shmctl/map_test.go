@@ -70,9 +70,9 @@ func TestMap(t *testing.T) {
 	}
 	blocks := mapKinds[slabKind+4] // 400 bytes and some more: to 512
 	require.Equal(t, "blocks to 512 B", blocks.label)
-	require.Greater(t, count(blocks.colour), 100*largeUnit*largeUnit/2)
-	require.Greater(t, count(mapKinds[runKind].colour), 20*largeUnit*largeUnit/2)
-	retired := count(retiredColour)
+	require.Greater(t, count(blocks.colour.rgba()), 100*largeUnit*largeUnit/2)
+	require.Greater(t, count(mapKinds[runKind].colour.rgba()), 20*largeUnit*largeUnit/2)
+	retired := count(mapKinds[retiredKind].colour.rgba())
 	require.Contains(t, text, "a&lt;b&gt;&amp;")
 	require.Contains(t, text, "version 2,002, 2,001 entries")
 	require.Contains(t, text, ">larger values  100.0 KiB<")
@@ -85,7 +85,7 @@ func TestMap(t *testing.T) {
 		require.NoError(t, s.Set(fmt.Append(nil, "k", i), nil))
 	}
 	img, _ = pictures(t, path)
-	require.Greater(t, count(retiredColour), retired+50*largeUnit*largeUnit/2)
+	require.Greater(t, count(mapKinds[retiredKind].colour.rgba()), retired+50*largeUnit*largeUnit/2)
 }
 
 // However large a unit is, nothing is lost, and a picture has its size.

@@ -26,13 +26,9 @@ type keyMatch struct {
 }
 
 func (m *keyMatch) flags(cmd *cobra.Command) {
-	m.prefixFlag(cmd)
-	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'; all entries are read")
-}
-
-func (m *keyMatch) prefixFlag(cmd *cobra.Command) {
 	m.cmd = cmd
 	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`; all entries are read")
+	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'; all entries are read")
 }
 
 // given reports whether there is a flag that chooses.

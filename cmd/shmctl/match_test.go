@@ -1,10 +1,23 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// Every verb that chooses keys says that it reads all entries, with the flags and above.
+func TestMatchHelp(t *testing.T) {
+	for _, verb := range []string{"del", "dump", "get", "keys"} {
+		code, help, _ := runs("", verb, "--help")
+		require.Equal(t, exitOK, code)
+		require.Contains(t, help, matchHelp, verb)
+		require.Regexp(t, `\n +--glob PATTERN .*all entries are read\n`, help, verb)
+		require.Regexp(t, `\n +--prefix P .*all entries are read\n`, help, verb)
+	}
+	require.Contains(t, strings.ReplaceAll(matchHelp, "\n", " "), "all entries are read, however few are chosen")
+}
 
 func TestGlob(t *testing.T) {
 	for glob, keys := range map[string]struct{ yes, no []string }{

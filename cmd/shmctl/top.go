@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +17,8 @@ import (
 )
 
 func newTop() *cobra.Command {
-	t := top{}
+	var t top
+	var by string
 	cmd := &cobra.Command{
 		Use:   "top STORE...",
 		Short: "Watch what processes do to stores",
@@ -27,10 +26,17 @@ func newTop() *cobra.Command {
 them: commits, the changes that they are made of, and commits that another one
 overtook, each second; what it pins, how many versions the oldest such one is
 behind, and since when. Gets are not counted, for readers leave no trace. Its own
-handle is left out. In a terminal it fills the screen until q is pressed.
-Elsewhere, and with --json, it prints lines: for each store one, and below it one
-for each process; in JSON all of it is one line.`,
-		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
+handle is left out.
+
+In a terminal it fills the screen until q is pressed; ? shows the keys. Elsewhere,
+and with --json, it prints lines: for each store one, and below it one for each
+process; in JSON all of it is one line.
+
+The processes are sorted by the column of --sort, or on the screen by that of a key:
+
+` + topColumnHelp() + `
+` + topSortHelp + ` In lines each look is sorted by itself.`,
+		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --sort commits\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, more, err := storeArguments(cmd, args, "STORE...", 0, unlimited)
 			if err != nil {
@@ -42,15 +48,20 @@ for each process; in JSON all of it is one line.`,
 			if t.count < 0 {
 				return usagef("top: found --count %d, expected 0 or more", t.count)
 			}
+			if t.by, err = topColumnNamed(by); err != nil {
+				return err
+			}
 			return withStores(openToRead, append([]string{path}, more...), func(stores []*shm.Store) error {
 				for _, s := range stores {
 					t.stores = append(t.stores, &topStore{s: s})
 				}
-				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-				defer stop()
 				if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
+					ctx, stop := signal.NotifyContext(cmd.Context(), screenSignals...)
+					defer stop()
 					return t.onScreen(ctx, screen)
 				}
+				ctx, stop := signal.NotifyContext(cmd.Context(), lineSignals...)
+				defer stop()
 				print := topLook.print
 				if asJSON(cmd) {
 					print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
@@ -62,17 +73,24 @@ for each process; in JSON all of it is one line.`,
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", time.Second, "`time` between looks")
 	f.IntVar(&t.count, "count", 0, "end after that many looks (0 = no bound)")
+	f.StringVar(&by, "sort", topColumns[0].name, "sort the processes by `COLUMN`: "+strings.Join(topColumnNames(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(topColumnNames(), cobra.ShellCompDirectiveNoFileComp))
 	jsonFlag(cmd)
 	return cmd
 }
 
 const minInterval = 10 * time.Millisecond
 
+// lineSignals end top where it prints lines.
+var lineSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+
 // top is a run of the verb.
 type top struct {
-	interval time.Duration
-	count    int
-	stores   []*topStore
+	interval   time.Duration
+	count      int
+	by         topColumn // that the processes are sorted by
+	keepPlaces bool      // of processes, from one look to the next
+	stores     []*topStore
 }
 
 // topStore is a store, with the last look at it.
@@ -81,6 +99,7 @@ type topStore struct {
 	at    time.Time
 	stats shm.Stats
 	procs []shm.Process
+	order topOrder // of those that keep their places
 }
 
 // topLook is what top tells of a store at a time.
@@ -90,7 +109,7 @@ type topLook struct {
 	Seconds   float64      `json:"seconds"` // since the last look
 	Stats     shm.Stats    `json:"stats"`
 	PerSecond topRates     `json:"per_second"`
-	Processes []topProcess `json:"processes"` // the busiest first
+	Processes []topProcess `json:"processes"`
 }
 
 // topRates are what happened each second since the last look.
@@ -114,6 +133,8 @@ type topProcess struct {
 	Pins      int        `json:"pins"`
 	Behind    uint64     `json:"behind"`                 // versions, of the oldest pin
 	Since     *time.Time `json:"pinned_since,omitempty"` // of the oldest snapshot
+
+	handle shm.Process
 }
 
 func ratesOf(c shm.Counters, seconds float64) topRates {
@@ -143,7 +164,7 @@ func (t *topStore) look() (topLook, error) {
 		if p.Self {
 			continue
 		}
-		q := topProcess{Pid: p.Pid, Name: p.Name, ReadOnly: p.ReadOnly, Alive: p.Alive, Writers: p.Writers, Pins: len(p.Pins)}
+		q := topProcess{Pid: p.Pid, Name: p.Name, ReadOnly: p.ReadOnly, Alive: p.Alive, Writers: p.Writers, Pins: len(p.Pins), handle: p}
 		for _, old := range was.procs {
 			if p.Same(old) {
 				q.PerSecond = ratesOf(p.Sub(old), l.Seconds)
@@ -157,9 +178,6 @@ func (t *topStore) look() (topLook, error) {
 		}
 		l.Processes = append(l.Processes, q)
 	}
-	slices.SortStableFunc(l.Processes, func(p, q topProcess) int {
-		return cmp.Or(cmp.Compare(q.PerSecond.Commits, p.PerSecond.Commits), cmp.Compare(p.Pid, q.Pid))
-	})
 	return l, nil
 }
 
@@ -170,9 +188,19 @@ func (t *top) looks() (all []topLook, err error) {
 		if err != nil {
 			return nil, err
 		}
+		t.arrange(s, l)
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// arrange sorts the processes of a look. By rates it gives them places to keep at the
+// second look, for the first one has none.
+func (t *top) arrange(s *topStore, l topLook) {
+	s.order.sort(l.Processes, t.by)
+	if t.keepPlaces && (l.Seconds > 0 || !t.by.isRate) {
+		s.order = topOrderOf(l.Processes)
+	}
 }
 
 // inLines prints a look each interval; the first one only begins the first interval.
@@ -203,9 +231,10 @@ func (t *top) inLines(ctx context.Context, w io.Writer, print func(topLook, io.W
 
 func (l topLook) print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
+	path := text.Printable([]byte(l.Path))
+	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
 	for _, p := range l.Processes {
-		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), l.Path, strings.Join(p.row(l.Time), "  "))
+		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), path, strings.Join(p.row(l.Time), "  "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -224,25 +253,4 @@ func (l topLook) space() string {
 func (l topLook) reclaim() string {
 	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", text.Whole(l.PerSecond.Freed),
 		text.Whole(l.PerSecond.Aside), text.Whole(l.PerSecond.Punched), text.Things(l.Stats.AdoptedSlots, "slot", "slots"))
-}
-
-// processColumns are those of row.
-var processColumns = struct {
-	names []string
-	align string
-}{[]string{"PID", "NAME", "STATE", "COMMITS/S", "CHANGES/S", "LOST/S", "PINS", "BEHIND", "PINNED"}, "rllrrrrrl"}
-
-func (p topProcess) row(now time.Time) []string {
-	state, since := "writer", "-"
-	switch {
-	case !p.Alive:
-		state = "dead"
-	case p.ReadOnly:
-		state = "reader"
-	}
-	if p.Since != nil {
-		since = text.Ago(*p.Since, now)
-	}
-	return []string{fmt.Sprint(p.Pid), text.Printable([]byte(p.Name)), state, text.Whole(p.PerSecond.Commits), text.Whole(p.PerSecond.Changes),
-		text.Whole(p.PerSecond.Lost), text.Count(p.Pins), text.Count(p.Behind), since}
 }

@@ -56,6 +56,9 @@ func TestTable(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, Table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
 	require.Equal(t, "a          1  x\nlänger  1000\n", b.String())
+	b.Reset()
+	require.NoError(t, Table(&b, "ll", []string{"日本", "x"}, []string{"e\u0301", "x"})) // of four columns, and of one
+	require.Equal(t, "日本  x\ne\u0301     x\n", b.String())
 }
 
 func TestBrief(t *testing.T) {
