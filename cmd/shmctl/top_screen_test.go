@@ -145,7 +145,7 @@ func newPinner(t *testing.T, path string) pinner {
 
 func (p pinner) pin(n int) {
 	for range n {
-		require.NoError(p.t, p.s.Set([]byte("k"), nil))
+		require.NoError(p.t, p.s.Set([]byte("k"), fmt.Append(nil, p.s.Version())))
 		sn, err := p.s.Snapshot()
 		require.NoError(p.t, err)
 		p.t.Cleanup(func() { _ = sn.Close() })
