@@ -36,7 +36,7 @@ func TestReaderAfterDeadWriters(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, reader.CanPin())
 	_, err = reader.Pin()
-	require.ErrorIs(t, err, ErrReadOnly)
+	require.ErrorIs(t, err, ErrCannotPin)
 	g, ok := reader.Glance()
 	require.True(t, ok && reader.Held(g))
 	require.Equal(t, version, reader.VersionOf(g))
