@@ -75,7 +75,7 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 			var s *Slot
 			if s, err = a.loadSlot(j, page); err == nil {
 				if err = s.recover(); err == nil {
-					s.count(countAdopted, 1)
+					s.count(CountAdopted, 1)
 				}
 			}
 		}

@@ -157,14 +157,14 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	if !won {
 		s.m.Release(s.base+layout.SlotIntent, 0)
 		s.Unretire(old.Off)
-		s.count(countLost, 1)
+		s.count(CountLost, 1)
 		return false, nil
 	}
 
 	s.setTail(tail) // 7
 	s.dropLog()
 	s.m.Release(s.base+layout.SlotIntent, 0)
-	s.count(countCommits, 1)
+	s.count(CountCommits, 1)
 
 	for _, r := range s.retired {
 		s.retiredBytes += r.size

@@ -176,7 +176,7 @@ func (s *Slot) giveFree(live uint64) {
 func (s *Slot) settleDown(live uint64) error {
 	a, h := s.a, &s.a.house
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
-		n := a.slotCounts(i).Commits
+		n := a.slotCounts(i)[CountCommits]
 		if n == h.done[i] && a.ownerOf(i).IsIdle() {
 			a.emptyIdle(i)
 		}

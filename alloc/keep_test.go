@@ -95,7 +95,7 @@ func TestKeepIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	k := newKeeping(t, h)
 	k.free(20_000)
-	calls := func() uint64 { return k.Counts().PunchedPages }
+	calls := func() uint64 { return k.Counts()[CountPunched] }
 	before := k.freePages()
 	for n := 1; ; n++ {
 		was := calls()

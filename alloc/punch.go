@@ -96,7 +96,7 @@ func (s *Slot) punch(p, n uint64) int64 {
 		if err := a.b.punch(p, got*layout.PageSize); err != nil {
 			a.debug("punching a hole failed", "err", err)
 		} else {
-			s.count(countPunched, got)
+			s.count(CountPunched, got)
 		}
 	}
 	s.unclaim(p, got, gen, false)

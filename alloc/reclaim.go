@@ -99,8 +99,8 @@ func (s *Slot) reclaim(h uint64, looks int) error {
 	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
 	freed, setAsides := s.freed, s.setAsides
 	err := s.pass(h, looks)
-	s.count(countFreed, s.freed-freed)
-	s.count(countAside, s.setAsides-setAsides)
+	s.count(CountFreed, s.freed-freed)
+	s.count(CountDeferred, s.setAsides-setAsides)
 	return err
 }
 

@@ -1,5 +1,7 @@
 package shm
 
+import "github.com/seed-869cc763/shmkv/alloc"
+
 // Counters count the work of all writers since the store was made. They are in the store,
 // and each writer adds to its own. Only reports depend on them: a process that is killed
 // may not count its last transaction, and in a damaged store they may be any number. They
@@ -13,6 +15,19 @@ type Counters struct {
 	AsideBlocks  uint64 `json:"aside_blocks"`  // replaced blocks that were set aside for a pin, each time
 	PunchedPages uint64 `json:"punched_pages"` // free pages whose memory the file system got back
 	AdoptedSlots uint64 `json:"adopted_slots"` // writers' slots taken over from the dead
+}
+
+func countersOf(c alloc.Counts) Counters {
+	return Counters{
+		Commits:      c[alloc.CountCommits],
+		Changes:      c[alloc.CountChanges],
+		Lost:         c[alloc.CountLost],
+		Refused:      c[alloc.CountRefused],
+		FreedBlocks:  c[alloc.CountFreed],
+		AsideBlocks:  c[alloc.CountDeferred],
+		PunchedPages: c[alloc.CountPunched],
+		AdoptedSlots: c[alloc.CountAdopted],
+	}
 }
 
 // Sub returns what was counted since old. A counter that is less than in old,

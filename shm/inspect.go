@@ -69,7 +69,7 @@ func (in Inspector) Processes() ([]Process, error) {
 		q := Process{Pid: p.Pid, Name: p.Name, Started: p.Started, ReadOnly: p.ReadOnly,
 			Alive: p.Alive, Self: p.Self, Writers: len(p.Slots), Slots: []WriterSlot{}, Pins: []Pin{}}
 		for _, slot := range p.Slots {
-			q.Slots = append(q.Slots, WriterSlot{slot.Slot, Counters(slot.Counts)})
+			q.Slots = append(q.Slots, WriterSlot{slot.Slot, countersOf(slot.Counts)})
 		}
 		for _, pin := range p.Pins {
 			q.Pins = append(q.Pins, Pin(pin))

@@ -45,7 +45,7 @@ func (s *Store) stats() Stats {
 		FreeBytes: int64(s.a.FreeBytes()),
 		FileBytes: int64(s.a.FileBytes()),
 		MaxSize:   int64(s.a.MaxSize()),
-		Counters:  Counters(s.a.Counts()),
+		Counters:  countersOf(s.a.Counts()),
 	}
 	if n, err := s.a.AllocatedBytes(); err == nil {
 		st.AllocatedBytes = int64(n)
