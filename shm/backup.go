@@ -13,8 +13,8 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// CopyOptions are for what copies a store: Backup, BackupSince, Restore and Rewrite. nil
-// means the defaults.
+// CopyOptions are the options of Backup, BackupSince, Restore and Rewrite. nil means the
+// defaults.
 type CopyOptions struct {
 	// Progress is called now and then, by the goroutine of the caller, with how much
 	// of the work is done and how much it is: here, in entries.
@@ -40,9 +40,9 @@ type Origin struct {
 
 // Backup copies the entries of the current version to a new store in the directory dir,
 // which must not exist (ErrExist). The backup appears there as a whole or not at all, and
-// is on disk by then. A process that dies meanwhile leaves a hidden directory beside it,
-// which the next Backup to dir removes. Other processes read and write the store
-// meanwhile. The version is pinned, as by a Snapshot.
+// is on disk by then. A process that dies during a Backup leaves a hidden directory beside
+// dir, which the next Backup to dir removes. Other processes read and write the store at
+// the same time. The version is pinned, as by a Snapshot.
 //
 // A backup is a store that cannot be written to, because it is the base of differences
 // (BackupSince). Open needs Options.ReadOnly for it. Restore makes a store of it that can
@@ -159,8 +159,8 @@ func (sn *Snapshot) fill(ctx context.Context, path string, o alloc.Options, opts
 	return version, err
 }
 
-// shows is what the snapshot shows: a version of its store, or of the one that
-// the store is a copy of, if nothing has been written to it since.
+// shows returns the version that the snapshot shows: of its store, or of the store that it
+// is an unchanged copy of.
 func (sn *Snapshot) shows() layout.Origin {
 	if o := sn.s.a.Origin(); o.At == sn.Version() {
 		return o
@@ -168,15 +168,14 @@ func (sn *Snapshot) shows() layout.Origin {
 	return layout.Origin{Store: sn.s.a.ID(), Version: sn.Version()}
 }
 
-// The transactions in which a new store is filled. In the order of the trie one
-// makes little garbage, a few branches.
+// The bounds of the transactions that fill a new store. Entries in the order of the trie
+// make little garbage, a few branches each time.
 const (
 	fillEntries = 4096
 	fillBytes   = 1 << 20
 )
 
-// copyTo writes all entries of the snapshot to an empty store, in the order in
-// which the trie has them.
+// copyTo writes all entries of the snapshot to an empty store, in the order of the trie.
 func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *CopyOptions) error {
 	r := sn.s.reader()
 	var leaves []node.Leaf
@@ -215,7 +214,8 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *CopyOptions) er
 	return cmp.Or(err, sn.check())
 }
 
-// holds ends the reading of a whole snapshot, which found so many entries.
+// holds compares the number of entries that a reading of the whole snapshot has found with
+// the one in the root node.
 func (sn *Snapshot) holds(entries int64) error {
 	if err := sn.check(); err != nil {
 		return err

@@ -19,8 +19,8 @@ type CheckOptions struct {
 	Progress func(done, total int64)
 }
 
-// Report is what Check found: the ledger. Every byte of the file is in exactly
-// one of these sums.
+// Report is the result of a Check: the ledger. Every byte of the file is in exactly one of
+// these sums.
 type Report struct {
 	Version       uint64      `json:"version"`
 	Entries       int64       `json:"entries"`
@@ -36,9 +36,9 @@ type Report struct {
 	Held          []Held      `json:"held"`    // HeldBytes, by pinned version, the oldest first
 	Classes       []SizeClass `json:"classes"` // that are in use, by size
 	Trie          TrieShape   `json:"trie"`    // of the current version
-	// Quiet tells that nobody wrote during the check. Otherwise the store was
-	// examined several times, and the sums are those of the last time: they need
-	// not add up. Problems holds only what was found every time.
+	// Quiet tells that nobody wrote during the check. Otherwise the store was examined
+	// several times, and the sums are those of the last time: they need not add up.
+	// Problems holds only the findings of every examination.
 	Quiet    bool     `json:"quiet"`
 	Problems []string `json:"problems"`
 }

@@ -13,20 +13,21 @@ import (
 // Goroutines that write through one handle at the same time share commits.
 //
 // A handle has two lanes. A goroutine that writes one key takes the lead of a lane by one
-// compare-and-swap. If nobody waits there that is all: it makes its change in a
-// transaction of its own. While both lanes are led, others queue requests. A leader
-// carries out the requests that wait in its lane, as many as it finds in one transaction,
-// before it gives up the lead. So each commit brings along what arrived while the one
-// before was made. Each request gets its own result: the one that it would get if the
-// requests were carried out one by one, in the order of the queue.
+// compare-and-swap. If nobody waits there that is all: it makes its change in a transaction
+// of its own. While both lanes are led, others queue requests. A leader carries out the
+// requests that wait in its lane, as many as it finds in one transaction, before it gives
+// up the lead. So each commit contains the requests that arrived during the commit before
+// it. Each request gets its own result, as if the requests were carried out one by one in
+// the order of the queue.
 //
 // In a crowded lane callers queue their requests first, let other goroutines run, and only
-// then take the lead: on few processors no groups would come about otherwise.
+// then take the lead. Without this few processors would form no groups.
 //
-// Two leaders, one in each lane, compete for the root as two processes do. The lane of a
-// request goes by the lowest bit of its key's hash, by which keys lie below even or odd
-// children of the root. So the groups of the two lanes change different ones, and the loser
-// of the compare-and-swap keeps all but the root branch (hamt.Tx.RebaseMany).
+// Two leaders, one in each lane, compete for the root as two processes do. The lowest bit
+// of its key's hash chooses the lane of a request. It also decides whether the key lies
+// below an even or an odd child of the root. So the groups of the two lanes change
+// different children, and the loser of the compare-and-swap keeps all but the root branch
+// (hamt.Tx.RebaseMany).
 //
 // States of a request, and who sets them:
 //
@@ -54,19 +55,19 @@ import (
 //	Q5  A request holds copies, so no leader reads the memory of another caller. A leader
 //	    that panics, because its own memory faults, gives up the lead.
 //
-// A death in the middle leaves what it leaves in any transaction: all of a group is
-// committed, or nothing of it.
+// After a death in the middle either all of a group is committed or nothing of it, as with
+// any transaction.
 const (
 	lanes = 2
-	// A group has at most groupMost changes, and who leads stops after ledMost.
+	// A group has at most groupMost changes. A leader stops after ledMost changes.
 	groupMost = 64
 	ledMost   = 256
-	// A change of more bytes than sharedMost is not shared: to copy it takes longer
-	// than a commit, and goroutines can do that at the same time.
+	// A change of more bytes than sharedMost is not shared. Copying it takes longer than a
+	// commit, and goroutines can copy at the same time.
 	sharedMost = 2048
 	// A lane is crowded until crowdStays transactions in a row were of one request each.
 	crowdStays = 32
-	// A caller lets other goroutines run so many times before it sleeps.
+	// A caller yields that often before it sleeps.
 	yields = 64
 )
 
@@ -194,14 +195,14 @@ func (l *lane) park(r *request) {
 	<-r.wake
 }
 
-// end makes done or retry the state of r, which is its caller's again from then on.
+// end sets the state of r to done or retry. From then on r is its caller's again.
 func (r *request) end(state uint32) {
 	if r.state.Swap(state) == parked {
 		r.wake <- struct{}{}
 	}
 }
 
-// rouse wakes the caller of r if it sleeps. It may be another by now: that one looks,
+// rouse wakes the caller of r if it sleeps. r may have another caller by now, which looks
 // and sleeps again.
 func (r *request) rouse() {
 	if r.state.CompareAndSwap(parked, waiting) {
@@ -255,8 +256,8 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 	return took
 }
 
-// writer takes the lane's slot into use, or another one, if somebody has taken that.
-// frees says that the leader's own edit can only free space.
+// writer takes the lane's slot into use, or another one if that slot was taken by another
+// process. frees says that the leader's own edit can only free space.
 func (l *lane) writer(s *Store, frees bool) (*writer, error) {
 	if l.w != nil {
 		ok, err := l.w.slot.Resume()
@@ -285,8 +286,8 @@ func (l *lane) collect() {
 	slices.Reverse(l.waiting[n:])
 }
 
-// release gives up the lead. If requests wait it wakes the first of their callers; the
-// look at the queue is for those that came after collect (rule Q2).
+// release gives up the lead. If requests wait it wakes the first of their callers. It looks
+// at the queue once more for requests that came after collect (rule Q2).
 func (l *lane) release(s *Store) {
 	for {
 		var first *request
@@ -306,7 +307,7 @@ func (l *lane) release(s *Store) {
 	}
 }
 
-// fail lets all that wait start over, and gives up the lead.
+// fail lets all waiting callers start over, and gives up the lead.
 func (l *lane) fail(s *Store) {
 	l.collect()
 	for _, r := range l.waiting {
@@ -316,10 +317,10 @@ func (l *lane) fail(s *Store) {
 	l.release(s)
 }
 
-// serve carries out the first of the requests that wait, and returns how many changes
-// it has tried. A group that fails leaves them waiting for a smaller one: the request
-// that is the reason will be alone and get its error, and a group that was overtaken
-// is less likely to be if it is smaller.
+// serve carries out a group of the requests that wait, and returns the number of changes
+// that it has tried. The requests of a group that fails wait for a smaller group. In the
+// end the request that is the reason is alone and gets its error. A smaller group is also
+// less likely to be overtaken.
 func (l *lane) serve(w *writer) int {
 	if l.most == 0 {
 		l.most = groupMost
@@ -359,11 +360,11 @@ func (l *lane) serve(w *writer) int {
 	return n
 }
 
-// errOvertaken: another commit has changed what a group has changed.
+// errOvertaken: another commit has changed the same children of the root as a group.
 var errOvertaken = errors.New("the group was overtaken")
 
-// group carries out requests in one transaction. After an error the transaction is there
-// to be aborted, and the outcomes mean nothing.
+// group carries out requests in one transaction. After an error the caller aborts the
+// transaction, and the outcomes mean nothing.
 func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, err

@@ -17,7 +17,7 @@ type CompactOptions struct {
 	Progress func(done, total int64)
 }
 
-// CompactStats is what Compact has done.
+// CompactStats is the result of a Compact.
 type CompactStats struct {
 	Moved      int64 `json:"moved"`       // entries
 	MovedBytes int64 `json:"moved_bytes"` // of keys and values
@@ -26,8 +26,8 @@ type CompactStats struct {
 	After      int64 `json:"after"`
 }
 
-// compactPasses is the most passes of Compact through the store. Other writers can make
-// more than one useful. A pass that gained less than a sixteenth is the last.
+// compactPasses bounds the passes of Compact through the store. Beside other writers more
+// than one can be useful. A pass that gained less than a sixteenth is the last.
 const compactPasses = 3
 
 // Compact gives space back to the file system: it moves entries from sparse pages to free
@@ -117,7 +117,7 @@ func (c *compactor) step(at uint64) error {
 	return c.ctx.Err()
 }
 
-// move moves what stands in a block, as fast as it may.
+// move moves the node in a block, at the rate that the options permit.
 func (c *compactor) move(w *writer, off, size uint64) (bool, error) {
 	moved, leaf, err := w.moveBlock(off, size)
 	if err != nil || !moved {
@@ -142,7 +142,7 @@ func (c *compactor) move(w *writer, off, size uint64) (bool, error) {
 	}
 }
 
-// shrink gives back what nobody uses.
+// shrink gives back the memory of free pages.
 func (c *compactor) shrink() error {
 	if err := c.ctx.Err(); err != nil {
 		return err

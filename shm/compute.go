@@ -10,7 +10,7 @@ import (
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
-// Action is what a function of [Store.Compute] decides about its entry.
+// Action is the decision of a function of [Store.Compute] about its entry.
 type Action uint8
 
 // What a function of Compute can decide.
@@ -20,8 +20,8 @@ const (
 	ActionDelete               // delete it
 )
 
-// A decision is what a conditional write makes of its key's present value. It may
-// be asked for again, when another commit came first; old is valid in it only.
+// A decision is the function of a conditional write. It is called with the present value of
+// the key, and again if another commit came first. old is valid during the call only.
 type decision func(old []byte, exists bool) (value []byte, do Action, err error)
 
 // Compute calls fn with the value of key, and does what fn decides, in one step that no
@@ -59,7 +59,7 @@ func (s *Store) compute(e *edit) {
 	done = true
 }
 
-// applyDecision asks what is to become of a key and does it in the transaction.
+// applyDecision calls the decision of an edit and makes its action part of the transaction.
 func (w *writer) applyDecision(e *edit) (changed bool, err error) {
 	e.did = ActionKeep
 	v := w.view()
@@ -119,8 +119,8 @@ func (e *edit) conditional(was []byte, exists bool) ([]byte, Action, error) {
 	return e.value, ActionSet, nil
 }
 
-// Swap makes value the value of key, and returns what was there before, copied. A nil
-// value means absent: key is deleted.
+// Swap makes value the value of key, and returns the old value, copied. A nil value means
+// absent: key is deleted.
 func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
 	e := &edit{verb: swap, hash: s.hashOf(key), key: key, value: value}
 	e.decide = e.conditional

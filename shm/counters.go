@@ -30,8 +30,8 @@ func countersOf(c alloc.Counts) Counters {
 	}
 }
 
-// Sub returns what was counted since old. A counter that is less than in old,
-// because the store was damaged or is another one, gives 0.
+// Sub returns the counts since old. A counter that is less than in old, because the store
+// was damaged or is another one, gives 0.
 func (c Counters) Sub(old Counters) Counters {
 	return c.with(old, func(new, old uint64) uint64 { return new - min(new, old) })
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Create makes a new store of what fill writes to it. There must be nothing at
-// path (ErrExist), before and after. The store appears there as a whole when fill
-// has returned nil, and is on disk by then; after an error, of fill (returned as it
-// is) or of Create itself (ErrFull among them), nothing is left. A process that dies meanwhile
-// leaves a hidden directory beside path, which the next Create at path removes.
+// Create makes a new store, which fill fills. There must be nothing at path (ErrExist),
+// before and after. The store appears there as a whole when fill has returned nil, and is
+// on disk by then; after an error, of fill (returned as it is) or of Create itself (ErrFull
+// among them), nothing is left. A process that dies during Create leaves a hidden directory
+// beside path, which the next Create at path removes.
 //
 // The store that fill gets is closed when fill returns. Nobody else sees it before.
 // Of opts, nil for the defaults, ReadOnly and MustExist must not be set; Exclusive

@@ -40,14 +40,14 @@ const (
 
 var crcTable = crc64.MakeTable(crc64.ECMA)
 
-// BackupSince writes to w what has to be changed to make the snapshot's contents
-// of those of base, for Restore, and returns how many entries differ. base is a
-// snapshot of an earlier backup of the store, or of a store that Restore made of such
-// and that was not written to since (else ErrUnrelated), or an earlier
-// one of the same handle. A backup is compared entry by entry, in time that is
-// proportional to its size; with the same handle, as with Diff, to what changed. A
-// difference has a checksum and an end: Restore refuses what was written before an
-// error. w is written to in large pieces.
+// BackupSince writes the difference between base and the snapshot to w, for Restore, and
+// returns the number of entries that differ. base is a snapshot of an earlier backup of the
+// store, of a store that Restore made of such a backup and that was not written to since,
+// or an earlier snapshot of the same handle. Another base is refused with ErrUnrelated. A
+// backup is compared entry by entry, in time that is proportional to its size. A snapshot
+// of the same handle is compared as by Diff, in time that is proportional to the number of
+// changes. A difference has a checksum and an end, so Restore refuses one that an error has
+// cut short. BackupSince writes to w in large pieces.
 func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *CopyOptions) (changes int64, err error) {
 	d := &differenceWriter{crc: crc64.New(crcTable)}
 	d.w = bufio.NewWriterSize(io.MultiWriter(w, d.crc), 256<<10)
@@ -146,8 +146,8 @@ func (d *differenceWriter) change(kind uint64, key, value []byte) {
 	d.changes++
 }
 
-// apply makes the changes of a difference, which must have been written since
-// what the store shows, and returns what it shows then.
+// apply makes the changes of a difference. The base of the difference must be the version
+// that the store shows. apply returns the version that it shows afterwards.
 func (s *Store) apply(ctx context.Context, shows layout.Origin, r io.Reader) (layout.Origin, error) {
 	d := &differenceReader{r: bufio.NewReaderSize(r, 256<<10), crc: crc64.New(crcTable)}
 	head := d.words(8)
@@ -208,8 +208,7 @@ func (s *Store) apply(ctx context.Context, shows layout.Origin, r io.Reader) (la
 	return layout.Origin{Store: to, Version: head[7]}, nil
 }
 
-// A differenceReader reads what a differenceWriter has written. All of it may be
-// damaged, lengths too.
+// A differenceReader reads a difference. All of it may be damaged, lengths too.
 type differenceReader struct {
 	r       *bufio.Reader
 	crc     hash.Hash64
@@ -264,8 +263,7 @@ func (d *differenceReader) words(n int) []uint64 {
 	return words
 }
 
-// bytes reads n bytes. A length that is damage takes no more memory than there
-// are bytes.
+// bytes reads n bytes. A damaged length takes no more memory than the input is long.
 func (d *differenceReader) bytes(n uint64) []byte {
 	if d.err != nil {
 		return nil

@@ -64,10 +64,10 @@ var (
 	// ErrConflict: another commit came first MaxRuns times in a row. Update's or
 	// Modify's function waits for another write to the store, as a rule.
 	ErrConflict = errors.New("overtaken by other commits")
-	// ErrTooManySnapshots: all processes together use MaxSnapshots pins. Snapshots of
-	// one handle on one version share a pin. A View or GetMany has one of its own while
-	// it runs; when all are taken it shares one with what else reads the version
-	// through the handle.
+	// ErrTooManySnapshots: all processes together use MaxSnapshots pins. Snapshots of one
+	// handle on one version share a pin. A View or GetMany has one of its own while it
+	// runs; when all are taken it shares one with other readers of the version through the
+	// handle.
 	ErrTooManySnapshots = alloc.ErrTooManyPins
 )
 
@@ -91,7 +91,7 @@ type existError struct{}
 func (existError) Error() string        { return "store exists already" }
 func (existError) Is(target error) bool { return target == fs.ErrExist }
 
-// fail wraps an error with what was being done to which store.
+// fail wraps an error with the operation and the path of the store.
 func (s *Store) fail(op string, err error) error {
 	if s.a.Closed() {
 		err = ErrClosed

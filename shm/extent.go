@@ -20,7 +20,7 @@ type Extent struct {
 	Retired    int   `json:"retired,omitempty"` // of these, replaced and not yet reclaimed
 }
 
-// ExtentKind says what an extent is.
+// ExtentKind is the kind of an extent.
 type ExtentKind string
 
 // The kinds of extents.
@@ -36,7 +36,7 @@ const (
 	ExtentOther   ExtentKind = "other"   // on the way from one kind to another, or damaged
 )
 
-// Extents shows what lies where in the file data.
+// Extents lists the parts of the file data.
 type Extents struct {
 	s   *Store
 	ctx context.Context

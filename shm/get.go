@@ -47,9 +47,9 @@ func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error)
 // it returns dst as it was; its spare room may have been written to. key may lie
 // in that room: it is read before it is overwritten.
 //
-// It leaves no trace in the store: it reads the root, walks, copies, and then finds out
-// whether the memory that it has read could have been reused meanwhile. If so it tries
-// again, and after a few tries pins the version.
+// It leaves no trace in the store: it reads the root, walks, copies, and then checks
+// whether the memory that it has read could have been reused since. If so it tries again,
+// and after a few tries it pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	if cap(dst) > len(dst) && region.Overlap(key, dst[len(dst):cap(dst)]) {
 		key = bytes.Clone(key) // a try that fails may have copied over it
@@ -74,7 +74,7 @@ func found(err error) (bool, error) {
 	return err == nil, err
 }
 
-// A lookup is a read of one key of the current version, and what it has found.
+// A lookup is a read of one key of the current version, and its result.
 type lookup struct {
 	key    []byte
 	hash   uint64
@@ -104,10 +104,9 @@ func (s *Store) read(l *lookup) error {
 // try looks for a value and copies it while it may be reused: unless held, its
 // results mean nothing.
 //
-// Where a stray reference may lead to a hole in the file it is guarded. It looks
-// for holes after it has read the root and the end, and before it follows the
-// root: whoever makes the first hole announces it long before (see
-// alloc.Arena.Punched).
+// Where a stray reference may lead to a hole in the file it is guarded. It looks for holes
+// after it has read the root and the end, and before it follows the root: the process that
+// makes the first hole announces it long before (see alloc.Arena.Punched).
 func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, held bool) {
 	g, ok := s.a.Glance()
 	if !ok {
@@ -139,8 +138,8 @@ func (s *Store) tryGuarded(l *lookup) (got []byte, status node.Status, held bool
 	return got, status, held
 }
 
-// guarded calls read and reports whether it touched what has no memory behind
-// it: a hole in the file when the file system is full, or a file cut short.
+// guarded calls read and reports whether it touched a place without memory: a hole in the
+// file when the file system is full, or the missing part of a truncated file.
 func guarded(read func()) (faulted bool) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
@@ -155,7 +154,7 @@ func guarded(read func()) (faulted bool) {
 	return false
 }
 
-// readSlowly reads under a pin, where what is read does not change.
+// readSlowly reads under a pin, where nothing changes that it reads.
 func (s *Store) readSlowly(l *lookup) error {
 	if s.a.Closed() {
 		return s.fail("reading", ErrClosed)
@@ -191,8 +190,8 @@ func (s *Store) readUnpinned(l *lookup) error {
 	return s.fail("reading", fmt.Errorf("%w, and writers were too fast for a read without a pin", ErrCannotPin))
 }
 
-// explain returns the damage on the way to a key, or nil if there is none or what was
-// read may have been reused.
+// explain returns the damage on the way to a key. It returns nil if there is none, or if
+// the memory that it has read may have been reused.
 func (s *Store) explain(l *lookup) error {
 	g, ok := s.a.Glance()
 	if !ok {

@@ -6,11 +6,11 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// GetMany looks many keys up in one version and calls fn for each, in order.
-// The value is valid in fn only; without ok the key is not in the store. Large
-// stores answer it several times faster for a key than Get, because the waits
-// for memory overlap. It ends with ErrClosed if the store is closed meanwhile. To stop
-// before the last key, loop over [Snapshot.GetMany] in a View.
+// GetMany looks many keys up in one version and calls fn for each, in order. The value is
+// valid in fn only; without ok the key is not in the store. Large stores answer it several
+// times faster for a key than Get, because the waits for memory overlap. It ends with
+// ErrClosed if the store is closed before the last key. To stop before the last key, loop
+// over [Snapshot.GetMany] in a View.
 func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
 	u, ok := s.a.Enter()
 	if !ok {
@@ -84,7 +84,7 @@ func (m *many) get(base int, keys [][]byte) (more bool, err error) {
 	return true, nil
 }
 
-// tell calls fn with what was found.
+// tell calls fn with a result.
 func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, err error) {
 	if m.sn != nil {
 		err = m.sn.check()

@@ -9,10 +9,9 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A keeper is the goroutine of a handle that gives back what the store does not need
-// any more: see alloc.Slot.Keep. The first commit starts it. It ends when the store has
-// been quiet for some seconds and nothing is left to do, and the next commit starts
-// another one.
+// A keeper is the goroutine of a handle that gives unused memory of the store back: see
+// alloc.Slot.Keep. The first commit starts it. It ends when the store has been quiet for
+// some seconds and nothing is left to do. The next commit starts another one.
 type keeper struct {
 	awake atomic.Bool // the goroutine is there, or is about to be
 
@@ -43,9 +42,9 @@ func (k *keeper) start(s *Store) {
 	k.done.Go(func() { k.run(s) })
 }
 
-// end ends the goroutine and waits for it. It reports false if there never was one, or
-// if it was called before. The goroutine may call it itself, since it calls the user's
-// logger: then nobody waits.
+// end ends the goroutine and waits for it. It reports false if there never was one, or if
+// it was called before. The goroutine may call end itself, because it calls the user's
+// logger. Then end does not wait.
 func (k *keeper) end() bool {
 	k.mu.Lock()
 	first := !k.closed && k.quit != nil
@@ -103,8 +102,8 @@ func (s *Store) keep() (time.Duration, error) {
 	return w.slot.Keep(uint64(s.stats().LiveBytes), s.keeper.goOn, w.mover())
 }
 
-// keepLast does what the goroutine would have done next, for a moment: a process that
-// lives for a short time only would never come to it.
+// keepLast does the next work of the goroutine, for a moment. In a process that lives for a
+// short time the goroutine would never run.
 func (s *Store) keepLast() {
 	for began := time.Now(); time.Since(began) < lastKeep; {
 		if rest, err := s.keep(); err != nil || rest != alloc.BusyTime {

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// rivals is what a handle knows of writers that overtake its large transactions. Such a
-// transaction costs much each time, so it closes the gate, which holds other writers back
-// while it runs. Then it lets them write for a while, so that neither starves the other.
+// rivals keeps what a handle has measured of writers that overtake its large transactions.
+// Each run of such a transaction is expensive, so it closes the gate, which holds other
+// writers back while it runs. Afterwards it lets them write for a while, so that neither
+// starves the other.
 type rivals struct {
 	span  atomic.Int64 // nanoseconds of a run of the last one that lost, or 0 if no rivals are known
 	until atomic.Int64 // Unix time in nanoseconds up to which there may be some
@@ -15,23 +16,24 @@ type rivals struct {
 }
 
 const (
-	// A run of so long is a large one, which asks for the gate when it has lost once;
-	// others do when they have lost twice.
+	// A run that takes largeRun or longer is a large one. It asks for the gate after it has
+	// lost once, other runs after they have lost twice.
 	largeRun = time.Millisecond
-	// For so long after one has lost others of the handle ask at once.
+	// For rivalsStay after a transaction has lost, the next ones of the handle ask for the
+	// gate at once.
 	rivalsStay = time.Second
 	// Writers that have passed the gate when it is closed have committed after
 	// inFlight, unless they are interrupted.
 	inFlight = 20 * time.Microsecond
-	// They are held back for so long before they are let write: to change over costs
-	// some tenths of a millisecond.
+	// Writers are held back for onesTurn in sum before they are let write, because each
+	// change of turns costs some tenths of a millisecond.
 	onesTurn = 6 * time.Millisecond
 )
 
-// holdBack closes the gate if that is of use for a run that lost so often before, and
-// reports whether it did. took is how long the shortest run took, or 0 if that is not
-// known: a run behind a gate is not measured, for its function may wait for a writer that
-// the gate holds back.
+// holdBack closes the gate if that helps a run that has lost before, and reports whether it
+// did. lost counts the lost runs. took is the time of the shortest run, or 0 if it is
+// unknown. A run behind a gate is not measured, because its function may wait for a writer
+// that the gate holds back.
 func (v *rivals) holdBack(w *writer, lost int, took time.Duration) bool {
 	switch {
 	case lost == 0:
@@ -55,12 +57,12 @@ func (v *rivals) holdBack(w *writer, lost int, took time.Duration) bool {
 	return true
 }
 
-// stay says that there are rivals still.
+// stay notes that there are still rivals.
 func (v *rivals) stay() { v.until.Store(time.Now().Add(rivalsStay).UnixNano()) }
 
-// letWrite lets others write for a while after the gate was closed for long: less if
-// nobody does. A short transaction says that the next one may be short as well, and need
-// not ask at once.
+// letWrite lets others write for a while after the gate was closed for a long time. It
+// returns early if nobody writes. After a short transaction the next one is expected to be
+// short as well, and does not ask for the gate at once.
 func (v *rivals) letWrite(s *Store, held time.Duration) {
 	if held < largeRun {
 		if held > 0 {

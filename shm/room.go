@@ -8,17 +8,17 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// roomRounds is how often a write that finds no space makes room and is tried
-// again, at most. Each round makes room for twice as many slabs as the one before,
-// for a large transaction may need many.
+// roomRounds bounds how often a write that finds no space makes room and is tried again.
+// Each round makes room for twice as many slabs as the one before, because a large
+// transaction may need many.
 const roomRounds = 10
 
-// roomPages is how many pages the first round empties, if it can: a look at the
-// slabs costs as much as some moves.
+// roomPages is the number of pages that the first round tries to empty. Fewer would not
+// pay, because a look at the slabs costs as much as some moves.
 const roomPages = 8
 
-// makesRoom reports whether a write that ended with err, of ErrFull, should be tried
-// again, since space has been made for it. round counts.
+// makesRoom makes space for a write that ended with ErrFull, and reports whether the write
+// should be tried again. round counts the calls for one write.
 func (s *Store) makesRoom(err error, round *int) bool {
 	if err == nil || !errors.Is(err, ErrFull) || *round == roomRounds {
 		return false
@@ -33,8 +33,8 @@ func (s *Store) makesRoom(err error, round *int) bool {
 	return s.makeRoom(want.Pages, int(windows), want.Disk)
 }
 
-// makeRoom empties windows of so many pages, at most that many, and reports whether
-// it emptied any. The first pages go to the reserve, if that is not full.
+// makeRoom empties up to the given number of windows, each of pages pages, and reports
+// whether it emptied any. The first pages go to the reserve, if that is not full.
 func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 	w, err := s.writer(true, true)
 	if err != nil {
@@ -45,12 +45,11 @@ func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 	return made && err == nil
 }
 
-// moveTries is how often other commits may come first when a block is moved.
+// moveTries bounds how often a move of a block is tried when other commits come first.
 const moveTries = 16
 
-// moveBlock moves what stands in a block to another one, by a commit, and returns
-// the leaf that it was, if it was one. It reports false if the current version does
-// not reach the block.
+// moveBlock moves the node in a block to another block, by a commit, and returns its leaf,
+// if it is one. It reports false if the current version does not reach the block.
 func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err error) {
 	w.slot.PassGate()
 	for range moveTries {
@@ -66,8 +65,8 @@ func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err er
 	return false, node.Leaf{}, nil
 }
 
-// tryMove makes one attempt. The decision is made anew upon the version that is
-// pinned, so it holds for that one when the commit wins.
+// tryMove makes one attempt. It decides on the version that it pins, so the decision holds
+// if the commit wins.
 func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err error) {
 	defer w.slot.End()
 	if err = w.begin(); err == nil {

@@ -31,7 +31,7 @@ type Snapshot struct {
 // that is all that the state says.
 const snapshotClosed = 1 << 31
 
-// pinned is a version that is pinned, and what its root node says.
+// pinned is a pinned version, and its root node.
 type pinned struct {
 	pin  alloc.Pin
 	root rootNode
@@ -45,7 +45,7 @@ func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
 	return pinned{pin, s.rootAt(pin.Off)}, nil
 }
 
-// view returns the trie of the version, for a handle that knows all of it.
+// view returns the trie of the version. The handle must know all of it.
 func (p *pinned) view(s *Store) view { return view{s.reader(), p.root.trie} }
 
 // reader returns a reader of everything that is pinned by now.
@@ -86,9 +86,8 @@ func (s *Store) View(fn func(sn *Snapshot) error) error {
 	return fn(sn)
 }
 
-// viewBlocks is where the snapshots of Views come from: allocating one alone takes
-// as long as all else that a View does. None is used again, so whoever keeps one
-// finds it closed for ever.
+// viewBlocks provides the snapshots of Views, because allocating one alone takes as long as
+// the rest of a View. None is used again, so a snapshot that was kept stays closed.
 type viewBlocks [viewLanes]struct {
 	block atomic.Pointer[viewBlock]
 	_     [56]byte
@@ -207,7 +206,7 @@ func (sn *Snapshot) find(h uint64, key []byte) (value []byte, birth uint64, err 
 	return sn.findInside(h, key)
 }
 
-// findInside is find for those who are inside of the handle.
+// findInside is find for a caller that has entered the handle.
 func (sn *Snapshot) findInside(h uint64, key []byte) (value []byte, birth uint64, err error) {
 	v := sn.view(sn.s)
 	l, status := v.r.Find(v.trie, h, key)

@@ -14,8 +14,8 @@ type Stats struct {
 	Counters              // of all writers, dead ones included
 }
 
-// Sub returns what happened between old and s, an older and a newer look at one
-// store: the difference of the Counters, with the gauges of s.
+// Sub returns the difference of the Counters of two looks at one store, of which old is the
+// older one, with the gauges of s.
 func (s Stats) Sub(old Stats) Stats {
 	s.Counters = s.Counters.Sub(old.Counters)
 	return s
@@ -31,7 +31,7 @@ func (s *Store) Stats() Stats {
 	return s.stats()
 }
 
-// stats is Stats for those who are inside of the handle.
+// stats is Stats for a caller that has entered the handle.
 func (s *Store) stats() Stats {
 	root, g, ok := s.rootNow()
 	if !ok {

@@ -149,7 +149,7 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 
 func (tx *Tx) fail(op string, err error) error { return tx.w.s.fail(op, err) }
 
-// find returns what was set last for key, if that is pending.
+// find returns the leaf of the last pending set of key.
 func (p *pendingSets) find(r hamt.Reader, h uint64, key []byte) (node.Leaf, bool) {
 	for i := p.n - 1; i >= 0; i-- {
 		if p.hashes[i] == h && bytes.Equal(r.Key(p.leaves[i]), key) {
@@ -162,7 +162,7 @@ func (p *pendingSets) find(r hamt.Reader, h uint64, key []byte) (node.Leaf, bool
 // warmFrom is how many entries a store has whose trie is not in the caches anyway.
 const warmFrom = 10_000
 
-// flush puts what was set into the trie. If that fails the transaction is lost.
+// flush puts the pending sets into the trie. If that fails the transaction is lost.
 func (tx *Tx) flush() error {
 	p := tx.pending
 	if p.n > 1 && tx.err == nil && tx.w.tx.Entries >= warmFrom {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
-// A writer is a slot with what one transaction needs beside it.
+// A writer is a slot with the state of one transaction.
 type writer struct {
 	slot *alloc.Slot
 	s    *Store
@@ -44,8 +44,8 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 	return w, nil
 }
 
-// take takes a slot for a caller that has entered the handle. What a transaction needs
-// beside the slot is kept for the next one.
+// take takes a slot for a caller that has entered the handle. The writer of a slot is kept
+// for the next transaction in that slot.
 func (s *Store) take(brief, frees bool) (*writer, error) {
 	slot, err := s.a.Slot(brief, frees)
 	if err != nil {
@@ -103,10 +103,10 @@ func (w *writer) take() (err error) {
 // errUnguarded: there are holes in the file, and a light transaction may be led to one.
 var errUnguarded = errors.New("there are holes since now")
 
-// lightly carries out a transaction of one key that ends at once: try begins it and
-// commits it, or finds that there is nothing to commit. First it is light. If what it
-// has read was reused meanwhile, whatever came of it means nothing. Then it is carried
-// out again, and at last under a pin.
+// lightly carries out a transaction of one key that ends at once: try begins it and commits
+// it, or finds that there is nothing to commit. At first the transaction is light. If
+// memory that it has read was reused meanwhile, its result means nothing, and it is carried
+// out again, in the end under a pin.
 func (w *writer) lightly(try func() (committed bool, err error)) (committed bool, err error) {
 	w.light, w.guarded = true, w.s.a.Punched()
 	for range lightTries {
@@ -129,7 +129,7 @@ func (w *writer) lightly(try func() (committed bool, err error)) (committed bool
 	return try()
 }
 
-// lightTries is how often a transaction is tried without a pin.
+// lightTries bounds how often a transaction is tried without a pin.
 const lightTries = 3
 
 // reset makes the transaction one on the version that was taken.
@@ -146,9 +146,9 @@ func (w *writer) view() view {
 	return view{hamt.NewReader(w.s.a.Mem(), end), w.tx.Root}
 }
 
-// rebase brings a transaction that changed one key, of hash h, and that was
-// overtaken, to the version that is current now. It reports false if the change
-// has to be made again on that version: all is allocated still.
+// rebase brings a transaction that changed one key, of hash h, and that was overtaken, to
+// the version that is current now. It reports false if the change has to be made again on
+// that version. Then all blocks of the transaction are still allocated.
 func (w *writer) rebase(h uint64) (bool, error) {
 	was := w.at.Version
 	if err := w.take(); err != nil {
@@ -157,8 +157,8 @@ func (w *writer) rebase(h uint64) (bool, error) {
 	return w.tx.Rebase(w.taken(), w.root.trie, w.root.entries, w.root.dataBytes, h, was)
 }
 
-// commit publishes the transaction, of so many changes. If another commit came
-// first, it returns false, and the transaction is still there to be aborted.
+// commit publishes the transaction. changes is added to the counters. If another commit
+// came first, commit returns false, and the caller aborts the transaction or rebases it.
 func (w *writer) commit(changes uint64) (bool, error) {
 	if w.light {
 		w.slot.PassGate() // it may have been closed since; nothing is pinned
