@@ -292,41 +292,6 @@ func (l *heapLocker) drop() {
 	}
 }
 
-// Where words are, for tests that watch them: in data, from OwnersOff and DirOff on
-// a word for each slot; in a slot's page; in a root node; in a page of a list.
-const (
-	RootOff     = layout.OffRoot
-	EndOff      = layout.OffEnd
-	HorizonOff  = layout.OffHorizon
-	PunchedOff  = layout.OffPunched
-	SegHintsOff = layout.OffSegHints
-	HintSeqOff  = layout.OffHintSeq
-	HintFree    = layout.HintFree // bits of hints
-	HintHole    = layout.HintHole
-	OwnersOff   = layout.OffOwners
-	DirOff      = layout.OffDir
-	TableOff    = layout.OffTable   // of the first segment, up to FirstPageOff
-	BitmapOff   = layout.DescBitmap // in a descriptor
-
-	SlotIntentOff = layout.SlotIntent
-	SlotTailOff   = layout.SlotQueueTail
-	SlotLogOff    = layout.SlotLogTop
-	SlotAsideOff  = layout.SlotAside
-	SlotSlabsOff  = layout.SlotSlabs
-	SlotMagsOff   = layout.SlotMags
-	SlotCountsOff = layout.SlotCounts
-
-	RootSupersededOff = layout.RootSuperseded
-	ChunkCountOff     = layout.ChunkCount
-	ChunkCap          = layout.ChunkCap
-)
-
-// FirstPageOff is where the first page that can hold blocks is.
-func FirstPageOff() uint64 { return layout.Segments[0].First }
-
-// ClassOf is the size class of blocks for that many bytes.
-func ClassOf(size uint64) int { return layout.ClassOf(size) }
-
 // FreePages returns how many free pages have memory behind them: as they are
 // counted, and as there are.
 func (a *Arena) FreePages() (counted, found int64) {

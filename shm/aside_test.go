@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -26,7 +27,7 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 	slot := uint64(0)
 	s, _ := attachPlain(t, h)
 	s.a.SetHook(func(op region.Op, off uint64) {
-		if slot != 0 && op == region.OpWrite && off >= slot+alloc.SlotAsideOff && off < slot+alloc.SlotAsideOff+8*8 && m.Load(off) != 0 {
+		if slot != 0 && op == region.OpWrite && off >= slot+layout.SlotAside && off < slot+layout.SlotAside+8*8 && m.Load(off) != 0 {
 			shared()
 		}
 	})
@@ -42,14 +43,14 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 		require.NoError(t, err)
 		return sn
 	}
-	slot = m.Load(alloc.DirOff)
+	slot = m.Load(layout.OffDir)
 	for i := uint64(1); slot == 0; i++ {
 		set("first", 0, 1)
-		slot = m.Load(alloc.DirOff)
+		slot = m.Load(layout.OffDir)
 	}
 	count := func(place uint64) uint64 {
-		if p := m.Load(slot + alloc.SlotAsideOff + place*8); p != 0 {
-			return m.Load(p + alloc.ChunkCountOff)
+		if p := m.Load(slot + layout.SlotAside + place*8); p != 0 {
+			return m.Load(p + layout.ChunkCount)
 		}
 		return 0
 	}
@@ -75,7 +76,7 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 	add(4)
 	require.NoError(t, pins[3].Close())
 	set("a", 0, 1)
-	for i := 0; count(6) < alloc.ChunkCap-20; i++ {
+	for i := 0; count(6) < layout.ChunkCap-20; i++ {
 		require.Less(t, i, 250)
 		set("c", i, i+1)
 	}
@@ -83,7 +84,7 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 		require.Less(t, i, 200)
 		set("b", i, i+1)
 	}
-	require.Less(t, count(6), uint64(alloc.ChunkCap), "room for some more, but not for all")
+	require.Less(t, count(6), uint64(layout.ChunkCap), "room for some more, but not for all")
 	require.Zero(t, count(7))
 
 	taken := false

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -118,8 +119,8 @@ func TestReadsBesideTheFirstHole(t *testing.T) {
 					punchMost(t, writer)
 				}
 				accesses++
-				looked = looked || off == alloc.PunchedOff
-				glanced = glanced || off == alloc.EndOff
+				looked = looked || off == layout.OffPunched
+				glanced = glanced || off == layout.OffEnd
 				if !h.Backed(off) {
 					panic(fault{})
 				}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -17,7 +18,7 @@ import (
 func overtake(hook *func(op region.Op, off uint64), n int, other func(i int)) {
 	i := 0
 	*hook = func(op region.Op, off uint64) {
-		if op == region.OpCAS && off == alloc.RootOff && i < n {
+		if op == region.OpCAS && off == layout.OffRoot && i < n {
 			i++
 			other(i - 1)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -205,19 +206,19 @@ func TestCountersDamaged(t *testing.T) {
 	set(t, s, "k", "v")
 	old := s.Stats()
 	m := h.Mem()
-	page := m.Word(alloc.DirOff)
+	page := m.Word(layout.OffDir)
 	for i := range uint64(8) {
-		m.SetWord(page+alloc.SlotCountsOff+8*i, math.MaxUint64)
+		m.SetWord(page+layout.SlotCounts+8*i, math.MaxUint64)
 	}
 	require.Equal(t, uint64(math.MaxUint64), s.Stats().Commits)
 	set(t, s, "k", "w")
 	require.Zero(t, s.Stats().Commits, "it begins anew")
 	require.Zero(t, s.Stats().Sub(old).Commits)
 	for _, dir := range []uint64{page | 1, page + 8, uint64(s.Stats().FileBytes), 1 << 40, math.MaxUint64 &^ 4095} {
-		m.SetWord(alloc.DirOff, dir)
+		m.SetWord(layout.OffDir, dir)
 		require.Equal(t, old.Version+1, s.Stats().Version)
 		require.Zero(t, s.Stats().Counters, "%#x", dir)
 	}
-	m.SetWord(alloc.DirOff, page)
+	m.SetWord(layout.OffDir, page)
 	require.NoError(t, s.Close())
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
@@ -222,9 +223,9 @@ func nearlyFullAside(t testing.TB, h *alloc.Heap, s *Store) {
 	for i := range 298 {
 		require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), []byte("other")))
 		for slot := range uint64(4) {
-			page := m.Load(alloc.DirOff + slot*8)
+			page := m.Load(layout.OffDir + slot*8)
 			for j := uint64(0); page != 0 && j < 8; j++ {
-				if aside := m.Load(page + alloc.SlotAsideOff + j*8); aside != 0 && m.Load(aside+alloc.ChunkCountOff) >= alloc.ChunkCap-2 {
+				if aside := m.Load(page + layout.SlotAside + j*8); aside != 0 && m.Load(aside+layout.ChunkCount) >= layout.ChunkCap-2 {
 					return
 				}
 			}
@@ -670,9 +671,9 @@ func TestSearchesHideNothing(t *testing.T) {
 // intends reports whether a slot has an intent.
 func intends(h *alloc.Heap) bool {
 	m := h.Mem()
-	for off := uint64(alloc.OwnersOff); off < alloc.DirOff; off += 8 {
-		page := m.Load(off - alloc.OwnersOff + alloc.DirOff)
-		if page != 0 && page%4096 == 0 && m.Load(page+alloc.SlotIntentOff) != 0 {
+	for off := uint64(layout.OffOwners); off < layout.OffDir; off += 8 {
+		page := m.Load(off - layout.OffOwners + layout.OffDir)
+		if page != 0 && page%4096 == 0 && m.Load(page+layout.SlotIntent) != 0 {
 			return true
 		}
 	}

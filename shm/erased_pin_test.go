@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -90,16 +91,16 @@ func TestErasedPinBesideTheMark(t *testing.T) {
 			require.NoError(t, s.Set([]byte("own"), nil))
 			sn, err := other.Snapshot()
 			require.NoError(t, err)
-			mark := sn.pin.Off + alloc.RootSupersededOff
+			mark := sn.pin.Off + layout.RootSuperseded
 			require.NoError(t, sn.Close())
 			now, erased := "", false
 			*hook = func(op region.Op, off uint64) {
 				switch {
 				case now == "look" && off == mark:
 					now = "mark"
-				case now == "intent" && off == alloc.RootOff:
+				case now == "intent" && off == layout.OffRoot:
 					now = "look"
-				case op == region.OpStore && inPages(off) && off != mark && off%4096 == alloc.SlotIntentOff:
+				case op == region.OpStore && inPages(off) && off != mark && off%4096 == layout.SlotIntent:
 					now = "intent"
 				}
 				if erased || now != at {

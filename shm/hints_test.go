@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -33,7 +34,7 @@ func TestHintsTakenDown(t *testing.T) {
 				}
 			}
 			m := h.Mem()
-			group, segment, bit := uint64(alloc.TableOff), uint64(alloc.SegHintsOff), uint64(1)<<alloc.HintHole
+			group, segment, bit := uint64(layout.OffTable), uint64(layout.OffSegHints), uint64(1)<<layout.HintHole
 
 			sn, err := giver.Snapshot()
 			require.NoError(t, err)
@@ -49,7 +50,7 @@ func TestHintsTakenDown(t *testing.T) {
 				case searcher.dead:
 					panic(death{})
 				case within || off != group:
-				case op == region.OpAnd && !taken && m.Load(group)&bit != 0 && m.Load(group)>>alloc.HintFree&1 == 0:
+				case op == region.OpAnd && !taken && m.Load(group)&bit != 0 && m.Load(group)>>layout.HintFree&1 == 0:
 					taken, within = true, true
 					require.NoError(t, sn.Close())
 					c := compactor{s: giver, ctx: t.Context(), opts: &CompactOptions{}}
@@ -70,7 +71,7 @@ func TestHintsTakenDown(t *testing.T) {
 			// The hint is up, though there is no free page.
 			m.Or(group, bit)
 			m.Or(segment, bit)
-			m.Add(alloc.HintSeqOff, 1)
+			m.Add(layout.OffHintSeq, 1)
 			s := newStore(a, "heap")
 			died := searcher.live(func() { _ = s.Set([]byte("large"), make([]byte, 200_000)) })
 			require.True(t, died)

@@ -117,8 +117,8 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 	const shared, owned, free, claimed, chunk = 4, 3, 1, 2, 8 // states of pages, see package alloc
 	// pages calls fn for the descriptors of pages in a state, with their classes.
 	pages := func(m region.Mem, state uint64, fn func(desc, page, class uint64) (done bool)) bool {
-		for page := alloc.FirstPageOff(); page < min(m.Load(alloc.EndOff), 1<<20); page += 4096 {
-			desc := alloc.TableOff + 64 + page>>12*64
+		for page := layout.Segments[0].First; page < min(m.Load(layout.OffEnd), 1<<20); page += 4096 {
+			desc := layout.OffTable + 64 + page>>12*64
 			if w := m.Load(desc); w&15 == state && fn(desc, page, w>>4&255) {
 				return true
 			}
@@ -128,11 +128,11 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 	class := func(size uint64) uint64 { return uint64(layout.ClassOf(size)) }
 	setClear := func(m region.Mem, state, class uint64) bool { // sets a clear bit
 		return pages(m, state, func(desc, _, c uint64) bool {
-			w := m.Load(desc + alloc.BitmapOff)
+			w := m.Load(desc + layout.DescBitmap)
 			if c != class || w&15 == 15 {
 				return false
 			}
-			m.Or(desc+alloc.BitmapOff, (w+1)&^w)
+			m.Or(desc+layout.DescBitmap, (w+1)&^w)
 			return true
 		})
 	}
@@ -150,7 +150,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 				if c != class(1024) {
 					return false
 				}
-				m.And(desc+alloc.BitmapOff, ^uint64(1))
+				m.And(desc+layout.DescBitmap, ^uint64(1))
 				return true
 			})
 		}, "bit of a live block"},
@@ -162,7 +162,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 		}, "claimed page"},
 		{"a block in two lists, and one in none", func(m region.Mem) bool {
 			return pages(m, chunk, func(_, page, _ uint64) bool {
-				if n := m.Load(page + alloc.ChunkCountOff); n < 2 || n > alloc.ChunkCap {
+				if n := m.Load(page + layout.ChunkCount); n < 2 || n > layout.ChunkCap {
 					return false
 				}
 				m.Store(page+32, m.Load(page+48))

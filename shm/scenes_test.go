@@ -474,7 +474,7 @@ func growth() (all []op) {
 func atItsQueuesEnd(t testing.TB, h *alloc.Heap, s *Store) {
 	filled(3, 8)(t, h, s)
 	m := h.Mem()
-	for i := 0; m.Load(m.Load(alloc.DirOff)+alloc.SlotTailOff)%4096 < alloc.ChunkCap-5; i++ {
+	for i := 0; m.Load(m.Load(layout.OffDir)+layout.SlotQueueTail)%4096 < layout.ChunkCap-5; i++ {
 		require.NoError(t, s.Set([]byte("churn"), fmt.Append(nil, i)))
 	}
 }
@@ -513,7 +513,7 @@ func otherSide(i int) string {
 // allUsed prepares a store in which a large value needs more space than there is.
 func allUsed(t testing.TB, h *alloc.Heap, s *Store) {
 	filled(3, 8)(t, h, s)
-	for i := 0; h.Mem().Load(alloc.EndOff) < 1<<20; i++ {
+	for i := 0; h.Mem().Load(layout.OffEnd) < 1<<20; i++ {
 		require.NoError(t, s.Set(fmt.Appendf(nil, "fill%d", i), make([]byte, 20_000)))
 	}
 }
@@ -521,29 +521,29 @@ func allUsed(t testing.TB, h *alloc.Heap, s *Store) {
 // The words that some scenes are about.
 
 // ends is how far the store may be touched.
-func ends(_ *scene, _ int, off uint64) bool { return off == alloc.EndOff }
+func ends(_ *scene, _ int, off uint64) bool { return off == layout.OffEnd }
 
-func owners(_ *scene, _ int, off uint64) bool { return off >= alloc.OwnersOff && off < alloc.DirOff }
+func owners(_ *scene, _ int, off uint64) bool { return off >= layout.OffOwners && off < layout.OffDir }
 
 // adopted is whose slots are, and the magazines that an adopter empties.
 func adopted(_ *scene, actor int, off uint64) bool {
-	magazine := inPages(off) && off%4096 >= alloc.SlotMagsOff && off%4096 < alloc.SlotMagsOff+8*80
+	magazine := inPages(off) && off%4096 >= layout.SlotMags && off%4096 < layout.SlotMags+8*80
 	return owners(nil, actor, off) || actor == 2 && magazine
 }
 
 // inPages reports whether off is in a page that can hold blocks, or be a slot's.
-func inPages(off uint64) bool { return off >= alloc.FirstPageOff() && off < alloc.ProcsBit }
+func inPages(off uint64) bool { return off >= layout.Segments[0].First && off < alloc.ProcsBit }
 
 // intents is the root word, the marks of root nodes, and the intents, tails and
 // logs of slots.
 func intents(sc *scene, _ int, off uint64) bool {
 	switch in := off % 4096; {
 	case off-in == sc.rootPage:
-		return off%64 == alloc.RootSupersededOff
+		return off%64 == layout.RootSuperseded
 	case inPages(off):
-		return in == alloc.SlotIntentOff || in == alloc.SlotTailOff || in == alloc.SlotLogOff
+		return in == layout.SlotIntent || in == layout.SlotQueueTail || in == layout.SlotLogTop
 	}
-	return off == alloc.RootOff
+	return off == layout.OffRoot
 }
 
 // pinWords is all words of procs, those by which goroutines share pins, and hotWords.
@@ -553,16 +553,16 @@ func pinWords(sc *scene, actor int, off uint64) bool {
 
 // hotWords is the root word and the horizon.
 func hotWords(_ *scene, _ int, off uint64) bool {
-	return off == alloc.RootOff || off == alloc.HorizonOff
+	return off == layout.OffRoot || off == layout.OffHorizon
 }
 
 // judging is the root word, the marks of root nodes, and the first actor's tail,
 // which it sets after its commit.
 func judging(sc *scene, actor int, off uint64) bool {
 	if off&^4095 == sc.rootPage {
-		return off%64 == alloc.RootSupersededOff
+		return off%64 == layout.RootSuperseded
 	}
-	return off == alloc.RootOff || actor == 0 && inPages(off) && off%4096 == alloc.SlotTailOff
+	return off == layout.OffRoot || actor == 0 && inPages(off) && off%4096 == layout.SlotQueueTail
 }
 
 // ownSlab is what the owner has done before: its leaves fill a slab, and its
@@ -577,23 +577,23 @@ func ownSlab() (all []op) {
 // returning is the owner's blocks of 1024 bytes as it brings them into use, and the
 // giver's magazine of them.
 func returning(_ *scene, actor int, off uint64) bool {
-	magazine := alloc.SlotMagsOff + 8*uint64(layout.ClassOf(1024))
+	magazine := layout.SlotMags + 8*uint64(layout.ClassOf(1024))
 	return inPages(off) && (actor == 0 && off%1024 == 0 || actor == 1 && off%4096 == magazine)
 }
 
 // tables is the states and bitmaps of pages.
 func tables(_ *scene, _ int, off uint64) bool {
-	return off >= alloc.TableOff && off < alloc.FirstPageOff()
+	return off >= layout.OffTable && off < layout.Segments[0].First
 }
 
 // bitmaps is the bitmaps alone.
 func bitmaps(s *scene, actor int, off uint64) bool {
-	return tables(s, actor, off) && off%64 >= alloc.BitmapOff && off%64 < alloc.BitmapOff+32
+	return tables(s, actor, off) && off%64 >= layout.DescBitmap && off%64 < layout.DescBitmap+32
 }
 
 // slabLinks is which slabs slots have.
 func slabLinks(_ *scene, _ int, off uint64) bool {
-	return inPages(off) && off%4096 >= alloc.SlotSlabsOff && off%4096 < alloc.SlotMagsOff
+	return inPages(off) && off%4096 >= layout.SlotSlabs && off%4096 < layout.SlotMags
 }
 
 var scenes = slices.Concat(closers(), groups(), []scene{

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
@@ -241,21 +242,21 @@ func (st *stage) reorder(a *actor, op region.Op, off uint64) {
 	m := st.heap.Mem()
 	switch {
 	case op == region.OpRead || op == region.OpWrite:
-	case op == region.OpLoad && off == alloc.HorizonOff && a.early != 0:
+	case op == region.OpLoad && off == layout.OffHorizon && a.early != 0:
 		a.repair = m.Load(off)
 		m.Store(off, a.early)
 		a.early = 0
 	case op == region.OpFence:
 		a.early = 0
 	default:
-		a.early = m.Load(alloc.HorizonOff)
+		a.early = m.Load(layout.OffHorizon)
 	}
 }
 
 func (a *actor) unhide() {
 	if a.repair != 0 {
 		m := a.st.heap.Mem()
-		m.Store(alloc.HorizonOff, a.repair)
+		m.Store(layout.OffHorizon, a.repair)
 		a.repair = 0
 	}
 }
