@@ -193,14 +193,14 @@ func (a *Arena) auditRoot() (r Root, held func() bool, done func(), err error) {
 		}
 		return p.Root, func() bool { return true }, func() { a.Unpin(p) }, nil
 	}
-	g, ok := a.Glance()
+	g, ok := a.Stamp()
 	if !ok {
 		if _, err := a.Limit(); err != nil {
 			return Root{}, nil, nil, err
 		}
 		return Root{}, nil, nil, ErrClosed
 	}
-	held = func() bool { return a.Held(g) }
+	held = func() bool { return a.Valid(g) }
 	if r, err = a.rootNode(g.word, a.VersionOf(g)); err != nil && !held() {
 		err = ErrOvertaken
 	}

@@ -257,7 +257,7 @@ func (d *Draft) close() {
 }
 
 // Replace lets the store, which all handles have closed, take the place of old,
-// whose handle must be Alone, with the owner and the permission bits that it has.
+// whose handle must hold LockExclusive, with the owner and the permission bits that it has.
 // After an error from before the exchange of the two, old is there as it was, and
 // the draft is not; after one from later, or a death, the next draft for the same
 // place removes what is left of old. old is to be closed then: its locks go, and
@@ -289,7 +289,7 @@ func (d *Draft) Replace(old *Arena, origin layout.Origin) error {
 // returns the first bytes of the old store's data, and its mark.
 func (d *Draft) exchange(old *files, origin layout.Origin) (gone region.Mem, mark *os.File, err error) {
 	if err = d.seal(origin); err == nil {
-		err = d.dress(old)
+		err = d.copyOwnership(old)
 	}
 	if err == nil {
 		err = d.sync()
@@ -327,9 +327,9 @@ func (d *Draft) swap(old *files) error {
 	return nil
 }
 
-// dress gives the draft's files, and then its directory, the owner and the
+// copyOwnership gives the draft's files, and then its directory, the owner and the
 // permission bits of another store's.
-func (d *Draft) dress(like *files) error {
+func (d *Draft) copyOwnership(like *files) error {
 	for _, name := range []string{nameProcs, nameData, "."} {
 		f, err := d.dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 		if err != nil {

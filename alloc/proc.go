@@ -75,10 +75,10 @@ func (a *Arena) claimAny(l locker) (ok, dead bool, err error) {
 }
 
 // claimAgain is claimAny after that has found no entry. A process that rewrites the store
-// holds aloneLock and all entries, and may have let go of them since. While this handle
-// holds aloneLock, no process can hold all entries for that reason.
+// holds exclusiveLock and all entries, and may have let go of them since. While this handle
+// holds exclusiveLock, no process can hold all entries for that reason.
 func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
-	free, err := l.tryLock(aloneLock)
+	free, err := l.tryLock(exclusiveLock)
 	if err != nil {
 		return false, false, err
 	}
@@ -86,7 +86,7 @@ func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
 		return false, false, fmt.Errorf("%w: it is being rewritten", ErrInUse)
 	}
 	ok, dead, err = a.claimAny(l)
-	if e := l.unlock(aloneLock); err == nil {
+	if e := l.unlock(exclusiveLock); err == nil {
 		err = e
 	}
 	return ok, dead, err
@@ -95,20 +95,20 @@ func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
 // errDeadEntries says that entries would be free if a writer adopted their owners.
 var errDeadEntries = errors.New("entries of dead writers wait for adoption")
 
-// aloneLock is the byte, next to those of the entries, that says why all of them
+// exclusiveLock is the byte, next to those of the entries, that says why all of them
 // are locked.
-const aloneLock = layout.MaxProcs
+const exclusiveLock = layout.MaxProcs
 
-// Alone locks all other entries until the handle is closed, so that no other handle is
+// LockExclusive locks all other entries until the handle is closed, so that no other handle is
 // open and none can be opened. If another one is open, the error matches ErrInUse and
 // names the processes, and the handle can only be closed.
 //
 // A handle without write permission on procs has no entry, and is not seen.
-func (a *Arena) Alone() error {
+func (a *Arena) LockExclusive() error {
 	if !a.CanPin() {
 		return fmt.Errorf("%w: expected write permission on procs", ErrReadOnly)
 	}
-	if ok, err := a.lock.tryLock(aloneLock); err != nil {
+	if ok, err := a.lock.tryLock(exclusiveLock); err != nil {
 		return err
 	} else if !ok {
 		return fmt.Errorf("%w: it is being rewritten", ErrInUse)

@@ -9,13 +9,13 @@ import (
 )
 
 // A handle is opened while a process that rewrites the store holds all entries, and lets
-// go of them between the look at the last entry and the look at aloneLock.
+// go of them between the look at the last entry and the look at exclusiveLock.
 func TestEntriesLetGoDuringOpen(t *testing.T) {
 	h, err := NewHeap(1 << 20)
 	require.NoError(t, err)
 	rewriter, _, err := h.Attach(nil)
 	require.NoError(t, err)
-	require.NoError(t, rewriter.Alone())
+	require.NoError(t, rewriter.LockExclusive())
 
 	_, _, err = h.Attach(nil)
 	require.ErrorIs(t, err, ErrInUse)
@@ -24,7 +24,7 @@ func TestEntriesLetGoDuringOpen(t *testing.T) {
 	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b}
 	let := false
 	b.hook = func(op region.Op, off uint64) {
-		if off == aloneLock|ProcsBit && !let {
+		if off == exclusiveLock|ProcsBit && !let {
 			let = true
 			require.NoError(t, rewriter.Close())
 		}

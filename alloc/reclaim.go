@@ -42,9 +42,9 @@ type pace struct {
 
 func (a *Arena) lagBytes() uint64 { return min(max(a.end.Load()/32, 16<<10), 1<<20) }
 
-// Tidy reclaims what this slot has retired, now and then. It is called after
+// ReclaimIfDue reclaims what this slot has retired, now and then. It is called after
 // End, so that the slot's own pin holds nothing.
-func (s *Slot) Tidy() error {
+func (s *Slot) ReclaimIfDue() error {
 	if s.commits < s.a.pace.commits && s.retiredBytes < s.a.lagBytes()/4 {
 		return nil
 	}

@@ -61,5 +61,5 @@ func (a *Arena) Version() uint64 {
 	return version
 }
 
-// VersionOf returns the version of a Glance, which counts if it is Held.
-func (a *Arena) VersionOf(g Glance) uint64 { return g.word.VersionFrom(g.horizon) }
+// VersionOf returns the version of a Stamp, which counts if it is Valid.
+func (a *Arena) VersionOf(g Stamp) uint64 { return g.word.VersionFrom(g.horizon) }

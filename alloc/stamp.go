@@ -2,42 +2,42 @@ package alloc
 
 import "github.com/seed-869cc763/shmkv/alloc/layout"
 
-// A Glance is the words that an optimistic reader notes before it reads.
-type Glance struct {
+// A Stamp is the words that an optimistic reader notes before it reads.
+type Stamp struct {
 	horizon uint64
 	word    layout.RootWord
 	end     uint64
 }
 
-// Glance begins an optimistic read: the horizon, then the root, then the end
+// Stamp begins an optimistic read: the horizon, then the root, then the end
 // (rules R2 and R1). Without ok the handle is closed or the end is wrong. An attempt to
 // pin returns the reason.
-func (a *Arena) Glance() (g Glance, ok bool) {
-	g = Glance{horizon: a.ro.Load(layout.OffHorizon), word: layout.RootWord(a.ro.Load(layout.OffRoot)), end: a.ro.Load(layout.OffEnd)}
+func (a *Arena) Stamp() (g Stamp, ok bool) {
+	g = Stamp{horizon: a.ro.Load(layout.OffHorizon), word: layout.RootWord(a.ro.Load(layout.OffRoot)), end: a.ro.Load(layout.OffEnd)}
 	if g.end != a.end.Load() || a.closed.Load() {
-		return a.glanceGrown(g)
+		return a.stampGrown(g)
 	}
 	return g, true
 }
 
-// glanceGrown ends a Glance of a handle that does not know the end yet, or is
+// stampGrown ends a Stamp of a handle that does not know the end yet, or is
 // closed.
-func (a *Arena) glanceGrown(g Glance) (Glance, bool) {
+func (a *Arena) stampGrown(g Stamp) (Stamp, bool) {
 	end, err := a.checkEnd(g.end)
 	g.end = end
 	return g, err == nil && !a.closed.Load()
 }
 
 // Root is the offset of the root node, confined to memory that can be touched.
-func (g Glance) Root() uint64 { return min(g.word.Off()&^7, g.end-layout.RootSize) }
+func (g Stamp) Root() uint64 { return min(g.word.Off()&^7, g.end-layout.RootSize) }
 
 // End is the number of bytes of data that may be touched.
-func (g Glance) End() uint64 { return g.end }
+func (g Stamp) End() uint64 { return g.end }
 
-// Held reports whether no block that was reachable from the root can have been reused
-// since the Glance (rule R2). If so, the values that were read in between are those of
+// Valid reports whether no block that was reachable from the root can have been reused
+// since the Stamp (rule R2). If so, the values that were read in between are those of
 // the version; otherwise they mean nothing.
-func (a *Arena) Held(g Glance) bool {
+func (a *Arena) Valid(g Stamp) bool {
 	a.ro.LoadFence()
 	h := a.ro.Load(layout.OffHorizon)
 	return h == g.horizon || h-g.horizon <= g.word.Lead(g.horizon)

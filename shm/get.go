@@ -86,29 +86,29 @@ type lookup struct {
 // read carries out a lookup. Only without an error it has changed dst.
 func (s *Store) read(l *lookup) error {
 	for range optimisticTries {
-		got, status, held := s.try(l, false)
-		if held && status == node.Present {
+		got, status, valid := s.try(l, false)
+		if valid && status == node.Present {
 			l.dst = got
 			return nil
 		}
-		if held && status == node.Absent {
+		if valid && status == node.Absent {
 			return ErrNotFound
 		}
-		if held {
+		if valid {
 			break
 		}
 	}
 	return s.readSlowly(l)
 }
 
-// try looks for a value and copies it while it may be reused: unless held, its
+// try looks for a value and copies it while it may be reused: unless valid, its
 // results mean nothing.
 //
 // Where a stray reference may lead to a hole in the file it is guarded. It looks for holes
 // after it has read the root and the end, and before it follows the root: the process that
 // makes the first hole announces it long before (see alloc.Arena.Punched).
-func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, held bool) {
-	g, ok := s.a.Glance()
+func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, valid bool) {
+	g, ok := s.a.Stamp()
 	if !ok {
 		return l.dst, node.Damaged, true
 	}
@@ -118,24 +118,24 @@ func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, he
 	m := s.a.Mem()
 	leaf, status := hamt.NewReader(m, g.End()).Find(s.trieAt(g.Root()), l.hash, l.key)
 	if status != node.Present || !l.copies {
-		return l.dst, status, s.a.Held(g)
+		return l.dst, status, s.a.Valid(g)
 	}
 	n := uint64(leaf.ValueLen)
-	if n > uint64(cap(l.dst)-len(l.dst)) && !s.a.Held(g) {
+	if n > uint64(cap(l.dst)-len(l.dst)) && !s.a.Valid(g) {
 		return l.dst, status, false // a length that is garbage must not allocate (rule R2)
 	}
 	l.birth = m.Word(leaf.Off)
 	got = m.AppendTo(l.dst, leaf.ValueOff(), n)
-	return got, status, s.a.Held(g)
+	return got, status, s.a.Valid(g)
 }
 
 // tryGuarded is try under a guard. A fault is damage, or a sign that the root was
 // overtaken: a read under a pin tells.
-func (s *Store) tryGuarded(l *lookup) (got []byte, status node.Status, held bool) {
-	if guarded(func() { got, status, held = s.try(l, true) }) {
+func (s *Store) tryGuarded(l *lookup) (got []byte, status node.Status, valid bool) {
+	if guarded(func() { got, status, valid = s.try(l, true) }) {
 		return l.dst, node.Damaged, true
 	}
-	return got, status, held
+	return got, status, valid
 }
 
 // guarded calls read and reports whether it touched a place without memory: a hole in the
@@ -173,9 +173,9 @@ func (s *Store) readSlowly(l *lookup) error {
 
 func (s *Store) readUnpinned(l *lookup) error {
 	for range readOnlyTries {
-		got, status, held := s.try(l, false)
+		got, status, valid := s.try(l, false)
 		switch {
-		case !held:
+		case !valid:
 			continue
 		case status == node.Present:
 			l.dst = got
@@ -193,7 +193,7 @@ func (s *Store) readUnpinned(l *lookup) error {
 // explain returns the damage on the way to a key. It returns nil if there is none, or if
 // the memory that it has read may have been reused.
 func (s *Store) explain(l *lookup) error {
-	g, ok := s.a.Glance()
+	g, ok := s.a.Stamp()
 	if !ok {
 		_, err := s.a.Limit()
 		return damage(err)
@@ -203,7 +203,7 @@ func (s *Store) explain(l *lookup) error {
 	if guarded(func() { err = r.Explain(s.trieAt(g.Root()), l.hash, l.key) }) {
 		err = errNoMemory
 	}
-	if !s.a.Held(g) {
+	if !s.a.Valid(g) {
 		return nil
 	}
 	return err

@@ -63,7 +63,7 @@ func rewrite(ctx context.Context, path string, opts *CopyOptions) error {
 		return err
 	}
 	defer func() { _ = a.Close() }()
-	if err := a.Alone(); err != nil {
+	if err := a.LockExclusive(); err != nil {
 		return err
 	}
 	return newStore(a, path).View(func(sn *Snapshot) error { return sn.replace(ctx, opts) })

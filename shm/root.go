@@ -48,9 +48,9 @@ func (s *Store) trieAt(off uint64) node.Ref {
 
 // rootNow reads the current root node without a pin. Without ok the handle is
 // closed or the node cannot be read.
-func (s *Store) rootNow() (root rootNode, g alloc.Glance, ok bool) {
+func (s *Store) rootNow() (root rootNode, g alloc.Stamp, ok bool) {
 	for {
-		if g, ok = s.a.Glance(); !ok {
+		if g, ok = s.a.Stamp(); !ok {
 			return rootNode{}, g, false
 		}
 		faulted := false
@@ -60,7 +60,7 @@ func (s *Store) rootNow() (root rootNode, g alloc.Glance, ok bool) {
 			read()
 		}
 		switch {
-		case !s.a.Held(g):
+		case !s.a.Valid(g):
 			continue // it may have been reused
 		case faulted:
 			return rootNode{}, g, false

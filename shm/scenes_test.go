@@ -448,7 +448,7 @@ func atItsEnd(t testing.TB, h *alloc.Heap, s *Store) {
 		for grown = range 100 {
 			end := a.a.FileBytes()
 			require.NoError(t, a.Set(fmt.Appendf(nil, "grow%d", grown), make([]byte, 3000)))
-			if g, _ := a.a.Glance(); g.Root() >= end {
+			if g, _ := a.a.Stamp(); g.Root() >= end {
 				return
 			}
 		}

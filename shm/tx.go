@@ -67,7 +67,7 @@ func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error)
 		if s.makesRoom(err, &round) {
 			continue
 		}
-		if !frees || !again(err, tries) {
+		if !frees || !waitForSpace(err, tries) {
 			return 0, err
 		}
 		tries++

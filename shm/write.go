@@ -85,7 +85,7 @@ func (s *Store) write(op string, e *edit) error {
 		if s.makesRoom(err, &round) {
 			continue
 		}
-		if !e.frees() || !again(err, tries) {
+		if !e.frees() || !waitForSpace(err, tries) {
 			return err
 		}
 		tries++
@@ -209,10 +209,10 @@ func (s *Store) Delete(key []byte) (existed bool, err error) {
 // none for it, a millisecond later each time.
 const patience = 20
 
-// again reports whether an operation that frees space is to be tried again:
+// waitForSpace reports whether an operation that frees space is to be tried again:
 // transactions that are under way may have the last pages, and give them back
 // when they end. While it waits, the operation has none itself.
-func again(err error, tries int) bool {
+func waitForSpace(err error, tries int) bool {
 	if !errors.Is(err, ErrFull) || tries == patience {
 		return false
 	}

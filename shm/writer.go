@@ -186,7 +186,7 @@ func (w *writer) conclude(committed bool) {
 	w.slot.End()
 	if committed {
 		w.s.a.Notify()
-		w.slot.Tidy()
+		w.slot.ReclaimIfDue()
 		w.s.keeper.wake(w.s)
 	}
 }
