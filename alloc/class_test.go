@@ -33,7 +33,7 @@ func TestMaxBlockFits(t *testing.T) {
 			require.NoError(t, err)
 			a, _, err := h.Attach(nil)
 			require.NoError(t, err)
-			s, err := a.Slot(true, false)
+			s, err := a.Slot(Brief)
 			require.NoError(t, err)
 			_, err = s.Begin()
 			require.NoError(t, err)

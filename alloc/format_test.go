@@ -95,7 +95,7 @@ func TestGolden(t *testing.T) {
 
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
-	s, err := a.Slot(true, false)
+	s, err := a.Slot(Brief)
 	require.NoError(t, err)
 	for i := range uint64(2) {
 		_, err := s.Begin()

@@ -19,7 +19,7 @@ type keeping struct {
 func newKeeping(t testing.TB, h *Heap) keeping {
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
-	s, err := a.Slot(true, false)
+	s, err := a.Slot(Brief)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		a.Release(s)

@@ -17,7 +17,7 @@ func TestLightTransaction(t *testing.T) {
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
 	commit(t, a)
-	s, err := a.Slot(true, false)
+	s, err := a.Slot(Brief)
 	require.NoError(t, err)
 	m := h.Mem()
 	pin := slotPin(s.idx) + layout.PinVersion

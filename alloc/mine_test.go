@@ -12,7 +12,7 @@ func TestMineIsOfASize(t *testing.T) {
 	require.NoError(t, err)
 	a, _, err := h.Attach(nil)
 	require.NoError(t, err)
-	s, err := a.Slot(true, true)
+	s, err := a.Slot(Brief | Frees)
 	require.NoError(t, err)
 	_, err = s.Begin()
 	require.NoError(t, err)

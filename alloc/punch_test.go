@@ -16,7 +16,7 @@ func TestFirstHoleComesLater(t *testing.T) {
 	require.NoError(t, err)
 	a.pace.holes = time.Hour
 	require.False(t, a.Punched())
-	s, err := a.Slot(true, true)
+	s, err := a.Slot(Brief | Frees)
 	require.NoError(t, err)
 	_, err = s.Begin()
 	require.NoError(t, err)

@@ -121,13 +121,23 @@ func (a *Arena) mayWrite() error {
 	return a.checkName()
 }
 
-// Slot returns a slot for one transaction; Release gives it back. brief says that the
-// caller runs no code of the user in between. Then it may wait for another brief
-// transaction to end. frees says that the transaction may free more than it takes. Then a
-// new slot may take its page from the reserve. The caller is a user of the handle (see
-// Enter) until it has released the slot.
-func (a *Arena) Slot(brief, frees bool) (s *Slot, err error) {
+// A Use tells what a transaction does with its slot.
+type Use uint8
+
+const (
+	// Brief transactions run no code of the user. A Brief use may wait for another one
+	// to end.
+	Brief Use = 1 << iota
+	// Frees is a transaction that may free more than it takes. A new slot for it may take
+	// its page from the reserve.
+	Frees
+)
+
+// Slot returns a slot for one transaction; Release gives it back. The caller is a user of
+// the handle (see Enter) until it has released the slot.
+func (a *Arena) Slot(use Use) (s *Slot, err error) {
 	p := &a.slots
+	brief := use&Brief != 0
 	if brief {
 		p.begin(&a.closed)
 		defer func() {
@@ -148,7 +158,7 @@ func (a *Arena) Slot(brief, frees bool) (s *Slot, err error) {
 		s = p.takeAny()
 	}
 	if s == nil {
-		if s, err = a.claimSlot(frees); err != nil {
+		if s, err = a.claimSlot(use&Frees != 0); err != nil {
 			return nil, err
 		}
 		p.mu.Lock()

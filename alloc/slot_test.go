@@ -12,7 +12,7 @@ import (
 // commit makes an empty commit.
 func commit(t *testing.T, a *Arena) {
 	t.Helper()
-	s, err := a.Slot(true, false)
+	s, err := a.Slot(Brief)
 	require.NoError(t, err)
 	_, err = s.Begin()
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestSlotTakenAndClaimedAgain(t *testing.T) {
 	other, _, err := h.Attach(nil)
 	require.NoError(t, err)
 
-	former, err := a.Slot(true, false)
+	former, err := a.Slot(Brief)
 	require.NoError(t, err)
 	a.Release(former)
 	require.True(t, other.emptyIdle(former.idx))
@@ -43,10 +43,10 @@ func TestSlotTakenAndClaimedAgain(t *testing.T) {
 	require.Equal(t, former.idx, again.idx)
 	a.Release(again)
 
-	first, err := a.Slot(true, false)
+	first, err := a.Slot(Brief)
 	require.NoError(t, err)
 	require.Same(t, again, first)
-	second, err := a.Slot(true, false)
+	second, err := a.Slot(Brief)
 	require.NoError(t, err)
 	require.NotEqual(t, first.idx, second.idx)
 	a.Release(first)
@@ -64,7 +64,7 @@ func TestFreedRunTakenInPart(t *testing.T) {
 	require.NoError(t, err)
 	var slots [2]*Slot
 	for i := range slots {
-		slots[i], err = a.Slot(true, false)
+		slots[i], err = a.Slot(Brief)
 		require.NoError(t, err)
 	}
 	s, other := slots[0], slots[1]
@@ -132,7 +132,7 @@ func TestFreeSlotIsPutInOrder(t *testing.T) {
 	m.SetWord(page+layout.SlotMags+uint64(c)*8, free)
 	a, _, err = h.Attach(nil)
 	require.NoError(t, err)
-	_, err = a.Slot(true, false)
+	_, err = a.Slot(Brief)
 	require.ErrorIs(t, err, region.ErrCorrupt)
 }
 
@@ -170,7 +170,7 @@ func TestDeathsAndReserve(t *testing.T) {
 	} {
 		a, die, err := h.Attach(nil)
 		require.NoError(t, err)
-		s, err := a.Slot(true, false)
+		s, err := a.Slot(Brief)
 		require.NoError(t, err)
 		var page uint64
 		a.search(hintsReserve, func(p uint64, _ layout.PageState) bool { page = p; return true })

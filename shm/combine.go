@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -211,7 +212,7 @@ func (r *request) rouse() {
 }
 
 // lead carries out e, if that is not nil, then the requests that wait, and gives up the
-// lead of the lane. r is the leader's own request, if it has one.
+// lead of the lane. Without e, r is the leader's own request.
 func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 	var w *writer
 	whole := false
@@ -225,8 +226,11 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 			}
 		}
 	}()
-	frees := e != nil && e.frees() || r != nil && r.frees()
-	w, err := l.writer(s, frees)
+	own := e
+	if own == nil {
+		own = &r.edit
+	}
+	w, err := l.writer(s, own.use())
 	switch {
 	case err == nil:
 		led := 0
@@ -257,8 +261,8 @@ func (s *Store) lead(l *lane, e *edit, r *request) (took bool) {
 }
 
 // writer takes the lane's slot into use, or another one if that slot was taken by another
-// process. frees says that the leader's own edit can only free space.
-func (l *lane) writer(s *Store, frees bool) (*writer, error) {
+// process. use is that of the leader's own edit.
+func (l *lane) writer(s *Store, use alloc.Use) (*writer, error) {
 	if l.w != nil {
 		ok, err := l.w.slot.Resume()
 		if err != nil {
@@ -269,7 +273,7 @@ func (l *lane) writer(s *Store, frees bool) (*writer, error) {
 			return l.w, nil
 		}
 	}
-	w, err := s.take(false, frees)
+	w, err := s.take(use)
 	l.w = w
 	return w, err
 }

@@ -92,7 +92,7 @@ func (c *compactor) run() error {
 
 // pass goes through the file once, and returns how many slabs it emptied.
 func (c *compactor) pass() (emptied int, err error) {
-	w, err := c.s.writer(false, true)
+	w, err := c.s.writer(alloc.Frees)
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +147,7 @@ func (c *compactor) shrink() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	w, err := c.s.writer(true, true)
+	w, err := c.s.writer(alloc.Brief | alloc.Frees)
 	if err != nil {
 		return err
 	}

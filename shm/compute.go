@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
 )
 
@@ -40,7 +41,7 @@ func (s *Store) Compute(key []byte, fn func(old []byte, exists bool) (value []by
 
 // compute carries out an edit that runs code of the user.
 func (s *Store) compute(e *edit) {
-	w, err := s.writer(false, true)
+	w, err := s.writer(alloc.Frees)
 	if err != nil {
 		e.err = err
 		return

@@ -94,7 +94,7 @@ const (
 
 // keep does some of the work and returns when there may be more, or 0.
 func (s *Store) keep() (time.Duration, error) {
-	w, err := s.writer(true, true)
+	w, err := s.writer(alloc.Brief | alloc.Frees)
 	if err != nil {
 		return 0, err
 	}

@@ -36,7 +36,7 @@ func (s *Store) makesRoom(err error, round *int) bool {
 // makeRoom empties up to the given number of windows, each of pages pages, and reports
 // whether it emptied any. The first pages go to the reserve, if that is not full.
 func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
-	w, err := s.writer(true, true)
+	w, err := s.writer(alloc.Brief | alloc.Frees)
 	if err != nil {
 		return false
 	}

@@ -1,10 +1,13 @@
 package shm
 
-import "github.com/seed-869cc763/shmkv/alloc/layout"
+import (
+	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+)
 
 // moveEntry moves the leaf of a key, and the branch above it, to other blocks.
 func moveEntry(s *Store, key string) error {
-	w, err := s.writer(true, true)
+	w, err := s.writer(alloc.Brief | alloc.Frees)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -77,7 +78,7 @@ func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error)
 // updateOnce also reports whether all that the transaction tried to write was
 // deletes, or whether it did not get as far as fn: it may only read.
 func (s *Store) updateOnce(fn func(tx *Tx) error) (version uint64, frees bool, err error) {
-	w, err := s.writer(false, true)
+	w, err := s.writer(alloc.Frees)
 	if err != nil {
 		return 0, true, s.fail("updating", err)
 	}

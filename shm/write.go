@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -69,6 +70,14 @@ func (e *edit) frees() bool {
 	return e.value == nil
 }
 
+// use returns what the edit does with its slot.
+func (e *edit) use() alloc.Use {
+	if e.frees() {
+		return alloc.Frees
+	}
+	return 0
+}
+
 // write carries out an edit, and makes room for it where that helps. op says what it is
 // doing, for errors.
 func (s *Store) write(op string, e *edit) error {
@@ -116,7 +125,7 @@ func (s *Store) writeOnce(e *edit) {
 // alone carries out an edit beside those of other goroutines. It reports whether it
 // took pages of the reserve.
 func (s *Store) alone(e *edit) (took bool) {
-	w, err := s.take(true, e.frees())
+	w, err := s.take(alloc.Brief | e.use())
 	if err != nil {
 		e.err = err
 		return false

@@ -23,15 +23,13 @@ type writer struct {
 	pending pendingSets // of an Update
 }
 
-// writer enters the handle and takes a slot, for release to give back. brief promises
-// not to run the user's code in between; frees says that the transaction may free more
-// than it takes.
-func (s *Store) writer(brief, frees bool) (*writer, error) {
+// writer enters the handle and takes a slot, for release to give back.
+func (s *Store) writer(use alloc.Use) (*writer, error) {
 	u, ok := s.a.Enter()
 	if !ok {
 		return nil, ErrClosed
 	}
-	w, err := s.take(brief, frees)
+	w, err := s.take(use)
 	if err == nil && s.functions.running() {
 		s.a.Release(w.slot)
 		err = ErrNested
@@ -46,8 +44,8 @@ func (s *Store) writer(brief, frees bool) (*writer, error) {
 
 // take takes a slot for a caller that has entered the handle. The writer of a slot is kept
 // for the next transaction in that slot.
-func (s *Store) take(brief, frees bool) (*writer, error) {
-	slot, err := s.a.Slot(brief, frees)
+func (s *Store) take(use alloc.Use) (*writer, error) {
+	slot, err := s.a.Slot(use)
 	if err != nil {
 		return nil, err
 	}
