@@ -97,8 +97,8 @@ func (u *audit) inUse(base uint64) {
 	}
 	move(w(layout.SlotReturn))
 	entry(w(layout.SlotQueueHead)&^(layout.PageSize-1), w(layout.SlotQueueHead)&(layout.PageSize-1))
-	for _, off := range []uint64{layout.SlotLook, layout.SlotAside, layout.SlotAside + 8, layout.SlotAside + 16, layout.SlotAside + 24, layout.SlotAside + 32,
-		layout.SlotAside + 40, layout.SlotAside + 48, layout.SlotAside + 56} {
+	for _, off := range []uint64{layout.SlotLook, layout.SlotDeferred, layout.SlotDeferred + 8, layout.SlotDeferred + 16, layout.SlotDeferred + 24, layout.SlotDeferred + 32,
+		layout.SlotDeferred + 40, layout.SlotDeferred + 48, layout.SlotDeferred + 56} {
 		if p := w(off) &^ (layout.PageSize - 1); p != 0 && p < u.end {
 			move(p)
 			entry(p, a.ro.Word(p+layout.ChunkCount)-1)
@@ -133,7 +133,7 @@ func (u *audit) inUse(base uint64) {
 	}
 }
 
-// chunk accounts for a set-aside page and what it names. It reports false if it
+// chunk accounts for a deferred page and what it names. It reports false if it
 // changed hands meanwhile.
 func (u *audit) chunk(p uint64, owned func(layout.PageState) bool) bool {
 	n := min(u.a.ro.Load(p+layout.ChunkCount), layout.ChunkCap)

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// An item is an entry of a queue or set-aside page, and where it stands.
+// An item is an entry of a queue or deferred page, and where it stands.
 type item struct {
 	at      uint64
 	block   layout.Item
@@ -32,7 +32,7 @@ func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, 
 	return all, next, a.page(p) == st
 }
 
-// retired accounts for entries of a queue or set-aside page. What was retired
+// retired accounts for entries of a queue or deferred page. What was retired
 // after the version that is looked at is live in it, or has been published since.
 func (u *audit) retired(all []item) {
 	for _, e := range all {
@@ -74,7 +74,7 @@ func (u *audit) slot(i int) {
 		err = u.queue(i, base)
 	}
 	if err == nil {
-		err = u.aside(i, base)
+		err = u.deferred(i, base)
 	}
 	for c := 0; c < layout.NumClasses && err == nil; c++ {
 		err = u.magazine(base, c)
@@ -222,13 +222,13 @@ func (u *audit) queue(i int, base uint64) error {
 	return nil
 }
 
-// aside accounts for a slot's set-aside pages. One that is not the slot's any more
+// deferred accounts for a slot's deferred pages. One that is not the slot's any more
 // was just given up; one that it was taking it may have taken.
-func (u *audit) aside(i int, base uint64) error {
+func (u *audit) deferred(i int, base uint64) error {
 	a := u.a
 	var places []uint64
-	for j := range layout.AsideCount {
-		places = append(places, a.ro.Load(base+layout.SlotAside+uint64(j)*8))
+	for j := range layout.DeferredCount {
+		places = append(places, a.ro.Load(base+layout.SlotDeferred+uint64(j)*8))
 	}
 	places = append(places, a.ro.Load(base+layout.SlotLook)) // where they move to
 	if rec := a.ro.Load(base + layout.SlotRec); rec&(layout.PageSize-1) == layout.RecTake {

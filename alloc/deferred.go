@@ -8,9 +8,9 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// setAsideBlock moves a block to the slot's set-aside page for what holds it.
-func (s *Slot) setAsideBlock(key heldKey, block layout.Item, retired uint64, unlink func()) error {
-	p, err := s.asidePage(key)
+// deferBlock moves a block to the slot's deferred page for what holds it.
+func (s *Slot) deferBlock(key heldKey, block layout.Item, retired uint64, unlink func()) error {
+	p, err := s.deferredPage(key)
 	if err != nil {
 		return err
 	}
@@ -20,7 +20,7 @@ func (s *Slot) setAsideBlock(key heldKey, block layout.Item, retired uint64, unl
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+layout.ChunkCount, n+1)
 	unlink()
-	s.setAsides++
+	s.deferrals++
 	s.a.held.Add(classBytes(block.Class()))
 	return nil
 }
@@ -32,21 +32,21 @@ func classBytes(c int) uint64 {
 	return layout.Classes[c].Size
 }
 
-// asidePage returns the slot's page for a key, with room in it. A full one, and
+// deferredPage returns the slot's page for a key, with room in it. A full one, and
 // another where there is no place for one more, it gives up.
-func (s *Slot) asidePage(key heldKey) (uint64, error) {
+func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 	free := -1
-	for i, p := range s.aside {
-		if p != 0 && s.asideKeys[i] == key {
+	for i, p := range s.deferred {
+		if p != 0 && s.deferredKeys[i] == key {
 			n := s.m.Word(p + layout.ChunkCount)
 			if n < layout.ChunkCap {
 				return p, nil
 			} else if n > layout.ChunkCap {
-				return 0, region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+				return 0, region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 			}
-			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+			s.shareChunk(p, func() { s.setDeferred(i, 0, 0) })
 		}
-		if s.aside[i] == 0 {
+		if s.deferred[i] == 0 {
 			free = i
 		}
 	}
@@ -58,23 +58,23 @@ func (s *Slot) asidePage(key heldKey) (uint64, error) {
 	s.m.Store(p+layout.ChunkKey, uint64(key))
 	s.m.SetWord(p+layout.ChunkCount, 0)
 	if free < 0 {
-		free = s.asideNext
-		s.asideNext = (free + 1) % layout.AsideCount
+		free = s.deferredNext
+		s.deferredNext = (free + 1) % layout.DeferredCount
 		// Two pages are linked at this place, one after the other: the record
 		// names the new one, which is freed if the slot dies before.
-		s.shareChunkUnder(s.aside[free])
+		s.shareChunkUnder(s.deferred[free])
 	}
-	s.setAside(free, p, key)
+	s.setDeferred(free, p, key)
 	s.endRecord()
 	return p, nil
 }
 
-func (s *Slot) setAside(i int, p uint64, key heldKey) {
-	s.aside[i], s.asideKeys[i] = p, key
-	s.m.SetWord(s.base+layout.SlotAside+uint64(i)*8, p)
+func (s *Slot) setDeferred(i int, p uint64, key heldKey) {
+	s.deferred[i], s.deferredKeys[i] = p, key
+	s.m.SetWord(s.base+layout.SlotDeferred+uint64(i)*8, p)
 }
 
-// shareChunk gives a set-aside page up, for anybody to take.
+// shareChunk gives a deferred page up, for anybody to take.
 func (s *Slot) shareChunk(p uint64, unlink func()) {
 	s.shareChunkUnder(p)
 	unlink()

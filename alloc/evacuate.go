@@ -293,7 +293,7 @@ func (s *Slot) TookReserve() bool {
 
 // giveAll reclaims as much as it can and gives the slot's free blocks and slabs back. It
 // waits a moment for the transactions of others, which hold the blocks that they may see,
-// because to set these aside takes pages.
+// because deferring these takes pages.
 func (s *Slot) giveAll() error {
 	version := s.a.Version()
 	for try := 0; try < giveTries && s.a.pinnedBefore(version); try++ {

@@ -29,7 +29,7 @@ const (
 	ExtentReserve ExtentKind = "reserve" // free pages for those who may take the last
 	ExtentSlab    ExtentKind = "slab"    // blocks of one size
 	ExtentRun     ExtentKind = "run"     // pages that are one block
-	ExtentList    ExtentKind = "list"    // pages of queues, logs and set-aside blocks
+	ExtentList    ExtentKind = "list"    // pages of queues, logs and deferred blocks
 	ExtentSlot    ExtentKind = "slot"    // pages of writers
 	ExtentOther   ExtentKind = "other"   // pages on their way from one kind to another, or damaged
 )

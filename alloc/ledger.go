@@ -15,8 +15,8 @@ import (
 type Ledger struct {
 	Version  uint64
 	Live     int64            // blocks reachable from the root, its node included
-	Retired  int64            // blocks in queues and set-aside pages
-	Held     int64            // of these, set aside
+	Retired  int64            // blocks in queues and deferred pages
+	Held     int64            // of these, deferred
 	HeldBy   map[uint64]int64 // of these, under a pinned version; the others under an intent
 	InFlight int64            // blocks and pages in logs
 	Free     int64            // free pages, free blocks in slabs and magazines
@@ -83,9 +83,9 @@ var ErrOvertaken = errors.New("writers were too fast")
 //   - of a block, its first two words and the places in which it was found. The first
 //     word of a published block is its birth, which is newer each time the block is
 //     published. Between two publications a block moves in one direction: from the
-//     log to the trie, to a queue, to set-aside pages, to a magazine or its slab. A
+//     log to the trie, to a queue, to deferred pages, to a magazine or its slab. A
 //     pass reads the lists in this order, so it does not miss a block that moves on.
-//     An entry of a queue or of a set-aside page stays in its place until the page
+//     An entry of a queue or of a deferred page stays in its place until the page
 //     is freed, and the page's generation is part of the place. A free block has
 //     no birth to tell: one that leaves a magazine and comes back to it with the
 //     same words each time would have to escape all of the passes.

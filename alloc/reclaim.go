@@ -25,7 +25,7 @@ const (
 	thinBlocks  = 64
 	fewBlocks   = 16
 	unusedLooks = 16
-	// looksPerPass is how many shared set-aside pages a pass looks at.
+	// looksPerPass is how many shared deferred pages a pass looks at.
 	looksPerPass = 4
 	// freedCap is how many freed runs of pages a slot remembers.
 	freedCap = 16
@@ -86,21 +86,21 @@ func (s *Slot) Shrink() error {
 	return nil
 }
 
-// reclaim frees the blocks that were retired up to version h and that nothing holds, sets
-// the others aside, and counts both.
+// reclaim frees the blocks that were retired up to version h and that nothing holds,
+// defers the others, and counts both.
 func (s *Slot) reclaim(h uint64, looks int) error {
 	if _, err := s.a.Limit(); err != nil {
 		return err
 	}
-	// To set blocks aside takes pages. When there are none, that must not begin
+	// Deferring blocks takes pages. When there are none, that must not begin
 	// another pass within this one; it may use the reserve.
 	relieving, reserve := s.relieving, s.mayTakeReserve
 	s.relieving, s.mayTakeReserve = true, true
 	defer func() { s.relieving, s.mayTakeReserve = relieving, reserve }()
-	freed, setAsides := s.freed, s.setAsides
+	freed, deferrals := s.freed, s.deferrals
 	err := s.pass(h, looks)
 	s.count(CountFreed, s.freed-freed)
-	s.count(CountDeferred, s.setAsides-setAsides)
+	s.count(CountDeferred, s.deferrals-deferrals)
 	return err
 }
 
@@ -132,11 +132,11 @@ func (s *Slot) pass(h uint64, looks int) error {
 			return err
 		}
 	}
-	for i := range s.aside {
-		p := s.aside[i] // now: draining another page may have filled this one up, and shared it
-		if p != 0 && !s.view.still(s.asideKeys[i]) {
+	for i := range s.deferred {
+		p := s.deferred[i] // now: draining another page may have filled this one up, and shared it
+		if p != 0 && !s.view.still(s.deferredKeys[i]) {
 			s.setLook(p)
-			s.setAside(i, 0, 0)
+			s.setDeferred(i, 0, 0)
 			if err := s.drain(p, h); err != nil {
 				return err
 			}
@@ -145,7 +145,7 @@ func (s *Slot) pass(h uint64, looks int) error {
 	return s.lookAtShared(h, looks)
 }
 
-// lookAtShared drains set-aside pages that nobody owns and whose pin is gone.
+// lookAtShared drains deferred pages that nobody owns and whose pin is gone.
 func (s *Slot) lookAtShared(h uint64, looks int) error {
 	a := s.a
 	for looks > 0 {
@@ -170,7 +170,7 @@ func (s *Slot) lookAtShared(h uint64, looks int) error {
 	return nil
 }
 
-// laterThan reports whether drain could settle nothing of a set-aside page, because its
+// laterThan reports whether drain could settle nothing of a deferred page, because its
 // last item was retired after h. Drain would give the page back, and the search would
 // find it again for ever.
 func (a *Arena) laterThan(p, h uint64) bool {
@@ -186,7 +186,7 @@ func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 func (s *Slot) drain(p, h uint64) error {
 	n := s.m.Word(p + layout.ChunkCount)
 	if n > layout.ChunkCap {
-		return region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+		return region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	for ; n > 0; n-- {
 		e := p + layout.ChunkItems + (n-1)*layout.ItemSize
@@ -203,7 +203,7 @@ func (s *Slot) drain(p, h uint64) error {
 	return nil
 }
 
-// settle frees a retired block, or sets it aside under the pin or intent that holds it.
+// settle frees a retired block, or defers it under the pin or intent that holds it.
 // unlink takes it off the list that it was in.
 func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func()) error {
 	off, c, isRoot := block.Off(), block.Class(), block.IsRoot()
@@ -221,7 +221,7 @@ func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func(
 			return region.Corrupt(off, "birth of a retired block", birth, fmt.Sprintf("less than %d", retired))
 		}
 		if key := s.view.holds(off, birth, retired, isRoot); key != 0 {
-			return s.setAsideBlock(key, block, retired, unlink)
+			return s.deferBlock(key, block, retired, unlink)
 		}
 	}
 	s.freed++

@@ -74,14 +74,14 @@ func (s *Slot) recover() error {
 
 	s.recoverRecord()
 
-	// A set-aside page that changed hands, or was closed to be looked through.
-	for i, p := range s.aside {
+	// A deferred page that changed hands, or was closed to be looked through.
+	for i, p := range s.deferred {
 		if p == 0 {
 			continue
 		}
 		if !s.owns(p, layout.PageChunk) || p == s.m.Word(s.base+layout.SlotLook) {
 			a.announce(p)
-			s.setAside(i, 0, 0)
+			s.setDeferred(i, 0, 0)
 		}
 	}
 	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && !s.owns(p, layout.PageChunk) {
@@ -109,7 +109,7 @@ func (s *Slot) recover() error {
 		if c := block.Class(); c < layout.NumClasses && s.mags[c] == block.Off() {
 			return true
 		}
-		for _, p := range s.aside {
+		for _, p := range s.deferred {
 			if p == 0 {
 				continue
 			}
@@ -231,7 +231,7 @@ func (s *Slot) linked(p uint64) bool {
 			return true
 		}
 	}
-	for _, q := range s.aside {
+	for _, q := range s.deferred {
 		if q == p {
 			return true
 		}

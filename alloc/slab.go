@@ -106,7 +106,7 @@ func (s *Slot) takeSlab(c int) error {
 	return nil
 }
 
-// takeShared makes a shared slab or set-aside page the slot's own by one CAS,
+// takeShared makes a shared slab or deferred page the slot's own by one CAS,
 // and links it.
 func (s *Slot) takeShared(p uint64, st layout.PageState, state int, link func()) bool {
 	s.record(layout.RecTake, p, 1, st.Gen()+1, st.Gen()+1)
@@ -279,9 +279,9 @@ func (s *Slot) flush() error {
 	if err := s.reclaim(s.a.Version(), looksPerPass); err != nil {
 		return err
 	}
-	for i, p := range s.aside {
+	for i, p := range s.deferred {
 		if p != 0 {
-			s.shareChunk(p, func() { s.setAside(i, 0, 0) })
+			s.shareChunk(p, func() { s.setDeferred(i, 0, 0) })
 		}
 	}
 	return s.emptyMags()

@@ -24,17 +24,17 @@ type Slot struct {
 	handover region.Handover // from one user to the next
 	place    uint32          // in the pool
 
-	mags   [layout.NumClasses]uint64
-	magLen [layout.NumClasses]int // blocks known to be there
-	taken  [layout.NumClasses]int // blocks allocated since the last pass
-	need   [layout.NumClasses]int // see thinMags
-	unused [layout.NumClasses]int // looks since the last was taken
-	slabs  [layout.NumClasses]uint64
-	logTop layout.Place // and the number of items in it
-	logs   []uint64     // further log pages, oldest first
-	head   layout.Place // of the queue
-	tail   layout.Place
-	aside  [layout.AsideCount]uint64
+	mags     [layout.NumClasses]uint64
+	magLen   [layout.NumClasses]int // blocks known to be there
+	taken    [layout.NumClasses]int // blocks allocated since the last pass
+	need     [layout.NumClasses]int // see thinMags
+	unused   [layout.NumClasses]int // looks since the last was taken
+	slabs    [layout.NumClasses]uint64
+	logTop   layout.Place // and the number of items in it
+	logs     []uint64     // further log pages, oldest first
+	head     layout.Place // of the queue
+	tail     layout.Place
+	deferred [layout.DeferredCount]uint64
 
 	// One transaction.
 	root    Root
@@ -48,10 +48,10 @@ type Slot struct {
 	passes       uint64
 	freedRuns    []freedRun
 	view         scan
-	asideKeys    [layout.AsideCount]heldKey
-	asideNext    int    // page that makes room next
+	deferredKeys [layout.DeferredCount]heldKey
+	deferredNext int    // page that makes room next
 	freed        uint64 // blocks
-	setAsides    uint64 // blocks
+	deferrals    uint64 // blocks
 
 	brief          bool        // the transaction runs no foreign code
 	gate           layout.Gate // the gate that the slot has closed, or 0
@@ -169,13 +169,13 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 		s.mags[c] = w(layout.SlotMags + uint64(c)*8)
 		s.slabs[c] = w(layout.SlotSlabs + uint64(c)*8)
 	}
-	for i := range s.aside {
-		s.aside[i] = w(layout.SlotAside + uint64(i)*8)
-		if p := s.aside[i]; p != 0 {
-			if err := a.checkPages(page+layout.SlotAside, "set-aside page", p, 1); err != nil {
+	for i := range s.deferred {
+		s.deferred[i] = w(layout.SlotDeferred + uint64(i)*8)
+		if p := s.deferred[i]; p != 0 {
+			if err := a.checkPages(page+layout.SlotDeferred, "deferred page", p, 1); err != nil {
 				return nil, err
 			}
-			s.asideKeys[i] = heldKey(w(p - page + layout.ChunkKey))
+			s.deferredKeys[i] = heldKey(w(p - page + layout.ChunkKey))
 		}
 	}
 	s.head, s.tail, s.logTop = layout.Place(w(layout.SlotQueueHead)), layout.Place(w(layout.SlotQueueTail)), layout.Place(w(layout.SlotLogTop))

@@ -37,9 +37,9 @@ func (s *Slot) checkLists(committed bool) error {
 	if err := s.checkQueue(); err != nil {
 		return err
 	}
-	for i, p := range s.aside {
+	for i, p := range s.deferred {
 		if p != 0 {
-			if err := s.checkChunk(s.base+layout.SlotAside+uint64(i)*8, p); err != nil {
+			if err := s.checkChunk(s.base+layout.SlotDeferred+uint64(i)*8, p); err != nil {
 				return err
 			}
 		}
@@ -99,16 +99,16 @@ func (s *Slot) checkQueue() error {
 	return nil
 }
 
-// checkChunk verifies a set-aside page and the number of its entries.
+// checkChunk verifies a deferred page and the number of its entries.
 func (s *Slot) checkChunk(at, p uint64) error {
-	if err := s.a.checkPages(at, "set-aside page", p, 1); err != nil {
+	if err := s.a.checkPages(at, "deferred page", p, 1); err != nil {
 		return err
 	}
 	if !s.owns(p, layout.PageChunk) {
 		return nil // given up already
 	}
 	if n := s.m.Word(p + layout.ChunkCount); n > layout.ChunkCap {
-		return region.Corrupt(p+layout.ChunkCount, "entries of a set-aside page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+		return region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ var metrics = []struct {
 	{describe("lost_commits_total", "Commits that another one overtook, and that were tried again."), counter, func(s shm.Stats) float64 { return float64(s.Lost) }},
 	{describe("refused_total", "Tries to write that the store had no space for."), counter, func(s shm.Stats) float64 { return float64(s.Refused) }},
 	{describe("freed_blocks_total", "Replaced blocks that were freed."), counter, func(s shm.Stats) float64 { return float64(s.FreedBlocks) }},
-	{describe("aside_blocks_total", "Replaced blocks that were set aside for a pin."), counter, func(s shm.Stats) float64 { return float64(s.AsideBlocks) }},
+	{describe("deferred_blocks_total", "Replaced blocks that were deferred for a pin."), counter, func(s shm.Stats) float64 { return float64(s.DeferredBlocks) }},
 	{describe("punched_pages_total", "Free pages whose memory was given back."), counter, func(s shm.Stats) float64 { return float64(s.PunchedPages) }},
 	{describe("adopted_slots_total", "Writers' slots taken over from dead processes."), counter, func(s shm.Stats) float64 { return float64(s.AdoptedSlots) }},
 }

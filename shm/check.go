@@ -26,7 +26,7 @@ type Report struct {
 	Entries       int64       `json:"entries"`
 	LiveBytes     int64       `json:"live_bytes"`      // blocks that the current root reaches
 	RetiredBytes  int64       `json:"retired_bytes"`   // replaced, not yet reclaimed
-	HeldBytes     int64       `json:"held_bytes"`      // of these, set aside for a snapshot
+	HeldBytes     int64       `json:"held_bytes"`      // of these, deferred for a snapshot
 	InFlightBytes int64       `json:"in_flight_bytes"` // of transactions under way
 	FreeBytes     int64       `json:"free_bytes"`      // free blocks and pages, holes included
 	TableBytes    int64       `json:"table_bytes"`     // header, tables, writers' slots, lists

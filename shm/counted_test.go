@@ -52,7 +52,7 @@ func TestOvertakenReader(t *testing.T) {
 	}
 }
 
-// What a snapshot holds is set aside once, and looked at again when that snapshot
+// What a snapshot holds is deferred once, and looked at again when that snapshot
 // ends: many snapshots that are held do not make a write dearer by what they hold
 // (rule L3).
 func TestCostOfHeldBlocks(t *testing.T) {
@@ -85,7 +85,7 @@ func TestCostOfHeldBlocks(t *testing.T) {
 	}
 	none, many := cost(0), cost(pins)
 	t.Logf("accesses of a set, without a snapshot: %d; with %d held: %d", none, pins, many)
-	for _, n := range many[1:] { // the first round sets aside what is held
+	for _, n := range many[1:] { // the first round defers what is held
 		require.Less(t, n, 2*slices.Max(none))
 	}
 }

@@ -7,26 +7,26 @@ import "github.com/seed-869cc763/shmkv/alloc"
 // may not count its last transaction, and in a damaged store they may be any number. They
 // wrap around at 2^64. Gets are not counted, because readers leave no trace.
 type Counters struct {
-	Commits      uint64 `json:"commits"`       // transactions committed
-	Changes      uint64 `json:"changes"`       // entries that these set or deleted, each time
-	Lost         uint64 `json:"lost"`          // commits that another one overtook, and that were tried again
-	Refused      uint64 `json:"refused"`       // tries to write that ended with ErrFull; a delete is tried several times
-	FreedBlocks  uint64 `json:"freed_blocks"`  // replaced blocks that were freed
-	AsideBlocks  uint64 `json:"aside_blocks"`  // replaced blocks that were set aside for a pin, each time
-	PunchedPages uint64 `json:"punched_pages"` // free pages whose memory the file system got back
-	AdoptedSlots uint64 `json:"adopted_slots"` // writers' slots taken over from the dead
+	Commits        uint64 `json:"commits"`         // transactions committed
+	Changes        uint64 `json:"changes"`         // entries that these set or deleted, each time
+	Lost           uint64 `json:"lost"`            // commits that another one overtook, and that were tried again
+	Refused        uint64 `json:"refused"`         // tries to write that ended with ErrFull; a delete is tried several times
+	FreedBlocks    uint64 `json:"freed_blocks"`    // replaced blocks that were freed
+	DeferredBlocks uint64 `json:"deferred_blocks"` // replaced blocks that were deferred for a pin, each time
+	PunchedPages   uint64 `json:"punched_pages"`   // free pages whose memory the file system got back
+	AdoptedSlots   uint64 `json:"adopted_slots"`   // writers' slots taken over from the dead
 }
 
 func countersOf(c alloc.Counts) Counters {
 	return Counters{
-		Commits:      c[alloc.CountCommits],
-		Changes:      c[alloc.CountChanges],
-		Lost:         c[alloc.CountLost],
-		Refused:      c[alloc.CountRefused],
-		FreedBlocks:  c[alloc.CountFreed],
-		AsideBlocks:  c[alloc.CountDeferred],
-		PunchedPages: c[alloc.CountPunched],
-		AdoptedSlots: c[alloc.CountAdopted],
+		Commits:        c[alloc.CountCommits],
+		Changes:        c[alloc.CountChanges],
+		Lost:           c[alloc.CountLost],
+		Refused:        c[alloc.CountRefused],
+		FreedBlocks:    c[alloc.CountFreed],
+		DeferredBlocks: c[alloc.CountDeferred],
+		PunchedPages:   c[alloc.CountPunched],
+		AdoptedSlots:   c[alloc.CountAdopted],
 	}
 }
 
@@ -42,14 +42,14 @@ func (c Counters) add(d Counters) Counters {
 
 func (c Counters) with(d Counters, fn func(a, b uint64) uint64) Counters {
 	return Counters{
-		Commits:      fn(c.Commits, d.Commits),
-		Changes:      fn(c.Changes, d.Changes),
-		Lost:         fn(c.Lost, d.Lost),
-		Refused:      fn(c.Refused, d.Refused),
-		FreedBlocks:  fn(c.FreedBlocks, d.FreedBlocks),
-		AsideBlocks:  fn(c.AsideBlocks, d.AsideBlocks),
-		PunchedPages: fn(c.PunchedPages, d.PunchedPages),
-		AdoptedSlots: fn(c.AdoptedSlots, d.AdoptedSlots),
+		Commits:        fn(c.Commits, d.Commits),
+		Changes:        fn(c.Changes, d.Changes),
+		Lost:           fn(c.Lost, d.Lost),
+		Refused:        fn(c.Refused, d.Refused),
+		FreedBlocks:    fn(c.FreedBlocks, d.FreedBlocks),
+		DeferredBlocks: fn(c.DeferredBlocks, d.DeferredBlocks),
+		PunchedPages:   fn(c.PunchedPages, d.PunchedPages),
+		AdoptedSlots:   fn(c.AdoptedSlots, d.AdoptedSlots),
 	}
 }
 

@@ -73,7 +73,7 @@ func TestCountersOfLostCommits(t *testing.T) {
 	})
 }
 
-// What is replaced is freed, or set aside while a snapshot needs it.
+// What is replaced is freed, or deferred while a snapshot needs it.
 func TestCountersOfReclaim(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
 		for i := range 500 {
@@ -81,7 +81,7 @@ func TestCountersOfReclaim(t *testing.T) {
 		}
 		st := s.Stats()
 		require.Greater(t, st.FreedBlocks, uint64(500))
-		require.Zero(t, st.AsideBlocks)
+		require.Zero(t, st.DeferredBlocks)
 		require.NoError(t, other.View(func(*shm.Snapshot) error {
 			for i := range 500 {
 				set(t, s, fmt.Sprint(i%50), fmt.Sprint(i))
@@ -89,8 +89,8 @@ func TestCountersOfReclaim(t *testing.T) {
 			return nil
 		}))
 		d := s.Stats().Sub(st)
-		require.GreaterOrEqual(t, d.AsideBlocks, uint64(50))
-		require.Less(t, d.AsideBlocks, d.FreedBlocks)
+		require.GreaterOrEqual(t, d.DeferredBlocks, uint64(50))
+		require.Less(t, d.DeferredBlocks, d.FreedBlocks)
 		require.Equal(t, uint64(500), d.Commits)
 		require.Equal(t, s.Version(), d.Version, "a gauge is the newer one's")
 	})

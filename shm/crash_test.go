@@ -216,22 +216,22 @@ func holder(t testing.TB, h *alloc.Heap) {
 	require.NoError(t, err)
 }
 
-// nearlyFullAside overwrites what a snapshot holds until the slot's page of
-// set-aside blocks has room for a few more.
-func nearlyFullAside(t testing.TB, h *alloc.Heap, s *Store) {
+// nearlyFullDeferred overwrites what a snapshot holds until the slot's page of
+// deferred blocks has room for a few more.
+func nearlyFullDeferred(t testing.TB, h *alloc.Heap, s *Store) {
 	m := h.Mem()
 	for i := range 298 {
 		require.NoError(t, s.Set(fmt.Appendf(nil, "key%03d", i), []byte("other")))
 		for slot := range uint64(4) {
 			page := m.Load(layout.OffDir + slot*8)
 			for j := uint64(0); page != 0 && j < 8; j++ {
-				if aside := m.Load(page + layout.SlotAside + j*8); aside != 0 && m.Load(aside+layout.ChunkCount) >= layout.ChunkCap-2 {
+				if deferred := m.Load(page + layout.SlotDeferred + j*8); deferred != 0 && m.Load(deferred+layout.ChunkCount) >= layout.ChunkCap-2 {
 					return
 				}
 			}
 		}
 	}
-	t.Fatal("no set-aside page becomes full")
+	t.Fatal("no deferred page becomes full")
 }
 
 var stories = []story{
@@ -337,10 +337,10 @@ var stories = []story{
 	{name: "reclaim of runs", size: 4 << 20, prepare: filled(20, 300), steps: func(b contents) []step { return sets(b, 10, 40_000) }},
 	{name: "snapshot held", size: 2 << 20, prepare: filled(20, 300), beside: holder, holds: true,
 		steps: func(b contents) []step { return sets(b, 70, 300) }},
-	{name: "a set-aside page that becomes full", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
+	{name: "a deferred page that becomes full", size: 2 << 20, prepare: func(t testing.TB, h *alloc.Heap, s *Store) {
 		h.SetEager()
 		filled(300, 20)(t, h, s)
-	}, beside: holder, warm: nearlyFullAside, holds: true, steps: func(b contents) []step {
+	}, beside: holder, warm: nearlyFullDeferred, holds: true, steps: func(b contents) []step {
 		x := setStep(b, "key298", "other")
 		return []step{x, setStep(x.after, "key299", "other")}
 	}},

@@ -509,9 +509,9 @@ func TestDamagedLists(t *testing.T) {
 				}
 				return any
 			})
-			try(fmt.Sprintf("set-aside pages have %#x entries", v), base, func(m *image, page uint64) (any bool) {
+			try(fmt.Sprintf("deferred pages have %#x entries", v), base, func(m *image, page uint64) (any bool) {
 				for i := range uint64(8) {
-					if p := m.word(page + imgAside + 8*i); p != 0 {
+					if p := m.word(page + imgDeferred + 8*i); p != 0 {
 						m.setWord(p+16, v)
 						any = true
 					}
@@ -569,9 +569,9 @@ func TestDamagedLists(t *testing.T) {
 			})
 		}
 		fill = true // so that everything is looked through
-		try("set-aside pages name what is retired later", base, func(m *image, page uint64) (any bool) {
+		try("deferred pages name what is retired later", base, func(m *image, page uint64) (any bool) {
 			for i := range uint64(8) {
-				if p := m.word(page + imgAside + 8*i); p != 0 {
+				if p := m.word(page + imgDeferred + 8*i); p != 0 {
 					for e := p + 32; e < p+32+16*m.word(p+16); e += 16 {
 						m.setWord(e+8, 1<<40)
 						any = true
@@ -581,7 +581,7 @@ func TestDamagedLists(t *testing.T) {
 			return any
 		})
 		fill = false
-		try("a set-aside page is being looked through and is not one", base, func(m *image, page uint64) bool {
+		try("a deferred page is being looked through and is not one", base, func(m *image, page uint64) bool {
 			m.setWord(page+imgLook, page)
 			return true
 		})

@@ -57,7 +57,7 @@ const (
 	imgPinHigh    = 0x140
 	imgSlotsSize  = imgSnapPins + MaxSnapshots*imgSnapPin
 	imgLook       = 8 * 12 // in a slot's page
-	imgAside      = 8 * 16
+	imgDeferred   = 8 * 16
 	imgSlabs      = 8 * 32
 	imgMags       = 8 * 112
 	imgClasses    = 79
@@ -101,7 +101,7 @@ func newImage(a *alloc.Arena, pins ...uint64) *image {
 // with snapshots; the same, dead just after its commit, with the intent there;
 // the same, dead before it, with an intent that was not committed; and one dead
 // within a transaction whose log has pages of its own, with a queue of several
-// pages, set-aside pages that are full, and holes in the file.
+// pages, deferred pages that are full, and holes in the file.
 var images = sync.OnceValue(func() []*image {
 	var all []*image
 	fail := func(err error) {

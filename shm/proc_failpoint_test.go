@@ -31,7 +31,7 @@ import (
 var failpoints = []string{
 	"Begin", "Commit", "enqueue", "dropLog", "Rewind", "undo", "Alloc", "allocRun", "growLog",
 	"refill", "linkRefill", "finishRefill", "takeSlab", "takeShared", "shareSlab", "giveBack", "freePages", "redoFree",
-	"extend", "claimAt", "become", "hint", "searchFrom", "reclaim", "takeScan", "settle", "setAsideBlock", "asidePage",
+	"extend", "claimAt", "become", "hint", "searchFrom", "reclaim", "takeScan", "settle", "deferBlock", "deferredPage",
 	"shareChunkUnder", "drain", "thinMags", "Keep", "punch", "Pin", "pinAt", "claimPin", "emptyPin", "claimFreeSlot",
 	"retake", "Release", "flush", "recover", "recoverRecord",
 }

@@ -188,14 +188,14 @@ func TestRewriteMends(t *testing.T) {
 	refused, found := 0, 0
 	for base := range images() {
 		for name, edit := range map[string]func(m *image){
-			"queue":             func(m *image) { m.setWord(last(m)+imgHead, 1<<45) },
-			"log":               func(m *image) { m.setWord(last(m)+8*5, 4095) },
-			"magazines":         func(m *image) { eachMagazine(m, last(m), func(b uint64) { m.setWord(b+8, b) }) },
-			"heads":             func(m *image) { m.setWord(last(m)+imgMags+8*4, 1<<40) },
-			"slabs":             func(m *image) { m.setWord(last(m)+imgSlabs+8*4, 12345) },
-			"what is set aside": func(m *image) { m.setWord(last(m)+imgAside, 1<<40) },
-			"slot's page":       func(m *image) { clear(m.data[last(m) : last(m)+4096]) },
-			"directory":         func(m *image) { m.setWord(imgDir, 4096) },
+			"queue":            func(m *image) { m.setWord(last(m)+imgHead, 1<<45) },
+			"log":              func(m *image) { m.setWord(last(m)+8*5, 4095) },
+			"magazines":        func(m *image) { eachMagazine(m, last(m), func(b uint64) { m.setWord(b+8, b) }) },
+			"heads":            func(m *image) { m.setWord(last(m)+imgMags+8*4, 1<<40) },
+			"slabs":            func(m *image) { m.setWord(last(m)+imgSlabs+8*4, 12345) },
+			"what is deferred": func(m *image) { m.setWord(last(m)+imgDeferred, 1<<40) },
+			"slot's page":      func(m *image) { clear(m.data[last(m) : last(m)+4096]) },
+			"directory":        func(m *image) { m.setWord(imgDir, 4096) },
 			"bitmaps": func(m *image) {
 				for d := uint64(imgDescs); d < imgDescs+256*64; d += 64 {
 					if s := m.word(d) & 15; s == 3 || s == 4 {

@@ -71,12 +71,12 @@ const (
 	SlotRecHeadGen = 8 * 9
 	SlotRefillAt   = 8 * 10 // offset of the bitmap word, or 0
 	SlotRefillMask = 8 * 11
-	SlotLook       = 8 * 12 // set-aside page being looked through, or 0
+	SlotLook       = 8 * 12 // deferred page being looked through, or 0
 	SlotReturn     = 8 * 13 // Item of the block that is being given back, or 0
 	SlotReturnNext = 8 * 14 // the block below it in its magazine
 	SlotIntentOld  = 8 * 15 // the root that the intended one replaces
-	SlotAside      = 8 * 16 // open set-aside pages, or 0
-	AsideCount     = 8
+	SlotDeferred   = 8 * 16 // open deferred pages, or 0
+	DeferredCount  = 8
 	SlotCounts     = 8 * 24 // see Counts
 	SlotSlabs      = 8 * 32
 	SlotMags       = 8 * 112
@@ -91,11 +91,11 @@ const (
 	RecTake  = 3 // a shared page being taken; share it again unless it is linked by now
 )
 
-// Words of a queue page and of a set-aside page.
+// Words of a queue page and of a deferred page.
 const (
 	ChunkNext  = 0  // the next page of a queue
-	ChunkKey   = 8  // what holds a set-aside page's blocks: see heldKey
-	ChunkCount = 16 // entries of a set-aside page
+	ChunkKey   = 8  // what holds a deferred page's blocks: see heldKey
+	ChunkCount = 16 // entries of a deferred page
 	ChunkItems = 32
 	ItemSize   = 16 // {block, version at which it was retired}
 	ChunkCap   = (PageSize - ChunkItems) / ItemSize
@@ -205,8 +205,8 @@ const (
 	PageSlabShared         // first page of a slab that nobody owns
 	PageRun                // first page of a run: one block of its own
 	PageCont               // further page of a slab or run
-	PageChunk              // queue or log or set-aside page of its owner
-	PageChunkShared        // set-aside page that nobody owns
+	PageChunk              // queue or log or deferred page of its owner
+	PageChunkShared        // deferred page that nobody owns
 	PageSlot               // a slot's page, for ever
 	PageReserve            // free, for those who may take the last
 )

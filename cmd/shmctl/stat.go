@@ -115,14 +115,14 @@ func (st storeStat) Print(w io.Writer) error {
 		{"maximum", text.Size(st.MaxSize)},
 		{"commits", fmt.Sprintf("%s, of %s; %s overtaken and tried again", text.Count(st.Commits), text.Things(st.Changes, "change", "changes"), text.Count(st.Lost))},
 		{"refused", text.Things(st.Refused, "try", "tries") + " to write, for lack of space"},
-		{"reclaimed", fmt.Sprintf("%s freed; %s set aside for pins, each time; memory of %s given back",
-			text.Things(st.FreedBlocks, "block", "blocks"), text.Count(st.AsideBlocks), text.Things(st.PunchedPages, "page", "pages"))},
+		{"reclaimed", fmt.Sprintf("%s freed; %s deferred for pins, each time; memory of %s given back",
+			text.Things(st.FreedBlocks, "block", "blocks"), text.Count(st.DeferredBlocks), text.Things(st.PunchedPages, "page", "pages"))},
 		{"adopted", text.Things(st.AdoptedSlots, "writer's slot", "writers' slots") + " of the dead"},
 	}...)
 	if r := st.Rate; r != nil {
 		per := func(n uint64) string { return text.Whole(float64(n) / r.Seconds) }
-		rows = append(rows, []string{"rate", fmt.Sprintf("in %.1f s, each second: %s commits of %s changes; %s overtaken, %s refused; %s blocks freed, %s set aside",
-			r.Seconds, per(r.Commits), per(r.Changes), per(r.Lost), per(r.Refused), per(r.FreedBlocks), per(r.AsideBlocks))})
+		rows = append(rows, []string{"rate", fmt.Sprintf("in %.1f s, each second: %s commits of %s changes; %s overtaken, %s refused; %s blocks freed, %s deferred",
+			r.Seconds, per(r.Commits), per(r.Changes), per(r.Lost), per(r.Refused), per(r.FreedBlocks), per(r.DeferredBlocks))})
 	}
 	err := text.Table(w, "ll", rows...)
 	if st.Deep != nil {

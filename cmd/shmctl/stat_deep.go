@@ -57,7 +57,7 @@ func (d *statDeep) print(w io.Writer, now time.Time) error {
 	return nil
 }
 
-// held tells who pins the versions that something is set aside for.
+// held tells who pins the versions that something is deferred for.
 func (d *statDeep) held(now time.Time) [][]string {
 	rows := [][]string{}
 	for _, h := range d.Held {

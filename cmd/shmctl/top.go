@@ -114,13 +114,13 @@ type topLook struct {
 
 // topRates are what happened each second since the last look.
 type topRates struct {
-	Commits float64 `json:"commits"`
-	Changes float64 `json:"changes"`
-	Lost    float64 `json:"lost"`
-	Refused float64 `json:"refused"`
-	Freed   float64 `json:"freed_blocks"`
-	Aside   float64 `json:"aside_blocks"`
-	Punched float64 `json:"punched_pages"`
+	Commits  float64 `json:"commits"`
+	Changes  float64 `json:"changes"`
+	Lost     float64 `json:"lost"`
+	Refused  float64 `json:"refused"`
+	Freed    float64 `json:"freed_blocks"`
+	Deferred float64 `json:"deferred_blocks"`
+	Punched  float64 `json:"punched_pages"`
 }
 
 type topProcess struct {
@@ -139,7 +139,7 @@ type topProcess struct {
 
 func ratesOf(c shm.Counters, seconds float64) topRates {
 	per := func(n uint64) float64 { return float64(n) / seconds }
-	return topRates{per(c.Commits), per(c.Changes), per(c.Lost), per(c.Refused), per(c.FreedBlocks), per(c.AsideBlocks), per(c.PunchedPages)}
+	return topRates{per(c.Commits), per(c.Changes), per(c.Lost), per(c.Refused), per(c.FreedBlocks), per(c.DeferredBlocks), per(c.PunchedPages)}
 }
 
 // look looks at the store, and tells what happened since the last look, if there
@@ -251,6 +251,6 @@ func (l topLook) space() string {
 }
 
 func (l topLook) reclaim() string {
-	return fmt.Sprintf("%s blocks freed/s  %s set aside/s  %s pages punched/s  %s adopted", text.Whole(l.PerSecond.Freed),
-		text.Whole(l.PerSecond.Aside), text.Whole(l.PerSecond.Punched), text.Things(l.Stats.AdoptedSlots, "slot", "slots"))
+	return fmt.Sprintf("%s blocks freed/s  %s deferred/s  %s pages punched/s  %s adopted", text.Whole(l.PerSecond.Freed),
+		text.Whole(l.PerSecond.Deferred), text.Whole(l.PerSecond.Punched), text.Things(l.Stats.AdoptedSlots, "slot", "slots"))
 }

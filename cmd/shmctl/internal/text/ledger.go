@@ -10,7 +10,7 @@ import (
 func Ledger(r shm.Report) [][]string {
 	retired := "replaced, not yet reclaimed"
 	if r.HeldBytes > 0 {
-		retired += "; " + Size(r.HeldBytes) + " of it were set aside for snapshots"
+		retired += "; " + Size(r.HeldBytes) + " of it were deferred for snapshots"
 	}
 	return [][]string{
 		{"live", Size(r.LiveBytes), "blocks that the current version reaches"},

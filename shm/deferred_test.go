@@ -13,10 +13,10 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A pass looks through the slot's set-aside pages whose pins are gone. What it finds
+// A pass looks through the slot's deferred pages whose pins are gone. What it finds
 // there may fill up another page of the slot, which is shared then: it is anybody's, and
 // the pass must not look through it as its own.
-func TestSetAsidePageSharedInItsPass(t *testing.T) {
+func TestDeferredPageSharedInItsPass(t *testing.T) {
 	t.Parallel()
 	h, err := alloc.NewHeap(16 << 20)
 	require.NoError(t, err)
@@ -27,7 +27,7 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 	slot := uint64(0)
 	s, _ := attachPlain(t, h)
 	s.a.SetHook(func(op region.Op, off uint64) {
-		if slot != 0 && op == region.OpWrite && off >= slot+layout.SlotAside && off < slot+layout.SlotAside+8*8 && m.Load(off) != 0 {
+		if slot != 0 && op == region.OpWrite && off >= slot+layout.SlotDeferred && off < slot+layout.SlotDeferred+8*8 && m.Load(off) != 0 {
 			shared()
 		}
 	})
@@ -49,7 +49,7 @@ func TestSetAsidePageSharedInItsPass(t *testing.T) {
 		slot = m.Load(layout.OffDir)
 	}
 	count := func(place uint64) uint64 {
-		if p := m.Load(slot + layout.SlotAside + place*8); p != 0 {
+		if p := m.Load(slot + layout.SlotDeferred + place*8); p != 0 {
 			return m.Load(p + layout.ChunkCount)
 		}
 		return 0
