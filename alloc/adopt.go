@@ -9,7 +9,7 @@ import (
 
 // AdoptDead takes over from every dead process: its slots are put in order and
 // released, its pins dropped. It returns how many were dead. Whoever finds
-// another adopter at work on an entry leaves it alone and goes on (rule D4).
+// another adopter at work on a proc leaves it alone and goes on (rule D4).
 func (a *Arena) AdoptDead() (int, error) {
 	if !a.Writable() || !a.CanPin() || !a.adopt.TryLock() {
 		return 0, nil
@@ -23,7 +23,7 @@ func (a *Arena) AdoptDead() (int, error) {
 	}()
 	dead := 0
 	for i := range layout.MaxProcs {
-		if i == a.entry || !a.taken(i) {
+		if i == a.proc || !a.taken(i) {
 			continue
 		}
 		if l == nil {
@@ -39,7 +39,7 @@ func (a *Arena) AdoptDead() (int, error) {
 		if !ok {
 			continue
 		}
-		was, err := a.adoptEntry(i)
+		was, err := a.adoptProc(i)
 		if e := l.unlock(i); err == nil {
 			err = e
 		}
@@ -53,10 +53,10 @@ func (a *Arena) AdoptDead() (int, error) {
 	return dead, nil
 }
 
-// adoptEntry adopts all that a dead process left under entry i, whose lock the
+// adoptProc adopts all that a dead process left under proc i, whose lock the
 // caller holds, and reports whether there was anything. It may die and be
 // called again by another.
-func (a *Arena) adoptEntry(i int) (bool, error) {
+func (a *Arena) adoptProc(i int) (bool, error) {
 	dead := a.taken(i)
 	a.announceNoted(i) // before what follows can note something else there
 	var failed error
@@ -88,21 +88,21 @@ func (a *Arena) adoptEntry(i int) (bool, error) {
 	if failed != nil {
 		return dead, failed
 	}
-	a.shared.Store(entryAt(i)+layout.ProcHints, 0)
+	a.shared.Store(procAt(i)+layout.ProcHints, 0)
 	a.releaseDeadPins(i)
 	if g := a.ro.Load(layout.OffGate); layout.Gate(g).Proc() == i {
 		a.mem.CAS(layout.OffGate, g, 0)
 	}
-	e := entryAt(i)
+	e := procAt(i)
 	if dead {
 		a.countReserve()
-		a.debug("adopted a dead process", "entry", i, "pid", a.shared.Load(e+layout.ProcPid))
+		a.debug("adopted a dead process", "proc", i, "pid", a.shared.Load(e+layout.ProcPid))
 		a.shared.Store(e+layout.ProcState, uint64(a.procWord(i).Left()))
 	}
 	return dead, nil
 }
 
-// releaseDeadPins drops the snapshot pins of entry i, whose lock the caller
+// releaseDeadPins drops the snapshot pins of proc i, whose lock the caller
 // holds.
 func (a *Arena) releaseDeadPins(i int) {
 	for j := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {

@@ -24,10 +24,10 @@ type Arena struct {
 	super layout.Superblock
 	end   atomic.Uint64 // bytes of data that may be touched, as far as the handle knows
 
-	entry   int  // own process entry, -1 without one
-	crowded bool // without an entry, because dead writers have those that are left
+	proc    int  // own proc, -1 without one
+	crowded bool // without a proc, because dead writers have those that are left
 	owner   layout.Owner
-	lock    locker // holds the entry
+	lock    locker // holds the proc
 
 	slots   slotPool
 	pins    atomic.Pointer[pinTable] // nil until somebody pins
@@ -35,7 +35,7 @@ type Arena struct {
 	room    roomState
 	house   house
 	adopt   sync.Mutex // one adoption at a time in this handle
-	hinting sync.Mutex // one note of hints at a time in the handle's entry
+	hinting sync.Mutex // one note of hints at a time in the handle's proc
 	name    *nameCheck
 
 	users     userCount
@@ -51,9 +51,9 @@ type Arena struct {
 	testAt atomic.Uint64 // bytes after which it looks again
 }
 
-// attach checks the mapped files and takes a process entry.
+// attach checks the mapped files and takes a proc.
 func (a *Arena) attach() error {
-	a.entry = -1
+	a.proc = -1
 	a.name = newNameCheck()
 	a.slots.freed.L = &a.slots.mu
 	a.testAt.Store(testPinsBytes)
@@ -88,9 +88,9 @@ func (a *Arena) attach() error {
 	if id != a.super.ID {
 		return fmt.Errorf("%w: data belongs to store %v and procs to store %v", region.ErrCorrupt, a.super.ID, id)
 	}
-	switch err := a.takeEntry(); {
-	case err == errDeadEntries:
-		// A handle that cannot write data cannot adopt. It works without an entry, as
+	switch err := a.takeProc(); {
+	case err == errDeadProcs:
+		// A handle that cannot write data cannot adopt. It works without a proc, as
 		// a handle that cannot write procs does.
 		a.shared, a.crowded = region.Mem{}, true
 		return nil
@@ -99,7 +99,7 @@ func (a *Arena) attach() error {
 	}
 	if a.Writable() {
 		if _, err := a.AdoptDead(); err != nil {
-			a.leaveEntry()
+			a.leaveProc()
 			return err
 		}
 		a.countReserve()
@@ -115,7 +115,7 @@ func (a *Arena) Writable() bool { return a.mem.Valid() }
 
 // CanPin reports whether the handle can pin versions, for which it needs write
 // permission on procs.
-func (a *Arena) CanPin() bool { return a.entry >= 0 }
+func (a *Arena) CanPin() bool { return a.proc >= 0 }
 
 // Mem is the read-only view of data.
 func (a *Arena) Mem() region.Mem { return a.ro }
@@ -197,7 +197,7 @@ func (a *Arena) debug(msg string, args ...any) {
 }
 
 // Close closes the handle. Calls that are inside of it go on, and the last of
-// them gives up what the handle has: its pins, its slots, its entry and its
+// them gives up what the handle has: its pins, its slots, its proc and its
 // mappings. If nobody is inside, that is done when Close returns, also when it is a
 // second Close, and all of them return the same.
 func (a *Arena) Close() error {
@@ -225,7 +225,7 @@ func (a *Arena) finish() error {
 		if a.CanPin() {
 			a.dropPins()
 			failed = a.releaseSlots()
-			a.leaveEntry()
+			a.leaveProc()
 		}
 		a.finishErr = errors.Join(failed, a.b.close())
 	})

@@ -87,7 +87,7 @@ func (u *audit) inUse(base uint64) {
 	a := u.a
 	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
 	move := func(word uint64) { u.moving[layout.Item(word).Off()] = true }
-	entry := func(page, i uint64) {
+	item := func(page, i uint64) {
 		if page < u.end && i < layout.ChunkCap {
 			move(a.ro.Word(page + layout.ChunkItems + i*layout.ItemSize))
 		}
@@ -96,12 +96,12 @@ func (u *audit) inUse(base uint64) {
 		move(w(layout.SlotMags + uint64(c)*8))
 	}
 	move(w(layout.SlotReturn))
-	entry(w(layout.SlotQueueHead)&^(layout.PageSize-1), w(layout.SlotQueueHead)&(layout.PageSize-1))
+	item(w(layout.SlotQueueHead)&^(layout.PageSize-1), w(layout.SlotQueueHead)&(layout.PageSize-1))
 	for _, off := range []uint64{layout.SlotLook, layout.SlotDeferred, layout.SlotDeferred + 8, layout.SlotDeferred + 16, layout.SlotDeferred + 24, layout.SlotDeferred + 32,
 		layout.SlotDeferred + 40, layout.SlotDeferred + 48, layout.SlotDeferred + 56} {
 		if p := w(off) &^ (layout.PageSize - 1); p != 0 && p < u.end {
 			move(p)
-			entry(p, a.ro.Word(p+layout.ChunkCount)-1)
+			item(p, a.ro.Word(p+layout.ChunkCount)-1)
 		}
 	}
 	if rec, n := w(layout.SlotRec)&^(layout.PageSize-1), w(layout.SlotRecPages); rec != 0 && rec < u.end && n <= u.end>>layout.PageShift {

@@ -8,14 +8,14 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// An item is an entry of a queue or deferred page, and where it stands.
+// An item is an item of a queue or deferred page, and where it stands.
 type item struct {
 	at      uint64
 	block   layout.Item
 	retired uint64
 }
 
-// items reads entries of a page of a slot, or of nobody, of which to and next are
+// items reads the items of a page of a slot, or of nobody, of which to and next are
 // asked while it is read. It reports false if the page has changed hands meanwhile:
 // then what it has read means nothing.
 func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, to func(i uint64) bool) (all []item, next uint64, ok bool) {
@@ -32,7 +32,7 @@ func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, 
 	return all, next, a.page(p) == st
 }
 
-// retired accounts for entries of a queue or deferred page. What was retired
+// retired accounts for items of a queue or deferred page. What was retired
 // after the version that is looked at is live in it, or has been published since.
 func (u *audit) retired(all []item) {
 	for _, e := range all {

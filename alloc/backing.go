@@ -30,10 +30,10 @@ type backing interface {
 	close() error
 }
 
-// A locker holds exclusive locks on process entries until it is closed or its
+// A locker holds exclusive locks on procs until it is closed or its
 // process dies.
 type locker interface {
-	tryLock(entry int) (bool, error)
-	unlock(entry int) error
+	tryLock(proc int) (bool, error)
+	unlock(proc int) error
 	close() error
 }

@@ -15,7 +15,7 @@ func (s *Slot) Mine(off, size uint64) bool {
 	if w.Mark() != s.mark || w.Index() >= s.LogLen() {
 		return false
 	}
-	return s.m.Word(s.logEntry(w.Index())) == uint64(layout.MakeItem(off, layout.ClassOf(size)))
+	return s.m.Word(s.logItem(w.Index())) == uint64(layout.MakeItem(off, layout.ClassOf(size)))
 }
 
 // Age is the place of an own block in the transaction's log; it grows with
@@ -92,17 +92,17 @@ func (s *Slot) checkBlock(at, off uint64) error {
 // Discard frees a block that the transaction has allocated and does not need. It puts
 // the block on the magazine first, then takes it off the log.
 func (s *Slot) Discard(off, size uint64) {
-	entry, c := s.logEntry(s.Age(off)), layout.ClassOf(size)
-	if s.m.Word(entry) != uint64(layout.MakeItem(off, c)) {
+	item, c := s.logItem(s.Age(off)), layout.ClassOf(size)
+	if s.m.Word(item) != uint64(layout.MakeItem(off, c)) {
 		return // a damaged block that carries this transaction's mark
 	}
 	if c == layout.ClassRun {
 		k := layout.RoundUp(size, layout.PageSize) >> layout.PageShift
-		s.freePages(off, k, func() { s.m.SetWord(entry, 0) })
+		s.freePages(off, k, func() { s.m.SetWord(item, 0) })
 		s.delta -= int64(k) << layout.PageShift
 	} else {
 		s.pushMag(c, off)
-		s.m.SetWord(entry, 0)
+		s.m.SetWord(item, 0)
 		s.delta -= int64(layout.Classes[c].Size)
 	}
 }

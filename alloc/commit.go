@@ -56,13 +56,13 @@ func (s *Slot) Abort(keep uint64) {
 	s.retired = s.retired[:0]
 	s.delta = 0
 	for i := range keep {
-		at := s.logEntry(i)
-		entry := layout.Item(s.m.Word(at))
-		if s.checkLogged(at, entry) != nil {
+		at := s.logItem(i)
+		item := layout.Item(s.m.Word(at))
+		if s.checkLogged(at, item) != nil {
 			continue // Commit says so
 		}
-		if c := entry.Class(); c == layout.ClassRun {
-			s.delta += int64(s.a.runPages(entry.Off())) << layout.PageShift
+		if c := item.Class(); c == layout.ClassRun {
+			s.delta += int64(s.a.runPages(item.Off())) << layout.PageShift
 		} else {
 			s.delta += int64(layout.Classes[c].Size)
 		}
@@ -128,15 +128,15 @@ func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
 	}
 
 	for i := range s.LogLen() { // 3
-		at := s.logEntry(i)
-		entry := layout.Item(s.m.Word(at))
-		if entry == 0 || entry.Class() == layout.ClassPage {
+		at := s.logItem(i)
+		item := layout.Item(s.m.Word(at))
+		if item == 0 || item.Class() == layout.ClassPage {
 			continue
 		}
-		if err := s.checkLogged(at, entry); err != nil {
+		if err := s.checkLogged(at, item); err != nil {
 			return false, err // the log is somebody else's block as well
 		}
-		s.m.SetWord(entry.Off(), version)
+		s.m.SetWord(item.Off(), version)
 	}
 
 	s.m.SetWord(s.base+layout.SlotIntentTail, uint64(tail)) // 4

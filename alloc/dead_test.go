@@ -12,8 +12,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// As many writers as there are entries died. A read-only handle has them adopted
-// where it may write data, and works without an entry where it may not.
+// As many writers as there are procs died. A read-only handle has them adopted
+// where it may write data, and works without a proc where it may not.
 func TestReaderAfterDeadWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	var all []*Arena
@@ -24,7 +24,7 @@ func TestReaderAfterDeadWriters(t *testing.T) {
 		all = append(all, a)
 	}
 	_, err := Open(path, Options{ReadOnly: true})
-	require.ErrorIs(t, err, ErrTooManyProcesses, "the living have all entries")
+	require.ErrorIs(t, err, ErrTooManyProcesses, "the living have all procs")
 	version := all[0].Version()
 	for _, a := range all {
 		require.NoError(t, a.lock.close()) // as when its process dies

@@ -42,7 +42,7 @@ func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 			if n < layout.ChunkCap {
 				return p, nil
 			} else if n > layout.ChunkCap {
-				return 0, region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+				return 0, region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 			}
 			s.shareChunk(p, func() { s.setDeferred(i, 0, 0) })
 		}

@@ -5,7 +5,7 @@
 //
 //	block     what Alloc returns: a block of a slab, or a run of pages
 //	slot      a writer's place in the file data: intent, log, magazines, slabs, queue
-//	proc      a process entry: an open handle's place in the file procs, held by a lock
+//	proc      an open handle's place in the file procs, held by a lock
 //	pin       a version that must stay readable
 //	horizon   the newest version whose garbage may have been reused
 //	birth     the version that published a block

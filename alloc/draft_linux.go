@@ -275,7 +275,7 @@ func (d *Draft) Replace(old *Arena, origin layout.Origin) error {
 		d.close()
 	}()
 	d.unmark()
-	// Readers without an entry are told. Should this process die before, they
+	// Readers without a proc are told. Should this process die before, they
 	// go on to see the old version, and nobody else looks at it.
 	gone.Store(layout.OffEnd, layout.EndRewritten)
 	if err := syncFile(filepath.Dir(d.path)); err != nil {

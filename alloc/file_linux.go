@@ -168,7 +168,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 
 // open keeps the handles that are not closed from being garbage: a user may have
 // dropped the handle and still use values of a snapshot, which lie in its mappings
-// and which its entry protects.
+// and which its proc protects.
 var open struct {
 	sync.Mutex
 	handles map[*files]*Arena

@@ -10,7 +10,7 @@ import (
 // is not overtaken for ever by small commits. Nobody depends on it: the wait
 // is bounded, and a gate that was waited for once is not waited for again.
 //
-// Its word is entry+1 | milliseconds that are asked for<<16 | version<<32.
+// Its word is proc+1 | milliseconds that are asked for<<16 | version<<32.
 
 // gatePatience bounds what a writer waits for one gate.
 const gatePatience = 500 * time.Millisecond
@@ -20,7 +20,7 @@ const gatePatience = 500 * time.Millisecond
 // Writers that have passed the gate before may still commit.
 func (s *Slot) CloseGate(d time.Duration) bool {
 	ms := uint64(min(d, gatePatience)/time.Millisecond) + 1
-	was, gate := s.gate, layout.MakeGate(s.a.entry, ms, s.root.Version)
+	was, gate := s.gate, layout.MakeGate(s.a.proc, ms, s.root.Version)
 	if s.gate = 0; s.m.CAS(layout.OffGate, uint64(was), uint64(gate)) {
 		s.gate, s.closed = gate, time.Now()
 	}

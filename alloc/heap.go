@@ -19,7 +19,7 @@ type Heap struct {
 	data, slots []uint64
 
 	mu     sync.Mutex
-	locked map[int]*heapLocker // by entry
+	locked map[int]*heapLocker // by proc
 	backed []bool              // by page
 	pages  int                 // of which backed
 	limit  int                 // pages that may be backed, 0 = any number
@@ -96,7 +96,7 @@ func (h *Heap) SetEager() {
 	h.eager = true
 }
 
-// Attached returns how many handles hold a process entry.
+// Attached returns how many handles hold a proc.
 func (h *Heap) Attached() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -252,27 +252,27 @@ func (b *heapBacking) die() {
 
 type heapLocker struct{ b *heapBacking }
 
-func (l *heapLocker) tryLock(entry int) (bool, error) {
-	l.b.call(uint64(entry))
+func (l *heapLocker) tryLock(proc int) (bool, error) {
+	l.b.call(uint64(proc))
 	h := l.b.heap
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if owner := h.locked[entry]; owner != nil && owner != l {
+	if owner := h.locked[proc]; owner != nil && owner != l {
 		return false, nil
 	}
-	h.locked[entry] = l
+	h.locked[proc] = l
 	return true, nil
 }
 
-func (l *heapLocker) unlock(entry int) error {
-	l.b.call(uint64(entry))
+func (l *heapLocker) unlock(proc int) error {
+	l.b.call(uint64(proc))
 	h := l.b.heap
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.locked[entry] != l {
-		return errors.New("unlocking an entry that is not locked")
+	if h.locked[proc] != l {
+		return errors.New("unlocking a proc that is not locked")
 	}
-	delete(h.locked, entry)
+	delete(h.locked, proc)
 	return nil
 }
 

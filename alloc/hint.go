@@ -164,13 +164,13 @@ func (a *Arena) searchFrom(want hintMask, from uint64, visit func(uint64, layout
 	return false
 }
 
-// noteHints notes in the handle's process entry that it is about to clear hints of the
+// noteHints notes in the handle's proc that it is about to clear hints of the
 // group at base, or of its segment. Until its second look, pages that were announced
 // just before may be hidden. If the handle dies there, its adopter announces the pages
 // again; if the handle is stopped there, whoever finds no space does. noteHints reports
 // false if the hints must stay, which costs others a look.
 func (a *Arena) noteHints(base uint64) bool {
-	if !a.Writable() || a.entry < 0 || !a.hinting.TryLock() {
+	if !a.Writable() || a.proc < 0 || !a.hinting.TryLock() {
 		return false
 	}
 	a.noteGroup(base, hintNote)
@@ -178,26 +178,26 @@ func (a *Arena) noteHints(base uint64) bool {
 }
 
 func (a *Arena) noteGroup(off, what uint64) {
-	a.shared.Store(entryAt(a.entry)+layout.ProcHints, off&^(layout.GroupPages<<layout.PageShift-1)|what)
+	a.shared.Store(procAt(a.proc)+layout.ProcHints, off&^(layout.GroupPages<<layout.PageShift-1)|what)
 }
 
 // hintsNoted drops the note, after the pages of the group were announced again.
 func (a *Arena) hintsNoted() {
-	a.shared.Store(entryAt(a.entry)+layout.ProcHints, 0)
+	a.shared.Store(procAt(a.proc)+layout.ProcHints, 0)
 	a.hinting.Unlock()
 }
 
-// The kinds of notes in a process entry.
+// The kinds of notes in a proc.
 const (
 	hintNote    = 1 // one group
 	hintNoteEnd = 2 // and all from there to the end, which is being raised
 )
 
-// announceNoted sets the hints again that the handle of a process entry may have
+// announceNoted sets the hints again that the handle of a proc may have
 // cleared. The note is in procs, which readers can write. A wrong note sets hints of
 // groups that have nothing to offer.
-func (a *Arena) announceNoted(entry int) {
-	note := a.shared.Load(entryAt(entry) + layout.ProcHints)
+func (a *Arena) announceNoted(proc int) {
+	note := a.shared.Load(procAt(proc) + layout.ProcHints)
 	base := note &^ (layout.GroupPages<<layout.PageShift - 1)
 	end := a.end.Load()
 	if note == 0 || base >= end {

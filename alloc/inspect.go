@@ -7,9 +7,9 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-// Process is an open handle, as its process entry describes it.
+// Process is an open handle, as its proc describes it.
 type Process struct {
-	Entry    int
+	Proc     int
 	Pid      int
 	Name     string
 	Started  time.Time
@@ -33,7 +33,7 @@ type PinInfo struct {
 	Writer  bool
 }
 
-// Processes lists the process entries that are taken, and the pins of each. While others
+// Processes lists the procs that are taken, and the pins of each. While others
 // work it may mix states of different moments.
 func (a *Arena) Processes() ([]Process, error) {
 	if !a.CanPin() {
@@ -50,15 +50,15 @@ func (a *Arena) Processes() ([]Process, error) {
 		if !a.taken(i) {
 			continue
 		}
-		e := entryAt(i)
+		e := procAt(i)
 		name, _, _ := bytes.Cut(a.shared.AppendTo(nil, e+layout.ProcName, 16), []byte{0})
 		p := Process{
-			Entry:    i,
+			Proc:     i,
 			Pid:      int(a.shared.Load(e + layout.ProcPid)),
 			Name:     string(name),
 			Started:  time.Unix(0, int64(a.shared.Load(e+layout.ProcStarted))),
 			ReadOnly: a.shared.Load(e+layout.ProcFlags)&1 != 0,
-			Self:     i == a.entry,
+			Self:     i == a.proc,
 		}
 		if p.Alive = p.Self; !p.Self {
 			free, err := l.tryLock(i)

@@ -85,7 +85,7 @@ var ErrOvertaken = errors.New("writers were too fast")
 //     published. Between two publications a block moves in one direction: from the
 //     log to the trie, to a queue, to deferred pages, to a magazine or its slab. A
 //     pass reads the lists in this order, so it does not miss a block that moves on.
-//     An entry of a queue or of a deferred page stays in its place until the page
+//     an item of a queue or of a deferred page stays in its place until the page
 //     is freed, and the page's generation is part of the place. A free block has
 //     no birth to tell: one that leaves a magazine and comes back to it with the
 //     same words each time would have to escape all of the passes.

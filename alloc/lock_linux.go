@@ -19,20 +19,20 @@ func (f *files) locks() (locker, error) {
 
 type fileLocker os.File
 
-func (l *fileLocker) tryLock(entry int) (bool, error) {
-	err := ofdLock((*os.File)(l), unix.F_WRLCK, int64(entry), 1)
+func (l *fileLocker) tryLock(proc int) (bool, error) {
+	err := ofdLock((*os.File)(l), unix.F_WRLCK, int64(proc), 1)
 	if err == unix.EAGAIN || err == unix.EACCES {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("locking entry %d: %w", entry, err)
+		return false, fmt.Errorf("locking proc %d: %w", proc, err)
 	}
 	return true, nil
 }
 
-func (l *fileLocker) unlock(entry int) error {
-	if err := ofdLock((*os.File)(l), unix.F_UNLCK, int64(entry), 1); err != nil {
-		return fmt.Errorf("unlocking entry %d: %w", entry, err)
+func (l *fileLocker) unlock(proc int) error {
+	if err := ofdLock((*os.File)(l), unix.F_UNLCK, int64(proc), 1); err != nil {
+		return fmt.Errorf("unlocking proc %d: %w", proc, err)
 	}
 	return nil
 }
@@ -49,5 +49,5 @@ func ofdLock(f *os.File, kind int16, start, length int64) error {
 }
 
 // makerLock is the byte that the maker of a file holds while it lives. It is
-// none of the entries' bytes: slots keeps its inode when it gets its name.
+// none of the procs' bytes: slots keeps its inode when it gets its name.
 const makerLock = 1 << 30

@@ -14,8 +14,8 @@ func (s *Slot) LogLen() uint64 {
 	return n
 }
 
-// logEntry returns the offset of log entry i.
-func (s *Slot) logEntry(i uint64) uint64 {
+// logItem returns the offset of log item i.
+func (s *Slot) logItem(i uint64) uint64 {
 	if i < layout.SlotLogCap {
 		return s.base + layout.SlotLog + i*8
 	}
@@ -36,9 +36,9 @@ func (s *Slot) logFull() bool {
 	return n == layout.LogCap
 }
 
-// pushLog writes an entry, for which there is room, then counts it.
-func (s *Slot) pushLog(entry layout.Item) {
-	s.m.SetWord(s.logEntry(s.LogLen()), uint64(entry))
+// pushLog writes an item, for which there is room, then counts it.
+func (s *Slot) pushLog(item layout.Item) {
+	s.m.SetWord(s.logItem(s.LogLen()), uint64(item))
 	s.setLogTop(s.logTop + 1)
 }
 
@@ -77,31 +77,31 @@ func (s *Slot) dropLog() {
 	s.setLogTop(layout.Place(s.base))
 }
 
-// Rewind frees the blocks of all log entries from the n-th on, newest first.
+// Rewind frees the blocks of all log items from the n-th on, newest first.
 func (s *Slot) Rewind(n uint64) {
 	for s.LogLen() > n {
 		if s.logTop.Index() == 0 {
 			s.shrinkLog()
 			continue
 		}
-		s.undo(layout.Item(s.m.Word(s.logEntry(s.LogLen() - 1))))
+		s.undo(layout.Item(s.m.Word(s.logItem(s.LogLen() - 1))))
 	}
 }
 
-// checkLogged verifies a log entry that is not 0.
-func (s *Slot) checkLogged(at uint64, entry layout.Item) error {
-	off, c := entry.Off(), entry.Class()
+// checkLogged verifies a log item that is not 0.
+func (s *Slot) checkLogged(at uint64, item layout.Item) error {
+	off, c := item.Off(), item.Class()
 	if c == layout.ClassPage {
 		return s.a.checkPages(at, "page in a log", off, 1)
 	}
 	return s.checkPlace(at, off, c)
 }
 
-// undo frees the newest log entry's block and takes the entry off the log.
-func (s *Slot) undo(entry layout.Item) {
-	off, c := entry.Off(), entry.Class()
+// undo frees the newest log item's block and takes the item off the log.
+func (s *Slot) undo(item layout.Item) {
+	off, c := item.Off(), item.Class()
 	switch {
-	case entry == 0 || s.checkLogged(s.base+layout.SlotLogTop, entry) != nil:
+	case item == 0 || s.checkLogged(s.base+layout.SlotLogTop, item) != nil:
 		s.setLogTop(s.logTop - 1) // the block of a damaged item stays as it is
 	case c == layout.ClassRun || c == layout.ClassPage:
 		k := uint64(1)

@@ -44,7 +44,7 @@ const rewritePatience = time.Second
 // that fails leaves nothing: the directory, if it was made here, is removed while it
 // is empty. Another creator that was about to use it begins again.
 //
-// A read-only handle that would have no entry, because dead writers have them, lets a
+// A read-only handle that would have no proc, because dead writers have them, lets a
 // writable one adopt these first, where it may.
 func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
@@ -76,9 +76,9 @@ func Open(path string, o Options) (*Arena, error) {
 	}
 }
 
-// openIn opens the store in a directory that path led to, and takes it over.
-// Whatever was found there means nothing if path leads elsewhere once there is an
-// entry; and as long as there is one, that does not change (rule D6).
+// openIn opens the store in a directory that path led to, and takes it over. If path
+// leads elsewhere once the handle has its proc, the findings mean nothing. As long as it
+// has its proc, that does not change (rule D6).
 func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	var a *Arena
 	err := checkFS(path)

@@ -74,7 +74,7 @@ func (a *Arena) extend(k uint64) error {
 }
 
 // raise raises the end and announces the pages below it. A death in between would hide
-// the pages, so a note in the process entry names them.
+// the pages, so a note in the proc names them.
 func (a *Arena) raise(end, to uint64) error {
 	a.hinting.Lock()
 	defer a.hintsNoted()

@@ -227,7 +227,7 @@ func (a *Arena) emptyPin(i int) {
 // only one of two that share a cache line as long as it can.
 func (a *Arena) takePin() int {
 	for n := range layout.MaxSnapPins {
-		i := (2*(a.entry+n) + n/(layout.MaxSnapPins/2)) % layout.MaxSnapPins
+		i := (2*(a.proc+n) + n/(layout.MaxSnapPins/2)) % layout.MaxSnapPins
 		if a.shared.Load(snapPin(i)+layout.PinOwner) == 0 && a.claimPin(i) {
 			return i
 		}

@@ -12,11 +12,11 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
-func entryAt(i int) uint64 { return layout.OffProcs + uint64(i)*layout.ProcSize }
+func procAt(i int) uint64 { return layout.OffProcs + uint64(i)*layout.ProcSize }
 
-// procWord is the state of process entry i.
+// procWord is the state of proc i.
 func (a *Arena) procWord(i int) layout.ProcWord {
-	return layout.ProcWord(a.shared.Load(entryAt(i) + layout.ProcState))
+	return layout.ProcWord(a.shared.Load(procAt(i) + layout.ProcState))
 }
 
 // ownerOf is the owner of slot i, or 0.
@@ -24,10 +24,10 @@ func (a *Arena) ownerOf(i int) layout.Owner {
 	return layout.Owner(a.ro.Load(layout.OffOwners + uint64(i)*8))
 }
 
-// takeEntry claims a process entry and holds its lock for as long as the
-// handle is open. A dead process's entry is adopted before it is used (rule
+// takeProc claims a proc and holds its lock for as long as the
+// handle is open. A dead process's proc is adopted before it is used (rule
 // D2).
-func (a *Arena) takeEntry() error {
+func (a *Arena) takeProc() error {
 	l, err := a.b.locks()
 	if err != nil {
 		return err
@@ -41,16 +41,16 @@ func (a *Arena) takeEntry() error {
 		a.lock = l
 		return nil
 	case err == nil && dead:
-		err = errDeadEntries
+		err = errDeadProcs
 	case err == nil:
-		err = fmt.Errorf("%w: all %d entries are taken", ErrTooManyProcesses, layout.MaxProcs)
+		err = fmt.Errorf("%w: all %d handles that a store can have are open", ErrTooManyProcesses, layout.MaxProcs)
 	}
 	_ = l.close()
 	return err
 }
 
-// claimAny claims an entry that nobody holds, and reports whether there was one. dead
-// says that an entry is a dead writer's, and this handle cannot adopt.
+// claimAny claims a proc that nobody holds, and reports whether there was one. dead
+// says that a proc is a dead writer's, and this handle cannot adopt.
 func (a *Arena) claimAny(l locker) (ok, dead bool, err error) {
 	for i := range layout.MaxProcs {
 		free, err := l.tryLock(i)
@@ -60,7 +60,7 @@ func (a *Arena) claimAny(l locker) (ok, dead bool, err error) {
 		if !free {
 			continue
 		}
-		if ok, err = a.claimEntry(i); ok && err == nil {
+		if ok, err = a.claimProc(i); ok && err == nil {
 			return true, dead, nil
 		}
 		dead = dead || err == nil
@@ -74,9 +74,9 @@ func (a *Arena) claimAny(l locker) (ok, dead bool, err error) {
 	return false, dead, nil
 }
 
-// claimAgain is claimAny after that has found no entry. A process that rewrites the store
-// holds exclusiveLock and all entries, and may have let go of them since. While this handle
-// holds exclusiveLock, no process can hold all entries for that reason.
+// claimAgain is claimAny after that has found no proc. A process that rewrites the store
+// holds exclusiveLock and all procs, and may have let go of them since. While this handle
+// holds exclusiveLock, no process can hold all procs for that reason.
 func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
 	free, err := l.tryLock(exclusiveLock)
 	if err != nil {
@@ -92,18 +92,18 @@ func (a *Arena) claimAgain(l locker) (ok, dead bool, err error) {
 	return ok, dead, err
 }
 
-// errDeadEntries says that entries would be free if a writer adopted their owners.
-var errDeadEntries = errors.New("entries of dead writers wait for adoption")
+// errDeadProcs says that procs would be free if a writer adopted their owners.
+var errDeadProcs = errors.New("procs of dead writers wait for adoption")
 
-// exclusiveLock is the byte, next to those of the entries, that says why all of them
+// exclusiveLock is the byte, next to those of the procs, that says why all of them
 // are locked.
 const exclusiveLock = layout.MaxProcs
 
-// LockExclusive locks all other entries until the handle is closed, so that no other handle is
+// LockExclusive locks all other procs until the handle is closed, so that no other handle is
 // open and none can be opened. If another one is open, the error matches ErrInUse and
 // names the processes, and the handle can only be closed.
 //
-// A handle without write permission on procs has no entry, and is not seen.
+// A handle without write permission on procs has no proc, and is not seen.
 func (a *Arena) LockExclusive() error {
 	if !a.CanPin() {
 		return fmt.Errorf("%w: expected write permission on procs", ErrReadOnly)
@@ -115,7 +115,7 @@ func (a *Arena) LockExclusive() error {
 	}
 	var users []string
 	for i := range layout.MaxProcs {
-		if i == a.entry {
+		if i == a.proc {
 			continue
 		}
 		ok, err := a.lock.tryLock(i)
@@ -126,7 +126,7 @@ func (a *Arena) LockExclusive() error {
 			a.releaseDeadPins(i) // so that there is one for this handle
 			continue
 		}
-		user := fmt.Sprintf("process %d", a.shared.Load(entryAt(i)+layout.ProcPid))
+		user := fmt.Sprintf("process %d", a.shared.Load(procAt(i)+layout.ProcPid))
 		if !slices.Contains(users, user) {
 			users = append(users, user)
 		}
@@ -137,15 +137,15 @@ func (a *Arena) LockExclusive() error {
 	return nil
 }
 
-// claimEntry makes entry i, whose lock the caller holds, this handle's. Adoption may
+// claimProc makes proc i, whose lock the caller holds, this handle's. Adoption may
 // have to take space and slots, so it is done in the name of the new owner: if that
 // one dies, its own adopter goes on.
-func (a *Arena) claimEntry(i int) (bool, error) {
-	e := entryAt(i)
+func (a *Arena) claimProc(i int) (bool, error) {
+	e := procAt(i)
 	gen := a.procWord(i).Gen() + 1
-	a.entry, a.owner = i, layout.MakeOwner(i, gen)
+	a.proc, a.owner = i, layout.MakeOwner(i, gen)
 	if ok, err := a.inherit(i); !ok || err != nil {
-		a.entry, a.owner = -1, 0
+		a.proc, a.owner = -1, 0
 		return false, err
 	}
 	a.shared.Store(e+layout.ProcPid, uint64(os.Getpid()))
@@ -162,11 +162,11 @@ func (a *Arena) claimEntry(i int) (bool, error) {
 	return true, nil
 }
 
-// inherit puts in order what the last owner of entry i has left, and reports whether
+// inherit puts in order what the last owner of proc i has left, and reports whether
 // this handle can do that.
 func (a *Arena) inherit(i int) (bool, error) {
 	if a.Writable() {
-		_, err := a.adoptEntry(i)
+		_, err := a.adoptProc(i)
 		return err == nil, err
 	}
 	if a.ownsSlots(i) {
@@ -176,27 +176,27 @@ func (a *Arena) inherit(i int) (bool, error) {
 	return true, nil
 }
 
-func (a *Arena) ownsSlots(entry int) bool {
+func (a *Arena) ownsSlots(proc int) bool {
 	for i := range layout.MaxSlots {
-		if a.ownerOf(i).Proc() == entry {
+		if a.ownerOf(i).Proc() == proc {
 			return true
 		}
 	}
 	return false
 }
 
-// leaveEntry gives the handle's entry up, when it owns nothing any more.
-func (a *Arena) leaveEntry() {
+// leaveProc gives the handle's proc up, when it owns nothing any more.
+func (a *Arena) leaveProc() {
 	if a.lock == nil {
 		return
 	}
-	e := entryAt(a.entry)
-	a.shared.Store(e+layout.ProcState, uint64(a.procWord(a.entry).Left()))
+	e := procAt(a.proc)
+	a.shared.Store(e+layout.ProcState, uint64(a.procWord(a.proc).Left()))
 	_ = a.lock.close()
 	a.lock = nil
 }
 
-// taken reports whether an entry is or was in use. Its state is in procs,
+// taken reports whether a proc is or was in use. Its state is in procs,
 // which readers can write; what counts for slots is their own owner word.
 func (a *Arena) taken(i int) bool {
 	return a.procWord(i).Taken()

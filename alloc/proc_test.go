@@ -8,8 +8,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A handle is opened while a process that rewrites the store holds all entries, and lets
-// go of them between the look at the last entry and the look at exclusiveLock.
+// A handle is opened while a process that rewrites the store holds all procs, and lets
+// go of them between the look at the last proc and the look at exclusiveLock.
 func TestEntriesLetGoDuringOpen(t *testing.T) {
 	h, err := NewHeap(1 << 20)
 	require.NoError(t, err)

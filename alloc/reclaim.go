@@ -186,7 +186,7 @@ func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 func (s *Slot) drain(p, h uint64) error {
 	n := s.m.Word(p + layout.ChunkCount)
 	if n > layout.ChunkCap {
-		return region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+		return region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	for ; n > 0; n-- {
 		e := p + layout.ChunkItems + (n-1)*layout.ItemSize
@@ -232,7 +232,7 @@ func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func(
 		s.pushMag(c, off)
 		unlink()
 	default:
-		if err := s.checkEntry(at, off, c); err != nil {
+		if err := s.checkItem(at, off, c); err != nil {
 			return err
 		}
 		s.giveBack(c, off, 0, unlink)
@@ -246,12 +246,12 @@ func (s *Slot) checkPlace(at, off uint64, c int) error {
 	if c < layout.NumClasses && off%8 == 0 && off >= layout.Segments[0].First && off+layout.Classes[c].Size <= s.a.end.Load() {
 		return nil
 	}
-	return s.checkEntry(at, off, c)
+	return s.checkItem(at, off, c)
 }
 
-// checkEntry verifies a list's item, which came from shared memory: it must be a block
+// checkItem verifies a list's item, which came from shared memory: it must be a block
 // of a slab of its class, or a run.
-func (s *Slot) checkEntry(at, off uint64, c int) error {
+func (s *Slot) checkItem(at, off uint64, c int) error {
 	a := s.a
 	if off%8 == 0 && off >= layout.Segments[0].First && off < a.end.Load() {
 		if c == layout.ClassRun {

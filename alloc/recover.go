@@ -25,7 +25,7 @@ func (s *Slot) recover() error {
 	node := a.ro.Load(s.base + layout.SlotIntent)
 	committed := false
 	if node != 0 {
-		if err := s.checkEntry(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
+		if err := s.checkItem(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
 			return err
 		}
 		current := layout.RootWord(a.ro.Load(layout.OffRoot)).Off() == node
@@ -99,7 +99,7 @@ func (s *Slot) recover() error {
 	// here. The log wins over the magazine, in both directions: the whole log is
 	// freed next.
 	for i := range s.LogLen() {
-		if e := layout.Item(s.m.Word(s.logEntry(i))); e != 0 {
+		if e := layout.Item(s.m.Word(s.logItem(i))); e != 0 {
 			if c := e.Class(); c < layout.NumClasses && s.mags[c] == e.Off() {
 				s.setMag(c, s.m.Word(s.mags[c]+8))
 			}
@@ -246,7 +246,7 @@ func (s *Slot) linked(p uint64) bool {
 	}
 	run := func(block layout.Item) bool { return block.Off() == p && block.Class() >= layout.ClassPage }
 	for i := range s.LogLen() {
-		if run(layout.Item(s.m.Word(s.logEntry(i)))) {
+		if run(layout.Item(s.m.Word(s.logItem(i)))) {
 			return true
 		}
 	}

@@ -27,7 +27,7 @@ func (s *Slot) checkLists(committed bool) error {
 		return err
 	}
 	if n := s.logTop.Index(); n > layout.SlotLogCap && n > layout.LogCap || len(s.logs) == 0 && n > layout.SlotLogCap {
-		return region.Corrupt(s.base+layout.SlotLogTop, "entries of a log", n, "fewer")
+		return region.Corrupt(s.base+layout.SlotLogTop, "items of a log", n, "fewer")
 	}
 	if !committed {
 		if err := s.checkLog(); err != nil {
@@ -62,10 +62,10 @@ func (s *Slot) checkLists(committed bool) error {
 	return nil
 }
 
-// checkLog verifies that the log's entries are the slot's to free.
+// checkLog verifies that the log's items are the slot's to free.
 func (s *Slot) checkLog() error {
 	for i := range s.LogLen() {
-		at := s.logEntry(i)
+		at := s.logItem(i)
 		e := layout.Item(s.m.Word(at))
 		if e == 0 {
 			continue
@@ -75,7 +75,7 @@ func (s *Slot) checkLog() error {
 			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
 				return err
 			}
-		} else if err := s.checkEntry(at, off, c); err != nil {
+		} else if err := s.checkItem(at, off, c); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Slot) checkQueue() error {
 	return nil
 }
 
-// checkChunk verifies a deferred page and the number of its entries.
+// checkChunk verifies a deferred page and the number of its items.
 func (s *Slot) checkChunk(at, p uint64) error {
 	if err := s.a.checkPages(at, "deferred page", p, 1); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (s *Slot) checkChunk(at, p uint64) error {
 		return nil // given up already
 	}
 	if n := s.m.Word(p + layout.ChunkCount); n > layout.ChunkCap {
-		return region.Corrupt(p+layout.ChunkCount, "entries of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+		return region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (s *Slot) checkMag(c int) error {
 		at, b = s.base+layout.SlotReturnNext, s.m.Word(s.base+layout.SlotReturnNext)
 	}
 	for n := uint64(0); b != 0; n++ {
-		if err := s.checkEntry(at, b, c); err != nil {
+		if err := s.checkItem(at, b, c); err != nil {
 			return err
 		}
 		if n > s.a.end.Load()/layout.Classes[c].Size {

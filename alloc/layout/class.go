@@ -14,8 +14,8 @@ const (
 	// is of single pages, serves it.
 	OnePage = 576
 
-	ClassRun  = 0xff // in a list entry: a run of pages
-	ClassPage = 0xfe // in a log entry: a queue page
+	ClassRun  = 0xff // in a list item: a run of pages
+	ClassPage = 0xfe // in a log item: a queue page
 )
 
 type SizeClass struct {

@@ -83,9 +83,9 @@
 //	0x00100  sequence of changes; its low half is the futex
 //	0x00108  1 when somebody may wait for it
 //	0x00140  number of snapshots' pins that were ever used
-//	0x01000  256 process entries of 64 bytes: state (ProcWord), process id, start, name (2),
+//	0x01000  256 procs of 64 bytes: state (ProcWord), process id, start, name (2),
 //	         flags (1: read-only), and the group whose hints are being taken down. The
-//	         lock of an entry is on the byte of its number.
+//	         lock of a proc is on the byte of its number.
 //	0x05000  256 pins of slots, of 64 bytes: version, or 0
 //	0x09000  512 pins of snapshots, of 32 bytes: version, or 0; Owner; start
 package layout

@@ -46,7 +46,7 @@ const (
 )
 
 // endRewritten stands in the place of the end in what was rewritten, for readers
-// that have no entry (rule D6).
+// that have no proc (rule D6).
 const EndRewritten = 0
 
 // Words of a root node. The payload belongs to the layer above.
@@ -95,7 +95,7 @@ const (
 const (
 	ChunkNext  = 0  // the next page of a queue
 	ChunkKey   = 8  // what holds a deferred page's blocks: see heldKey
-	ChunkCount = 16 // entries of a deferred page
+	ChunkCount = 16 // items of a deferred page
 	ChunkItems = 32
 	ItemSize   = 16 // {block, version at which it was retired}
 	ChunkCap   = (PageSize - ChunkItems) / ItemSize
@@ -124,7 +124,7 @@ const (
 	ProcsSize      = OffSnapPins + MaxSnapPins*SnapPinSize
 )
 
-// Words of a process entry and of a pin.
+// Words of a proc and of a pin.
 const (
 	ProcState   = 0 // generation<<8 | 1 when taken
 	ProcPid     = 8

@@ -76,20 +76,20 @@ func (r Record) Page() uint64 { return PageOf(uint64(r)) }
 // Kind says what is done.
 func (r Record) Kind() int { return int(r & (PageSize - 1)) }
 
-// An Owner names a handle: its process entry and the generation of that. The owner of a
+// An Owner names a handle: its proc and the generation of that. The owner of a
 // slot also tells the handle's claims of slots apart, and whether the handle uses the
 // slot at the moment. If it does not, others may take the slot.
 type Owner uint64
 
 const idleBit = 1 << 15
 
-// MakeOwner returns the owner that has a process entry in a generation.
+// MakeOwner returns the owner that has a proc in a generation.
 func MakeOwner(proc int, gen uint64) Owner { return Owner(uint64(proc+1) | gen&(1<<32-1)<<16) }
 
 // Claim returns the owner of a slot that was claimed as the n-th.
 func (o Owner) Claim(n uint64) Owner { return o | Owner(n<<48) }
 
-// Proc is the number of the process entry, or -1.
+// Proc is the number of the proc, or -1.
 func (o Owner) Proc() int { return int(o&(idleBit-1)) - 1 }
 
 // IsIdle reports whether the slot is not in use.
@@ -101,22 +101,22 @@ func (o Owner) Idle() Owner { return o | idleBit }
 // InUse returns the owner of the slot while it is in use.
 func (o Owner) InUse() Owner { return o &^ idleBit }
 
-// A ProcWord is the state of a process entry: its generation, and whether it is taken.
+// A ProcWord is the state of a proc: its generation, and whether it is taken.
 type ProcWord uint64
 
-// MakeProcWord returns the state of an entry that is taken.
+// MakeProcWord returns the state of a proc that is taken.
 func MakeProcWord(gen uint64) ProcWord { return ProcWord(gen<<8 | 1) }
 
 // Gen is the generation.
 func (w ProcWord) Gen() uint64 { return uint64(w >> 8) }
 
-// Taken reports whether the entry is or was in use.
+// Taken reports whether the proc is or was in use.
 func (w ProcWord) Taken() bool { return w&0xff != 0 }
 
-// Left returns the state of the entry once nobody uses it.
+// Left returns the state of the proc once nobody uses it.
 func (w ProcWord) Left() ProcWord { return w &^ 0xff }
 
-// A Gate is closed by a process entry, for a time, at a version.
+// A Gate is closed by a proc, for a time, at a version.
 type Gate uint64
 
 // MakeGate returns the word of a gate. It tells the low 32 bits of the version.
@@ -124,7 +124,7 @@ func MakeGate(proc int, millis, version uint64) Gate {
 	return Gate(uint64(proc+1) | millis<<16 | version<<32)
 }
 
-// Proc is the number of the process entry, or -1.
+// Proc is the number of the proc, or -1.
 func (g Gate) Proc() int { return int(g&0x7fff) - 1 }
 
 // Millis is for how many milliseconds the gate is closed.
