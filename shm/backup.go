@@ -195,7 +195,7 @@ func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *CopyOptions) er
 		})
 		done += int64(len(leaves))
 		leaves, bytes = leaves[:0], 0
-		opts.progress(done, sn.root.entries)
+		opts.progress(done, sn.root().entries)
 		return err
 	}
 	_, err := sn.s.reach(r, sn.pin.Root, func(n node.Node) error {
@@ -220,7 +220,7 @@ func (sn *Snapshot) holds(entries int64) error {
 	if err := sn.check(); err != nil {
 		return err
 	}
-	if want := sn.root.entries; entries != want {
+	if want := sn.root().entries; entries != want {
 		return alloc.Corrupt(sn.pin.Off, "entries in the root node", want, entries)
 	}
 	return nil

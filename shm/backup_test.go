@@ -218,10 +218,10 @@ func TestBackupIsAStore(t *testing.T) {
 	s := fileStore(t, &shm.Options{MaxSize: 64 << 20})
 	require.Nil(t, s.Inspect().Info().Origin)
 	for i := range 20000 {
-		require.NoError(t, s.Set(numbered(i), make([]byte, 100)))
+		require.NoError(t, s.Set(numbered(i), shm.Fresh(100)))
 	}
 	for i := range 20000 {
-		require.NoError(t, s.Set(numbered(i), make([]byte, 100)))
+		require.NoError(t, s.Set(numbered(i), shm.Fresh(100)))
 	}
 	require.NoError(t, os.Chmod(s.Path()+"/data", 0o640))
 	old := unix.Umask(0o022)

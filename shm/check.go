@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -99,12 +101,18 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 			return err
 		}
 		walk := func() {
+			sums, blocks := s.rootAt(root.Off), int64(0)
 			found, err = s.reach(hamt.NewReader(s.a.Mem(), end), root, func(n node.Node) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
+				blocks += int64(layout.BlockSize(n.Size))
 				return note(n.Ref.Off(), n.Size)
 			})
+			if err == nil {
+				err = cmp.Or(checkSum(root, "bytes of data", sums.dataBytes, found.DataBytes),
+					checkSum(root, "bytes of live blocks", sums.liveBytes, blocks))
+			}
 		}
 		if s.a.CanPin() {
 			walk()

@@ -278,7 +278,7 @@ func TestAppendOverItsKey(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				if err := writer.Set([]byte("key"), value); err != nil {
+				if err := writer.Set([]byte("key"), shm.Fresh(len(value))); err != nil {
 					t.Error(err)
 					return
 				}
@@ -373,14 +373,14 @@ func TestCloseWhileBusy(t *testing.T) {
 							var err error
 							switch (g + i) % 4 {
 							case 0:
-								err = s.Set(numbered(i%100), []byte("value"))
+								err = s.Set(numbered(i%100), shm.Fresh(5))
 							case 1:
 								var got []byte
 								if got, err = s.Get([]byte("k")); err == nil && string(got) != "value" {
 									t.Errorf("found %q", got)
 								}
 							case 2:
-								err = s.Update(func(tx *shm.Tx) error { return tx.Set(numbered(i%100), nil) })
+								err = s.Update(func(tx *shm.Tx) error { return tx.Set(numbered(i%100), shm.Fresh(3)) })
 							case 3:
 								_, err = s.Has([]byte("k"))
 							}

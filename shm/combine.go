@@ -139,7 +139,7 @@ func (l *lane) lead() bool { return !l.led.Load() && l.led.CompareAndSwap(false,
 func (ws *writers) request(e *edit) *request {
 	r := ws.free[region.Lane()%len(ws.free)].Swap(nil)
 	if r == nil {
-		r = &request{wake: make(chan struct{}, 1)}
+		r = &request{wake: make(chan struct{}, 1), bytes: []byte{}}
 		r.decide = r.conditional
 	}
 	r.bytes = append(append(append(r.bytes[:0], e.key...), e.value...), e.old...)

@@ -536,3 +536,23 @@ func TestFunctionsBesideGroups(t *testing.T) {
 	requireSound(t, s)
 	require.NoError(t, s.Close())
 }
+
+// An empty value in the queue is not an absent one, whatever else is empty.
+func TestEmptyInTheQueue(t *testing.T) {
+	h, err := alloc.NewHeap(4 << 20)
+	require.NoError(t, err)
+	a, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	s := newStore(a, "heap")
+	defer func() { require.NoError(t, s.Close()) }()
+	for _, e := range []*edit{
+		{verb: swap, key: []byte{}, value: []byte{}},
+		{verb: compareAndSwap, key: []byte{}, value: []byte{}},
+		{verb: compareAndSwap, key: []byte{}, value: []byte{}, old: []byte{}},
+		{verb: swap, key: []byte{}},
+	} {
+		r := s.writers.request(e)
+		require.Equal(t, e.value == nil, r.value == nil)
+		require.Equal(t, e.old == nil, r.old == nil)
+	}
+}

@@ -29,7 +29,7 @@ func BenchmarkCompact(b *testing.B) {
 		compactor, err := shm.Open(s.Path(), nil)
 		require.NoError(b, err)
 
-		set := func(rnd *rand.Rand) error { return s.Set(keys[rnd.IntN(len(keys))], sparseValue(0)) }
+		set := func(rnd *rand.Rand) error { return s.Set(keys[rnd.IntN(len(keys))], shm.Fresh(100)) }
 		buf := make([]byte, 0, 100)
 		get := func(rnd *rand.Rand) error {
 			_, err := reader.Append(buf, keys[rnd.IntN(len(keys))])

@@ -31,8 +31,8 @@ type decision func(old []byte, exists bool) (value []byte, do Action, err error)
 // nothing makes no commit.
 //
 // old is memory of the store: it is valid in fn only, and must not be written to. fn may
-// run again when another commit came first, at most MaxRuns times (ErrConflict), so it
-// should do nothing but compute. It may read the store, and must not write to it
+// run again, when another commit came first, at most MaxRuns times (ErrConflict), or when
+// room was made for its value in a full store. So it should do nothing but compute. It may read the store, and must not write to it
 // (ErrNested). A panic in fn changes nothing.
 func (s *Store) Compute(key []byte, fn func(old []byte, exists bool) (value []byte, do Action, err error)) error {
 	e := edit{verb: compute, hash: s.hashOf(key), key: key, decide: fn}
@@ -87,7 +87,9 @@ func (w *writer) applyDecision(e *edit) (changed bool, err error) {
 		}
 	}
 	e.did = do
-	w.slot.AllowReserve(do == ActionDelete)
+	if e.verb == compute {
+		w.slot.AllowReserve(do == ActionDelete)
+	}
 	switch do {
 	case ActionKeep:
 	case ActionSet:

@@ -66,7 +66,7 @@ func TestCostOfHeldBlocks(t *testing.T) {
 		s := newStore(a, "heap")
 		write := func() {
 			for k := range keys {
-				require.NoError(t, s.Set(fmt.Appendf(nil, "key%d", k), make([]byte, 100)))
+				require.NoError(t, s.Set(fmt.Appendf(nil, "key%d", k), Fresh(100)))
 			}
 		}
 		write()

@@ -55,7 +55,7 @@ func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bo
 
 // diff visits what differs between two snapshots of one store.
 func (sn *Snapshot) diff(older *Snapshot, visit func(old, new node.Leaf) bool) error {
-	return sn.widest(older).Diff(older.root.trie, sn.root.trie, sn.s.hash, visit)
+	return sn.widest(older).Diff(older.trie, sn.trie, sn.s.hash, visit)
 }
 
 // widest reads all that either of two snapshots sees. If their handles differ, the

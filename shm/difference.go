@@ -78,7 +78,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 			if failed = cmp.Or(ctx.Err(), sn.check(), base.check()); failed != nil {
 				return false
 			}
-			opts.progress(newer, sn.root.entries)
+			opts.progress(newer, sn.root().entries)
 		}
 		if old != (node.Leaf{}) {
 			older++
@@ -96,9 +96,9 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	var err error
 	if base.s == sn.s {
 		err = sn.diff(base, visit)
-		older, newer = base.root.entries, sn.root.entries
+		older, newer = base.root().entries, sn.root().entries
 	} else {
-		err = hamt.Join(before, base.root.trie, r, sn.root.trie, sn.s.hash, visit)
+		err = hamt.Join(before, base.trie, r, sn.trie, sn.s.hash, visit)
 	}
 	if err = cmp.Or(err, failed, d.err, ctx.Err()); err == nil {
 		err = cmp.Or(base.holds(older), sn.holds(newer))
@@ -106,8 +106,8 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	if err != nil {
 		return err
 	}
-	opts.progress(sn.root.entries, sn.root.entries)
-	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.root.entries), uint64(sn.root.dataBytes))
+	opts.progress(sn.root().entries, sn.root().entries)
+	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.root().entries), uint64(sn.root().dataBytes))
 	if d.err == nil {
 		d.err = d.w.Flush() // so that the sum is of all before
 	}

@@ -53,7 +53,7 @@ func TestErasedPin(t *testing.T) {
 				erased = true
 				h.ErasePins()
 				for i := range 40 { // leaves as large as a root node, and larger ones
-					require.NoError(t, other.Set(fmt.Appendf(nil, "key%03d", i%20), make([]byte, 40+i%3*100)))
+					require.NoError(t, other.Set(fmt.Appendf(nil, "key%03d", i%20), Fresh(40+i%3*100)))
 				}
 			}
 			_ = write(s) // it may be refused
@@ -61,7 +61,7 @@ func TestErasedPin(t *testing.T) {
 			rep, err := other.Check(t.Context(), nil)
 			require.NoError(t, err, "%s, erased before access %d: %+v", name, at, rep)
 			for range 100 { // so that what was damaged is used
-				require.NoError(t, other.Set([]byte("more"), make([]byte, 40)))
+				require.NoError(t, other.Set([]byte("more"), Fresh(40)))
 			}
 			checkSound(t, other)
 			require.NoError(t, s.Close())
@@ -109,7 +109,7 @@ func TestErasedPinBesideTheMark(t *testing.T) {
 				erased = true
 				h.ErasePins()
 				for i := range 10 * n {
-					require.NoError(t, other.Set(fmt.Appendf(nil, "key%03d", i), make([]byte, 40)))
+					require.NoError(t, other.Set(fmt.Appendf(nil, "key%03d", i), Fresh(40)))
 				}
 			}
 			require.NoError(t, s.Set([]byte("key001"), []byte("1")))

@@ -58,11 +58,12 @@ var (
 	// snapshots of two stores.
 	ErrUnrelated = errors.New("do not belong together")
 	// ErrNested: a write to the store by a goroutine that is in a function of
-	// Update or Modify of the same handle, by other means than the transaction. The
-	// transaction could never commit.
-	ErrNested = errors.New("a write inside of Update or Modify")
-	// ErrConflict: another commit came first MaxRuns times in a row. Update's or
-	// Modify's function waits for another write to the store, as a rule.
+	// Update, Compute or Modify of the same handle, by other means than the transaction.
+	// The transaction could never commit.
+	ErrNested = errors.New("a write inside of Update or Compute")
+	// ErrConflict: another commit came first MaxRuns times in a row. The function of
+	// Update, Compute or Modify waits for another write to the store, as a rule. Other
+	// writes do not return it.
 	ErrConflict = errors.New("overtaken by other commits")
 	// ErrTooManySnapshots: all processes together use MaxSnapshots pins. Snapshots of one
 	// handle on one version share a pin. A View or GetMany has one of its own while it
@@ -79,7 +80,7 @@ const (
 	MaxProcesses = layout.MaxProcs    // open handles on a store
 	MaxWriters   = layout.MaxSlots    // transactions under way at one time
 	MaxSnapshots = layout.MaxSnapPins // pins of snapshots, Views and GetManys at one time
-	MaxRuns      = 1000               // commits of others that may come before one write
+	MaxRuns      = 1000               // runs of a function of Update or Compute
 )
 
 func errConflict() error {

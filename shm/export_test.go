@@ -3,6 +3,8 @@ package shm
 import (
 	"context"
 	"io"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 )
@@ -32,3 +34,12 @@ func (sn *Snapshot) Restore(ctx context.Context, dir string, differences []io.Re
 
 // Path returns the path of the snapshot's store.
 func (sn *Snapshot) Path() string { return sn.s.path }
+
+var freshValues atomic.Uint64
+
+// Fresh returns a value of n bytes that differs from those of earlier calls, if n is large
+// enough for a number: a set of the value that a key has already would change nothing.
+func Fresh(n int) []byte {
+	number := strconv.AppendUint(make([]byte, 0, n+20), freshValues.Add(1), 36)
+	return append(number, make([]byte, n)...)[:n]
+}

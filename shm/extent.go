@@ -36,7 +36,7 @@ const (
 	ExtentOther   ExtentKind = "other"   // on the way from one kind to another, or damaged
 )
 
-// Extents lists the parts of the file data.
+// Extents lists the parts of the file data. One goroutine uses it at a time.
 type Extents struct {
 	s   *Store
 	ctx context.Context

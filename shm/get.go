@@ -32,14 +32,10 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // The store may also write an entry by itself, without a change, when it moves it to
 // give space back.
 func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error) {
-	l := lookup{key: key, hash: s.hashOf(key), copies: true}
-	if err := s.read(&l); err != nil {
-		return nil, 0, err
+	if value, version, err = s.read(nil, key, wanted); err == nil && value == nil {
+		value = []byte{}
 	}
-	if l.dst == nil {
-		l.dst = []byte{}
-	}
-	return l.dst, l.birth, nil
+	return value, version, err
 }
 
 // Append appends the value of key to dst, which costs no allocation if it
@@ -48,22 +44,20 @@ func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error)
 // in that room: it is read before it is overwritten.
 //
 // It leaves no trace in the store: it reads the root, walks, copies, and then checks
-// whether the memory that it has read could have been reused since. If so it tries again,
-// and after a few tries it pins the version.
+// whether the memory that it has read could have been reused since. If so it tries
+// again, and after a few tries it pins the version.
 func (s *Store) Append(dst, key []byte) ([]byte, error) {
 	if cap(dst) > len(dst) && region.Overlap(key, dst[len(dst):cap(dst)]) {
 		key = bytes.Clone(key) // a try that fails may have copied over it
 	}
-	l := lookup{key: key, hash: s.hashOf(key), dst: dst, copies: true}
-	if err := s.read(&l); err != nil {
-		return dst, err
-	}
-	return l.dst, nil
+	got, _, err := s.read(dst, key, wanted)
+	return got, err
 }
 
 // Has reports whether key is in the store.
 func (s *Store) Has(key []byte) (bool, error) {
-	return found(s.read(&lookup{key: key, hash: s.hashOf(key)}))
+	_, _, err := s.read(nil, key, 0)
+	return found(err)
 }
 
 // found makes the result of a Has of the error of a lookup.
@@ -74,68 +68,70 @@ func found(err error) (bool, error) {
 	return err == nil, err
 }
 
-// A lookup is a read of one key of the current version, and its result.
-type lookup struct {
-	key    []byte
-	hash   uint64
-	copies bool // the value is wanted, and the birth
-	dst    []byte
-	birth  uint64
-}
+// A mode is how a lookup is carried out. Together with the other arguments it fits the
+// registers of a call.
+type mode uint8
 
-// read carries out a lookup. Only without an error it has changed dst.
-func (s *Store) read(l *lookup) error {
+const (
+	wanted  mode = 1 << iota // the value and the birth of the entry are wanted
+	inGuard                  // a fault is caught already
+)
+
+// read appends the value of key to dst, if it is wanted, and returns the birth of the
+// entry. On an error it returns dst.
+func (s *Store) read(dst, key []byte, m mode) (got []byte, birth uint64, err error) {
+	h := s.hashOf(key)
 	for range optimisticTries {
-		got, status, valid := s.try(l, false)
-		if valid && status == node.Present {
-			l.dst = got
-			return nil
-		}
-		if valid && status == node.Absent {
-			return ErrNotFound
-		}
+		got, birth, status, valid := s.try(h, dst, key, m)
 		if valid {
+			switch status {
+			case node.Present:
+				return got, birth, nil
+			case node.Absent:
+				return dst, 0, ErrNotFound
+			}
 			break
 		}
 	}
-	return s.readSlowly(l)
+	return s.readSlowly(h, dst, key, m)
 }
 
 // try looks for a value and copies it while it may be reused: unless valid, its
 // results mean nothing.
 //
-// Where a stray reference may lead to a hole in the file it is guarded. It looks for holes
-// after it has read the root and the end, and before it follows the root: the process that
-// makes the first hole announces it long before (see alloc.Arena.Punched).
-func (s *Store) try(l *lookup, inGuard bool) (got []byte, status node.Status, valid bool) {
+// Where a stray reference may lead to a hole in the file it is guarded. It looks
+// for holes after it has read the root and the end, and before it follows the
+// root: the process that makes the first hole announces it long before (see
+// alloc.Arena.Punched).
+func (s *Store) try(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
 	g, ok := s.a.Stamp()
 	if !ok {
-		return l.dst, node.Damaged, true
+		return dst, 0, node.Damaged, true
 	}
-	if !inGuard && s.a.Punched() {
-		return s.tryGuarded(l)
+	if m&inGuard == 0 && s.a.Punched() {
+		return s.tryGuarded(h, dst, key, m)
 	}
-	m := s.a.Mem()
-	leaf, status := hamt.NewReader(m, g.End()).Find(s.trieAt(g.Root()), l.hash, l.key)
-	if status != node.Present || !l.copies {
-		return l.dst, status, s.a.Valid(g)
+	mem := s.a.Mem()
+	l, status := hamt.NewReader(mem, g.End()).Find(s.trieAt(g.Root()), h, key)
+	if status != node.Present || m&wanted == 0 {
+		return dst, 0, status, s.a.Valid(g)
 	}
-	n := uint64(leaf.ValueLen)
-	if n > uint64(cap(l.dst)-len(l.dst)) && !s.a.Valid(g) {
-		return l.dst, status, false // a length that is garbage must not allocate (rule R2)
+	n := uint64(l.ValueLen)
+	if n > uint64(cap(dst)-len(dst)) && !s.a.Valid(g) {
+		return dst, 0, status, false // a length that is garbage must not allocate (rule R2)
 	}
-	l.birth = m.Word(leaf.Off)
-	got = m.AppendTo(l.dst, leaf.ValueOff(), n)
-	return got, status, s.a.Valid(g)
+	birth = mem.Word(l.Off)
+	got = mem.AppendTo(dst, l.ValueOff(), n)
+	return got, birth, status, s.a.Valid(g)
 }
 
 // tryGuarded is try under a guard. A fault is damage, or a sign that the root was
 // overtaken: a read under a pin tells.
-func (s *Store) tryGuarded(l *lookup) (got []byte, status node.Status, valid bool) {
-	if guarded(func() { got, status, valid = s.try(l, true) }) {
-		return l.dst, node.Damaged, true
+func (s *Store) tryGuarded(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
+	if guarded(func() { got, birth, status, valid = s.try(h, dst, key, m|inGuard) }) {
+		return dst, 0, node.Damaged, true
 	}
-	return got, status, valid
+	return got, birth, status, valid
 }
 
 // guarded calls read and reports whether it touched a place without memory: a hole in the
@@ -155,44 +151,45 @@ func guarded(read func()) (faulted bool) {
 }
 
 // readSlowly reads under a pin, where nothing changes that it reads.
-func (s *Store) readSlowly(l *lookup) error {
+func (s *Store) readSlowly(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, err error) {
 	if s.a.Closed() {
-		return s.fail("reading", ErrClosed)
+		return dst, 0, s.fail("reading", ErrClosed)
 	}
 	if !s.a.CanPin() {
-		return s.readUnpinned(l)
+		return s.readUnpinned(h, dst, key, m)
 	}
-	return s.View(func(sn *Snapshot) error {
-		value, birth, err := sn.find(l.hash, l.key)
-		if err == nil && l.copies {
-			l.dst, l.birth = append(l.dst, value...), birth
+	got = dst
+	err = s.View(func(sn *Snapshot) error {
+		value, version, err := sn.find(h, key)
+		if err == nil && m&wanted != 0 {
+			got, birth = append(dst, value...), version
 		}
 		return err
 	})
+	return got, birth, err
 }
 
-func (s *Store) readUnpinned(l *lookup) error {
+func (s *Store) readUnpinned(h uint64, dst, key []byte, m mode) ([]byte, uint64, error) {
 	for range readOnlyTries {
-		got, status, valid := s.try(l, false)
+		got, birth, status, valid := s.try(h, dst, key, m)
 		switch {
 		case !valid:
 			continue
 		case status == node.Present:
-			l.dst = got
-			return nil
+			return got, birth, nil
 		case status == node.Absent:
-			return ErrNotFound
+			return dst, 0, ErrNotFound
 		}
-		if err := s.explain(l); err != nil {
-			return s.fail("reading", err)
+		if err := s.explain(h, key); err != nil {
+			return dst, 0, s.fail("reading", err)
 		}
 	}
-	return s.fail("reading", fmt.Errorf("%w, and writers were too fast for a read without a pin", ErrCannotPin))
+	return dst, 0, s.fail("reading", fmt.Errorf("%w, and writers were too fast for a read without a pin", ErrCannotPin))
 }
 
 // explain returns the damage on the way to a key. It returns nil if there is none, or if
 // the memory that it has read may have been reused.
-func (s *Store) explain(l *lookup) error {
+func (s *Store) explain(h uint64, key []byte) error {
 	g, ok := s.a.Stamp()
 	if !ok {
 		_, err := s.a.Limit()
@@ -200,7 +197,7 @@ func (s *Store) explain(l *lookup) error {
 	}
 	var err error
 	r := hamt.NewReader(s.a.Mem(), g.End())
-	if guarded(func() { err = r.Explain(s.trieAt(g.Root()), l.hash, l.key) }) {
+	if guarded(func() { err = r.Explain(s.trieAt(g.Root()), h, key) }) {
 		err = errNoMemory
 	}
 	if !s.a.Valid(g) {

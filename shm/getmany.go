@@ -94,12 +94,11 @@ func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, 
 	if err != nil {
 		return false, err // and what was found may have been reused
 	}
-	switch err := m.outcome(found.Status, h, key); err {
-	case nil:
+	switch found.Status {
+	case node.Present:
 		return m.fn(i, m.r.Value(found.Leaf)), nil
-	case ErrNotFound:
+	case node.Absent:
 		return m.fn(i, nil), nil
-	default:
-		return false, m.s.fail("reading", err)
 	}
+	return false, m.s.fail("reading", m.outcome(found.Status, h, key))
 }

@@ -1,8 +1,10 @@
 package shm_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -174,6 +176,8 @@ func TestAllocations(t *testing.T) {
 	absent := []byte("absent")
 	i := 0
 	next := func() []byte { i++; return keys[i%len(keys)] }
+	written := func() []byte { binary.LittleEndian.PutUint64(value, uint64(i)); return value } // another one each time
+	old := make([]byte, 100)
 	for _, c := range []struct {
 		name string
 		most float64
@@ -186,14 +190,22 @@ func TestAllocations(t *testing.T) {
 		{"Has", 0, func() { _, _ = s.Has(next()) }},
 		{"Len", 0, func() { _ = s.Len() }},
 		{"Version", 0, func() { _ = s.Version() }},
-		{"Set", 0, func() { _ = s.Set(next(), value) }},
+		{"Set", 0, func() { _ = s.Set(next(), written()) }},
 		{"Delete", 0, func() { _, _ = s.Delete(absent) }},
-		{"CompareAndSwap", 5, func() { _, _ = s.CompareAndSwap(next(), value, value) }},
-		{"Modify", 5, func() { _ = s.Modify(next(), func([]byte, bool) ([]byte, bool) { return value, true }) }},
-		{"Update", 8, func() { _ = s.Update(func(tx *shm.Tx) error { return tx.Set(next(), value) }) }},
+		{"CompareAndSwap", 5, func() {
+			key := next()
+			old, _ = s.Append(old[:0], key)
+			_, _ = s.CompareAndSwap(key, old, written())
+		}},
+		{"Modify", 5, func() { _ = s.Modify(next(), func([]byte, bool) ([]byte, bool) { return written(), true }) }},
+		{"Update", 8, func() { _ = s.Update(func(tx *shm.Tx) error { return tx.Set(next(), written()) }) }},
 		{"View", 5, func() { _ = s.View(func(*shm.Snapshot) error { return nil }) }},
 	} {
+		commits := s.Stats().Commits
 		n := testing.AllocsPerRun(2000, c.op)
+		if writes := s.Stats().Commits - commits; slices.Contains([]string{"Set", "CompareAndSwap", "Modify", "Update"}, c.name) {
+			require.EqualValues(t, 2001, writes, c.name)
+		}
 		t.Logf("%-16s %v", c.name, n)
 		require.LessOrEqual(t, n, c.most, c.name)
 	}

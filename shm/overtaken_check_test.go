@@ -37,7 +37,7 @@ func busyStore(t testing.TB, h *alloc.Heap, every int) (hook func(region.Op, uin
 		key := fmt.Appendf(nil, "key%03d", rng.IntN(3))
 		switch rng.IntN(12) {
 		default:
-			require.NoError(t, w.Set(key, make([]byte, 20)))
+			require.NoError(t, w.Set(key, Fresh(20)))
 		case 0:
 			_, err := w.Delete(key)
 			require.NoError(t, err)
@@ -211,7 +211,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 func TestCheckOvertakenAlike(t *testing.T) {
 	t.Parallel()
 	giveUp := errors.New("no")
-	set := func(w *Store, key string, size int) error { return w.Set([]byte(key), make([]byte, size)) }
+	set := func(w *Store, key string, size int) error { return w.Set([]byte(key), Fresh(size)) }
 	for _, what := range []struct {
 		name string
 		do   func(w, other *Store, n int) error

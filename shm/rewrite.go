@@ -26,8 +26,8 @@ import (
 // a hidden directory beside it, which the next Rewrite removes.
 //
 // The store keeps its id, hash, owner, permission bits and Origin. It can still be the
-// base or the target of BackupSince, and a backup is still a backup. The version rises,
-// so Wait returns, and the new version has the same contents. The Counters start again
+// base or the target of BackupSince, and a backup is still a backup. The version rises, so
+// Wait returns, unless the store is empty. The new version has the same contents. The Counters start again
 // from the commits of the copying. Access control lists and extended attributes are lost.
 //
 // The caller needs write permission on the store's files, on the directory path, and on

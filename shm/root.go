@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -37,8 +36,13 @@ func (n rootNode) encode() [alloc.PayloadWords]uint64 {
 
 // rootAt reads the root node at off.
 func (s *Store) rootAt(off uint64) rootNode {
-	word := func(i uint64) int64 { return int64(s.a.Mem().Word(alloc.PayloadAt(off) + 8*i)) }
-	return rootNode{word(rootEntries), word(rootLive), word(rootData), s.trieAt(off)}
+	m, at := s.a.Mem(), alloc.PayloadAt(off)
+	return rootNode{
+		entries:   int64(m.Word(at + 8*rootEntries)),
+		liveBytes: int64(m.Word(at + 8*rootLive)),
+		dataBytes: int64(m.Word(at + 8*rootData)),
+		trie:      node.Ref(m.Word(at + 8*rootTrie)),
+	}
 }
 
 // trieAt reads the root node at off for a lookup.
@@ -70,29 +74,22 @@ func (s *Store) rootNow() (root rootNode, g alloc.Stamp, ok bool) {
 }
 
 // reach visits every node that a version reaches, a node before those below it. It
-// proves each of them, and the sums that the root node has of them.
+// proves each of them, and the number of entries in the root node.
 func (s *Store) reach(r hamt.Reader, at alloc.Root, visit func(node.Node) error) (hamt.Counts, error) {
-	root, live := s.rootAt(at.Off), int64(0)
-	counts, err := r.Check(root.trie, at.Version, s.hash, func(n node.Node) error {
-		live += int64(layout.BlockSize(n.Size))
-		return visit(n)
-	})
-	if err != nil {
-		return counts, err
+	root := s.rootAt(at.Off)
+	counts, err := r.Check(root.trie, at.Version, s.hash, visit)
+	if err == nil {
+		err = checkSum(at, "entries", root.entries, counts.Entries)
 	}
-	for _, sum := range []struct {
-		what        string
-		root, found int64
-	}{
-		{"entries", root.entries, counts.Entries},
-		{"bytes of data", root.dataBytes, counts.DataBytes},
-		{"bytes of live blocks", root.liveBytes, live},
-	} {
-		if sum.root != sum.found {
-			return counts, alloc.Corrupt(at.Off, sum.what+" in the root node", sum.root, sum.found)
-		}
+	return counts, err
+}
+
+// checkSum compares a sum in a root node with the one that was found.
+func checkSum(at alloc.Root, what string, root, found int64) error {
+	if root != found {
+		return alloc.Corrupt(at.Off, what+" in the root node", root, found)
 	}
-	return counts, nil
+	return nil
 }
 
 // A view is a trie that can be looked up in: of a version, or of a transaction.

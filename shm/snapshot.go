@@ -31,10 +31,10 @@ type Snapshot struct {
 // that is all that the state says.
 const snapshotClosed = 1 << 31
 
-// pinned is a pinned version, and its root node.
+// pinned is a pinned version, and its trie.
 type pinned struct {
 	pin  alloc.Pin
-	root rootNode
+	trie node.Ref
 }
 
 // pinned returns the version of a pin, or the error of pinning it.
@@ -42,11 +42,11 @@ func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
 	if err != nil {
 		return pinned{}, s.fail("taking a snapshot of", err)
 	}
-	return pinned{pin, s.rootAt(pin.Off)}, nil
+	return pinned{pin, s.trieAt(pin.Off)}, nil
 }
 
 // view returns the trie of the version. The handle must know all of it.
-func (p *pinned) view(s *Store) view { return view{s.reader(), p.root.trie} }
+func (p *pinned) view(s *Store) view { return view{s.reader(), p.trie} }
 
 // reader returns a reader of everything that is pinned by now.
 func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
@@ -213,12 +213,13 @@ func (sn *Snapshot) findInside(h uint64, key []byte) (value []byte, birth uint64
 	if err := sn.check(); err != nil {
 		return nil, 0, err // and what was found may have been reused
 	}
-	if err := v.outcome(status, h, key); err == ErrNotFound {
-		return nil, 0, err
-	} else if err != nil {
-		return nil, 0, sn.s.fail("reading a snapshot of", err)
+	if status == node.Present {
+		return v.r.Value(l), v.r.Birth(l), nil
 	}
-	return v.r.Value(l), v.r.Birth(l), nil
+	if err = v.outcome(status, h, key); err != ErrNotFound {
+		err = sn.s.fail("reading a snapshot of", err)
+	}
+	return nil, 0, err
 }
 
 // Has reports whether key is in the snapshot.
@@ -229,11 +230,20 @@ func (sn *Snapshot) Has(key []byte) (bool, error) {
 
 // Len returns the number of entries, or 0 after Close.
 func (sn *Snapshot) Len() int {
+	u, ok := sn.s.a.Enter()
+	if !ok {
+		return 0
+	}
+	defer sn.s.a.Leave(u)
+	n := sn.root().entries
 	if sn.check() != nil {
 		return 0
 	}
-	return int(min(uint64(sn.root.entries), math.MaxInt))
+	return int(min(uint64(n), math.MaxInt))
 }
+
+// root reads the root node of the snapshot, for a caller that has entered the handle.
+func (sn *Snapshot) root() rootNode { return sn.s.rootAt(sn.pin.Off) }
 
 // Version returns the number of the commit that the snapshot shows.
 func (sn *Snapshot) Version() uint64 { return sn.pin.Version }
@@ -245,7 +255,7 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 		sn.loop(func() error {
 			var closed error
 			r := sn.s.reader()
-			err := r.Walk(sn.root.trie, func(l node.Leaf) bool {
+			err := r.Walk(sn.trie, func(l node.Leaf) bool {
 				if closed = sn.check(); closed != nil {
 					return false
 				}
@@ -259,7 +269,7 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// Err returns the error that ended a loop over All or Diff early: ErrClosed or
+// Err returns the error that ended a loop over All, GetMany or Diff early: ErrClosed or
 // ErrCorrupt, as a rule. It is nil if all loops have ended by themselves or by a
 // break, and keeps the first error otherwise.
 func (sn *Snapshot) Err() error {

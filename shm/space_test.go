@@ -46,14 +46,14 @@ func TestSpace(t *testing.T) {
 	const n = 100_000
 	s := memoryStore(t)
 	rng := rand.New(rand.NewPCG(1, 1))
-	key, value := make([]byte, 16), make([]byte, 100)
+	key := make([]byte, 16)
 	overwrite := func(times int) {
 		for range times {
-			require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), value))
+			require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), shm.Fresh(100)))
 		}
 	}
 	for i := range n {
-		require.NoError(t, s.Set(spaceKey(key, i), value))
+		require.NoError(t, s.Set(spaceKey(key, i), shm.Fresh(100)))
 	}
 	require.LessOrEqual(t, measured(t, s, "loaded"), 1.6)
 	sound(t, s)
@@ -204,7 +204,7 @@ func TestIdleHandleStrandsNothing(t *testing.T) {
 		require.NoError(t, s.Update(func(tx *shm.Tx) error {
 			key := make([]byte, 16)
 			for i := range n {
-				if err := tx.Set(spaceKey(key, i), make([]byte, 100)); err != nil {
+				if err := tx.Set(spaceKey(key, i), shm.Fresh(100)); err != nil {
 					return err
 				}
 			}
@@ -221,7 +221,7 @@ func TestIdleHandleStrandsNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	key := make([]byte, 16)
 	for range 5 * n {
-		require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), make([]byte, 100)))
+		require.NoError(t, s.Set(spaceKey(key, rng.IntN(n)), shm.Fresh(100)))
 	}
 	measured(t, s, "overwritten by another handle")
 	rep := sound(t, s)

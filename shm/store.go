@@ -16,7 +16,7 @@ import (
 type Options struct {
 	// ReadOnly maps the data read-only. A missing store is an error then. A backup
 	// can only be opened with ReadOnly. Without write permission on the file procs
-	// Get, Append, Has and Len work, and calls that pin a version fail.
+	// Get, GetVersion, Append, Has and Len work, and calls that pin a version fail.
 	ReadOnly bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
 	MustExist bool

@@ -195,6 +195,9 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 // last wrote the entry, as [Store.GetVersion] does. The version of an entry that the
 // transaction itself has written is 0.
 func (tx *Tx) GetVersion(key []byte) (value []byte, version uint64, err error) {
+	if !tx.done {
+		_ = tx.flush() // a set of the value that is there writes nothing
+	}
 	r, l, own, err := tx.find(key)
 	if err != nil {
 		return nil, 0, err

@@ -32,6 +32,9 @@ func (w *Watcher) Versions() iter.Seq[uint64] {
 		w.err = nil
 		for after := uint64(0); ; after = w.version {
 			version, err := w.s.Wait(w.ctx, after)
+			if err == nil {
+				err = w.ctx.Err()
+			}
 			if err != nil {
 				w.err = err
 				return
@@ -54,14 +57,19 @@ func (w *Watcher) Versions() iter.Seq[uint64] {
 func (w *Watcher) Changes() iter.Seq2[[]byte, Change] {
 	return func(yield func(key []byte, c Change) bool) {
 		w.err = nil
-		var last *Snapshot
+		var last, sn *Snapshot
 		defer func() {
-			if last != nil {
-				_ = last.Close()
+			for _, s := range []*Snapshot{last, sn} {
+				if s != nil {
+					_ = s.Close()
+				}
 			}
 		}()
 		for {
-			sn, err := w.s.Snapshot()
+			var err error
+			if err = w.ctx.Err(); err == nil {
+				sn, err = w.s.Snapshot()
+			}
 			if err != nil {
 				w.err = err
 				return

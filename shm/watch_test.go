@@ -107,3 +107,60 @@ func TestWatchOfAClosedStore(t *testing.T) {
 		require.ErrorIs(t, w.Err(), shm.ErrClosed)
 	})
 }
+
+// A loop ends when its context does, also beside a writer that is faster than the body,
+// and whatever its body does the pin goes.
+func TestWatchEnds(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		set(t, s, "k", "0")
+		ctx, cancel := context.WithCancel(t.Context())
+		w := s.Watch(ctx)
+		n := 0
+		write := func() {
+			n++
+			set(t, other, "k", fmt.Sprint(n))
+		}
+		for range w.Versions() {
+			write()
+			if n == 3 {
+				cancel()
+			}
+			require.LessOrEqual(t, n, 3)
+		}
+		require.ErrorIs(t, w.Err(), context.Canceled)
+		n = 10
+		for range w.Changes() {
+			t.Fatal("the context was done before")
+		}
+		require.ErrorIs(t, w.Err(), context.Canceled)
+
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		w = s.Watch(ctx)
+		steps := 0
+		for range w.Changes() {
+			steps++
+			write()
+			cancel()
+		}
+		require.Equal(t, 1, steps)
+		require.ErrorIs(t, w.Err(), context.Canceled)
+
+		for _, after := range []int{1, 2} {
+			require.Panics(t, func() {
+				steps := 0
+				for range s.Watch(t.Context()).Changes() {
+					write()
+					if steps++; steps == after {
+						panic("enough")
+					}
+				}
+			})
+		}
+		all, err := s.Inspect().Processes()
+		require.NoError(t, err)
+		for _, p := range all {
+			require.Empty(t, p.Pins)
+		}
+	})
+}

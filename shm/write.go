@@ -177,6 +177,10 @@ func (w *writer) commitEdit(e *edit) (committed bool, err error) {
 			changed, err = w.apply(e, leaf)
 		}
 	}
+	if e.failed { // of the user's function: no matter which
+		w.slot.Abort(0)
+		return false, err
+	}
 	return false, w.abandon(err)
 }
 
@@ -195,7 +199,8 @@ func (w *writer) apply(e *edit, leaf node.Leaf) (changed bool, err error) {
 }
 
 // Set makes value the value of key. Both are copied. A nil value is an empty one. If key
-// has this value already, nothing is written and the version stays. Sets that goroutines
+// has this value already, nothing is committed and the version stays; in a full store
+// such a Set may be refused all the same. Sets that goroutines
 // make at one time may be one commit, else each is one of its own; many keys are faster
 // in one Update.
 func (s *Store) Set(key, value []byte) error {

@@ -173,7 +173,7 @@ func (w *writer) commit(changes uint64) (bool, error) {
 // abandon gives the transaction up because of err, which it returns.
 func (w *writer) abandon(err error) error {
 	w.slot.Abort(0)
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, alloc.ErrFull) {
 		w.slot.CountRefused()
 	}
 	return err

@@ -46,7 +46,8 @@ func benchSets(b *testing.B, s *shm.Store, n, goroutines int) {
 			var key [16]byte
 			for {
 				last := taken.Add(share)
-				for range share - max(last-int64(b.N), 0) {
+				for i := range share - max(last-int64(b.N), 0) {
+					binary.LittleEndian.PutUint64(value, uint64(last+i)) // another one each time
 					if err := s.Set(benchKey(&key, rng.IntN(n)), value); err != nil {
 						b.Error(err)
 						return
