@@ -556,3 +556,40 @@ func TestEmptyInTheQueue(t *testing.T) {
 		require.Equal(t, e.old == nil, r.old == nil)
 	}
 }
+
+// A write of a group that frees nothing does not let the sets after it take the reserve
+// (rule B6).
+func TestGroupLeavesTheReserve(t *testing.T) {
+	for _, first := range []*edit{nil, {verb: remove, key: []byte("none")}, {verb: swap, key: []byte("none")}} {
+		h, err := alloc.NewHeap(1 << 20)
+		require.NoError(t, err)
+		a, _, err := h.Attach(nil)
+		require.NoError(t, err)
+		s := newStore(a, "heap")
+		s.StopKeeping()
+		for _, size := range []int{1500, 100} {
+			for n := 0; err == nil; n++ {
+				err = s.Set(fmt.Appendf(nil, "%d %d", size, n), make([]byte, size))
+			}
+			require.ErrorIs(t, err, ErrFull)
+			err = nil
+		}
+		var all []*edit
+		if first != nil {
+			all = append(all, first)
+		}
+		for i := range 3 {
+			all = append(all, &edit{verb: set, key: fmt.Appendf(nil, "more %d", i), value: make([]byte, 1900)})
+		}
+		together(s, all...)
+		for _, e := range all {
+			if e.verb == set {
+				require.ErrorIs(t, e.err, ErrFull)
+			} else {
+				require.NoError(t, e.err)
+			}
+		}
+		checkSound(t, s)
+		require.NoError(t, s.Close())
+	}
+}

@@ -237,6 +237,9 @@ func nearlyFullDeferred(t testing.TB, h *alloc.Heap, s *Store) {
 var stories = []story{
 	{name: "first insert", size: 1 << 20, steps: func(b contents) []step { return one(setStep(b, "a", "1")) }},
 	{name: "insert", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step { return one(setStep(b, "new", "value")) }},
+	{name: "set of the same value", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step {
+		return one(setStep(b, "key007", string(bytes.Repeat([]byte{7}, 20))))
+	}},
 	{name: "overwrite", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step { return one(setStep(b, "key007", "other")) }},
 	{name: "delete", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step {
 		return one(step{func(s *Store) error { _, err := s.Delete([]byte("key007")); return err }, b.without("key007")})
@@ -368,6 +371,7 @@ var stories = []story{
 	{name: "idle slots of others", size: 1 << 20, prepare: filled(20, 300), beside: func(t testing.TB, h *alloc.Heap) {
 		for range 3 {
 			other, _ := attachPlain(t, h)
+			require.NoError(t, other.Set([]byte("key000"), nil))
 			require.NoError(t, other.Set([]byte("key000"), bytes.Repeat([]byte{0}, 300))) // as it was
 		}
 	}, steps: func(b contents) []step {

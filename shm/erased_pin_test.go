@@ -44,7 +44,7 @@ func TestErasedPin(t *testing.T) {
 			s, hook := hookedStore(t, h)
 			other, _ := attachPlain(t, h)
 			require.NoError(t, s.Set([]byte("own"), nil)) // so that it has a slot
-			require.NoError(t, other.Set([]byte("own"), nil))
+			require.NoError(t, other.Set([]byte("own"), []byte("x")))
 			accesses, erased := 0, false
 			*hook = func(region.Op, uint64) {
 				if accesses++; accesses != at+1 {

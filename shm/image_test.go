@@ -198,7 +198,7 @@ func longImage(s *Store) *image {
 		fail(err)
 		held, pins = append(held, sn), append(pins, sn.Version())
 		for i := range 150 {
-			fail(s.Set(imageKey(i), imageValue((i+round)/3)))
+			fail(s.Set(imageKey(i), imageValue(i+round)))
 		}
 	}
 	// What this one retires is more than a page of the queue.

@@ -1043,7 +1043,7 @@ func TestRenameWhileOpen(t *testing.T) {
 func untilMoved(t *testing.T, s *Store) {
 	t.Helper()
 	for began := time.Now(); ; {
-		if err := s.Set([]byte("key"), []byte("lost")); err != nil {
+		if err := s.Set([]byte("key"), Fresh(8)); err != nil {
 			require.ErrorIs(t, err, ErrMoved)
 			require.ErrorContains(t, err, s.Path())
 			return

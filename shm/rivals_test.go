@@ -23,7 +23,7 @@ func TestLargeTransactionBesideWriter(t *testing.T) {
 	ended := make(chan error)
 	go func() {
 		for i := 0; !stop.Load(); i++ {
-			if err := other.Set(numbered(i%1000), []byte("single")); err != nil {
+			if err := other.Set(numbered(i%1000), shm.Fresh(6)); err != nil {
 				ended <- err
 				return
 			}

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/seed-869cc763/shmkv/alloc"
@@ -74,12 +75,12 @@ func (s *Store) rootNow() (root rootNode, g alloc.Stamp, ok bool) {
 }
 
 // reach visits every node that a version reaches, a node before those below it. It
-// proves each of them, and the number of entries in the root node.
+// proves each of them, and the entries and bytes of data in the root node.
 func (s *Store) reach(r hamt.Reader, at alloc.Root, visit func(node.Node) error) (hamt.Counts, error) {
 	root := s.rootAt(at.Off)
 	counts, err := r.Check(root.trie, at.Version, s.hash, visit)
 	if err == nil {
-		err = checkSum(at, "entries", root.entries, counts.Entries)
+		err = cmp.Or(checkSum(at, "entries", root.entries, counts.Entries), checkSum(at, "bytes of data", root.dataBytes, counts.DataBytes))
 	}
 	return counts, err
 }

@@ -254,7 +254,7 @@ func TestTxGetStaysValid(t *testing.T) {
 				}
 			}
 			for i := range 100 {
-				require.NoError(t, other.Set(numbered(i%10), []byte("something else")))
+				require.NoError(t, other.Set(numbered(i%10), shm.Fresh(14)))
 			}
 			require.Equal(t, "published value", string(published))
 			require.Equal(t, "own value", string(own))

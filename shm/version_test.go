@@ -250,6 +250,25 @@ func TestGetVersion(t *testing.T) {
 	})
 }
 
+// A set of the value that is there does not make an entry the transaction's own.
+func TestGetVersionOfTheSameValue(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		set(t, s, "k", "v")
+		wrote := s.Version()
+		require.NoError(t, other.Update(func(tx *shm.Tx) error {
+			require.NoError(t, tx.Set([]byte("k"), []byte("v")))
+			for range 2 {
+				_, version, err := tx.GetVersion([]byte("k"))
+				require.NoError(t, err)
+				require.Equal(t, wrote, version)
+				require.Equal(t, 1, tx.Len())
+			}
+			return nil
+		}))
+		require.Equal(t, wrote, s.Version())
+	})
+}
+
 // UpdateVersion returns the version that shows what the function left.
 func TestUpdateVersion(t *testing.T) {
 	stores(t, func(t *testing.T, s, other *shm.Store) {
