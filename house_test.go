@@ -7,8 +7,11 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +63,7 @@ func (s source) imports() (all []string) {
 	return all
 }
 
-// sources parses all Go files of the module; bench and prometheus are their own.
+// sources parses all Go files of the module; bench and shmprom are their own.
 func sources(t *testing.T) (all []source) {
 	fset := token.NewFileSet()
 	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
@@ -69,7 +72,7 @@ func sources(t *testing.T) (all []source) {
 			return err
 		case d.IsDir():
 			name := d.Name()
-			if name == "testdata" || name == "vendor" || name == "bench" || name == "prometheus" || len(name) > 1 && strings.HasPrefix(name, ".") {
+			if name == "testdata" || name == "vendor" || name == "bench" || name == "shmprom" || len(name) > 1 && strings.HasPrefix(name, ".") {
 				return fs.SkipDir
 			}
 			return nil
@@ -185,4 +188,22 @@ func TestPackagesAreDocumented(t *testing.T) {
 	for dir, ok := range documented {
 		require.True(t, ok, "package %s has no package comment", path.Join(module, dir))
 	}
+}
+
+// The modules of the repository can be required from outside: a directory has the path
+// of its module, and what one requires of another is a version that can be tagged. A
+// workspace file would take the place of these versions for all who build in a clone.
+func TestModulesCanBeRequired(t *testing.T) {
+	for _, dir := range []string{"shmprom"} {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), "module "+module+"/"+dir+"\n")
+		require.Regexp(t, `(?m)^\s*(require )?`+regexp.QuoteMeta(module)+` v\d+\.\d+\.\d+$`, string(text))
+		require.NotContains(t, string(text), module+" v0.0.0\n", "%s requires a version that there cannot be", dir)
+	}
+	tracked, err := exec.Command("git", "ls-files", "go.work", "*/go.work").Output()
+	if err != nil {
+		t.Skipf("not in a clone: %v", err)
+	}
+	require.Empty(t, string(tracked), "a workspace file is not for all")
 }
