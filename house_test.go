@@ -38,6 +38,8 @@ var mayImport = map[string][]string{
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
 	"cmd/shmctl/internal/text":   {"shm"},
 
+	"examples/internal/exampletest": {"internal/testdir"}, // for tests
+
 	"internal/tempdir": {},
 	"internal/testdir": {"internal/tempdir"}, // for tests
 }
@@ -105,12 +107,50 @@ func TestImportsRunDownwards(t *testing.T) {
 		if !known && strings.HasPrefix(s.dir, "cmd/") {
 			allowed, known = mayImport["cmd/shmctl"], true
 		}
+		if !known && isExample(s.dir) {
+			allowed, known = []string{"shm"}, true
+		}
 		require.True(t, known, "%s: package %s has no rule: say in mayImport what it may import", s.path, s.dir)
 		for _, imp := range s.imports() {
 			if rest, own := strings.CutPrefix(imp, module+"/"); own {
 				require.Contains(t, allowed, rest, "%s imports upwards or across", s.path)
 			}
 		}
+	}
+}
+
+// isExample reports whether a package is one of the examples, which are what users write:
+// they import shm and the standard library only.
+func isExample(dir string) bool {
+	name, below := strings.CutPrefix(dir, "examples/")
+	return below && !strings.Contains(name, "/")
+}
+
+func TestExamplesImportShmOnly(t *testing.T) {
+	examples := map[string]bool{}
+	for _, s := range sources(t) {
+		if !isExample(s.dir) {
+			continue
+		}
+		if s.test {
+			examples[s.dir] = true
+			continue
+		}
+		require.Equal(t, "main", s.file.Name.Name, s.path)
+		for _, imp := range s.imports() {
+			first, _, _ := strings.Cut(imp, "/")
+			require.True(t, imp == module+"/shm" || !strings.Contains(first, "."), "%s imports %s", s.path, imp)
+		}
+	}
+	list, err := os.ReadFile("examples/README.md")
+	require.NoError(t, err)
+	dirs, err := filepath.Glob("examples/*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, name := range dirs {
+		dir := path.Dir(filepath.ToSlash(name))
+		require.True(t, examples[dir], "%s has no test", dir)
+		require.Contains(t, string(list), "["+path.Base(dir)+"]("+path.Base(dir)+"/", "examples/README.md does not list it")
 	}
 }
 
@@ -155,7 +195,7 @@ func TestAtomicsOnSharedWordsStayInOnePackage(t *testing.T) {
 
 func TestLibraryDependsOnLittle(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.dir, "cmd/") {
+		if s.test || strings.HasPrefix(s.dir, "cmd/") || strings.HasPrefix(s.dir, "examples/") {
 			continue
 		}
 		for _, imp := range s.imports() {

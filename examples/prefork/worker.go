@@ -75,7 +75,6 @@ func (c cache) page(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(entry[8:])
 		return
 	}
-	c.count("misses")
 	page := render(r.PathValue("name"))
 	entry = binary.LittleEndian.AppendUint64(nil, uint64(time.Now().Add(*ttl).UnixNano()))
 	entry = append(entry, page...)
@@ -87,6 +86,7 @@ func (c cache) page(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		log.Print(err)
 	}
+	c.count("misses") // now that there is room
 	_, _ = w.Write(page)
 }
 
