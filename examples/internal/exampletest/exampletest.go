@@ -50,7 +50,9 @@ func Start(t *testing.T, args ...string) *Process {
 	require.NoError(t, err)
 	r, w := io.Pipe()
 	p := &Process{t: t, cmd: exec.Command(exe, args...), stdout: w, lines: make(chan string, 1000)}
-	p.cmd.Env = append(os.Environ(), programEnv+"=1")
+	// The race detector lets a process sleep before it ends, unless it is told not to.
+	p.cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, os.Environ()...)
+	p.cmd.Env = append(p.cmd.Env, programEnv+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = w, &p.stderr
 	p.cmd.WaitDelay = time.Second // a child that outlives it may keep the pipes open
 	require.NoError(t, p.cmd.Start())
