@@ -80,7 +80,7 @@ func lead(ctx context.Context) (err error) {
 		}
 		all = append(all, p)
 	}
-	fmt.Printf("serving http://%s in %d processes, store %s\n", l.Addr(), len(all), *dir)
+	fmt.Printf("serving http://%s in %d processes, store %s, kill -HUP %d replaces them\n", l.Addr(), len(all), *dir, os.Getpid())
 
 	for {
 		select {

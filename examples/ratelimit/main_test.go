@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,6 +41,15 @@ func TestRate(t *testing.T) {
 	_, err := fmt.Sscanf(out, "%d processes got %d of ", &procs, &got)
 	require.NoError(t, err, out)
 	require.GreaterOrEqual(t, got, 150, out)
+}
+
+// Who stops the program finds nothing of it.
+func TestStop(t *testing.T) {
+	exampletest.LeavesNothing(t, "/dev/shm/shmkv-ratelimit-*")
+	p := exampletest.Start(t, "-procs", "2", "-for", "1h")
+	time.Sleep(50 * time.Millisecond)
+	p.Signal(syscall.SIGINT)
+	p.Fail()
 }
 
 func TestLimiter(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,6 +31,16 @@ func TestProcesses(t *testing.T) {
 func TestTemporaryStore(t *testing.T) {
 	exampletest.LeavesNothing(t, "/dev/shm/shmkv-typed-*")
 	require.Contains(t, exampletest.Run(t, "-procs", "1", "-visits", "1"), `"visits":1,`)
+}
+
+// Who stops the program finds nothing of it.
+func TestStop(t *testing.T) {
+	exampletest.LeavesNothing(t, "/dev/shm/shmkv-typed-*")
+	p := exampletest.Start(t, "-procs", "2", "-visits", "1000000000")
+	time.Sleep(50 * time.Millisecond)
+	p.Signal(syscall.SIGTERM)
+	p.Fail()
+	require.Empty(t, p.Rest())
 }
 
 func TestTyped(t *testing.T) {
