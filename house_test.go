@@ -7,8 +7,11 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +38,8 @@ var mayImport = map[string][]string{
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
 	"cmd/shmctl/internal/text":   {"shm"},
 
+	"examples/internal/exampletest": {"internal/testdir"}, // for tests
+
 	"internal/tempdir": {},
 	"internal/testdir": {"internal/tempdir"}, // for tests
 }
@@ -60,7 +65,7 @@ func (s source) imports() (all []string) {
 	return all
 }
 
-// sources parses all Go files of the module; bench and prometheus are their own.
+// sources parses all Go files of the module; bench and shmprom are their own.
 func sources(t *testing.T) (all []source) {
 	fset := token.NewFileSet()
 	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
@@ -69,7 +74,7 @@ func sources(t *testing.T) (all []source) {
 			return err
 		case d.IsDir():
 			name := d.Name()
-			if name == "testdata" || name == "vendor" || name == "bench" || name == "prometheus" || len(name) > 1 && strings.HasPrefix(name, ".") {
+			if name == "testdata" || name == "vendor" || name == "bench" || name == "shmprom" || len(name) > 1 && strings.HasPrefix(name, ".") {
 				return fs.SkipDir
 			}
 			return nil
@@ -102,12 +107,50 @@ func TestImportsRunDownwards(t *testing.T) {
 		if !known && strings.HasPrefix(s.dir, "cmd/") {
 			allowed, known = mayImport["cmd/shmctl"], true
 		}
+		if !known && isExample(s.dir) {
+			allowed, known = []string{"shm"}, true
+		}
 		require.True(t, known, "%s: package %s has no rule: say in mayImport what it may import", s.path, s.dir)
 		for _, imp := range s.imports() {
 			if rest, own := strings.CutPrefix(imp, module+"/"); own {
 				require.Contains(t, allowed, rest, "%s imports upwards or across", s.path)
 			}
 		}
+	}
+}
+
+// isExample reports whether a package is one of the examples, which are what users write:
+// they import shm and the standard library only.
+func isExample(dir string) bool {
+	name, below := strings.CutPrefix(dir, "examples/")
+	return below && !strings.Contains(name, "/")
+}
+
+func TestExamplesImportShmOnly(t *testing.T) {
+	examples := map[string]bool{}
+	for _, s := range sources(t) {
+		if !isExample(s.dir) {
+			continue
+		}
+		if s.test {
+			examples[s.dir] = true
+			continue
+		}
+		require.Equal(t, "main", s.file.Name.Name, s.path)
+		for _, imp := range s.imports() {
+			first, _, _ := strings.Cut(imp, "/")
+			require.True(t, imp == module+"/shm" || !strings.Contains(first, "."), "%s imports %s", s.path, imp)
+		}
+	}
+	list, err := os.ReadFile("examples/README.md")
+	require.NoError(t, err)
+	dirs, err := filepath.Glob("examples/*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, name := range dirs {
+		dir := path.Dir(filepath.ToSlash(name))
+		require.True(t, examples[dir], "%s has no test", dir)
+		require.Contains(t, string(list), "["+path.Base(dir)+"]("+path.Base(dir)+"/", "examples/README.md does not list it")
 	}
 }
 
@@ -152,7 +195,7 @@ func TestAtomicsOnSharedWordsStayInOnePackage(t *testing.T) {
 
 func TestLibraryDependsOnLittle(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.dir, "cmd/") {
+		if s.test || strings.HasPrefix(s.dir, "cmd/") || strings.HasPrefix(s.dir, "examples/") {
 			continue
 		}
 		for _, imp := range s.imports() {
@@ -185,4 +228,22 @@ func TestPackagesAreDocumented(t *testing.T) {
 	for dir, ok := range documented {
 		require.True(t, ok, "package %s has no package comment", path.Join(module, dir))
 	}
+}
+
+// The modules of the repository can be required from outside: a directory has the path
+// of its module, and what one requires of another is a version that can be tagged. A
+// workspace file would take the place of these versions for all who build in a clone.
+func TestModulesCanBeRequired(t *testing.T) {
+	for _, dir := range []string{"shmprom"} {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), "module "+module+"/"+dir+"\n")
+		require.Regexp(t, `(?m)^\s*(require )?`+regexp.QuoteMeta(module)+` v\d+\.\d+\.\d+$`, string(text))
+		require.NotContains(t, string(text), module+" v0.0.0\n", "%s requires a version that there cannot be", dir)
+	}
+	tracked, err := exec.Command("git", "ls-files", "go.work", "*/go.work").Output()
+	if err != nil {
+		t.Skipf("not in a clone: %v", err)
+	}
+	require.Empty(t, string(tracked), "a workspace file is not for all")
 }

@@ -1,13 +1,13 @@
 package shm_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -28,6 +28,42 @@ func open() (s *shm.Store, closeAndRemove func()) {
 	}
 }
 
+// Processes of one host open the same directory, and each sees at once what the others
+// write. Here two handles stand for two processes.
+func ExampleStore() {
+	dir, err := os.MkdirTemp("", "shmkv-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "store")
+
+	writer, err := shm.Open(path, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer writer.Close()
+	reader, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer reader.Close()
+
+	if err := writer.Set([]byte("greeting"), []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	value, err := reader.Get([]byte("greeting"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", value)
+	err = reader.Set([]byte("greeting"), []byte("good bye"))
+	fmt.Println(errors.Is(err, shm.ErrReadOnly))
+	// Output:
+	// hello
+	// true
+}
+
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "shmkv-example-")
 	if err != nil {
@@ -45,6 +81,60 @@ func ExampleOpen() {
 
 	fmt.Println(s.Len(), "entries")
 	// Output: 0 entries
+}
+
+func ExampleOptions() {
+	dir, err := os.MkdirTemp("", "shmkv-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "store")
+
+	// Who only reads a store that others make does not make one by mistake.
+	_, err = shm.Open(path, &shm.Options{ReadOnly: true})
+	fmt.Println("missing:", errors.Is(err, fs.ErrNotExist))
+
+	// The first to open it decides how large it can grow and who may use it.
+	s, err := shm.Open(path, &shm.Options{
+		MaxSize: 64 << 20,
+		Mode:    0o660, // the group too
+		Logger:  slog.Default(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	fmt.Println("grows to", s.Stats().MaxSize>>20, "MiB")
+	// Output:
+	// missing: true
+	// grows to 64 MiB
+}
+
+// A store that is made of a file or a database appears when it is complete, so no process
+// ever sees half of it.
+func ExampleCreate() {
+	dir, err := os.MkdirTemp("", "shmkv-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "cities")
+
+	fill := func(s *shm.Store) error {
+		for _, city := range []string{"Lagos", "Lima", "Lyon"} {
+			if err := s.Set([]byte(city), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := shm.Create(path, nil, fill); err != nil {
+		log.Fatal(err)
+	}
+	err = shm.Create(path, nil, fill)
+	fmt.Println("there already:", errors.Is(err, shm.ErrExist))
+	// Output: there already: true
 }
 
 func ExampleStore_Get() {
@@ -85,155 +175,43 @@ func ExampleStore_Append() {
 	// two
 }
 
-func ExampleStore_Update() {
-	s, done := open()
-	defer done()
-
-	_ = s.Set([]byte("alice"), []byte{5})
-	_ = s.Set([]byte("bob"), []byte{1})
-
-	// Both change, or none. The function runs again if another commit came
-	// first.
-	err := s.Update(func(tx *shm.Tx) error {
-		from, err := tx.Get([]byte("alice"))
-		if err != nil {
-			return err
-		}
-		to, err := tx.Get([]byte("bob"))
-		if err != nil {
-			return err
-		}
-		if from[0] < 2 {
-			return errors.New("not enough")
-		}
-		if err := tx.Set([]byte("alice"), []byte{from[0] - 2}); err != nil {
-			return err
-		}
-		return tx.Set([]byte("bob"), []byte{to[0] + 2})
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	alice, _ := s.Get([]byte("alice"))
-	bob, _ := s.Get([]byte("bob"))
-	fmt.Println(alice, bob)
-	// Output: [3] [3]
-}
-
-func ExampleStore_View() {
-	s, done := open()
-	defer done()
-
-	for _, name := range []string{"carol", "alice", "bob"} {
-		_ = s.Set([]byte(name), []byte("present"))
-	}
-	var names []string
-	err := s.View(func(sn *shm.Snapshot) error {
-		for key := range sn.All() {
-			names = append(names, string(key)) // a copy: key is gone after View
-		}
-		return nil
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	slices.Sort(names) // the order of All is none
-	fmt.Println(names)
-	// Output: [alice bob carol]
-}
-
-func ExampleSnapshot_Diff() {
+func ExampleStore_GetMany() {
 	s, done := open()
 	defer done()
 
 	_ = s.Set([]byte("a"), []byte("1"))
-	_ = s.Set([]byte("b"), []byte("1"))
-	before, err := s.Snapshot()
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer before.Close()
-
-	_ = s.Set([]byte("b"), []byte("2"))
-	_, _ = s.Delete([]byte("a"))
 	_ = s.Set([]byte("c"), []byte("3"))
-	after, err := s.Snapshot()
+
+	// All values are of one version. In a large store this is several times faster
+	// than as many Gets.
+	keys := [][]byte{[]byte("a"), []byte("b"), []byte("c")}
+	err := s.GetMany(keys, func(i int, value []byte, ok bool) {
+		fmt.Printf("%s %q %t\n", keys[i], value, ok)
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer after.Close()
-
-	for key, c := range after.Diff(before) {
-		switch {
-		case c.Old == nil:
-			fmt.Printf("%s added: %s\n", key, c.New)
-		case c.New == nil:
-			fmt.Printf("%s removed\n", key)
-		default:
-			fmt.Printf("%s changed from %s to %s\n", key, c.Old, c.New)
-		}
-	}
-	// Unordered output:
-	// a removed
-	// b changed from 1 to 2
-	// c added: 3
-}
-
-func ExampleStore_CompareAndSwap() {
-	s, done := open()
-	defer done()
-
-	// nil means absent: of all who try, one becomes the leader.
-	for _, name := range []string{"alice", "bob"} {
-		won, err := s.CompareAndSwap([]byte("leader"), nil, []byte(name))
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(name, won)
-	}
-	// Only who holds it can give it up.
-	gone, _ := s.CompareAndSwap([]byte("leader"), []byte("bob"), nil)
-	fmt.Println("bob gives up:", gone)
 	// Output:
-	// alice true
-	// bob false
-	// bob gives up: false
+	// a "1" true
+	// b "" false
+	// c "3" true
 }
 
-func ExampleStore_Wait() {
+// The version of an entry tells whether it was written since, without a look at the value.
+func ExampleStore_GetVersion() {
 	s, done := open()
 	defer done()
 
-	seen := s.Version()
-	go func() { // another process, as a rule
-		_ = s.Set([]byte("job"), []byte("42"))
-	}()
-	if _, err := s.Wait(context.Background(), seen); err != nil {
-		log.Fatal(err)
-	}
-	job, _ := s.Get([]byte("job"))
-	fmt.Printf("job %s\n", job)
-	// Output: job 42
-}
-
-func ExampleStore_Backup() {
-	s, done := open()
-	defer done()
-
-	_ = s.Set([]byte("a"), []byte("1"))
-	copied := filepath.Join(filepath.Dir(s.Path()), "monday")
-	if err := s.Backup(context.Background(), copied); err != nil {
-		log.Fatal(err)
-	}
-	_ = s.Set([]byte("a"), []byte("2"))
-
-	// A backup is a store that can only be read.
-	b, err := shm.Open(copied, &shm.Options{ReadOnly: true})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer b.Close()
-	a, _ := b.Get([]byte("a"))
-	fmt.Printf("a %s, of version %d\n", a, b.Inspect().Info().Origin.Version)
-	// Output: a 1, of version 2
+	key := []byte("page")
+	_ = s.Set(key, []byte("<h1>one</h1>"))
+	_, before, _ := s.GetVersion(key)
+	_ = s.Set([]byte("other"), nil)
+	_, after, _ := s.GetVersion(key)
+	fmt.Println("the same:", before == after)
+	_ = s.Set(key, []byte("<h1>two</h1>"))
+	_, after, _ = s.GetVersion(key)
+	fmt.Println("the same:", before == after)
+	// Output:
+	// the same: true
+	// the same: false
 }

@@ -1,4 +1,4 @@
-package prometheus_test
+package shmprom_test
 
 import (
 	"os"

@@ -1,10 +1,10 @@
-module github.com/seed-869cc763/shmkv/prometheus
+module github.com/seed-869cc763/shmkv/shmprom
 
 go 1.26.0
 
 require (
 	github.com/prometheus/client_golang v1.25.0
-	github.com/seed-869cc763/shmkv v0.0.0
+	github.com/seed-869cc763/shmkv v0.1.0
 	github.com/stretchr/testify v1.12.1
 )
 

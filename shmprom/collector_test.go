@@ -1,4 +1,4 @@
-package prometheus_test
+package shmprom_test
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
-	shmprom "github.com/seed-869cc763/shmkv/prometheus"
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shmprom"
 )
 
 func open(t *testing.T) *shm.Store {

@@ -1,10 +1,13 @@
-// Package prometheus has a collector for Prometheus that reports what
-// shared-memory stores hold and do, whichever processes do it. It is a module of
-// its own, so that who does not use it depends on nothing of Prometheus. Import
-// it under another name than the client's:
+// Package shmprom has a collector for Prometheus that reports what shared-memory
+// stores hold and do, whichever processes do it:
 //
-//	import shmprom "github.com/seed-869cc763/shmkv/prometheus"
-package prometheus
+//	prometheus.MustRegister(shmprom.NewCollector(store))
+//
+// It is a module of its own, so that who does not use it depends on nothing of
+// Prometheus:
+//
+//	go get github.com/seed-869cc763/shmkv/shmprom
+package shmprom
 
 import (
 	"time"
