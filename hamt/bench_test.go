@@ -10,7 +10,7 @@ import (
 
 var benchSizes = []int{1e3, 1e4, 1e5, 1e6}
 
-// benchKey is the i-th key: 16 bytes, in no order.
+// benchKey returns the i-th key: 16 bytes, in no order.
 func benchKey(i uint64) (k [16]byte) {
 	x := i + 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -90,8 +90,8 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// BenchmarkSet overwrites entries: one each commit, and 1000 each commit. The
-// test's allocator takes a part of that.
+// BenchmarkSet overwrites entries, one a commit and 1000 a commit. The times include
+// the test's allocator.
 func BenchmarkSet(b *testing.B) {
 	for _, n := range benchSizes {
 		h, tx := benchTrie(b, n)

@@ -2,10 +2,9 @@ package hamt
 
 import "github.com/seed-869cc763/shmkv/node"
 
-// The three functions below serve branches and collisions alike: both are a
-// head and n references. They return the offset of a node with the change made:
-// off itself, or a new one if the node at off must not change or its block is
-// of another size.
+// The three functions below change a branch or a collision at off: a head and n
+// references. They return the offset of the changed node. That is off, or a new
+// node if the node at off must not change or the new size needs another block.
 
 // withChanged replaces the i-th reference.
 func (t *Tx) withChanged(off, n, i uint64, ref node.Ref) (uint64, error) {
@@ -29,7 +28,7 @@ func (t *Tx) withInserted(off, n, i, head uint64, ref node.Ref) (uint64, error) 
 	}
 	at := node.HeaderSize + node.WordSize*i
 	if dst == off {
-		// Upwards within one node: from the end.
+		// The ranges overlap, so copy from the end.
 		for o := off + nodeSize(n); o > off+at; o -= node.WordSize {
 			t.r.Mem.SetWord(o, t.r.Mem.Word(o-node.WordSize))
 		}
@@ -57,9 +56,9 @@ func (t *Tx) withRemoved(off, n, i, head uint64) (uint64, error) {
 	return dst, nil
 }
 
-// resized returns off if the node there, of n references, can become one of m
-// in place, or a new node. The node may be an own one by damage only, so its
-// block is not believed to reach beyond the end.
+// resized returns off if the node there can change from n to m references in
+// place. Otherwise it returns a new node. Damage can make any block look like
+// the transaction's own, so resized also checks the new size against the region's end.
 func (t *Tx) resized(off, n, m uint64) (uint64, error) {
 	if t.mayChange(off, nodeSize(n)) && off+nodeSize(m) <= t.r.End &&
 		t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
@@ -68,7 +67,7 @@ func (t *Tx) resized(off, n, m uint64) (uint64, error) {
 	return t.newNode(m)
 }
 
-// copyWords copies n words, and downwards also within one node.
+// copyWords copies n words. The ranges may overlap if dst is below src.
 func (t *Tx) copyWords(dst, src, n uint64) {
 	t.r.Mem.Copy(dst, src, n*node.WordSize)
 }
@@ -87,8 +86,7 @@ func (t *Tx) newBranch(bitmap uint64, refs ...node.Ref) (node.Ref, error) {
 	return node.MakeRef(node.KindBranch, off, 0), nil
 }
 
-// newNode allocates a branch or collision of n references, and remembers it
-// for undo.
+// newNode allocates a branch or collision of n references and notes it for undo.
 func (t *Tx) newNode(n uint64) (uint64, error) {
 	size := nodeSize(n)
 	off, err := t.r.Allocate(t.alloc, size)
@@ -100,7 +98,7 @@ func (t *Tx) newNode(n uint64) (uint64, error) {
 	return off, nil
 }
 
-// undo discards what the current call has allocated.
+// undo discards the nodes that newNode and copyLeaf noted in the current call.
 func (t *Tx) undo() {
 	for _, b := range t.fresh[:t.nfresh] {
 		t.alloc.Discard(b.Off, b.Size)
@@ -108,18 +106,19 @@ func (t *Tx) undo() {
 	t.nfresh = 0
 }
 
-// mayChange reports whether the node at off is the transaction's own and no
-// Walk is to find it unchanged (I6).
+// mayChange reports whether the transaction may change the node at off in place:
+// the node is its own and not frozen (I6).
 func (t *Tx) mayChange(off, size uint64) bool {
 	return t.alloc.Mine(off, size) && !t.frozen(off)
 }
 
-// frozen reports whether a Walk is to find the own node at off unchanged.
+// frozen reports whether a running Walk must find the own node at off unchanged.
 func (t *Tx) frozen(off uint64) bool {
 	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow
 }
 
-// drop gives up a node that the trie does not reach any more.
+// drop retires or discards a node that the trie no longer reaches. It defers the
+// discard of a frozen node to Finish.
 func (t *Tx) drop(off, size uint64) {
 	switch {
 	case !t.alloc.Mine(off, size):
@@ -131,6 +130,8 @@ func (t *Tx) drop(off, size uint64) {
 	}
 }
 
+// dropLeaf is drop for a leaf. With KeepLeaves it defers the discard of an own
+// leaf to Finish.
 func (t *Tx) dropLeaf(l node.Leaf) {
 	if t.KeepLeaves && t.alloc.Mine(l.Off, l.Size()) {
 		t.pending = append(t.pending, node.Block{Off: l.Off, Size: l.Size()})

@@ -6,14 +6,14 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// Counts is what a whole trie holds.
+// Counts are the totals of a whole trie.
 type Counts struct {
 	Entries   int64
-	DataBytes int64 // of keys and values
+	DataBytes int64 // bytes of all keys and values
 	Shape
 }
 
-// Shape is how a trie is built.
+// Shape counts the nodes of a trie.
 type Shape struct {
 	Leaves     [maxDepth + 1]int64 // by the number of branches above them
 	Branches   [maxDepth + 1]int64 // by the number of branches above them
@@ -21,18 +21,19 @@ type Shape struct {
 	Collisions int64
 }
 
-// Check proves the invariants I1 to I5 of the trie at root and calls visit for
-// each of its nodes, once, a node before those below it. It returns the first
-// violation, as a region.CorruptError, or the first error of visit.
+// Check proves the invariants I1 to I5 of the trie at root and calls visit once
+// for each node, parents before children. It returns the first violation as a
+// region.CorruptError, or the first error of visit. It reads every node and
+// hashes every key.
 //
-// hash must be the function that the trie was built with. version is the
-// newest version that a node may be born in, 0 if births mean nothing, as in a
-// transaction.
+// hash must be the function that the trie was built with. version is the newest
+// version in which a node may be born. A version of 0 skips the check of births,
+// which a transaction's own nodes do not have yet.
 //
-// Every leaf is proved to stand where its hash leads, and nowhere is there a
-// branch without a leaf below. So no node is reached twice, and Check ends,
-// however damaged the trie is. What it cannot see is two nodes that overlap:
-// that is for visit, which has their offsets and sizes.
+// Check ends however damaged the trie is: every leaf is proved to be on the path
+// of its hash and every branch to have a leaf below it, so no node is reached
+// twice. Check does not see that two nodes overlap. visit can, because it gets
+// their offsets and sizes.
 func (r Reader) Check(root node.Ref, version uint64, hash func(key []byte) uint64, visit func(node.Node) error) (Counts, error) {
 	c := checker{r: r, births: version != 0, hash: hash, visit: visit}
 	if root == 0 {
@@ -50,10 +51,10 @@ type checker struct {
 	counts Counts
 }
 
-// A place is where a node stands, and so what it has to agree with.
+// A place is the position of a node in the trie.
 type place struct {
-	depth int
-	path  uint64 // the hash bits that lead there
+	depth int    // branches above the node
+	path  uint64 // the low hash bits that lead to the node
 	birth uint64 // of the node above
 }
 
@@ -73,7 +74,7 @@ func (c *checker) node(ref node.Ref, at place) error {
 	return err
 }
 
-// enter reads what all kinds of node have.
+// enter checks the offset and the birth of a node of any kind.
 func (c *checker) enter(ref node.Ref, at place) (node.Node, error) {
 	if ref.Off() > c.r.Last() {
 		return node.Node{}, c.r.Outside(ref)

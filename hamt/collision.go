@@ -2,7 +2,7 @@ package hamt
 
 import "github.com/seed-869cc763/shmkv/node"
 
-// collide puts a new collision node in the place of the leaf a, for it and b.
+// collide replaces the leaf a by a new collision node of a and b.
 func (t *Tx) collide(depth int, h uint64, a node.Ref, aLeaf node.Leaf, b node.Ref, bLeaf node.Leaf) error {
 	if t.r.CompareKey(aLeaf, t.r.Key(bLeaf)) > 0 {
 		a, b = b, a
@@ -18,7 +18,7 @@ func (t *Tx) collide(depth int, h uint64, a node.Ref, aLeaf node.Leaf, b node.Re
 	return t.link(depth, depth, h, node.MakeRef(node.KindCollision, off, h))
 }
 
-// setCollision is setLeaf where h leads to the collision node at.
+// setCollision does the work of setLeaf if h leads to the collision node at.
 func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
 	c, err := t.r.collision(at)
 	if err != nil {
@@ -52,7 +52,7 @@ func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf)
 	return old, did, t.replaceCollision(depth, h, c, node.MakeRef(node.KindCollision, off, h))
 }
 
-// deleteCollision is delete where h leads to the collision node at.
+// deleteCollision does the work of delete if h leads to the collision node at.
 func (t *Tx) deleteCollision(depth int, h uint64, at node.Ref, key []byte) (old node.Leaf, existed bool, err error) {
 	c, err := t.r.collision(at)
 	if err != nil {
@@ -78,7 +78,7 @@ func (t *Tx) deleteCollision(depth int, h uint64, at node.Ref, key []byte) (old 
 	return old, true, t.replaceCollision(depth, h, c, ref)
 }
 
-// replaceCollision puts ref, which may be c itself, in the place of c.
+// replaceCollision replaces the collision node c by ref, which may refer to c itself.
 func (t *Tx) replaceCollision(depth int, h uint64, c collision, ref node.Ref) error {
 	if ref.Off() == c.off {
 		return nil

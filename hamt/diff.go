@@ -7,29 +7,30 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// Diff visits the entries in which the tries at older and newer differ, in no
-// useful order, until visit returns false. A zero old leaf means that the entry
-// was added, a zero new leaf that it was removed. Both tries must hold still.
+// Diff calls visit for each entry that differs between the tries at older and
+// newer, in no particular order, until visit returns false. A zero old leaf means
+// that the entry was added, a zero new leaf that it was removed. Neither trie may
+// change meanwhile. An entry that was rewritten or moved with the same key and
+// value is not a difference.
 //
-// It passes over whatever both tries share, so its time is proportional to what
-// was written between them, not to their size. An entry that was written anew
-// or moved, with the same key and value as before, is not a difference.
+// Diff skips shared nodes, so its time is proportional to the number of nodes
+// written between the two versions, not to the size of the tries.
 //
-// hash must be the function that the tries were built with: to find an entry's
-// place in a trie that is deeper than the other, Diff needs its hash.
+// hash must be the function that the tries were built with. Diff hashes the key of
+// a leaf or collision that is opposite a branch of the other trie.
 func (r Reader) Diff(older, newer node.Ref, hash func(key []byte) uint64, visit func(old, new node.Leaf) bool) error {
-	// As with Walk, damage can make one node appear in many places, and leaves
-	// overlap. In two sound tries each step below has a node to itself, or half of
-	// one, each byte of a leaf is compared once with the other trie's, and a key is
-	// hashed once a level at most.
+	// Damage can make one node appear in many places and make leaves overlap. The
+	// limit on bytes read ends Diff then. Two sound tries stay below it: each step
+	// reads another node or half of one, Diff compares each byte of a leaf once with
+	// the other trie, and it hashes a key at most once a level.
 	d := differ{a: r, b: r, shared: true, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * r.End}
 	return d.diff(older, newer, 0)
 }
 
-// Join visits the entries of two tries that lie in different regions, and were
-// built with the same hash: each key once, with its leaf in either, or the zero
-// one, in no useful order, until visit returns false. Equal entries are visited as
-// well, for nothing but their bytes tells that they are.
+// Join calls visit once for each key of two tries, in no particular order, until
+// visit returns false. visit gets the key's leaf in each trie, or the zero Leaf if
+// the trie has no such key. Join visits equal entries too. The tries lie in
+// different regions and were built with the same hash. Join reads all of both.
 func Join(a Reader, older node.Ref, b Reader, newer node.Ref, hash func(key []byte) uint64, visit func(old, new node.Leaf) bool) error {
 	d := differ{a: a, b: b, hash: hash, visit: visit, left: (4 + 2 + maxDepth) * (a.End + b.End)}
 	return d.diff(older, newer, 0)
@@ -37,14 +38,14 @@ func Join(a Reader, older node.Ref, b Reader, newer node.Ref, hash func(key []by
 
 type differ struct {
 	a, b    Reader // of the older and of the newer trie
-	shared  bool   // they read one region
+	shared  bool   // a and b read the same region
 	hash    func(key []byte) uint64
 	visit   func(old, new node.Leaf) bool
-	left    uint64 // bytes that may still be looked at
+	left    uint64 // bytes that may still be read
 	stopped bool
 }
 
-// step pays for looking at something.
+// step takes a number of bytes off the limit. It returns an error if they exceed it.
 func (d *differ) step(off, bytes uint64) error {
 	if d.left < bytes {
 		return node.Corrupt(off, "trie", "no more nodes than the region has room for", "one more")
@@ -53,7 +54,7 @@ func (d *differ) step(off, bytes uint64) error {
 	return nil
 }
 
-// diff compares what stands at one place of both tries.
+// diff compares the nodes a and b, which have the same position in both tries.
 func (d *differ) diff(a, b node.Ref, depth int) error {
 	if a == b && (d.shared || a == 0) || d.stopped {
 		return nil
@@ -89,9 +90,9 @@ func (d *differ) diff(a, b node.Ref, depth int) error {
 	return nil
 }
 
-// A side is one of two nodes that are compared as branches: a branch, or a leaf
-// or collision taken as a branch that has only it, which is how the other trie
-// has it if it has it at all.
+// A side is one of two nodes that diff compares as branches. A leaf or collision is
+// treated as a branch with this only child. If the other trie has the same keys,
+// they are below the same index of its branch.
 type side struct {
 	branch
 	only node.Ref
@@ -124,7 +125,7 @@ func (d *differ) side(r Reader, ref node.Ref, depth int) (side, error) {
 	return side{branch: branch{bitmap: bit(h, depth)}, only: ref}, nil
 }
 
-// child returns what stands at an index, or 0.
+// child returns the child at an index, or 0 if there is none.
 func (s side) child(r Reader, index uint64) (node.Ref, error) {
 	if s.bitmap>>index&1 == 0 {
 		return 0, nil
@@ -139,8 +140,8 @@ func (s side) child(r Reader, index uint64) (node.Ref, error) {
 	return ref, nil
 }
 
-// merge compares two places of which each has nothing, a leaf or a collision.
-// Both are lists of leaves in the order of their keys.
+// merge compares a and b, each nil, a leaf or a collision, as two lists of leaves in
+// key order.
 func (d *differ) merge(a, b node.Ref) error {
 	p, err := d.a.leaves(a)
 	if err != nil {
@@ -204,10 +205,10 @@ func (d *differ) merge(a, b node.Ref) error {
 	return nil
 }
 
-// same reports whether two leaves are one.
+// same reports whether old and new are the same leaf of one region.
 func (d *differ) same(old, new node.Leaf) bool { return d.shared && old.Off == new.Off }
 
-// leaves is a list of leaf references: those of a collision, or a single one.
+// leaves iterates over the leaves of a collision, or over a single leaf.
 type leaves struct {
 	collision
 	only node.Ref
@@ -225,7 +226,7 @@ func (r Reader) leaves(ref node.Ref) (leaves, error) {
 	return leaves{collision: collision{count: 1}, only: ref}, nil
 }
 
-// leaf returns the current leaf, the zero one at the end.
+// leaf returns the current leaf, or the zero Leaf at the end.
 func (s *leaves) leaf(r Reader) (node.Leaf, error) {
 	if s.i >= s.count {
 		return node.Leaf{}, nil
@@ -236,6 +237,7 @@ func (s *leaves) leaf(r Reader) (node.Leaf, error) {
 	return r.Leaf(s.ref(r, s.i))
 }
 
+// nilOrBad returns an error unless ref is nil.
 func nilOrBad(ref node.Ref) error {
 	if ref != 0 {
 		return node.Corrupt(ref.Off(), "reference", "a node", "%v", ref)

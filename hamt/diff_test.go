@@ -10,8 +10,8 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// TestDiffTakesTimeOfTheChange: three changes among 20,000 entries cost a few
-// steps each; an entry that was written anew, unchanged, is none.
+// TestDiffTakesTimeOfTheChange checks that three changes among 20,000 entries cost a
+// few steps each, and that an entry rewritten with the same value is not a difference.
 func TestDiffTakesTimeOfTheChange(t *testing.T) {
 	s := newSubject(t, 32<<20, sip)
 	s.heap.keepRetired = true
@@ -43,7 +43,7 @@ func TestDiffTakesTimeOfTheChange(t *testing.T) {
 	require.ElementsMatch(t, []string{"7:value>changed", "-9", "+new"}, got)
 }
 
-// TestDiffStops: it ends when visit says so.
+// TestDiffStops checks that Diff ends when visit returns false.
 func TestDiffStops(t *testing.T) {
 	for name, hash := range hashes {
 		s := newSubject(t, 1<<20, hash)
@@ -58,8 +58,8 @@ func TestDiffStops(t *testing.T) {
 	}
 }
 
-// TestJoin: two tries in different regions, each key once with its leaf in
-// either, whatever their shapes are.
+// TestJoin checks that Join visits each key of two tries in different regions once,
+// with its leaf in each, whatever the shapes of the tries are.
 func TestJoin(t *testing.T) {
 	for name, hash := range hashes {
 		t.Run(name, func(t *testing.T) {

@@ -1,17 +1,17 @@
-// Package hamt is a persistent hash trie in shared memory: nodes, lookup, path
-// copying, iteration, difference, and the proof that all is well.
+// Package hamt implements a persistent hash trie in shared memory: lookup, changes
+// by path copying, iteration, difference, and verification.
 //
-// It knows nodes and keys, never processes. Package node holds what it shares with
-// other trees. Package alloc allocates blocks and decides when a block may be reused,
-// and package shm publishes roots.
+// The package knows nodes and keys, but no processes. Package node defines references
+// and leaves. Package alloc allocates blocks and decides when a block may be reused.
+// Package shm publishes roots.
 //
 // # Terminology
 //
-//   - A trie is the nodes that a [node.Ref] reaches: branches, leaves and
+//   - A trie consists of the nodes that a [node.Ref] reaches: branches, leaves and
 //     collisions. Package node describes leaves and references.
-//   - The hash of a key is 64 bits. A branch at depth d (with d branches above
-//     it) consumes 6 of them, from bit 6d on: the index among its 64 possible
-//     children. The 11th level has the last 4 bits.
+//   - The hash of a key has 64 bits. A branch at depth d (with d branches above
+//     it) uses 6 of them, from bit 6d on, as the index among its 64 possible
+//     children. The 11th level uses the last 4 bits.
 //   - The tag of a hash is its top 16 bits.
 //
 // # Format
@@ -30,59 +30,58 @@
 //
 // # Invariants
 //
-//   - I1: A leaf stands where its hash leads: the path to it is made of the
-//     low bits of its key's hash, and its reference carries the hash's tag.
-//   - I2: Leaves whose hashes are equal stand in one collision node, which
-//     stands where a leaf would, and nothing else stands in one.
+//   - I1: A leaf is on the path of its hash: the low bits of its key's hash are
+//     the indices on the path, and its reference carries the hash's tag.
+//   - I2: Leaves with equal hashes are in one collision node, which takes the
+//     place of a leaf. A collision node contains no other leaves.
 //   - I3: Equal contents have equal shapes. The path to a leaf or collision is
-//     as short as it can be: a branch has two children or more, or one that is
-//     a branch; references and colliding leaves are in order.
-//   - I4: A bit in a bitmap has a node: no reference in a node is nil.
-//   - I5: A node is not younger than the node above it.
+//     as short as possible: a branch has at least two children, or one child that
+//     is a branch. References are in index order, colliding leaves in key order.
+//   - I4: Each bit in a bitmap has a node: no reference in a node is nil.
+//   - I5: A node's birth is not newer than that of the node above it.
 //   - I6: A published node never changes. A transaction changes a node only
 //     while the node is its own ([node.Allocator].Mine) and no walk of the
-//     transaction, begun after the node was made, is under way.
-//   - I7: Whatever stands in memory, no byte at or beyond the region's end is
-//     touched, and every loop and recursion is bounded. An offset or a length
+//     transaction that began after the node was made is running.
+//   - I7: No method touches a byte at or beyond the region's end, and every loop
+//     and recursion is bounded, whatever the memory contains. An offset or length
 //     is read once and checked before it is used.
-//   - I8: A change allocates all that it needs before it changes a node in
-//     place or gives one up. So one store makes the change, and when Alloc
-//     fails before it, nothing has happened.
+//   - I8: A change allocates all its blocks before it changes a node in place or
+//     drops one. So one store makes the change. If Alloc fails before that, the
+//     trie is as it was.
 //
-// [Reader.Check] proves I1 to I5. It is what tests, shmctl check and recovery
-// use.
+// [Reader.Check] proves I1 to I5. Tests, shmctl check and backups use it.
 //
 // # Lookup
 //
-// A step down is three dependent instructions between two loads: the bitmap is
-// shifted so that the bit of the index becomes the sign, which is presence, and
-// the bits that are left are counted, which gives the reference's place. The
-// code is short, and what is wrong with a damaged trie is found out afterwards
-// ([Reader.Explain]).
+// Each level takes three dependent instructions between two loads. A shift moves
+// the bit of the index into the sign bit, which tells whether the child is present.
+// A population count of the shifted bitmap gives the position of its reference.
+// Find does not diagnose damage. [Reader.Explain] does that afterwards.
 //
-// On large tries the time is that of the loads which depend on each other. The
-// loads of one lookup after another do not overlap by themselves: with the hash,
-// the walk and the copy a get has more instructions than a processor looks ahead
-// (see the rows "get, copied" and "get, dependent chain" of bench), a map in one
-// process no less. [Reader.FindMany] makes them overlap.
+// On large tries a lookup spends most of its time in loads that depend on each
+// other. The loads of consecutive lookups hardly overlap: with the hash, the descent
+// and the copy, a get has more instructions than a processor looks ahead (see the
+// rows "get, copied" and "get, dependent chain" of bench). The same is true of a Go
+// map. [Reader.FindMany] makes the loads overlap.
 //
-// A tag in the reference tells most absent keys without the wait for a leaf
-// (394 ns against 493 on 10^7 entries).
+// The tag in a reference rules out most absent keys without a load of the leaf
+// (394 ns instead of 493 ns among 10^7 entries).
 //
 // # Why 64-way
 //
-// Measured on a prototype, with 16-byte keys and values of 100 bytes: with 32
-// children sets were 8–15 % faster and gets 10–50 % slower, with 16 both were
-// slower at every size from 10^3 to 10^7. Wider roots and buckets at the fringe
-// gained nothing: a branch of the last level, packed, already is a bucket.
+// Branches of 64 children were measured on a prototype, with 16-byte keys and
+// 100-byte values. With 32 children sets were 8–15 % faster and gets 10–50 % slower.
+// With 16 children both were slower at every size from 10^3 to 10^7. Wider roots
+// and buckets at the lowest level gained nothing: a packed branch of the last level
+// already is a bucket.
 //
 // # Sources
 //
 // The trie is Phil Bagwell's (Ideal Hash Trees, 2001). Contraction on delete,
-// so that equal contents have equal shapes, is from CHAMP (Steindorfer and
-// Vinju, Optimizing Hash-Array Mapped Tries for Fast and Lean Immutable JVM
-// Collections, 2015). What CHAMP gains by two bitmaps, entries without an
-// indirection, would put keys of any length into branches that are copied at
-// every write; the kind and tag in each reference serve instead. Changing a
-// transaction's own nodes in place is the idea of Clojure's transients.
+// which gives equal contents equal shapes, is from CHAMP (Steindorfer and Vinju,
+// Optimizing Hash-Array Mapped Tries for Fast and Lean Immutable JVM Collections,
+// 2015). CHAMP's second bitmap, for entries without an indirection, is not used: it
+// would put keys of any length into branches that are copied at every write. The
+// kind and the tag in each reference take its place. In-place changes of a
+// transaction's own nodes follow Clojure's transients.
 package hamt

@@ -6,15 +6,16 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// group is how many lookups FindMany has under way at a time: enough to fill
-// the time of one wait for memory, few enough to stay in the first cache.
+// group is the number of lookups that FindMany interleaves: enough to fill the wait
+// for one load, few enough that their state stays in the first-level cache.
 const group = 32
 
-// FindMany is Find for many keys of one root: out[i] becomes the result of
-// keys[i], whose hash is hashes[i]. It takes all keys of a group one level down
-// before it takes the next step with any, so that their waits for memory
-// overlap: on a trie that is larger than the caches a key costs half of a Find
-// or less. The three slices are of one length.
+// FindMany is Find for many keys of one root. It sets out[i] to the result of
+// keys[i], whose hash is hashes[i]. The three slices must have the same length.
+//
+// FindMany moves all keys of a group down one level before the next level, so that
+// their loads overlap. On a trie larger than the caches a key takes at most half
+// the time of a Find.
 func (r Reader) FindMany(root node.Ref, hashes []uint64, keys [][]byte, out []node.Result) {
 	for len(keys) > 0 {
 		n := min(len(keys), group)
@@ -43,12 +44,13 @@ func (r Reader) findGroup(root node.Ref, hashes []uint64, keys [][]byte, out []n
 	}
 }
 
-// descendGroup finds the references that stand where up to a group of hashes lead,
-// nil where nothing does. A branch among them, below the last level, is damage.
+// descendGroup sets refs[i] to the leaf or collision that hashes[i] leads to, or to
+// nil if there is none. It stops below the last level, where a reference to a branch
+// is damage. There must be at most group hashes.
 func (r Reader) descendGroup(root node.Ref, hashes []uint64, refs *[group]node.Ref) {
 	var (
-		heads  [group]uint64 // of each hash's node
-		active [group]uint8  // the hashes that are at a branch
+		heads  [group]uint64 // head words of the current nodes
+		active [group]uint8  // indices of the hashes whose node is a branch
 	)
 	for i := range hashes {
 		refs[i%group] = root
@@ -72,7 +74,7 @@ func (r Reader) descendGroup(root node.Ref, hashes []uint64, refs *[group]node.R
 			}
 			at := min(refs[i].Off(), r.Last()) + node.HeadOff + node.WordSize*uint64(bits.OnesCount64(x))
 			refs[i] = node.Ref(r.Mem.Word(min(at, r.End-node.WordSize)))
-			// Storing first and counting after takes no branch.
+			// Store first and count afterwards: this compiles without a jump.
 			active[left] = i
 			if refs[i].Kind() == node.KindBranch {
 				left++
@@ -82,9 +84,9 @@ func (r Reader) descendGroup(root node.Ref, hashes []uint64, refs *[group]node.R
 	}
 }
 
-// Warm brings what SetLeaf reads for keys of these hashes into the processor's
-// caches. Its waits for memory overlap, those of SetLeaf do not: on a trie that is
-// larger than the caches a batch takes two thirds of the time with it.
+// Warm loads the nodes that SetLeaf reads for keys of these hashes into the
+// processor's caches. The loads of Warm overlap, those of SetLeaf do not. On a trie
+// larger than the caches, a batch takes two thirds of the time with Warm.
 func (t *Tx) Warm(hashes []uint64) {
 	var refs [group]node.Ref
 	for len(hashes) > 0 {

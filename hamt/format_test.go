@@ -14,11 +14,10 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestFormat compares the bytes of small tries with an annotated dump, so that
-// a change of the format is a change that can be read. A store that was made
-// before it could not be opened after it.
+// TestFormat compares the bytes of small tries with an annotated dump. A change of the
+// format shows as a difference of this dump, and makes existing stores unreadable.
 func TestFormat(t *testing.T) {
 	var out strings.Builder
 	tell := func(title string, s *subject) {
@@ -58,8 +57,8 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, string(want), out.String())
 }
 
-// dump writes the nodes of a trie in the order of their offsets, a word a line,
-// as the bytes stand in memory.
+// dump writes the nodes of a trie in the order of their offsets, one word a line, in
+// the byte order of memory.
 func dump(t *testing.T, out *strings.Builder, s *subject) {
 	r := s.tx.Reader()
 	var nodes []node.Node

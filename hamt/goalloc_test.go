@@ -13,7 +13,7 @@ import (
 
 const slow = 1
 
-// TestNoGoAllocations: ordinary writes and lookups leave Go's heap alone.
+// TestNoGoAllocations checks that writes and lookups do not allocate on the Go heap.
 func TestNoGoAllocations(t *testing.T) {
 	h := newHeap(t, 64<<20)
 	h.careless = true

@@ -21,9 +21,9 @@ func sip(key []byte) uint64 { return Hash(seed0, seed1, key) }
 // errFull is what the heap's Alloc returns on request.
 var errFull = errors.New("heap is full")
 
-// heap is an Allocator over a block of the Go heap that knows the state of
-// every block, fails the test when hamt breaks a rule of Allocator, and
-// poisons whatever nobody may read any more.
+// heap is an Allocator over a block of the Go heap. It tracks the state of every
+// block, fails the test when hamt breaks a rule of Allocator, and poisons blocks that
+// nobody may read any more.
 type heap struct {
 	t   testing.TB
 	mem region.Mem
@@ -33,11 +33,11 @@ type heap struct {
 	live  map[uint64]*cell // published, and the transaction's own
 	log   []uint64         // blocks allocated in this transaction
 	waits []cell           // retired by this transaction
-	gone  []cell           // retired by earlier ones, perhaps still seen by snapshots
+	gone  []cell           // retired by earlier transactions, maybe visible to snapshots
 
-	overtaken   bool // the transaction is upon an old trie, and will be rebased
-	keepRetired bool // never reuse what was retired: for tests with snapshots
-	careless    bool // no bookkeeping of states, for benchmarks
+	overtaken   bool // the transaction is built on an old trie and will be rebased
+	keepRetired bool // never reuse retired blocks, for tests with snapshots
+	careless    bool // do not track the states of blocks, for benchmarks
 	failAt      int  // the Alloc that fails, counting from 1; 0 for none
 	allocs      int
 }
@@ -46,7 +46,7 @@ type cell struct {
 	off, size uint64
 	mine      bool
 	age       uint64
-	stale     bool // retired after another transaction had done so
+	stale     bool // another transaction had retired the block before
 }
 
 const (
@@ -120,7 +120,7 @@ func (h *heap) Mine(off, size uint64) bool {
 	return h.marked(off) && (c == nil || c.size == classSize(size))
 }
 
-// marked reports whether a block has the mark of this transaction.
+// marked reports whether a block carries the mark of this transaction.
 func (h *heap) marked(off uint64) bool {
 	mine := h.mem.Word(off)&markBit != 0
 	if !h.careless && !(h.overtaken && h.live[off] == nil) {
@@ -253,12 +253,12 @@ func (h *heap) reclaim() {
 	h.gone = h.gone[:0]
 }
 
-// reader's end is right behind the last block: every kind of node gets to stand
-// there.
+// reader's end is directly after the last block, so that each kind of node is the
+// last one at times.
 func (h *heap) reader() Reader { return NewReader(h.mem, max(h.top, maxBranch)) }
 
-// ledger fails the test unless the trie reaches exactly the live blocks, apart
-// from those that are pending in t.
+// ledger fails the test unless the trie reaches exactly the live blocks, except those
+// that are pending in t.
 func (h *heap) ledger(tx *Tx, reached map[uint64]uint64) {
 	h.t.Helper()
 	for _, b := range tx.pending {

@@ -18,13 +18,13 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// guard stands behind the end of a hostile region: a read there is confined by
-// Go's memory but not by ours, and a write there is seen.
+// guard fills the words after the end of a hostile region, so that the test sees a
+// write there.
 const guard = 0x6a7d6a7d6a7d6a7d
 
-// provoke does everything that reads, and then everything that writes, to a
-// trie that may be anything. Nothing may panic or hang, and errors must say
-// what is wrong. Writes may do what they like below end, but nothing beyond.
+// provoke calls all functions that read, then all functions that write, on memory
+// that may be anything. They must not panic or hang, and an error must be a
+// region.CorruptError. They may write anything below end, but nothing beyond it.
 func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]byte) {
 	r := NewReader(mem, end)
 	hs, out := make([]uint64, len(keys)), make([]node.Result, len(keys))
@@ -91,7 +91,7 @@ func requireCorruptOrNil(t testing.TB, err error) {
 	}
 }
 
-// drain allocates from the hostile region itself, anywhere, and believes the
+// drain is an Allocator that allocates anywhere in the hostile region and believes the
 // marks that it finds there.
 type drain struct {
 	r    Reader
@@ -133,11 +133,11 @@ func someKeys() [][]byte {
 	return keys
 }
 
-// FuzzHostile: any bytes as memory, any root.
+// FuzzHostile runs provoke with any bytes as memory and any root.
 func FuzzHostile(f *testing.F) {
 	f.Add(make([]byte, 256), uint64(65))
 	f.Add([]byte("a region of which nothing makes sense, long enough to hold a node or two"), uint64(0xabcd_0000_0000_0013))
-	// A branch whose every child is itself.
+	// A branch that is its own child at each index.
 	self := make([]uint64, 80)
 	self[1] = ^uint64(0)
 	for i := 2; i < len(self); i++ {
@@ -162,8 +162,8 @@ func toBytes(words []uint64) (p []byte) {
 	return p
 }
 
-// TestBrokenTries: a sound trie in which single words were overwritten with
-// what is most likely to lead astray.
+// TestBrokenTries runs provoke on a sound trie in which one word was overwritten with
+// a value that is likely to mislead.
 func TestBrokenTries(t *testing.T) {
 	rnd := rand.New(rand.NewSource(11))
 	s := newSubject(t, 1<<16, sip)
@@ -189,9 +189,9 @@ func TestBrokenTries(t *testing.T) {
 	}
 }
 
-// TestFindBesideReuse: lookups in memory that changes under them, as when an
-// optimistic reader meets reuse. What they say is worth nothing; what matters
-// is that they end, and that the leaf that they name lies within the region.
+// TestFindBesideReuse runs lookups in memory that changes meanwhile, as blocks that are
+// reused under an optimistic reader do. The lookups must end, and the leaf that they
+// return must lie within the region. Their results mean nothing.
 func TestFindBesideReuse(t *testing.T) {
 	s := newSubject(t, 1<<16, hashes["few"])
 	for i := range 100 {
@@ -245,8 +245,8 @@ func TestFindBesideReuse(t *testing.T) {
 	t.Log("met:", met)
 }
 
-// TestEveryFlippedBitIsSeen: Check notices any change of a bit in any node of
-// a trie, apart from values and from births, which may well be older.
+// TestEveryFlippedBitIsSeen checks that Check detects each flipped bit in each node of a
+// trie, except in values and births. An older birth can be valid.
 func TestEveryFlippedBitIsSeen(t *testing.T) {
 	for _, name := range []string{"sip", "few", "bit33", "equal"} {
 		hash := hashes[name]
@@ -286,7 +286,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 	}
 }
 
-// FuzzOps: any stream of operations, under any of the hashes.
+// FuzzOps runs any stream of operations under any of the hashes.
 func FuzzOps(f *testing.F) {
 	f.Add([]byte("\x00abcabcABC!"))
 	f.Add([]byte("\x01zyxwvutsrqponmZYXWVUTSRQPONM!zyx"))
@@ -316,14 +316,14 @@ func FuzzOps(f *testing.F) {
 	})
 }
 
-// TestDiffOfOneLeafManyTimes: two collisions that name one large leaf each, again
-// and again. The leaves are equal and overlap; to compare them each time would
-// take the square of the region's size.
+// TestDiffOfOneLeafManyTimes compares two collisions that each refer to one large leaf
+// many times. The leaves are equal and overlap. To compare them each time would take
+// time in the square of the region's size.
 func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	const count = 1 << 16
 	words := make([]uint64, 1<<19)
 	for i := 2 << 20; i < 4<<20; i += 64 {
-		words[i/8+1] = 1 << 20 // a leaf with an empty key, and a value of so many bytes
+		words[i/8+1] = 1 << 20 // a leaf with an empty key and a value of 1 MiB
 	}
 	collide := func(at, leaf uint64) node.Ref {
 		words[at/8+1] = count
@@ -348,14 +348,14 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	require.Less(t, time.Since(began), 2*time.Second)
 }
 
-// A block's page may be the last one with memory behind it: no lookup may touch the
-// next, nor what a block of another size would have there.
+// The page of a block may be the last page that has memory. So a lookup must not touch
+// the next page, even if a larger block would reach into it.
 func TestFindStaysOnItsPage(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "page"))
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
 	system := uint64(os.Getpagesize())
-	require.NoError(t, f.Truncate(int64(system))) // touching what lies beyond faults
+	require.NoError(t, f.Truncate(int64(system))) // an access beyond the file faults
 	m, err := region.Map(f, 3*system, true)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Unmap()) }()
@@ -392,9 +392,8 @@ func TestFindStaysOnItsPage(t *testing.T) {
 	}
 }
 
-// A stray reference leads a transaction to a leaf of its own as if that were a
-// branch, whose references would lie beyond the leaf's block. Nothing is written
-// there.
+// A stray reference makes a transaction take its own leaf for a branch, whose
+// references would lie beyond the leaf's block. The transaction must not write there.
 func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 	h := newHeap(t, 1<<16)
 	var tx Tx

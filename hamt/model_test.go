@@ -13,20 +13,20 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// The hashes under which every story is told: the real one, and those that an
-// adversary would choose.
+// hashes are the hash functions with which the tests run: the real one, and those that
+// an adversary would choose.
 var hashes = map[string]func([]byte) uint64{
 	"sip":   sip,
 	"equal": func([]byte) uint64 { return 0xfeedfacecafef00d },
-	// Two groups that differ in one bit: the first, one in the middle, the last.
+	// Two groups of equal hashes that differ in the first, a middle or the last bit.
 	"bit0":  func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1 },
 	"bit33": func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1<<33 },
 	"bit63": func(k []byte) uint64 { return 0x5555555555555555 ^ sip(k)&1<<63 },
-	// All levels but the last two are shared by all keys.
+	// All keys share all levels but the last two.
 	"deep": func(k []byte) uint64 { return sip(k) << 54 },
-	// One child a level: a comb.
+	// One leaf at each level: a comb.
 	"comb": func(k []byte) uint64 { return 1 << (sip(k) % 64) },
-	// Equal tags, so that every leaf has to be looked at.
+	// Equal tags, so that each lookup has to read the leaf.
 	"tags": func(k []byte) uint64 { return sip(k) & (1<<48 - 1) },
 	// Few collisions of two or three keys each.
 	"few": func(k []byte) uint64 { return Hash(0, 0, []byte{byte(sip(k) % 61)}) },
@@ -38,7 +38,7 @@ func eachHash(t *testing.T, story func(t *testing.T, hash func([]byte) uint64)) 
 	}
 }
 
-// subject is a trie beside the Go map that says what must be in it.
+// subject is a trie and a Go map that models its contents.
 type subject struct {
 	t       testing.TB
 	heap    *heap
@@ -104,8 +104,8 @@ func (s *subject) commit() {
 	s.verify(s.version - 1)
 }
 
-// verify compares all that can be asked of the trie with the model, and the
-// blocks that it reaches with those that are allocated.
+// verify compares the trie with the model, and the blocks that the trie reaches with
+// the allocated blocks.
 func (s *subject) verify(version uint64) {
 	s.t.Helper()
 	r := s.tx.Reader()
@@ -135,7 +135,7 @@ func (s *subject) verify(version uint64) {
 	s.heap.ledger(s.tx, reached)
 }
 
-// requireContents asks for everything in every way.
+// requireContents compares the results of all kinds of lookups and walks with model.
 func requireContents(t testing.TB, r Reader, root node.Ref, hash func([]byte) uint64, model map[string]string) {
 	t.Helper()
 	found := map[string]string{}
@@ -170,7 +170,7 @@ func requireContents(t testing.TB, r Reader, root node.Ref, hash func([]byte) ui
 	}
 }
 
-// randomKey returns one of n keys, of lengths from 0 to 17.
+// randomKey returns one of n keys of 0 to 17 bytes.
 func randomKey(rnd *rand.Rand, n int) string {
 	i := rnd.Intn(n)
 	if i == 0 {
@@ -179,7 +179,7 @@ func randomKey(rnd *rand.Rand, n int) string {
 	return strings.Repeat("x", i*7%15) + fmt.Sprint(i)
 }
 
-// randomValue returns a value that is short, or empty, or now and then large.
+// randomValue returns a value that is short or empty, and sometimes large.
 func randomValue(rnd *rand.Rand) string {
 	n := rnd.Intn(40)
 	if rnd.Intn(50) == 0 {
@@ -190,8 +190,8 @@ func randomValue(rnd *rand.Rand) string {
 	return string(p)
 }
 
-// TestModel: random transactions, each verified when it is committed. Blocks
-// are poisoned and reused at once.
+// TestModel runs random transactions and verifies each after its commit. The heap
+// poisons and reuses retired blocks at once.
 func TestModel(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		for seed := range int64(4) {
@@ -225,8 +225,8 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// TestSnapshots: whatever was committed stays what it was, as long as nothing
-// that was retired is reused.
+// TestSnapshots checks that a committed version does not change while retired blocks are
+// not reused.
 func TestSnapshots(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		type snapshot struct {
@@ -251,7 +251,7 @@ func TestSnapshots(t *testing.T) {
 		for _, sn := range snapshots {
 			requireContents(t, s.tx.Reader(), sn.root, hash, sn.model)
 		}
-		// Diff between any two says how one becomes the other.
+		// Diff of any two versions turns the one into the other.
 		for range 60 / slow {
 			a, b := snapshots[rnd.Intn(len(snapshots))], snapshots[rnd.Intn(len(snapshots))]
 			requireDiff(t, s.tx.Reader(), a.root, b.root, hash, a.model, b.model)
@@ -309,7 +309,8 @@ func shape(t testing.TB, r Reader, root node.Ref, hash func([]byte) uint64) stri
 	return sb.String()
 }
 
-// TestEqualContentsEqualShapes: a trie's history cannot be told from it (I3).
+// TestEqualContentsEqualShapes checks that the shape of a trie does not depend on its
+// history (I3).
 func TestEqualContentsEqualShapes(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		var want string
@@ -317,7 +318,7 @@ func TestEqualContentsEqualShapes(t *testing.T) {
 		for seed := range int64(6) {
 			rnd := rand.New(rand.NewSource(seed))
 			s := newSubject(t, 16<<20, hash)
-			for i := range 300 { // a past that differs
+			for i := range 300 { // another history
 				if key := randomKey(rnd, 200); i%3 == 0 {
 					s.delete(key)
 				} else {
@@ -354,7 +355,7 @@ func TestEqualContentsEqualShapes(t *testing.T) {
 	})
 }
 
-// TestManyCollisions: thousands of keys of one hash.
+// TestManyCollisions stores thousands of keys of one hash.
 func TestManyCollisions(t *testing.T) {
 	s := newSubject(t, 64<<20, hashes["equal"])
 	rnd := rand.New(rand.NewSource(1))

@@ -2,10 +2,10 @@ package hamt
 
 import "github.com/seed-869cc763/shmkv/node"
 
-// Leads appends to hs the hashes of up to three leaves that may be at or below a node
-// at off, in a block of size bytes. The block may hold anything: it is taken for each
-// kind of node that fits its size. The caller guards itself against holes in the file,
-// to which garbage may refer.
+// Leads appends to hs the hashes of up to three leaves that may be at or below the
+// block of size bytes at off. The block may contain garbage. Leads interprets it as
+// each kind of node that fits its size. Garbage may refer to holes in the file, so
+// the caller must handle faults.
 func (t *Tx) Leads(hs []uint64, off, size uint64) []uint64 {
 	for _, kind := range [...]node.Ref{node.KindLeaf, node.KindBranch, node.KindCollision} {
 		if h, ok := t.hashBelow(kind|node.Ref(off&node.OffMask), size); ok {
@@ -15,11 +15,13 @@ func (t *Tx) Leads(hs []uint64, off, size uint64) []uint64 {
 	return hs
 }
 
-// Move copies the node at off, on the way of one of the hashes that Leads found, to a
-// new block and retires the old one. The entries stay as they are; the branches above
-// are copied as in any change. It reports false, and has done nothing, if the trie
-// has no node there: nothing but its place in the trie makes a block a node. Of a leaf
-// it returns what it was. The transaction must not have changed anything yet.
+// Move copies the node at off to a new block and retires the old one. The node must
+// be on the path of one of the hashes hs, which Leads returned. Move copies the
+// branches above as any change does. The entries stay the same.
+//
+// Move reports false and does nothing if the trie has no node at off on these paths.
+// If the node is a leaf, Move returns the old leaf. After an error the transaction is
+// unchanged. The transaction must not contain changes before Move.
 func (t *Tx) Move(off uint64, hs []uint64) (moved bool, leaf node.Leaf, err error) {
 	for _, h := range hs {
 		t.nfresh, t.copied = 0, 0
@@ -35,8 +37,9 @@ func (t *Tx) Move(off uint64, hs []uint64) (moved bool, leaf node.Leaf, err erro
 	return false, node.Leaf{}, nil
 }
 
-// hashBelow returns the hash of a leaf at or below what ref may refer to. It
-// believes nothing but that the block is as large as the node says.
+// hashBelow returns the hash of a leaf at or below ref, which may refer to garbage.
+// It reports false if the node at ref does not fit a block of size bytes, or if it
+// finds no leaf.
 func (t *Tx) hashBelow(ref node.Ref, size uint64) (h uint64, ok bool) {
 	fits := func(n uint64) bool { return n <= size && t.alloc.BlockSize(n) == size }
 	for depth := 0; depth <= maxDepth; depth++ {
@@ -66,7 +69,7 @@ func (t *Tx) hashBelow(ref node.Ref, size uint64) (h uint64, ok bool) {
 	return 0, false
 }
 
-// move copies the node at off if it is on the way of h.
+// move copies the node at off if it is on the path of h.
 func (t *Tx) move(h, off uint64) (moved bool, leaf node.Leaf, err error) {
 	at, depth, err := t.descend(h)
 	if err != nil {
@@ -98,7 +101,7 @@ func (t *Tx) move(h, off uint64) (moved bool, leaf node.Leaf, err error) {
 	return false, node.Leaf{}, nil
 }
 
-// moveCollision is move where h leads to the collision node at.
+// moveCollision does the work of move if h leads to the collision node at.
 func (t *Tx) moveCollision(depth int, h uint64, at node.Ref, off uint64) (moved bool, leaf node.Leaf, err error) {
 	c, err := t.r.collision(at)
 	if err != nil {
@@ -134,8 +137,7 @@ func (t *Tx) moveCollision(depth int, h uint64, at node.Ref, off uint64) (moved 
 	return false, node.Leaf{}, nil
 }
 
-// copyLeaf copies the leaf at ref, and returns what it was and a reference to the
-// copy.
+// copyLeaf copies the leaf at at. It returns the old leaf and a reference to the copy.
 func (t *Tx) copyLeaf(at node.Ref) (old node.Leaf, ref node.Ref, err error) {
 	if old, err = t.r.Leaf(at); err != nil {
 		return node.Leaf{}, 0, err

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// TestMove: any node of a trie can be moved, and the trie stays what it was; what is
-// no node is left alone; and a move that fails leaves nothing.
+// TestMove checks that Move can move any node of a trie and keeps the contents, that it
+// does nothing for a block that is not a node, and that a failed Move leaks no block.
 func TestMove(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		rnd := rand.New(rand.NewSource(1))
@@ -31,7 +31,7 @@ func TestMove(t *testing.T) {
 			n := nodes[rnd.Intn(len(nodes))]
 			off, size := n.Ref.Off(), classSize(n.Size)
 			if round == 0 {
-				// A block that a node does not fit, and a place that is none.
+				// A block of another size, and an offset where no node begins.
 				for _, wrong := range [][2]uint64{{off, size + 4096}, {off + 8, size}} {
 					moved, _, err := s.tx.Move(wrong[0], s.tx.Leads(nil, wrong[0], wrong[1]))
 					require.NoError(t, err)

@@ -12,12 +12,12 @@ const (
 	maxBranch = node.HeaderSize + fanout*node.WordSize // the size of a full branch
 )
 
-// What the format leans on, asserted by the compiler: a negative length does
-// not compile.
+// The format depends on these properties. An array of negative length does not
+// compile.
 var (
-	_ [0 - maxBranch%8]struct{}         // every node's end is a word's end
-	_ [maxDepth*levelBits - 64]struct{} // the levels use up the hash
+	_ [0 - maxBranch%8]struct{}         // branches end at multiples of 8
+	_ [maxDepth*levelBits - 64]struct{} // the levels use all bits of the hash
 )
 
-// nodeSize is the size of a branch or collision of n references.
+// nodeSize returns the size in bytes of a branch or collision of n references.
 func nodeSize(n uint64) uint64 { return node.HeaderSize + n*node.WordSize }

@@ -2,6 +2,6 @@
 
 package hamt
 
-// slow divides the rounds of the longest tests: with the race detector every
-// byte that they read is an atomic load.
+// slow divides the rounds of the longest tests. With the race detector every read is an
+// atomic load.
 const slow = 5

@@ -7,14 +7,13 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// A Reader reads tries in the first bytes of a region.
-//
-// Its methods never touch a byte at or beyond the end they were given and never
-// loop or recurse without a bound, whatever stands in memory (I7).
+// A Reader reads tries in the first End bytes of a region. Whatever the memory
+// contains, its methods touch no byte at or beyond End, and their loops and
+// recursions are bounded (I7).
 type Reader struct{ node.Reader }
 
 // NewReader returns a Reader of the bytes of mem below end, as node.NewReader does.
-// It panics if there is no room for a full branch.
+// It panics if end leaves no room for a full branch (528 bytes).
 func NewReader(mem region.Mem, end uint64) Reader {
 	if end < maxBranch {
 		panic("hamt: a reader's end leaves no room for a branch")
@@ -22,17 +21,17 @@ func NewReader(mem region.Mem, end uint64) Reader {
 	return Reader{node.NewReader(mem, end)}
 }
 
-// room is the last offset where there is room for a full branch.
+// room returns the last offset at which a full branch fits.
 func (r Reader) room() uint64 { return r.End - maxBranch }
 
-// Find looks for the leaf of key, whose hash is h, in the trie at root.
+// Find returns the leaf of key, whose hash is h, in the trie at root. It visits at
+// most 11 branches.
 //
-// It may be used optimistically, on a root that nobody holds: then the blocks
-// it walks may be reused meanwhile, and whatever it returns (Absent and Damaged
-// too) is worth nothing until the caller has made sure that they were not. Even
-// then the leaf that it returns lies within the region, as does every byte that
-// Find touches: what is used of a word is what was checked, not what stands there
-// when it is read again.
+// The caller may use Find optimistically, on a root that is not pinned. Blocks may
+// then be reused during the lookup, so the caller must ignore any result (Absent and
+// Damaged too) until it has checked that none was. Even then the returned leaf and
+// every byte that Find touches lie within the region, because Find reads each offset
+// and length once and checks it before use.
 func (r Reader) Find(root node.Ref, h uint64, key []byte) (node.Leaf, node.Status) {
 	room := r.room() >> 3
 	ref := descend(r.Mem, ^h, root, room)
@@ -48,23 +47,25 @@ func (r Reader) Find(root node.Ref, h uint64, key []byte) (node.Leaf, node.Statu
 	return r.findCarefully(root, h, key, 0)
 }
 
-// descend returns the reference that stands where a hash leads, given by its
-// complement: nil, if nothing does. It may return another where something is unusual.
+// descend follows a hash from ref and returns the reference at the end of its path,
+// or nil if the path has none. path is the complement of the hash. descend stops
+// early at a branch on the last level, near the region's end or at a bad offset, and
+// returns the reference to it.
 //
-// In a small trie what counts is how few instructions a level takes. One compare
-// tells that a reference is a branch's, and that a full branch has room there: it is
-// turned so that its kind comes into the top bits. In a large one nearly all of the
-// time is waiting for memory: so what is likely to be read next is asked for early,
-// which is about 5 % of a get among 10^5 entries and more.
+// In small tries the number of instructions for each level counts. The rotation moves
+// the kind into the top bits, so one compare tells that ref refers to a branch and
+// that a full branch fits there. In large tries the loads count. Prefetching the
+// lines that are likely to be read next saves about 5 % of a get among 10^5 entries
+// and more.
 func descend(mem region.Mem, path uint64, ref node.Ref, room uint64) node.Ref {
-	for range maxDepth - 1 { // the last level has fewer bits
+	for range maxDepth - 1 { // the last level has only 4 bits
 		at := bits.RotateLeft64(uint64(ref), -3) - uint64(node.KindBranch)<<61
 		if at > room {
 			break
 		}
 		prefetchBranch(mem, at<<3, ^path&levelMask)
-		// The bit of the key's index becomes the sign, so one shift gives both
-		// its presence and, by counting, its place.
+		// The shift makes the bit of the key's index the sign bit, which tells
+		// whether the child is present. The number of set bits is its position.
 		x := mem.Word(at<<3+node.HeadOff) << (path & levelMask)
 		if int64(x) >= 0 {
 			return 0
@@ -75,9 +76,9 @@ func descend(mem region.Mem, path uint64, ref node.Ref, room uint64) node.Ref {
 	return ref
 }
 
-// prefetchBranch asks for the line in which the reference of an index is likely to
-// be, together with that of the bitmap which tells its place: the line that follows,
-// and the one where it stands in a full branch.
+// prefetchBranch prefetches the two cache lines that are most likely to hold the
+// reference of an index: the line after the bitmap's, and the line that holds it in
+// a full branch.
 func prefetchBranch(mem region.Mem, off, index uint64) {
 	if off%region.PageSize < region.PageSize-72 {
 		mem.Prefetch(off + 72)
@@ -87,8 +88,8 @@ func prefetchBranch(mem region.Mem, off, index uint64) {
 	}
 }
 
-// findCarefully looks key up below ref, which stands depth branches below the
-// root, where Find's shortcuts do not do.
+// findCarefully looks up key below ref, which is depth branches below the root. It
+// handles the cases that the fast path of Find does not.
 func (r Reader) findCarefully(ref node.Ref, h uint64, key []byte, depth int) (node.Leaf, node.Status) {
 	l, found, err := r.lookup(ref, h, key, depth)
 	switch {
@@ -100,15 +101,15 @@ func (r Reader) findCarefully(ref node.Ref, h uint64, key []byte, depth int) (no
 	return node.Leaf{}, node.Absent
 }
 
-// Explain walks the way of Find and returns the first damage that it meets on
-// it, as an error, or nil. It is for after a Find that said Damaged about a
-// trie that does not change.
+// Explain repeats Find with full validation and returns the first corruption on the
+// path as a region.CorruptError, or nil. Call it after Find returned Damaged. The
+// trie must not change meanwhile.
 func (r Reader) Explain(root node.Ref, h uint64, key []byte) error {
 	_, _, err := r.lookup(root, h, key, 0)
 	return err
 }
 
-// lookup is Find with every check, and with the damage as an error.
+// lookup is Find with full validation. It returns corruption as an error.
 func (r Reader) lookup(ref node.Ref, h uint64, key []byte, depth int) (l node.Leaf, found bool, err error) {
 	for ; ref.Kind() == node.KindBranch; depth++ {
 		b, err := r.branch(ref, depth)
@@ -138,17 +139,17 @@ func (r Reader) lookup(ref node.Ref, h uint64, key []byte, depth int) (l node.Le
 	return l, err == nil && l.KeyLen == uint32(len(key)) && r.Mem.Equal(l.KeyOff(), key), err
 }
 
-// What follows reads nodes with every check, for all that is not a lookup. The
-// nodes hold still while they are used: they are pinned, or the transaction's
-// own.
+// The functions below validate each node that they read. The slower operations use
+// them, on nodes that are pinned or the transaction's own. findCarefully and light
+// transactions use them on nodes that may be reused meanwhile, too.
 
-// branch is a branch whose references all lie within the region.
+// A branch is a branch node whose references all lie within the region.
 type branch struct {
 	off    uint64
 	bitmap uint64
 }
 
-// branch reads the branch at ref, which stands depth branches below the root.
+// branch reads the branch at ref, which is depth branches below the root.
 func (r Reader) branch(ref node.Ref, depth int) (branch, error) {
 	off := ref.Off()
 	if off > r.Last() {
@@ -157,7 +158,7 @@ func (r Reader) branch(ref node.Ref, depth int) (branch, error) {
 	return r.branchHead(ref, depth, r.Mem.Word(off+node.HeadOff))
 }
 
-// branchHead is branch for a caller that has read the head word.
+// branchHead is branch for a caller that has already read the head word.
 func (r Reader) branchHead(ref node.Ref, depth int, bitmap uint64) (branch, error) {
 	b := branch{off: ref.Off(), bitmap: bitmap}
 	switch {
@@ -179,8 +180,8 @@ func bit(h uint64, depth int) uint64 {
 	return 1 << (h >> (levelBits * uint(depth)) & levelMask)
 }
 
-// index returns the place among the references that h has, and whether it is
-// taken.
+// index returns the position of the reference for h, and whether the branch has it.
+// If not, index returns the position at which to insert it.
 func (b branch) index(h uint64, depth int) (i uint64, taken bool) {
 	bit := bit(h, depth)
 	return uint64(bits.OnesCount64(b.bitmap & (bit - 1))), b.bitmap&bit != 0
@@ -191,7 +192,7 @@ func (b branch) ref(r Reader, i uint64) node.Ref    { return node.Ref(r.Mem.Word
 func (c collision) refOff(i uint64) uint64          { return c.off + node.HeaderSize + node.WordSize*i }
 func (c collision) ref(r Reader, i uint64) node.Ref { return node.Ref(r.Mem.Word(c.refOff(i))) }
 
-// collision is a collision node whose references all lie within the region.
+// A collision is a collision node whose references all lie within the region.
 type collision struct {
 	off   uint64
 	count uint64
@@ -208,7 +209,7 @@ func (r Reader) collision(ref node.Ref) (collision, error) {
 	return r.collisionHead(ref, r.Mem.Word(off+node.HeadOff))
 }
 
-// collisionHead is collision for a caller that has read the head word.
+// collisionHead is collision for a caller that has already read the head word.
 func (r Reader) collisionHead(ref node.Ref, count uint64) (collision, error) {
 	c := collision{off: ref.Off(), count: count}
 	switch {
@@ -220,8 +221,8 @@ func (r Reader) collisionHead(ref node.Ref, count uint64) (collision, error) {
 	return c, nil
 }
 
-// search looks for key among the leaves of c, which are in the order of their
-// keys. i is its place, or the place where it would be.
+// search looks for key among the leaves of c, which are in key order, by binary
+// search. i is its position, or the position at which to insert it.
 func (r Reader) search(c collision, key []byte) (i uint64, l node.Leaf, found bool, err error) {
 	lo, hi := uint64(0), c.count
 	for lo < hi {
@@ -242,6 +243,7 @@ func (r Reader) search(c collision, key []byte) (i uint64, l node.Leaf, found bo
 	return lo, node.Leaf{}, false, nil
 }
 
+// corruptNil returns the error for a nil reference in the branch at off.
 func corruptNil(off uint64) error {
 	return node.Corrupt(off, "branch", "a node for every bit of its bitmap", "a nil reference")
 }

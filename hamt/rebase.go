@@ -6,20 +6,23 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// sealed is what RebaseMany knows of a transaction of many keys. Only the root and
-// its children are looked at: another commit has changed few of these, and what lies
-// below a child that it has not changed stands, copies, absences and all (rule C4).
+// sealed is the state of a transaction of many keys that RebaseMany needs. It covers
+// the root and its children only, because another commit has changed few of them.
+// Below a child that the other commit has not changed, the transaction's lookups and
+// copies remain valid (rule C4).
 type sealed struct {
-	ok   bool
+	ok   bool             // RebaseMany may succeed
 	root uint64           // offset of the root branch that the transaction has replaced
-	keys uint64           // the children that its keys lead to, a bit for each
-	was  [fanout]node.Ref // what these were
-	is   [fanout]node.Ref // what they have become
+	keys uint64           // bitmap of the children on the paths of the keys
+	was  [fanout]node.Ref // these children before the transaction
+	is   [fanout]node.Ref // these children after it
 	made uint64           // LogLen before the new root branch
 }
 
-// Seal ends a transaction that has looked up, set and deleted keys of these hashes
-// alone, and readies it for RebaseMany.
+// Seal ends a transaction and prepares it for RebaseMany. hashes must contain the
+// hashes of all keys that the transaction has looked up, set or deleted. Seal
+// allocates a new root branch. If it cannot prepare the transaction, for example
+// because its root is a leaf, RebaseMany reports false.
 func (t *Tx) Seal(hashes []uint64) error {
 	g := &t.sealed
 	g.ok = false
@@ -41,7 +44,7 @@ func (t *Tx) Seal(hashes []uint64) error {
 	old.children(t.r, g.keys, &g.was)
 	b.children(t.r, g.keys, &g.is)
 
-	// The root branch becomes the newest block, for Rewind to take away alone.
+	// Make the root branch the newest block, so that Rewind can free it alone.
 	g.made = t.alloc.LogLen()
 	t.nfresh = 0
 	off, err := t.newNode(b.count())
@@ -55,7 +58,8 @@ func (t *Tx) Seal(hashes []uint64) error {
 	return nil
 }
 
-// children reads the children that the bits of which stand for.
+// children reads the children whose bits are set in which. An absent child becomes
+// nil.
 func (b branch) children(r Reader, which uint64, refs *[fanout]node.Ref) {
 	for ; which != 0; which &= which - 1 {
 		i := bits.TrailingZeros64(which)
@@ -66,11 +70,15 @@ func (b branch) children(r Reader, which uint64, refs *[fanout]node.Ref) {
 	}
 }
 
-// RebaseMany brings a sealed transaction, which was built upon a trie of the given
-// version, to another trie, as Reset and the same calls would. It reports false if
-// that is what is needed. Another trie takes over those of the transaction's
-// children of the root whose keys it has not changed: the reference is the same, and
-// the node was not born since, for the block may have been reused.
+// RebaseMany moves a sealed transaction from the trie of the given version on which
+// it was built to the trie at root. The result is the same as that of Reset and the
+// same calls. RebaseMany replaces, in a copy of the new root branch, the children on
+// the paths of the transaction's keys.
+//
+// It reports false, with a nil error and without a change, if one of these children
+// differs between the two tries. The caller must repeat the transaction then. A child
+// is the same if its reference is the same and its birth is not newer than version:
+// the block may have been reused.
 func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, version uint64) (bool, error) {
 	g := &t.sealed
 	if !g.ok || root.Kind() != node.KindBranch {
@@ -94,7 +102,7 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 		}
 	}
 	if bits.OnesCount64(bitmap) < 2 {
-		return false, nil // it may have to contract
+		return false, nil // the trie may have to contract
 	}
 	t.alloc.Rewind(g.made)
 	t.alloc.Unretire(g.root)
@@ -118,16 +126,16 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 	return true, nil
 }
 
-// Rebase brings a transaction that consists of one SetLeaf or Delete, of a key
-// whose hash is h, and that was built upon a trie of the given version, to another
-// trie, as Reset and the same call would. It reports false, and has done nothing,
-// if that is what is needed.
+// Rebase moves a transaction of one SetLeaf or Delete, of a key whose hash is h, from
+// the trie of the given version on which it was built to the trie at root. The result
+// is the same as that of Reset and the same call. Rebase reports false, with a nil
+// error and without a change, if the caller must repeat the call instead.
 //
-// Where the new trie has a branch that was copied, nothing below has changed, so
-// that the copy stands, and what was decided by what was read there stands as well
-// (rule C4): only the branches above are copied anew. That the offset is the same
-// is not enough, for the block may have been reused: it must not have been born
-// since.
+// If the new trie still has a branch that the transaction has copied, nothing below
+// that branch has changed. The copy and the decisions made there remain valid (rule
+// C4), and Rebase copies only the branches above again. A branch is the same if its
+// offset is the same and its birth is not newer than version: the block may have
+// been reused.
 func (t *Tx) Rebase(r Reader, root node.Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
 	at, d, same := root, 0, false
 	var path [maxDepth]branch

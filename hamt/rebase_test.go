@@ -11,9 +11,10 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// TestRebaseMany: a transaction of many keys that was overtaken is brought to the
-// winner's trie, or says that it must be made again, and either way the result is what
-// one after the other gives, and what was found about each key still holds.
+// TestRebaseMany checks that RebaseMany moves an overtaken transaction of many keys to
+// the winner's trie or reports that the transaction must be repeated. In both cases the
+// result is that of running one transaction after the other, and the result for each key
+// still holds.
 func TestRebaseMany(t *testing.T) {
 	hashes := map[string]func([]byte) uint64{
 		"sip":        sip,
@@ -54,7 +55,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	rebased, again := 0, 0
 	for range min(300, 60_000/keys) / slow {
-		states := []state{now()} // which the transaction will be brought through
+		states := []state{now()} // the transaction will be rebased to each in turn
 		for range 1 + rnd.Intn(3) {
 			for range 1 + rnd.Intn(2) {
 				if key := fmt.Sprint(rnd.Intn(keys)); rnd.Intn(3) == 0 {
@@ -104,7 +105,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 		do(states[0])
 		var after map[string]string
 		for i, st := range states[1:] {
-			for _, off := range s.heap.log { // what the lost commit has stamped
+			for _, off := range s.heap.log { // the births that the lost commit has stamped
 				s.heap.mem.SetWord(off, states[i].version+1)
 			}
 			ok, err := s.tx.RebaseMany(s.heap.reader(), st.root, st.entries, st.dataBytes, states[i].version)
@@ -124,16 +125,16 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 		s.commit()
 	}
 	t.Logf("%d keys: %d rebased, %d made again", keys, rebased, again)
-	if keys > 1000 && hash([]byte("a"))&63 != hash([]byte("b"))&63 { // else the root has one child
+	if keys > 1000 && hash([]byte("a"))&63 != hash([]byte("b"))&63 { // else the root has one child only
 		require.NotZero(t, rebased)
 	}
-	if keys < 1000 || !testing.Short() { // a group of few keys seldom meets the same child
+	if keys < 1000 || !testing.Short() { // a group of few keys seldom shares a child
 		require.NotZero(t, again)
 	}
 }
 
-// A child that stands at the same offset as the one that a group was built upon, but
-// was born since, is another node: its block has come back.
+// A child at the same offset as before but with a newer birth is another node, because
+// its block was reused.
 func TestRebaseManyLooksAtBirths(t *testing.T) {
 	for _, later := range []bool{false, true} {
 		s := newSubject(t, 1<<20, sip)

@@ -7,9 +7,9 @@ import (
 
 // Hash returns SipHash-1-3 of key under the 128-bit seed k0, k1.
 //
-// The seed is random and secret to whoever chooses keys, so nobody can choose
-// keys that pile up in one branch. That is also why it is not a faster hash
-// without a keyed design: XXH64 can be made to collide under every seed.
+// The seed is random. A party that does not know it cannot choose keys that collide.
+// Faster hashes that are not keyed do not give this guarantee: for XXH64 there are
+// keys that collide under every seed.
 func Hash(k0, k1 uint64, key []byte) uint64 {
 	v0 := k0 ^ 0x736f6d6570736575
 	v1 := k1 ^ 0x646f72616e646f6d
@@ -25,7 +25,7 @@ func Hash(k0, k1 uint64, key []byte) uint64 {
 		v0 ^= m
 	}
 
-	// The last block: the length in the top byte, the rest of the key below.
+	// The last block has the length in its top byte and the rest of the key below.
 	m := uint64(len(key))<<56 | lastBytes(key, p)
 	v3 ^= m
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
@@ -38,12 +38,11 @@ func Hash(k0, k1 uint64, key []byte) uint64 {
 	return v0 ^ v1 ^ v2 ^ v3
 }
 
-// lastBytes returns rest, the up to 7 bytes at the end of key, as a
-// little-endian number. A key of 8 bytes and more has them in its last whole
-// word, which takes one load instead of a loop.
+// lastBytes returns rest, the last 0 to 7 bytes of key, as a little-endian number.
+// For a key of 8 bytes or more it loads the last 8 bytes at once instead of looping.
 func lastBytes(key, rest []byte) (m uint64) {
 	if len(key) >= 8 {
-		// A shift by 64, when nothing rests, gives 0.
+		// If rest is empty, the shift by 64 gives 0.
 		return binary.LittleEndian.Uint64(key[len(key)-8:]) >> (64 - 8*uint(len(rest)))
 	}
 	for i, b := range rest {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sipReference is SipHash-c-d as its paper has it, byte by byte.
+// sipReference is SipHash-c-d as in its paper, byte by byte.
 func sipReference(c, d int, k0, k1 uint64, p []byte) uint64 {
 	v := [4]uint64{k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573}
 	round := func() {
@@ -71,9 +71,9 @@ func TestSipReference(t *testing.T) {
 	}
 }
 
-// TestHashVectors checks the format's hash with values of another
-// implementation, core::hash::SipHasher13 of Rust 1.95, keyed and not. They
-// are also among the vectors of the crate siphasher.
+// TestHashVectors compares Hash with values of another implementation,
+// core::hash::SipHasher13 of Rust 1.95, with and without a key. The crate siphasher
+// has the same values among its vectors.
 func TestHashVectors(t *testing.T) {
 	for n, want := range map[int]uint64{
 		0:  0xabac0158050fc4dc,
@@ -108,7 +108,7 @@ func TestHashVectors(t *testing.T) {
 	}
 }
 
-// TestHashLengths: every length, at every alignment, beside bytes that must not
+// TestHashLengths checks every length at every alignment. Bytes beside the key must not
 // count.
 func TestHashLengths(t *testing.T) {
 	rnd := rand.New(rand.NewSource(1))

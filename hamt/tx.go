@@ -6,50 +6,49 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// A Tx builds a new trie beside a published one and shares with it what does
-// not change. Nodes of its own it changes in place (I6), so a batch copies each
-// path once.
+// A Tx builds a new trie from a published one. The two share the nodes that do not
+// change. A Tx changes its own nodes in place (I6), so a batch copies each path once.
 //
-// Set, SetLeaf and Delete either succeed or leave the Tx as it was, with
-// nothing allocated (I8). A Tx is used by one goroutine at a time. It holds its
-// own scratch space and is best reused, by Reset.
+// Set, SetLeaf and Delete either succeed or leave the Tx unchanged, with nothing
+// allocated (I8). A change reads and copies at most 11 branches. One goroutine at a
+// time may use a Tx. A Tx contains its scratch space, so reuse it with Reset.
 type Tx struct {
 	Root      node.Ref
 	Entries   int64
-	DataBytes int64 // of keys and values
+	DataBytes int64 // bytes of all keys and values
 
-	// KeepLeaves keeps leaves that the transaction wrote and then replaced
-	// until Finish, for a caller that has handed out their bytes.
+	// KeepLeaves keeps the transaction's own leaves readable until Finish after it
+	// has replaced or deleted them. A caller that hands out their bytes sets it.
 	KeepLeaves bool
 
 	r     Reader
 	alloc node.Allocator
 	hash  func(key []byte) uint64
 
-	resets      uint64 // tells the transactions apart for which the Tx was used
-	freezes     int
-	frozenBelow uint64       // own blocks of a lesser Age must not change
+	resets      uint64       // number of calls of Reset
+	freezes     int          // number of running walks
+	frozenBelow uint64       // own blocks of a lower Age must not change; 0 without a walk
 	pending     []node.Block // own blocks that Finish will discard
 
-	key []byte // scratch of hashOf
+	key []byte // scratch space of hashOf
 
-	path   [maxDepth]branch         // the branches from Root to where the last descent ended
-	fresh  [maxDepth + 2]node.Block // what the current call has allocated: branches, a collision, a leaf
+	path   [maxDepth]branch         // branches of the last descent, from Root down
+	fresh  [maxDepth + 2]node.Block // blocks that undo discards: branches, a collision, a leaf
 	nfresh int
 
-	// For Rebase, what the last call has done to the trie.
-	copies [maxDepth]node.Ref // of path: these are the new ones in their places
-	copied int                // so many of them, from the top
-	made   uint64             // LogLen after it
-	before struct{ entries, dataBytes int64 }
+	// For Rebase: the effect of the last call.
+	copies [maxDepth]node.Ref                 // the branches that replace those of path
+	copied int                                // the length of copies
+	made   uint64                             // LogLen after the call
+	before struct{ entries, dataBytes int64 } // counts of the trie below the transaction
 
 	base   node.Ref // the root that the transaction began with
 	sealed sealed
 }
 
-// Reset starts a transaction on the trie at root, which r reads and whose
-// memory r's region can write. hash is the function whose values the callers
-// of Set and Delete pass.
+// Reset starts a transaction on the trie at root, of the given entries and data
+// bytes. r reads the trie, and its region must be writable. hash must be the function
+// that the trie was built with.
 func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, root node.Ref, entries, dataBytes int64) {
 	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
 	t.base, t.sealed.ok = root, false
@@ -62,24 +61,26 @@ func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, roo
 	t.before.entries, t.before.dataBytes = entries, dataBytes
 }
 
-// Reader returns a Reader that sees all of the transaction, for looking up in
-// the trie at t.Root. It does not see what later calls allocate.
+// Reader returns a Reader for lookups in the trie at t.Root. It does not cover blocks
+// that later calls allocate, so get a new one after each change.
 func (t *Tx) Reader() Reader { return t.r }
 
-// Effect is what a set did to the trie.
+// Effect is the effect of a set on the trie.
 type Effect uint8
 
 // The effects of a set.
 const (
-	Unchanged Effect = iota // the entry had this value
-	Inserted
-	Replaced
+	Unchanged Effect = iota // the entry already had this value
+	Inserted                // the key had no entry
+	Replaced                // the entry had another value
 )
 
-// Set writes an entry, of a key whose hash is h. It returns the leaf that the
-// new one replaced, if there was one: that is still readable if it was
-// published, or with KeepLeaves. A set of the value that the entry has changes
-// nothing.
+// Set sets the value of key, whose hash is h. It returns the leaf that the key had
+// before, or the zero Leaf. This leaf is still readable if it was published, if
+// KeepLeaves is set, or if the effect is Unchanged. Set copies key and value.
+//
+// Set returns node.ErrTooLarge for a key or value beyond the limits, a
+// region.CorruptError for a damaged trie, and the errors of Alloc.
 func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err error) {
 	leaf, err := t.NewLeaf(key, value)
 	if err != nil {
@@ -91,16 +92,16 @@ func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err er
 	return old, did, err
 }
 
-// NewLeaf writes a leaf that no trie refers to yet. Together with SetLeaf it
-// does what Set does, but lets a writer that lost its compare-and-swap keep the
-// leaf, which may be large, and start again with the path only.
+// NewLeaf allocates a leaf that no trie refers to yet and copies key and value into
+// it. NewLeaf followed by SetLeaf equals Set. A writer that loses its
+// compare-and-swap can keep the leaf, which may be large, and repeat SetLeaf only.
 func (t *Tx) NewLeaf(key, value []byte) (node.Leaf, error) {
 	return t.r.NewLeaf(t.alloc, key, value)
 }
 
-// SetLeaf makes leaf, an own one that the trie does not refer to, the entry of
-// its key, whose hash is h. It returns what Set returns. After an error the
-// leaf is still the caller's.
+// SetLeaf makes leaf the entry of its key, whose hash is h. leaf must be the
+// transaction's own, and the trie must not refer to it yet. SetLeaf returns the same
+// results as Set. It takes ownership of leaf unless it returns an error.
 func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
 	t.nfresh, t.copied = 0, 0
 	old, did, err = t.setLeaf(h, leaf)
@@ -152,14 +153,16 @@ func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err e
 	return node.Leaf{}, Inserted, t.part(depth, h, ref, g, at)
 }
 
-// sameValue reports whether the values of two leaves are equal. The second is the
-// transaction's own.
+// sameValue reports whether the values of l and own are equal. own must be the
+// transaction's own leaf.
 func (t *Tx) sameValue(l, own node.Leaf) bool {
 	return l.ValueLen == own.ValueLen && t.r.Mem.Equal(l.ValueOff(), t.r.Value(own))
 }
 
-// Delete removes the entry of key, whose hash is h, and returns its leaf, which
-// is as readable as that of Set. Without such an entry nothing changes.
+// Delete removes the entry of key, whose hash is h. It returns the leaf of the entry,
+// which is readable under the same conditions as the leaf that Set returns. If there
+// is no such entry, Delete reports false and changes nothing. Its errors are those of
+// Set without node.ErrTooLarge.
 func (t *Tx) Delete(h uint64, key []byte) (old node.Leaf, existed bool, err error) {
 	t.nfresh, t.copied = 0, 0
 	old, existed, err = t.delete(h, key)
@@ -191,26 +194,26 @@ func (t *Tx) delete(h uint64, key []byte) (old node.Leaf, existed bool, err erro
 	return old, true, t.remove(depth, h)
 }
 
-// hashOf returns the hash of a leaf's key. It copies the key, since the leaf may change
-// while it is read (I9).
+// hashOf returns the hash of a leaf's key. It copies the key first: in a light
+// transaction the leaf may change while it is read (rule C9).
 func (t *Tx) hashOf(l node.Leaf) uint64 {
 	t.key = t.r.Mem.AppendTo(t.key[:0], l.KeyOff(), uint64(l.KeyLen))
 	return t.hash(t.key)
 }
 
-// Walk visits the entries of the transaction as they are now, until visit
-// returns false. visit may call Set and Delete: what it changes is not seen. A Walk
-// that is suspended in visit may outlive the transaction: visit returns false then.
+// Walk calls visit for each entry of the transaction, in no particular order, until
+// visit returns false. visit may call Set and Delete. Walk does not see their changes.
+// If the transaction ends during a call of visit, this call must return false.
 func (t *Tx) Walk(visit func(node.Leaf) bool) error {
 	t.freezes++
 	t.frozenBelow = t.alloc.LogLen()
 	began := t.resets
 	defer func() {
 		if t.resets != began {
-			return // the Tx is another transaction's now
+			return // Reset has started another transaction
 		}
-		// Walks need not end in the order in which they began, so everything
-		// that the latest one must find unchanged stays so until all ended.
+		// Walks may end in any order. So the nodes that the latest walk needs stay
+		// frozen until all walks have ended.
 		if t.freezes--; t.freezes == 0 {
 			t.frozenBelow = 0
 		}
@@ -218,8 +221,8 @@ func (t *Tx) Walk(visit func(node.Leaf) bool) error {
 	return t.r.Walk(t.Root, visit)
 }
 
-// Finish discards what KeepLeaves and Walk kept. It is called after the last
-// change and before the transaction is committed, and not during a Walk.
+// Finish discards the blocks that KeepLeaves and Walk have kept. Call it after the
+// last change and before the commit, and not during a Walk.
 func (t *Tx) Finish() {
 	for _, b := range t.pending {
 		t.alloc.Discard(b.Off, b.Size)
@@ -227,9 +230,9 @@ func (t *Tx) Finish() {
 	t.pending = t.pending[:0]
 }
 
-// descend follows h from the root and fills t.path with the branches that it
-// passes. It returns their number, and the leaf or collision that stands where
-// h leads, or 0 if nothing does.
+// descend follows h from the root and fills t.path with the branches that it passes.
+// It returns their number, and the leaf or collision at the end of the path, or 0 if
+// there is none.
 func (t *Tx) descend(h uint64) (at node.Ref, depth int, err error) {
 	at = t.Root
 	for at.Kind() == node.KindBranch {
@@ -250,12 +253,12 @@ func (t *Tx) descend(h uint64) (at node.Ref, depth int, err error) {
 	return at, depth, nil
 }
 
-// The functions from here to deleteCollision are the last step of a change.
-// Each allocates all that it needs before it changes or drops anything (I8).
+// The functions below and in collision.go are the last step of a change. Each
+// allocates all its blocks before it changes or drops a node (I8).
 
-// link puts ref where h leads from the lowest branch of t.path[:d], and copies
-// those branches as far up as they cannot be changed in place. The branches of
-// t.path[d:depth] are not in use any more.
+// link makes ref the child for h of the lowest branch in t.path[:d]. It copies
+// branches upward until it reaches one that it can change in place. It drops the
+// branches in t.path[d:depth].
 func (t *Tx) link(d, depth int, h uint64, ref node.Ref) error {
 	for ; d > 0; d-- {
 		b := t.path[d-1]
@@ -279,20 +282,21 @@ func (t *Tx) link(d, depth int, h uint64, ref node.Ref) error {
 	return nil
 }
 
-// linkCopy puts the branch at off in the place of the lowest of t.path[:depth].
+// linkCopy replaces the lowest branch in t.path[:depth] by the branch at off.
 func (t *Tx) linkCopy(depth int, h, off uint64) error {
 	ref := node.MakeRef(node.KindBranch, off, 0)
 	t.noteCopy(depth-1, ref)
 	return t.link(depth-1, depth, h, ref)
 }
 
-// noteCopy remembers which node takes the place of t.path[d].
+// noteCopy notes for Rebase that ref replaces t.path[d].
 func (t *Tx) noteCopy(d int, ref node.Ref) {
 	t.copies[d] = ref
 	t.copied = max(t.copied, d+1)
 }
 
-// insert adds ref where h leads and nothing stands.
+// insert adds ref as the child for h of the lowest branch in t.path[:depth], which
+// has no such child.
 func (t *Tx) insert(depth int, h uint64, ref node.Ref) error {
 	if depth == 0 {
 		t.Root = ref
@@ -307,8 +311,9 @@ func (t *Tx) insert(depth int, h uint64, ref node.Ref) error {
 	return t.linkCopy(depth, h, off)
 }
 
-// remove takes away the leaf where h leads. A branch that is left with one leaf
-// or collision gives way to it (I3), and so do branches that lead only there.
+// remove removes the child for h from the lowest branch in t.path[:depth]. If the
+// branch would keep only a leaf or collision, that node replaces it, and replaces the
+// branches above that have no other child (I3).
 func (t *Tx) remove(depth int, h uint64) error {
 	if depth == 0 {
 		t.Root = 0
@@ -339,8 +344,9 @@ func (t *Tx) remove(depth int, h uint64) error {
 	return t.linkCopy(depth, h, off)
 }
 
-// part puts a and b, whose hashes g and h differ, where both lead: below a
-// branch at the level at which they part, and a chain of branches down to it.
+// part replaces the node at the end of the path by a branch with the children a and b,
+// whose hashes g and h differ. The branch is at the level at which the hashes differ
+// first. A chain of branches with one child leads to it.
 func (t *Tx) part(depth int, g uint64, a node.Ref, h uint64, b node.Ref) error {
 	d := bits.TrailingZeros64(g^h) / levelBits
 	if d < depth {

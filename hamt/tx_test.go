@@ -11,8 +11,8 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// TestFull: whichever allocation of a call fails, the transaction is what it
-// was before, holds nothing more, and goes on.
+// TestFull checks that a call of which any one allocation fails leaves the transaction
+// unchanged and usable, and leaks no block.
 func TestFull(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		rnd := rand.New(rand.NewSource(3))
@@ -50,8 +50,8 @@ func TestFull(t *testing.T) {
 	})
 }
 
-// TestWalkAndChange: a walk inside a transaction sees the entries as they were
-// when it began, whatever its body does, also to entries of this transaction.
+// TestWalkAndChange checks that a walk in a transaction sees the entries as they were
+// when it began, even if its body changes entries of the same transaction.
 func TestWalkAndChange(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		rnd := rand.New(rand.NewSource(5))
@@ -73,7 +73,7 @@ func TestWalkAndChange(t *testing.T) {
 			require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
 				seen[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
 				churn(3)
-				if steps++; steps%16 == 0 { // and a walk within the walk
+				if steps++; steps%16 == 0 { // start a nested walk
 					inner, got := maps.Clone(s.model), map[string]string{}
 					require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
 						got[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
@@ -93,7 +93,7 @@ func TestWalkAndChange(t *testing.T) {
 	})
 }
 
-// TestWalkStops: a walk ends when its body says so.
+// TestWalkStops checks that a walk ends when visit returns false.
 func TestWalkStops(t *testing.T) {
 	for name, hash := range hashes {
 		s := newSubject(t, 1<<20, hash)
@@ -108,8 +108,8 @@ func TestWalkStops(t *testing.T) {
 	}
 }
 
-// TestBatchCopiesOnce: a transaction copies a path once and then changes it in
-// place; what it wrote and replaced itself costs nothing.
+// TestBatchCopiesOnce checks that a transaction copies a path once, then changes it in
+// place, and gives back the leaves that it replaced itself.
 func TestBatchCopiesOnce(t *testing.T) {
 	s := newSubject(t, 16<<20, sip)
 	for i := range 5000 {
@@ -128,8 +128,8 @@ func TestBatchCopiesOnce(t *testing.T) {
 	s.commit()
 }
 
-// TestLeafSurvivesRebase: the loser of a compare-and-swap takes its leaf to the
-// new root.
+// TestLeafSurvivesRebase checks that the loser of a compare-and-swap can use its leaf
+// again on the new root.
 func TestLeafSurvivesRebase(t *testing.T) {
 	s := newSubject(t, 1<<20, sip)
 	for i := range 100 {
@@ -157,9 +157,9 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	s.commit()
 }
 
-// TestRebase: a transaction that was overtaken is brought to the winner's trie, or
-// says that it must be done anew, and either way the result is what one after the
-// other gives.
+// TestRebase checks that Rebase moves an overtaken transaction to the winner's trie or
+// reports that it must be repeated. In both cases the result is that of running one
+// transaction after the other.
 func TestRebase(t *testing.T) {
 	hashes := map[string]func([]byte) uint64{
 		"sip":        sip,
@@ -194,7 +194,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	rebased, anew := 0, 0
 	for range min(400, 60_000/keys) / slow {
-		states := []state{now()} // which the transaction will be brought through
+		states := []state{now()} // the transaction will be rebased to each in turn
 		for range 1 + rnd.Intn(3) {
 			for range 1 + rnd.Intn(3) {
 				if key := fmt.Sprint(rnd.Intn(keys)); rnd.Intn(3) == 0 {
@@ -225,7 +225,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 		s.heap.overtaken = true
 		do(states[0])
 		for i, st := range states[1:] {
-			for _, off := range s.heap.log { // what the lost commit has stamped
+			for _, off := range s.heap.log { // the births that the lost commit has stamped
 				s.heap.mem.SetWord(off, states[i].version+1)
 			}
 			ok, err := s.tx.Rebase(s.heap.reader(), st.root, st.entries, st.dataBytes, h, states[i].version)
@@ -255,7 +255,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 }
 
-// TestLimits: the longest key is stored, a longer one refused.
+// TestLimits checks that the longest key is stored and a longer one refused.
 func TestLimits(t *testing.T) {
 	s := newSubject(t, 1<<20, sip)
 	long := string(make([]byte, node.MaxKeyLen))

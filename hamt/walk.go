@@ -2,14 +2,15 @@ package hamt
 
 import "github.com/seed-869cc763/shmkv/node"
 
-// minEntrySize is what an entry takes at least: the smallest leaf, and its
-// reference in a branch or collision.
+// minEntrySize is the least number of bytes that an entry takes: the smallest leaf and
+// its reference in a branch or collision.
 const minEntrySize = node.HeaderSize + node.WordSize
 
-// Walk visits the leaves of the trie at root, in no useful order, until visit
-// returns false. The trie must hold still meanwhile.
+// Walk calls visit for each leaf of the trie at root, in no particular order, until
+// visit returns false. The trie must not change meanwhile. Walk returns a
+// region.CorruptError for a damaged trie.
 //
-// A damaged trie can refer to one node in many places. Walk therefore gives up
+// A damaged trie can refer to one node in many places. So Walk stops with an error
 // after as many leaves as the region has room for.
 func (r Reader) Walk(root node.Ref, visit func(node.Leaf) bool) error {
 	w := walker{r: r, visit: visit, left: r.End / minEntrySize}
@@ -29,7 +30,7 @@ type walker struct {
 	stopped bool
 }
 
-// node visits the leaves below ref, whose head word is given.
+// node visits the leaves below ref. head is the head word of its node.
 func (w *walker) node(ref node.Ref, head uint64, depth int) error {
 	switch ref.Kind() {
 	case node.KindBranch:
@@ -52,9 +53,9 @@ func (w *walker) node(ref node.Ref, head uint64, depth int) error {
 	return w.leaf(l)
 }
 
-// children visits what is below n references of a branch. It reads the heads
-// of all before it turns to any: those loads overlap, and with them the waits
-// for memory, which are most of a walk's time.
+// children visits the leaves below the n references of a branch at offset at. It reads
+// the head words of all children first, so that these loads overlap. A walk spends
+// most of its time in them.
 func (w *walker) children(at, n uint64, depth int) error {
 	var refs [fanout]node.Ref
 	var heads [fanout]uint64

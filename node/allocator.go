@@ -1,37 +1,37 @@
 package node
 
-// Allocator is what a transaction needs of its writer slot. Sizes are of
-// nodes; the allocator rounds them up to blocks.
+// Allocator is the interface between a transaction and its writer slot. Sizes are node
+// sizes in bytes. The allocator rounds them up to block sizes.
 type Allocator interface {
-	// Alloc returns the offset of a block of at least size bytes. Its first
-	// word is the allocator's; the rest is garbage.
+	// Alloc returns the offset of a block of at least size bytes. Its first word
+	// belongs to the allocator, the rest is garbage.
 	Alloc(size uint64) (off uint64, err error)
-	// Mine reports whether this transaction allocated the block, for so many bytes.
+	// Mine reports whether this transaction allocated the block at off with this size.
 	Mine(off, size uint64) bool
-	// Age numbers the blocks of this transaction in the order of allocation.
+	// Age returns the position of a block of this transaction in the order of
+	// allocation.
 	Age(off uint64) uint64
-	// LogLen is greater than the Age of every block of this transaction so
-	// far, and not greater than that of any later one.
+	// LogLen returns a number that is greater than the Age of every block allocated
+	// so far in this transaction, and not greater than the Age of any later one.
 	LogLen() uint64
-	// Discard gives back a block of this transaction at once: the next Alloc
-	// may return it.
+	// Discard frees a block of this transaction at once. The next Alloc may return it.
 	Discard(off, size uint64)
-	// Retire tells that the transaction's result does not reach a published
-	// block any more, Unretire that it does after all.
+	// Retire notes that the transaction's result no longer reaches a published block.
 	Retire(off, size uint64)
+	// Unretire reverts Retire.
 	Unretire(off uint64)
-	// Rewind gives back all blocks of this transaction but the first n. They may
-	// carry births by now, and then are not Mine.
+	// Rewind frees all blocks of this transaction except the first n. Blocks that a
+	// lost commit has stamped with births are not Mine, but Rewind frees them too.
 	Rewind(n uint64)
-	// BlockSize returns how many bytes Alloc(size) really allocates.
+	// BlockSize returns the number of bytes that Alloc(size) allocates.
 	BlockSize(size uint64) uint64
 }
 
-// A Block is the place of a node, as Discard and Retire want to know it.
+// A Block is the offset and size of a node, the arguments of Discard and Retire.
 type Block struct{ Off, Size uint64 }
 
-// Allocate calls Alloc, and lets the Reader see as far as the new block, which
-// may lie in memory that the region did not have when the transaction began.
+// Allocate calls a.Alloc and, if the new block lies beyond the Reader's end, raises the
+// end to include the block. The file may have grown since the transaction began.
 func (r *Reader) Allocate(a Allocator, size uint64) (off uint64, err error) {
 	if off, err = a.Alloc(size); err != nil {
 		return 0, err
@@ -42,7 +42,8 @@ func (r *Reader) Allocate(a Allocator, size uint64) (off uint64, err error) {
 	return off, nil
 }
 
-// NewLeaf writes a leaf that no tree refers to yet.
+// NewLeaf allocates a leaf that no tree refers to yet and copies key and value into it.
+// It returns ErrTooLarge for a key or value beyond the limits, or the error of Alloc.
 func (r *Reader) NewLeaf(a Allocator, key, value []byte) (Leaf, error) {
 	if len(key) > MaxKeyLen || uint64(len(value)) > MaxValueLen {
 		return Leaf{}, ErrTooLarge
@@ -58,7 +59,8 @@ func (r *Reader) NewLeaf(a Allocator, key, value []byte) (Leaf, error) {
 	return l, nil
 }
 
-// CopyLeaf writes a copy of a leaf, which no tree refers to yet.
+// CopyLeaf allocates a copy of the leaf l. No tree refers to the copy yet. Its error is
+// that of Alloc.
 func (r *Reader) CopyLeaf(a Allocator, l Leaf) (Leaf, error) {
 	off, err := r.Allocate(a, l.Size())
 	if err != nil {

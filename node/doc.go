@@ -1,19 +1,21 @@
-// Package node holds what all trees of a store share: references, leaves, what
-// a lookup and a proof say of them, and the contract with the allocator. Package
-// hamt builds its trie of it.
+// Package node defines the parts that all trees of a store share: references, leaves,
+// the results of lookups and checks, and the interface of the allocator. Package hamt
+// builds its trie from them.
 //
 // # Terminology
 //
-//   - A node is a block of a tree. The birth of a node is the version whose
-//     commit published it. Until then the word belongs to the allocator, which
-//     tells by it whose block it is.
-//   - The head of a node is its second word, which says how long it is.
-//   - A leaf is a node that holds one entry: a key and its value.
-//   - A reference is a word that leads to a node.
+//   - A node is a block of a tree.
+//   - The birth of a node is its first word: the version whose commit published the
+//     node. Before that, the word belongs to the allocator and identifies the slot
+//     that owns the block.
+//   - The head of a node is its second word, which determines the node's size.
+//   - A leaf is a node that contains one entry: a key and its value.
+//   - A reference is a word that identifies a node by its kind and offset.
 //
 // # Format
 //
-// All words are little-endian, all nodes start at multiples of 8.
+// All words are little-endian. All nodes start at multiples of 8. The columns of leaf
+// are offset and size in bytes.
 //
 //	Ref        bits 0–2    kind: 0 nil, 1 branch, 2 leaf, 3 collision
 //	           bits 3–47   the offset's bits 3–47
@@ -23,9 +25,9 @@
 //	leaf       0   8    birth
 //	           8   4    length of the value
 //	           12  2.5  length of the key, 20 bits, at most 65536
-//	           14.5 1.5 flags, 12 bits; this build knows none
-//	           16       key, and the value right behind it
+//	           14.5 1.5 flags, 12 bits; this build defines none
+//	           16       key, directly followed by the value
 //
-// Whatever stands in memory, a [Reader] touches no byte at or beyond its end. It
-// reads an offset or a length once and checks it before it uses it.
+// A [Reader] touches no byte at or beyond its end, whatever the memory contains. It
+// reads each offset and length once and checks it before use.
 package node

@@ -5,9 +5,9 @@ type Status uint8
 
 // The outcomes of a lookup.
 const (
-	Absent  Status = iota
-	Present        // the key's leaf was found
-	Damaged        // what the lookup met is no tree
+	Absent  Status = iota // the tree has no such key
+	Present               // the lookup found the key's leaf
+	Damaged               // the lookup met an invalid node or reference
 )
 
 func (s Status) String() string {
@@ -20,17 +20,18 @@ func (s Status) String() string {
 	return "damaged"
 }
 
-// Result is what a lookup of one key among many found.
+// A Result is the result of the lookup of one key among many. Leaf is the zero Leaf
+// unless Status is Present.
 type Result struct {
 	Leaf   Leaf
 	Status Status
 }
 
-// A Node is one node of a tree, as the tree's Check visits it.
+// A Node describes one node of a tree to the visit function of the tree's Check.
 type Node struct {
 	Ref   Ref
-	Size  uint64 // without its block's rounding
-	Depth int    // branches above it
+	Size  uint64 // in bytes, before rounding to a block size
+	Depth int    // number of branches above the node
 	Birth uint64
-	Leaf  Leaf // of a leaf: its entry
+	Leaf  Leaf // the entry if the node is a leaf, else the zero Leaf
 }

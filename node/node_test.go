@@ -34,7 +34,7 @@ func TestRef(t *testing.T) {
 	require.Equal(t, "nil", Ref(0).String())
 }
 
-// heap allocates the bytes of a region from at on.
+// heap allocates consecutive bytes of a region, beginning at at.
 type heap struct {
 	Allocator
 	at uint64
@@ -50,8 +50,7 @@ func newReader(t *testing.T, size int) (Reader, *heap) {
 	return NewReader(region.FromWords(make([]uint64, size/8)), HeaderSize), &heap{at: 8}
 }
 
-// A leaf that was written is read back, and the reader sees as far as it reaches, and
-// no further.
+// A written leaf can be read back, and the reader's end becomes the leaf's end.
 func TestNewLeaf(t *testing.T) {
 	r, h := newReader(t, 1<<20)
 	for _, size := range [][2]int{{0, 0}, {1, 0}, {0, 1}, {7, 2}, {8, 8}, {100, 1000}, {MaxKeyLen, 3}} {
@@ -83,7 +82,7 @@ func TestNewLeaf(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooLarge)
 }
 
-// What is no leaf is an error, which names what was found.
+// Leaf returns an error for an invalid leaf, and the error names the invalid field.
 func TestBrokenLeaf(t *testing.T) {
 	r, h := newReader(t, 1<<12)
 	l, err := r.NewLeaf(h, []byte("key"), []byte("value"))
@@ -108,7 +107,7 @@ func TestBrokenLeaf(t *testing.T) {
 	require.ErrorContains(t, err, "an offset within the region")
 }
 
-// CompareKey orders as bytes.Compare does, whatever follows the key in memory.
+// CompareKey orders like bytes.Compare, whatever bytes follow the key in memory.
 func TestCompareKey(t *testing.T) {
 	r, h := newReader(t, 1<<20)
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -9,16 +9,16 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A Reader reads nodes in the first bytes of a region. It is a small value,
-// made anew for each use, because the region's end moves as the store grows.
+// A Reader reads nodes in the first End bytes of a region. It is a small value. Make a
+// new one for each use, because the end moves as the store grows.
 type Reader struct {
 	Mem region.Mem
-	End uint64 // all of [0, End) can be touched; a multiple of 8
+	End uint64 // the bytes [0, End) are accessible; a multiple of 8
 }
 
-// NewReader returns a Reader of the bytes of mem below end. The caller vouches
-// that they are backed. An end that leaves no room for a leaf, or that is beyond
-// mem, is a mistake of the caller's, not of whoever wrote the region, and panics.
+// NewReader returns a Reader of the bytes of mem below end, rounded down to a multiple
+// of 8. The caller guarantees that the file has memory for them. NewReader panics if end
+// leaves no room for a leaf or is beyond mem.
 func NewReader(mem region.Mem, end uint64) Reader {
 	if end < HeaderSize || end > mem.Size() {
 		panic("node: a reader's end is outside its region")
@@ -26,11 +26,11 @@ func NewReader(mem region.Mem, end uint64) Reader {
 	return Reader{mem, end &^ (WordSize - 1)}
 }
 
-// Last returns the last offset where a node can start.
+// Last returns the last offset at which a node can start.
 func (r Reader) Last() uint64 { return r.End - HeaderSize }
 
-// Leaf reads the leaf at ref. It returns an error that wraps region.ErrCorrupt if
-// there is none.
+// Leaf reads the leaf at ref. It returns a region.CorruptError if there is no valid
+// leaf within the region.
 func (r Reader) Leaf(ref Ref) (Leaf, error) {
 	off := ref.Off()
 	if off > r.Last() {
@@ -39,7 +39,8 @@ func (r Reader) Leaf(ref Ref) (Leaf, error) {
 	return r.LeafHead(ref, r.Mem.Word(off+HeadOff))
 }
 
-// LeafHead is Leaf for a caller that has read the head word.
+// LeafHead is Leaf for a caller that has already read the head word. The caller must
+// have checked that ref's offset is at most Last.
 func (r Reader) LeafHead(ref Ref, head uint64) (Leaf, error) {
 	off := ref.Off()
 	l := Leaf{Off: off, KeyLen: uint32(head >> KeyLenShift & keyLenMask), ValueLen: uint32(head)}
@@ -56,9 +57,10 @@ func (r Reader) LeafHead(ref Ref, head uint64) (Leaf, error) {
 	return l, nil
 }
 
-// PrefetchLeaf asks for the lines that follow the first of a leaf, which the
-// caller is about to read: most keys and values lie in them. It leaves a leaf at
-// the end of its page alone: there may be no memory behind the next page.
+// PrefetchLeaf prefetches the second and third cache line of the leaf at off, which
+// contain the rest of most keys and values. The caller reads the first line itself.
+// PrefetchLeaf does nothing in the last 192 bytes of a page, because the next page may
+// be a hole.
 func (r Reader) PrefetchLeaf(off uint64) {
 	if off%region.PageSize <= region.PageSize-192 {
 		r.Mem.Prefetch(off + 64)
@@ -66,27 +68,28 @@ func (r Reader) PrefetchLeaf(off uint64) {
 	}
 }
 
-// Match reports whether the leaf at off, which the caller has confined, has
-// this key. One compare tells that the lengths are equal and the flags zero.
+// Match reports whether the leaf at off has this key, and returns the leaf. head is the
+// leaf's head word. The caller must have checked that off is at most Last. One compare
+// checks the key's length and that the flags are zero.
 func (r Reader) Match(off, head uint64, key []byte) (Leaf, bool) {
 	l := Leaf{Off: off, KeyLen: uint32(len(key)), ValueLen: uint32(head)}
 	return l, head>>KeyLenShift == uint64(len(key)) && off+l.Size() <= r.End && r.Mem.Equal(l.KeyOff(), key)
 }
 
-// Key returns the bytes of the leaf's key, without copying. They are valid for as
-// long as the leaf is.
+// Key returns the key of the leaf l without copying it. The slice is valid as long as
+// the leaf's block is not reused.
 func (r Reader) Key(l Leaf) []byte { return r.Mem.Bytes(l.KeyOff(), uint64(l.KeyLen)) }
 
-// Value returns the bytes of the leaf's value, without copying. They are valid for as
-// long as the leaf is.
+// Value returns the value of the leaf l without copying it. The slice is valid as long as
+// the leaf's block is not reused.
 func (r Reader) Value(l Leaf) []byte { return r.Mem.Bytes(l.ValueOff(), uint64(l.ValueLen)) }
 
-// Birth returns the version that published the leaf. It means nothing for a
-// leaf that is not published yet.
+// Birth returns the version that published the leaf. It is meaningless for a leaf that
+// is not published yet.
 func (r Reader) Birth(l Leaf) uint64 { return r.Mem.Word(l.Off) }
 
-// CompareKey orders the leaf's key and key as bytes.Compare does. It reads
-// words, so that an optimistic lookup among collisions is no data race.
+// CompareKey compares the leaf's key with key, as bytes.Compare does. It reads whole
+// words, so that the race detector reports no race with an optimistic lookup.
 func (r Reader) CompareKey(l Leaf, key []byte) int {
 	n := min(uint64(l.KeyLen), uint64(len(key)))
 	i := uint64(0)
@@ -97,7 +100,7 @@ func (r Reader) CompareKey(l Leaf, key []byte) int {
 		}
 	}
 	if i < n {
-		// The word is within the region, whose end is a word's end.
+		// The whole word is within the region, because End is a multiple of 8.
 		var word [8]byte
 		copy(word[:], key[i:n])
 		unused := 64 - 8*(n-i)
@@ -109,13 +112,13 @@ func (r Reader) CompareKey(l Leaf, key []byte) int {
 	return cmp.Compare(uint64(l.KeyLen), uint64(len(key)))
 }
 
-// Outside returns the error of a reference that leads out of the region.
+// Outside returns the error for a reference to an offset beyond the region.
 func (r Reader) Outside(ref Ref) error {
 	return Corrupt(ref.Off(), "reference", "an offset within the region", "%v beyond %#x", ref, r.End)
 }
 
-// Corrupt builds a region.CorruptError. It stays out of its callers' code, which
-// the compiler may then keep short.
+// Corrupt returns a region.CorruptError. It formats found with args. Corrupt is not
+// inlined, which keeps its callers short.
 //
 //go:noinline
 func Corrupt(off uint64, what, want, found string, args ...any) error {

@@ -2,11 +2,11 @@ package node
 
 import "fmt"
 
-// Ref refers to a node: its kind, its offset, and for a leaf or a collision
-// its tag. The zero Ref is the empty tree.
+// A Ref refers to a node. It contains the node's kind, its offset and, for a leaf or
+// collision, its tag. The zero Ref is the empty tree.
 type Ref uint64
 
-// Kinds of node, in the low three bits of a Ref.
+// The kinds of nodes are the low three bits of a Ref.
 const (
 	KindNil Ref = iota
 	KindBranch
@@ -17,17 +17,17 @@ const (
 )
 
 const (
-	// OffMask covers the offset in a Ref.
+	// OffMask is the mask of the offset in a Ref.
 	OffMask = 1<<48 - 8
-	// TagShift is where the tag begins in a Ref and in a hash.
+	// TagShift is the lowest bit of the tag in a Ref and in a hash.
 	TagShift = 48
 )
 
-// Tag and offset do not overlap: a negative length does not compile.
+// The tag and the offset do not overlap. An array of negative length does not compile.
 var _ [TagShift - 48]struct{}
 
-// MakeRef returns a reference to the node at off. hash is that of the key of a leaf
-// or collision.
+// MakeRef returns a reference to the node at off, a multiple of 8. For a leaf or
+// collision, hash is the hash of its key. For a branch, MakeRef ignores hash.
 func MakeRef(kind Ref, off, hash uint64) Ref {
 	if kind == KindBranch {
 		return KindBranch | Ref(off)
@@ -41,10 +41,10 @@ func (r Ref) Off() uint64 { return uint64(r) & OffMask }
 // Kind returns the kind of the node.
 func (r Ref) Kind() Ref { return r & kindMask }
 
-// Tag returns the tag of a leaf or collision.
+// Tag returns the tag of a leaf or collision, and 0 for a branch.
 func (r Ref) Tag() uint64 { return uint64(r) >> TagShift }
 
-// String names the kind, offset and tag, for errors and dumps.
+// String returns the kind, the offset and the tag as text, for errors and dumps.
 func (r Ref) String() string {
 	switch {
 	case r == 0:

@@ -2,5 +2,5 @@
 
 package region
 
-// goroutine returns the address of the runtime's record of the goroutine.
+// goroutine returns the address of the runtime's structure for the goroutine.
 func goroutine() uintptr

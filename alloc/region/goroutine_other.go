@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// goroutine returns the number that a stack trace gives to the goroutine.
+// goroutine returns the number of the goroutine in stack traces.
 func goroutine() uintptr {
 	var buf [64]byte
 	line := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

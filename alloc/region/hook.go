@@ -13,9 +13,9 @@ const (
 	OpAdd
 	OpRead  // plain read of a word or of bytes
 	OpWrite // plain write of a word or of bytes
-	OpCall  // a system call on the file: fallocate, punch, lock, futex
+	OpCall  // a system call on the file: fallocate, hole punch, lock, futex
 	OpFence // see LoadFence
-	OpYield // the goroutine can go on only after another one of its process
+	OpYield // the goroutine waits for another goroutine of its process
 )
 
 // Changes reports whether an access of this kind can change memory.

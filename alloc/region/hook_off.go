@@ -4,7 +4,7 @@ package region
 
 import "unsafe"
 
-// Hooked tells whether this build calls hooks.
+// Hooked reports whether this build calls hooks.
 const Hooked = false
 
 type hooked struct{}
@@ -13,17 +13,19 @@ func (hooked) touch(Op, uint64) {}
 
 func (hooked) neverSleeps() bool { return false }
 
-// Yield lets a scheduler run another goroutine of the process. There is none.
+// Yield reports whether a scheduler has run another goroutine of the process. Without
+// the build tag shmhook it returns false.
 func (hooked) Yield() bool { return false }
 
-// Touch is a point of the hook that is not an access to a word.
+// Touch calls the hook at a point that is not an access to a word. Without the build
+// tag shmhook it does nothing.
 func (hooked) Touch(Op, uint64) {}
 
-// SetHook needs the build tag shmhook.
+// SetHook sets the hook. Without the build tag shmhook it panics.
 func (m *Mem) SetHook(func(Op, uint64)) { panic("region: built without the tag shmhook") }
 
 func (hooked) place(base unsafe.Pointer, off uint64) unsafe.Pointer { return unsafe.Add(base, off) }
 
-// DetachWords does for a view of the Go heap what Detach does for a mapping. It
-// needs the build tag shmhook; without it nothing happens.
+// DetachWords is Detach for a view of the Go heap. Without the build tag shmhook it
+// does nothing.
 func (m *Mem) DetachWords() {}

@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// Hooked tells whether this build calls hooks.
+// Hooked reports whether this build calls hooks.
 const Hooked = true
 
 type hooked struct {
@@ -15,9 +15,9 @@ type hooked struct {
 	state *viewState // shared by all copies of a Mem; nil without a hook
 }
 
-// viewState tells where a view of the Go heap leads.
+// viewState is the state that all copies of a Mem share.
 type viewState struct {
-	zeros []uint64 // in place of the heap, once the view is detached
+	zeros []uint64 // replaces the heap after DetachWords, else nil
 }
 
 func (h hooked) touch(op Op, off uint64) {
@@ -29,7 +29,8 @@ func (h hooked) touch(op Op, off uint64) {
 	}
 }
 
-// neverSleeps tells that a scheduler decides who runs: a futex returns at once.
+// neverSleeps reports whether a scheduler runs the actors. FutexWait then returns at
+// once.
 func (h hooked) neverSleeps() bool { return h.hook != nil }
 
 // Yield lets the scheduler run another goroutine of the process. It reports whether
@@ -39,11 +40,11 @@ func (h hooked) Yield() bool {
 	return h.hook != nil
 }
 
-// Touch is a point of the hook that is not an access to a word.
+// Touch calls the hook at a point that is not an access to a word.
 func (h hooked) Touch(op Op, off uint64) { h.touch(op, off) }
 
-// SetHook makes every later access through this Mem call fn first. A panic in
-// fn stops the access.
+// SetHook makes each later access through this Mem call fn first. A panic in fn
+// prevents the access.
 func (m *Mem) SetHook(fn func(Op, uint64)) {
 	m.hook = fn
 	if m.state == nil {
@@ -58,9 +59,9 @@ func (h hooked) place(base unsafe.Pointer, off uint64) unsafe.Pointer {
 	return unsafe.Add(base, off)
 }
 
-// DetachWords does for a view of the Go heap what Detach does for a mapping:
-// the view and all its copies read zeros from now on. A write through one of
-// them panics. Only a view that has a hook can be detached.
+// DetachWords is Detach for a view of the Go heap. The view and all its copies read
+// zeros from now on, and a write through one of them panics. DetachWords does nothing
+// for a view without a hook.
 func (m *Mem) DetachWords() {
 	if m.state == nil {
 		return
@@ -74,7 +75,7 @@ var (
 	zeros   []uint64
 )
 
-// zeroWords returns n words that stay zero.
+// zeroWords returns n zero words, which nobody writes.
 func zeroWords(n uint64) []uint64 {
 	zerosMu.Lock()
 	defer zerosMu.Unlock()

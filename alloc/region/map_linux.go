@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Map maps size bytes of f from its start, shared; size may reach beyond the
-// file's end, where touching faults until the file has grown. The mapping
-// outlives f.
+// Map maps the first size bytes of f as shared memory. size may exceed the length of the
+// file; an access beyond the end faults until the file has grown. The mapping remains
+// valid after f is closed, until Unmap.
 func Map(f *os.File, size uint64, write bool) (Mem, error) {
 	return mapAt(nil, f, size, write)
 }
 
-// HugePage is the size of a huge page, and where one can begin.
+// HugePage is the size and the alignment of a huge page in bytes.
 const HugePage = 2 << 20
 
-// Reserve takes address space for that many views of up to size bytes each, which
-// Place maps there. Unmap and Detach of it mean the views as well.
+// Reserve reserves address space for a number of views of up to size bytes each. Place
+// maps the views. Unmap and Detach of the returned Mem apply to all its views.
 func Reserve(views int, size uint64) (Mem, error) {
 	size = uint64(views)*((size+HugePage-1)/HugePage*HugePage) + HugePage
 	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_NONE,
@@ -31,16 +31,17 @@ func Reserve(views int, size uint64) (Mem, error) {
 	return Mem{base: p, size: size}, nil
 }
 
-// Place is Map for the view of that number in reserved address space, where huge pages
-// of the file can be mapped as such.
+// Place is Map at the place of the given view, counted from 0, in address space that
+// Reserve returned. The view begins at a multiple of HugePage, so that the kernel can
+// map huge pages of the file. size must be that of Reserve.
 func (m *Mem) Place(view int, f *os.File, size uint64, write bool) (Mem, error) {
 	before := -uintptr(m.base) % HugePage
 	at := before + uintptr(view)*uintptr((size+HugePage-1)/HugePage*HugePage)
 	return mapAt(unsafe.Add(m.base, at), f, size, write)
 }
 
-// mapAt maps at an address, in place of what is mapped there, or where the kernel
-// likes it.
+// mapAt maps f at the address at and replaces existing mappings there. If at is nil, the
+// kernel chooses the address.
 func mapAt(at unsafe.Pointer, f *os.File, size uint64, write bool) (Mem, error) {
 	prot, flags := unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE
 	if write {
@@ -56,7 +57,7 @@ func mapAt(at unsafe.Pointer, f *os.File, size uint64, write bool) (Mem, error) 
 	return Mem{base: p, size: size}, nil
 }
 
-// Unmap removes the mapping. Slices of it fault from then on.
+// Unmap removes the mapping. An access to a slice of it faults from then on.
 func (m *Mem) Unmap() error {
 	if m.base == nil {
 		return nil
@@ -66,10 +67,9 @@ func (m *Mem) Unmap() error {
 	return err
 }
 
-// Detach replaces the mapping by zeros that are private to this process and
-// cannot be written to, in one step. A read through the view does not fault
-// afterwards and does not reach the file; a write faults. The zeros take address
-// space, and no memory that any limit counts.
+// Detach atomically replaces the mapping by private, read-only zeros. Afterwards a read
+// through the view returns zeros and a write faults. The zeros take address space, but
+// no memory that counts against a limit.
 func (m *Mem) Detach() error {
 	if m.base == nil {
 		return nil
@@ -79,14 +79,14 @@ func (m *Mem) Detach() error {
 	return err
 }
 
-// Populate makes the pages of a range that has memory present, in one system call
-// instead of a fault a page. It takes Linux 5.14. Errors are of no consequence: the
-// pages fault in when they are touched.
+// Populate maps the pages of the n bytes at off in one system call instead of one fault
+// a page. The range must have memory. Populate needs Linux 5.14. It ignores errors,
+// because each page is then mapped at its first access.
 func (m *Mem) Populate(off, n uint64) { _ = m.advise(off, n, unix.MADV_POPULATE_READ) }
 
-// Collapse puts huge pages in the place of small ones in a range that has memory.
-// It takes Linux 6.1, and a tmpfs, with any mount options. After an error the pages
-// stay small.
+// Collapse replaces the small pages of the n bytes at off by huge pages. The range must
+// have memory. Collapse needs Linux 6.1 and a tmpfs, with any mount options. After an
+// error the pages stay small.
 func (m *Mem) Collapse(off, n uint64) error { return m.advise(off, n, unix.MADV_COLLAPSE) }
 
 func (m *Mem) advise(off, n uint64, advice int) error {
@@ -98,8 +98,8 @@ const (
 	futexWake = 1
 )
 
-// FutexWait sleeps while the low 32 bits of the word at off are val, until
-// FutexWake or for at most d. It may return early.
+// FutexWait sleeps if the low 32 bits of the word at off are val, until FutexWake or
+// for at most d. It may return early.
 func (m *Mem) FutexWait(off uint64, val uint32, d time.Duration) {
 	m.touch(OpCall, off)
 	if m.neverSleeps() {
@@ -110,7 +110,7 @@ func (m *Mem) FutexWait(off uint64, val uint32, d time.Duration) {
 		uintptr(val), uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
-// FutexWake wakes everybody who sleeps on the word at off, in any process.
+// FutexWake wakes all sleepers on the word at off, in all processes.
 func (m *Mem) FutexWake(off uint64) {
 	m.touch(OpCall, off)
 	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(m.at(off))), futexWake, 1<<30, 0, 0, 0)

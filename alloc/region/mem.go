@@ -5,11 +5,10 @@ import (
 	"unsafe"
 )
 
-// Mem is a view of size bytes of memory at a fixed place. The zero Mem has no
-// memory. Offsets are in bytes; word offsets must be multiples of 8. Mem does
-// not check offsets: its callers have checked them against what they know to
-// be backed, which is why only packages alloc and hamt use it. Accesses take it by
-// value, so that a loop has it in registers.
+// A Mem is a view of a range of memory at a fixed address. The zero Mem has no memory.
+// Offsets are in bytes, and offsets of words must be multiples of 8. Mem does not check
+// offsets: the caller must know that the file has memory there. The methods take a Mem
+// by value, so that a loop can keep it in registers.
 type Mem struct {
 	base unsafe.Pointer
 	size uint64
@@ -19,7 +18,7 @@ type Mem struct {
 // Size returns the number of bytes in the view.
 func (m Mem) Size() uint64 { return m.size }
 
-// Valid reports whether the view has memory behind it.
+// Valid reports whether the view has memory, that is, is not the zero Mem.
 func (m Mem) Valid() bool { return m.base != nil }
 
 func (m Mem) at(off uint64) *uint64 { return (*uint64)(m.place(m.base, off)) }
@@ -36,7 +35,7 @@ func (m Mem) Store(off, v uint64) {
 	atomic.StoreUint64(m.at(off), v)
 }
 
-// CAS replaces old by new and reports whether it did.
+// CAS replaces the word old by new and reports whether the word was old.
 func (m Mem) CAS(off, old, new uint64) bool {
 	m.touch(OpCAS, off)
 	return atomic.CompareAndSwapUint64(m.at(off), old, new)
@@ -71,39 +70,38 @@ func (m Mem) Max(off, v uint64) {
 	}
 }
 
-// Prefetch asks for the cache line at off without waiting for it. There must be
-// memory behind it. A load whose result nobody uses does that; it is atomic since
-// the compiler drops such a load otherwise.
+// Prefetch starts to load the cache line at off without waiting for it. The line must
+// have memory. Prefetch is a load without a use of its result. The load is atomic,
+// because the compiler would drop a plain one.
 func (m Mem) Prefetch(off uint64) {
 	m.touch(OpRead, off)
 	atomic.LoadUint64(m.at(off))
 }
 
-// PageSize is the least unit in which memory comes and goes.
+// PageSize is the smallest unit, in bytes, in which a file gets and returns memory.
 const PageSize = 4096
 
-// Bytes returns the n bytes at off, without copying. The slice is as long
-// lived as the mapping, its contents as the block they are part of; through a
-// read-only view a write to it faults in the writer's process.
+// Bytes returns the n bytes at off without copying them. The slice is valid until Unmap.
+// Its contents are valid until the block that contains them is reused. A write to a slice
+// of a read-only view faults.
 func (m Mem) Bytes(off, n uint64) []byte {
 	m.touch(OpRead, off)
 	return unsafe.Slice((*byte)(m.place(m.base, off)), n)
 }
 
-// Zero clears n bytes at off; both are multiples of 8.
+// Zero clears n bytes at off. Both must be multiples of 8.
 func (m Mem) Zero(off, n uint64) {
 	for end := off + n; off < end; off += 8 {
 		m.SetWord(off, 0)
 	}
 }
 
-// FromBytes returns a view of b, which must start at an address that is a
-// multiple of 8. The caller keeps b reachable.
+// FromBytes returns a view of b, which must begin at an address that is a multiple of 8.
 func FromBytes(b []byte) Mem {
 	return Mem{base: unsafe.Pointer(unsafe.SliceData(b)), size: uint64(len(b))}
 }
 
-// FromWords returns a view of a block of the Go heap.
+// FromWords returns a view of w.
 func FromWords(w []uint64) Mem {
 	return Mem{base: unsafe.Pointer(unsafe.SliceData(w)), size: uint64(len(w)) * 8}
 }
@@ -117,9 +115,9 @@ func Overlap(a, b []byte) bool {
 	return p < q+uintptr(len(b)) && q < p+uintptr(len(a))
 }
 
-// LoadFence orders the plain loads before it with the atomic loads after it,
-// on processors that may reorder them: an atomic add on a private word acts as
-// a barrier there (rule R3). On amd64 loads keep their order.
+// LoadFence orders the plain loads before it with the atomic loads after it (rule R3).
+// On processors that reorder loads it makes an atomic add on a local word, which acts as
+// a barrier. On amd64, which keeps loads in order, it does nothing.
 func (m Mem) LoadFence() {
 	m.touch(OpFence, 0)
 	if weakOrder {

@@ -7,21 +7,21 @@ import (
 	"unsafe"
 )
 
-// Word reads a word that is published, unpublished or private.
+// Word reads a word that is private or part of a block, published or not.
 func (m Mem) Word(off uint64) uint64 {
 	m.touch(OpRead, off)
 	return *m.at(off)
 }
 
-// SetWord writes a word that is unpublished or private.
+// SetWord writes a word that is private or part of an unpublished block.
 func (m Mem) SetWord(off, v uint64) {
 	m.touch(OpWrite, off)
 	*m.at(off) = v
 }
 
-// Release writes a shared word after all that precedes it. Unlike a Store it does
-// not wait until others can see it, which on amd64 takes 5 ns: for words of which
-// nobody needs to know at once.
+// Release writes a shared word after all preceding accesses. Unlike Store it does not
+// wait until other processors see the word, which takes 5 ns on amd64. It is for words
+// that others need not see at once.
 func (m Mem) Release(off, v uint64) {
 	m.touch(OpStore, off)
 	if weakOrder {
@@ -31,14 +31,14 @@ func (m Mem) Release(off, v uint64) {
 	}
 }
 
-// Write copies p into unpublished memory.
+// Write copies p into an unpublished block.
 func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
 	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
 }
 
-// Copy copies n bytes, of whole words, to unpublished memory, and downwards also within
-// what it copies. What it copies from may change meanwhile.
+// Copy copies n bytes from src to dst in an unpublished block. All three are multiples
+// of 8. The ranges may overlap if dst is below src. The source may change meanwhile.
 func (m Mem) Copy(dst, src, n uint64) { m.Write(dst, m.Bytes(src, n)) }
 
 // AppendTo appends the n bytes at off to dst.
@@ -46,18 +46,18 @@ func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	return append(dst, m.Bytes(off, n)...)
 }
 
-// Equal reports whether the bytes at off are those of p.
+// Equal reports whether the len(p) bytes at off equal p.
 func (m Mem) Equal(off uint64, p []byte) bool {
 	return string(m.Bytes(off, uint64(len(p)))) == string(p)
 }
 
-// A Handover orders what one goroutine does to memory of the Go heap before what another
-// does, which a word of shared memory lets it do. That word does so already, but the race
-// detector does not see it in a mapping.
+// A Handover tells the race detector that a word of shared memory orders the accesses of
+// two goroutines to the Go heap. The detector does not see words of a mapping. Without
+// the detector a Handover does nothing.
 type Handover struct{}
 
-// Give is called before the word says that another may go on.
+// Give is called before the word hands over to the other goroutine.
 func (*Handover) Give() {}
 
-// Take is called when the word has said that the caller may.
+// Take is called after the word has handed over to the caller.
 func (*Handover) Take() {}

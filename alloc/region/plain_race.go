@@ -7,25 +7,24 @@ import (
 	"sync/atomic"
 )
 
-// In a race build the plain accesses are atomic, word by word: see the package
-// comment.
+// In a race build the plain accesses are atomic word by word. See the package comment.
 
-// Word reads a word that is published, unpublished or private.
+// Word reads a word that is private or part of a block, published or not.
 func (m Mem) Word(off uint64) uint64 {
 	m.touch(OpRead, off)
 	return atomic.LoadUint64(m.at(off))
 }
 
-// SetWord writes a word that is unpublished or private.
+// SetWord writes a word that is private or part of an unpublished block.
 func (m Mem) SetWord(off, v uint64) {
 	m.touch(OpWrite, off)
 	atomic.StoreUint64(m.at(off), v)
 }
 
-// Release writes a shared word after all that precedes it.
+// Release writes a shared word after all preceding accesses.
 func (m Mem) Release(off, v uint64) { m.Store(off, v) }
 
-// Write copies p into unpublished memory.
+// Write copies p into an unpublished block.
 func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
 	var w [8]byte
@@ -38,8 +37,8 @@ func (m Mem) Write(off uint64, p []byte) {
 	}
 }
 
-// Copy copies n bytes, of whole words, to unpublished memory, and downwards also within
-// what it copies. What it copies from may change meanwhile.
+// Copy copies n bytes from src to dst in an unpublished block. All three are multiples
+// of 8. The ranges may overlap if dst is below src. The source may change meanwhile.
 func (m Mem) Copy(dst, src, n uint64) {
 	for i := uint64(0); i < n; i += 8 {
 		m.SetWord(dst+i, m.Word(src+i))
@@ -61,18 +60,18 @@ func (m Mem) AppendTo(dst []byte, off, n uint64) []byte {
 	return dst
 }
 
-// Equal reports whether the bytes at off are those of p.
+// Equal reports whether the len(p) bytes at off equal p.
 func (m Mem) Equal(off uint64, p []byte) bool {
 	return string(m.AppendTo(nil, off, uint64(len(p)))) == string(p)
 }
 
-// A Handover orders what one goroutine does to memory of the Go heap before what another
-// does, which a word of shared memory lets it do. That word does so already, but the race
-// detector does not see it in a mapping.
+// A Handover tells the race detector that a word of shared memory orders the accesses of
+// two goroutines to the Go heap. The detector does not see words of a mapping. Without
+// the detector a Handover does nothing.
 type Handover struct{ n atomic.Uint32 }
 
-// Give is called before the word says that another may go on.
+// Give is called before the word hands over to the other goroutine.
 func (h *Handover) Give() { h.n.Add(1) }
 
-// Take is called when the word has said that the caller may.
+// Take is called after the word has handed over to the caller.
 func (h *Handover) Take() { h.n.Load() }

@@ -2,6 +2,6 @@
 
 package region
 
-// A store is mapped as a whole, which takes more address space than 32 bits
-// have, and its words have 64 bits.
+// A store is mapped as a whole, which needs more than 32 bits of address space, and its
+// words have 64 bits.
 var _ = shmkv_needs_a_64_bit_processor

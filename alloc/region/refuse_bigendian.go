@@ -2,6 +2,6 @@
 
 package region
 
-// The words of the format are little-endian, and they are used in place: a
-// store that a big-endian processor wrote could not be read elsewhere.
+// The words of the format are little-endian and are used in place. Other processors
+// could not read a store that a big-endian processor wrote.
 var _ = shmkv_needs_a_little_endian_processor

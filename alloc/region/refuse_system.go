@@ -2,6 +2,6 @@
 
 package region
 
-// Locks that belong to an open file and die with it, holes punched into a file
-// and futexes in it are Linux's.
+// A store needs features of Linux: locks that belong to an open file description, holes
+// punched into files, and futexes in files.
 var _ = shmkv_needs_linux

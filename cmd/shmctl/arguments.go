@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// arguments checks how many there are; form is what the usage line calls them.
+// arguments checks the number of arguments. form names them as the usage line does.
 func arguments(form string, least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {
@@ -20,11 +20,11 @@ func arguments(form string, least, most int) cobra.PositionalArgs {
 
 const unlimited = -1
 
-// storeVariable names the environment variable that holds the store of command
-// lines without STORE.
+// storeVariable is the environment variable with the store for command lines without
+// STORE.
 const storeVariable = "SHMKV_STORE"
 
-// storeHelp tells how arguments are counted. A command line that is complete with
+// storeHelp describes how the variable applies. A command line that is complete with
 // STORE means the same with and without the variable.
 const storeHelp = `If the environment variable ` + storeVariable + ` is set to the directory of a store,
 STORE may be left out where it is the first argument of a verb. A verb takes STORE
@@ -33,8 +33,8 @@ are more, the first one is STORE. So "get KEY" and "set KEY" use the variable, b
 "get A B" and "set A B" use the store A: with several keys, or with VALUE, write
 "$` + storeVariable + `" as STORE.`
 
-// storeArguments returns the store of a command line and the arguments behind it,
-// of which there must be least to most.
+// storeArguments returns the store of a command line and the other arguments, of which
+// there must be least to most.
 func storeArguments(cmd *cobra.Command, args []string, form string, least, most int) (store string, others []string, err error) {
 	if store = os.Getenv(storeVariable); store != "" && len(args) == least {
 		return store, args, nil
@@ -48,7 +48,8 @@ func storeArguments(cmd *cobra.Command, args []string, form string, least, most 
 	return args[0], args[1:], nil
 }
 
-// mentionStoreVariable adds to the help of a verb whose first argument is STORE.
+// mentionStoreVariable mentions the variable in the help of a verb whose first argument
+// is STORE.
 func mentionStoreVariable(cmd *cobra.Command) {
 	if form := strings.Fields(cmd.Use); !cmd.Hidden && len(form) > 1 && strings.Trim(form[1], "[.]") == "STORE" {
 		cmd.Long += "\n\nIf " + storeVariable + " is set, STORE may be left out: see shmctl --help."

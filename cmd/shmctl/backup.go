@@ -15,7 +15,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// madeStore is a new store that backup or restore has made.
+// madeStore is the result of backup and restore.
 type madeStore struct {
 	Path      string     `json:"path"`
 	Origin    shm.Origin `json:"origin"`
@@ -24,7 +24,7 @@ type madeStore struct {
 	FileBytes int64      `json:"file_bytes"`
 }
 
-// madeDifference is a file that backup --since has written.
+// madeDifference is the result of backup --since.
 type madeDifference struct {
 	Path    string `json:"path"`
 	Version uint64 `json:"version"`
@@ -37,20 +37,21 @@ func newBackup() *cobra.Command {
 	var maxSize bytesValue
 	cmd := &cobra.Command{
 		Use:   "backup STORE DIR|FILE",
-		Short: "Copy one version of a store, or what changed since",
-		Long: `backup makes a backup in DIR, which must not exist, of all records of one
-version of STORE. DIR appears when all of it is on disk, or not at all. Others
-may write to STORE meanwhile. The backup is a store that can only be read: set,
-del, load and compact refuse it, get, dump, diff and others work on it, and
-restore makes a store of it. DIR must be on a local file system; stat tells what
-it is a backup of.
+		Short: "Copy one version of a store, or the changes since a backup",
+		Long: `backup copies all records of one version of STORE to a new directory DIR, which
+must not exist and must be on a local file system. DIR appears when all of it is
+on disk, or not at all. Others may write to STORE meanwhile.
 
-With --since it writes to FILE, which must not exist either, or to standard
-output, only what has to be changed to make STORE's present version of BASE: a
-backup of STORE, or a store that restore made of one and that nobody has written
-to since. BASE is only read. It
-is compared with STORE record by record, so this takes no space for what is
-equal, but time. See restore for how such differences are applied.`,
+The backup is a read-only store: set, incr, del, load and compact refuse it. get,
+dump, diff and other verbs that read work on it. stat shows its origin. restore
+makes a writable store from it.
+
+With --since, backup writes only the changes from BASE to the current version of
+STORE. It writes them to FILE, which must not exist, or to standard output if FILE
+is -. BASE is a backup of STORE, or a store that restore made and that nobody has
+written to since. backup only reads BASE. It compares the two stores record by
+record: the time depends on their size, the space on the changes. restore applies
+the changes.`,
 		Example: "  shmctl backup /dev/shm/cache /backup/monday\n" +
 			"  shmctl backup /dev/shm/cache /backup/tuesday.diff --since /backup/monday",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -64,7 +65,7 @@ equal, but time. See restore for how such differences are applied.`,
 			case differs && maxSize != 0:
 				return usagef("backup: found --since and --max-size, expected one of them")
 			case asJSON(cmd) && to == "-":
-				return usagef("backup: found --json, expected a FILE with it: standard output is taken")
+				return usagef("backup: found --json with -, expected a FILE")
 			}
 			return withStore(openToRead, path, func(s *shm.Store) error {
 				return interruptible(cmd, func(ctx context.Context) error {
@@ -81,8 +82,8 @@ equal, but time. See restore for how such differences are applied.`,
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().StringVar(&since, "since", "", "write what changed since `BASE`, a backup")
-	cmd.Flags().Var(&maxSize, "max-size", "what the backup may grow to, as in 512MiB (default as STORE)")
+	cmd.Flags().StringVar(&since, "since", "", "write only the changes since `BASE`, a backup")
+	cmd.Flags().Var(&maxSize, "max-size", "maximum size of the backup, as in 512MiB (default that of STORE)")
 	return cmd
 }
 
@@ -90,17 +91,18 @@ func newRestore() *cobra.Command {
 	var maxSize bytesValue
 	cmd := &cobra.Command{
 		Use:   "restore BACKUP [DIFFERENCE...] STORE",
-		Short: "Make a store of a backup and what changed since",
-		Long: `restore makes a new store in STORE, which must not exist, of BACKUP and of the
-files that backup --since has written, in their order: the first one since
-BACKUP, each other since what its predecessor led to. What does not follow or is
-damaged is refused. STORE appears when all of it is on disk, or not at all.
-BACKUP and the differences are only read; - is standard input. Without
-differences STORE has the records of BACKUP.
+		Short: "Make a store from a backup and later changes",
+		Long: `restore makes a new store STORE, which must not exist, from BACKUP and from files
+that backup --since has written. The first DIFFERENCE must start at the version of
+BACKUP, and each other one at the version to which the one before leads. restore
+refuses a difference that does not follow or is damaged. STORE appears when all of
+it is on disk, or not at all. restore only reads BACKUP and the differences. A
+DIFFERENCE of - is standard input. Without differences STORE has the records of
+BACKUP.
 
-STORE can be written to. Until that is done, it can also be used as a backup of
-the version that the last difference led to: as BASE of backup --since, and as
-BACKUP for later differences. backup makes a backup of it that can only be read.`,
+STORE is writable. Until the first write it can also serve as a backup of its
+version: as BASE of backup --since, and as BACKUP for later differences. Use backup
+to make a read-only backup of it.`,
 		Example: "  shmctl restore /backup/monday /dev/shm/cache\n" +
 			"  shmctl restore /backup/monday /backup/tuesday.diff /backup/tuesday",
 		Args: arguments("BACKUP [DIFFERENCE...] STORE", 2, unlimited),
@@ -133,19 +135,20 @@ BACKUP for later differences. backup makes a backup of it that can only be read.
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().Var(&maxSize, "max-size", "what STORE may grow to, as in 512MiB (default as BACKUP)")
+	cmd.Flags().Var(&maxSize, "max-size", "maximum size of STORE, as in 512MiB (default that of BACKUP)")
 	return cmd
 }
 
-// interruptible runs a verb that leaves nothing behind when it is interrupted.
+// interruptible runs a verb and cancels its context on a signal, so that the verb can
+// clean up. A second signal ends the process at once.
 func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) error {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends it also where it waits for its input
+	context.AfterFunc(ctx, stop) // a second signal ends the process even while it waits for input
 	err := run(ctx)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", cmd.Name(), errInterrupted)
@@ -153,19 +156,19 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 	return err
 }
 
-// untilDone reads from in until ctx is done, also when in waits for somebody to
-// write.
+// untilDone returns a reader of in that ends when ctx is done, even while a read of in
+// blocks.
 func untilDone(ctx context.Context, in io.Reader) io.Reader {
 	r, w := io.Pipe()
 	go func() {
 		_, err := io.Copy(w, in)
-		_ = w.CloseWithError(err) // nil: the end
+		_ = w.CloseWithError(err) // nil means the end of the input
 	}()
 	context.AfterFunc(ctx, func() { _ = r.CloseWithError(ctx.Err()); _ = w.CloseWithError(ctx.Err()) })
 	return r
 }
 
-// makeStore makes a store of a snapshot at path and says what it holds.
+// makeStore runs write, which makes a store at path, and prints a summary of the store.
 func makeStore(cmd *cobra.Command, path string, maxSize bytesValue, write func(*shm.CopyOptions) error) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
 	err := write(&shm.CopyOptions{Progress: bar.show, MaxSize: int64(maxSize)})
@@ -185,7 +188,8 @@ func (m madeStore) Print(w io.Writer) error {
 	return err
 }
 
-// backupSince writes what changed to a file, which appears when it is complete.
+// backupSince writes the changes from the store since to s to a file, which appears when
+// it is complete, or to standard output.
 func backupSince(ctx context.Context, cmd *cobra.Command, s *shm.Store, since, path string) error {
 	return withStore(openToRead, since, func(base *shm.Store) (err error) {
 		made := madeDifference{Path: path}

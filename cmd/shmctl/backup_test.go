@@ -17,8 +17,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// An interrupt ends a verb with a code of its own; an error that has nothing to
-// do with one keeps its own.
+// An interrupted verb exits with exitInterrupted. Other errors keep their exit codes.
 func TestInterruptible(t *testing.T) {
 	cmd := &cobra.Command{Use: "backup"}
 	cmd.SetContext(context.Background())
@@ -39,7 +38,7 @@ func TestInterruptible(t *testing.T) {
 	require.NoError(t, interruptible(cmd, func(context.Context) error { return nil }))
 }
 
-// The bar is on terminals only, and is gone in the end.
+// The progress bar appears only on a terminal, and is erased at the end.
 func TestProgress(t *testing.T) {
 	require.Nil(t, newProgress(io.Discard, "backup").show)
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))

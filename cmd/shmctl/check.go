@@ -13,7 +13,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// checked is what check reports.
+// checked is the result of check.
 type checked struct {
 	Path  string `json:"path"`
 	Sound bool   `json:"sound"`
@@ -26,18 +26,19 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check STORE",
 		Short: "Prove that a store is sound",
-		Long: `check visits everything that the current version reaches, and accounts for
-every byte of the file. With permission to write it first adopts processes that
-died: it puts in order what they left. Others may use the store meanwhile. It
-exits with 4 if something is wrong.
+		Long: `check visits all records of the current version and accounts for every byte of
+the file. If it may write to the store, it first adopts processes that died: it
+finishes or reverts their transactions and frees their slots. Others may use the
+store meanwhile. The exit code is 4 if check finds a problem.
 
-With --repair, what is wrong is mended, if it is so with lists, bitmaps or writers'
-slots, and not with records or the trie: the store is written anew from all that the
-current version reaches, as by compact --exclusive, and checked again. It exits
-with 0 if the store is sound then, and says what was wrong. Nobody else may have the
-store open then: otherwise it stays as it is, the exit code is 8, and standard
-error names the processes. Damage to records cannot be mended: the store stays as it
-is, and the exit code is 4. A sound store is not written anew.`,
+With --repair, check repairs problems of lists, bitmaps and writers' slots. It
+rewrites the store from the current version, as compact --exclusive does, and
+checks it again. The exit code is 0 if the store is sound then, and check prints
+the problems that it found. It does not rewrite a sound store.
+
+--repair needs the store to itself. If others have it open, the store stays as it
+is, the exit code is 8, and standard error names the processes. --repair cannot
+repair records or the trie: the store stays as it is, and the exit code is 4.`,
 		Example: "  shmctl check /dev/shm/cache\n  shmctl check /dev/shm/cache --repair",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
@@ -58,12 +59,12 @@ is, and the exit code is 4. A sound store is not written anew.`,
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is wrong, if nobody else has the store open")
-	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, as check always does")
+	cmd.Flags().BoolVar(&repair, "repair", false, "repair problems, if nobody else has the store open")
+	cmd.Flags().BoolVar(&deep, "deep", false, "no effect: check always visits everything")
 	return cmd
 }
 
-// look checks a store. If it could not, there is only an error.
+// look checks a store. If the check cannot run, c.Path is empty.
 func look(cmd *cobra.Command, path string) (c checked, err error) {
 	err = withStore(openToCheck, path, func(s *shm.Store) error {
 		bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
@@ -78,24 +79,25 @@ func look(cmd *cobra.Command, path string) (c checked, err error) {
 		switch {
 		case found != nil:
 			c.Report = *found
-		case errors.Is(err, shm.ErrCorrupt): // so badly that nothing could be summed up
+		case errors.Is(err, shm.ErrCorrupt): // the store is too damaged for a report
 			c.Problems = []string{err.Error()}
 		default:
 			return err
 		}
 		c.Path = path
 		if c.Problems == nil {
-			c.Problems = []string{} // [] in JSON
+			c.Problems = []string{} // encodes as [] in JSON
 		}
 		return err
 	})
 	return c, err
 }
 
-// mend rewrites a store in which look found what c and wrong say, and looks again.
+// mend rewrites a store and checks it again. c and wrong are the results of the first
+// check.
 func mend(cmd *cobra.Command, path string, c checked, wrong error) (checked, error) {
 	was := c.Problems
-	if len(was) == 0 { // it could not even be opened
+	if len(was) == 0 { // the store could not be opened
 		was = []string{wrong.Error()}
 	}
 	if err := rewrite(cmd, path, 0); err != nil {

@@ -13,21 +13,21 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// compacted is what compact reports.
+// compacted is the result of compact.
 type compacted struct {
 	Path string `json:"path"`
 	shm.CompactStats
-	Ended bool `json:"ended"` // false: --limit came first
+	Ended bool `json:"ended"` // false if --limit stopped it
 }
 
-// rewritten is what compact --exclusive reports.
+// rewritten is the result of compact --exclusive.
 type rewritten struct {
 	Path      string `json:"path"`
 	Entries   int64  `json:"entries"`
 	DataBytes int64  `json:"data_bytes"`
 	MaxSize   int64  `json:"max_size"`
-	Before    int64  `json:"before"` // AllocatedBytes
-	After     int64  `json:"after"`
+	Before    int64  `json:"before"` // AllocatedBytes of the old store
+	After     int64  `json:"after"`  // AllocatedBytes of the new store
 }
 
 func newCompact() *cobra.Command {
@@ -36,22 +36,22 @@ func newCompact() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:   "compact STORE",
-		Short: "Give space back to the file system",
-		Long: `compact moves records from sparse pages in the rear of the file to free space in
-front, and gives the memory of what is left empty back to the file system. The
-file keeps its length; what it takes falls (see "allocated" of stat).
+		Short: "Give free space back to the file system",
+		Long: `compact moves records from sparse pages at the end of the file to free space near
+its beginning, and gives the memory of empty pages back to the file system. The file
+keeps its length, but takes less memory (see "allocated" of stat).
 
-Others may use the store meanwhile: each record is moved by a commit of its own,
-as if somebody had written the same value again. What snapshots hold stays. It
-may be interrupted or killed at any time: what was done is done, and it can
-simply be run again.
+Others may use the store meanwhile. compact moves each record by a separate commit,
+like a set of the same value. Records that snapshots hold stay in place. You may
+interrupt or kill compact at any time: the records moved so far stay moved, and the
+next run continues.
 
-With --exclusive the whole store is written anew, as small as can be, with a file
-that is as short as can be, and put in the place of the old one in one step. Then
---max-size may also change what it can grow to. Nobody else may have the store open:
-otherwise nothing happens, the exit code is 8, and standard error names the
-processes. It may be interrupted or killed at any time too: until the end the store
-is what it was. It takes space for both, in the directory that holds STORE.`,
+With --exclusive, compact rewrites the whole store as a dense copy and replaces the
+old store by it in one step. --max-size then sets a new maximum size. The copy is
+made in the directory that contains STORE, which needs space for both. If others have
+the store open, nothing happens, the exit code is 8, and standard error names the
+processes. You may interrupt or kill it at any time: until the last step the store
+is unchanged.`,
 		Example: "  shmctl compact /dev/shm/cache\n  shmctl compact /dev/shm/cache --rate 10MiB --limit 1m\n" +
 			"  shmctl compact /dev/shm/cache --exclusive --max-size 1GiB",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,10 +94,10 @@ is what it was. It takes space for both, in the directory that holds STORE.`,
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().Var(&rate, "rate", "move at most so many bytes of keys and values a second, as in 10MiB")
+	cmd.Flags().Var(&rate, "rate", "most bytes of keys and values to move each second, as in 10MiB")
 	cmd.Flags().DurationVar(&limit, "limit", 0, "end after `DURATION`, as in 30s")
-	cmd.Flags().BoolVar(&exclusive, "exclusive", false, "write the whole store anew, if nobody else has it open")
-	cmd.Flags().Var(&maxSize, "max-size", "with --exclusive, what the store may grow to from now on, as in 512MiB")
+	cmd.Flags().BoolVar(&exclusive, "exclusive", false, "rewrite the whole store, if nobody else has it open")
+	cmd.Flags().Var(&maxSize, "max-size", "with --exclusive, the new maximum size of the store, as in 512MiB")
 	return cmd
 }
 
@@ -117,7 +117,7 @@ func compactAlone(cmd *cobra.Command, path string, maxSize int64) error {
 	return printResult(cmd, rewritten{path, st.Entries, st.DataBytes, st.MaxSize, before.AllocatedBytes, st.AllocatedBytes})
 }
 
-// rewrite is shm.Rewrite with a progress line.
+// rewrite calls shm.Rewrite and shows a progress bar.
 func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
 	bar := newProgress(cmd.ErrOrStderr(), cmd.Name())
 	defer bar.clear()
@@ -126,7 +126,7 @@ func rewrite(cmd *cobra.Command, path string, maxSize int64) error {
 	})
 }
 
-// statsOf looks at a store that is not open.
+// statsOf opens the store at path and returns its Stats.
 func statsOf(path string) (st shm.Stats, err error) {
 	err = withStore(openToRead, path, func(s *shm.Store) error {
 		st = s.Stats()
@@ -145,7 +145,7 @@ func (c compacted) Print(w io.Writer) error {
 	s := fmt.Sprintf("%s: %s, was %s; moved %s of %s", c.Path, text.Size(c.After), text.Size(c.Before),
 		text.Things(c.Moved, "record", "records"), text.Size(c.MovedBytes))
 	if !c.Ended {
-		s += "; the time was over before the end"
+		s += "; stopped by --limit before the end"
 	}
 	_, err := fmt.Fprintln(w, s)
 	return err

@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completing lets a shell complete the arguments of a verb by what its usage
-// line calls them: directories, files, or nothing.
+// completing makes shells complete the arguments of a verb by their names in its usage
+// line: as directories, as files, or not at all.
 func completing(cmd *cobra.Command) {
 	names := strings.Fields(cmd.Use)[1:]
 	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -24,7 +24,7 @@ func completing(cmd *cobra.Command) {
 	}
 }
 
-// addCompletion adds the verb that cobra has for it.
+// addCompletion adds cobra's completion verb.
 func addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	cmd, _, err := root.Find([]string{"completion"})
@@ -41,7 +41,7 @@ func addCompletion(root *cobra.Command) {
 	}
 	expected := "one of " + strings.Join(shells, ", ")
 	cmd.Args = arguments("SHELL, "+expected, 1, 1)
-	cmd.RunE = func(_ *cobra.Command, args []string) error { // of a shell that has no verb of its own
+	cmd.RunE = func(_ *cobra.Command, args []string) error { // for an unknown shell
 		return usagef("completion: found shell %q, expected %s", args[0], expected)
 	}
 }

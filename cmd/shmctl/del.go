@@ -17,16 +17,15 @@ func newDel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "del STORE [KEY...]",
 		Short: "Delete keys",
-		Long: `del deletes the keys, one after the other, each in a transaction of its own: so
-it also works in a store that is full. It exits with 3 if one or more were not
-there; the others are deleted all the same.
+		Long: `del deletes the keys one after the other, each in its own transaction, so that it
+also works in a full store. The exit code is 3 if one or more keys did not exist.
+del deletes the other keys in any case.
 
-Instead of KEY, --prefix or --glob choose keys of one version: del reads all entries
-of that version, and then deletes the chosen keys, also those that have got another
-value since. Keys that were not in that version stay. It prints how many it has
-deleted, and exits with 3 if none is chosen. An empty prefix is refused, and so is a
-pattern of nothing but *. To see what would be deleted, call keys with the same
-flags.
+--prefix and --glob select keys instead of KEY. del reads all entries of one version
+and then deletes the selected keys, including those that got another value in the
+meantime. Keys that were added later stay. del prints the number of deleted keys. The
+exit code is 3 if no key matches. del refuses an empty prefix and a pattern that
+consists only of *. To see which keys del would delete, run keys with the same flags.
 
 ` + matchHelp,
 		Example: "  shmctl del /dev/shm/cache greeting photo\n  shmctl del /dev/shm/cache --prefix user:17:\n  shmctl del /dev/shm/cache --glob 'user:*:photo'",
@@ -84,8 +83,8 @@ func del(s *shm.Store, keys [][]byte) error {
 	return absentKeys("del", absent)
 }
 
-// delMatching returns how many keys it has deleted. It holds no snapshot meanwhile:
-// that would keep the space of all that is deleted.
+// delMatching deletes the matching keys and returns their number. It closes its snapshot
+// before it deletes, because a snapshot would keep the space of the deleted entries.
 func delMatching(s *shm.Store, match keyMatch) (deleted int, err error) {
 	var keys [][]byte
 	err = s.View(func(sn *shm.Snapshot) error {
@@ -112,7 +111,8 @@ func delMatching(s *shm.Store, match keyMatch) (deleted int, err error) {
 	return deleted, nil
 }
 
-// absentKeys is an error that names the keys that a verb has not found, if any.
+// absentKeys returns an error that names the first of the absent keys, or nil if there
+// are none.
 func absentKeys(verb string, absent [][]byte) error {
 	switch len(absent) {
 	case 0:

@@ -17,17 +17,17 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Load real data with many processes, kill one, and prove that nothing is lost",
-		Long: `demo loads the package index of this Debian machine (or else the sources of the
-Go installation) into a new store. Several writer processes work at once, each
-on its share, in transactions and single writes, round after round with a new
-revision of each record, while reader processes read and verify every value.
-In the second round one writer is killed with SIGKILL in the middle of a
-transaction; what it left behind is adopted, and another one takes its share
-over. In the end demo compares each record with the source, proves the ledger
-as check does, prints what happened, and removes the store.
+		Long: `demo loads the package index of this Debian machine, or else the sources of the Go
+installation, into a new store. Several writer processes work at once. Each writes
+its share of the records in transactions and single writes, round after round, with
+a new revision of each record. Reader processes read and verify every value
+meanwhile. In the second round demo kills one writer with SIGKILL in the middle of a
+transaction, adopts its slots, and starts another writer on its share. At the end
+demo compares each record with the source, accounts for every byte as check does,
+prints a report, and removes the store.
 
-It takes about as many seconds as --seconds says, and exits with a code other
-than 0 if anything was wrong.`,
+demo takes about as long as --seconds says. The exit code is not 0 if demo finds a
+problem.`,
 		Example: "  shmctl demo\n  shmctl demo --keep --dir /dev/shm/demo && shmctl stat /dev/shm/demo",
 		Args:    arguments("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,17 +57,17 @@ than 0 if anything was wrong.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", "", "`STORE` to create, which must not exist (default a new one under /dev/shm, or else the temporary directory)")
-	f.BoolVar(&o.Keep, "keep", false, "leave the store there")
-	f.IntVar(&o.Writers, "writers", 3, "writer processes at a time")
-	f.IntVar(&o.Readers, "readers", 2, "reader processes")
-	f.Float64Var(&o.Seconds, "seconds", 5, "how long to write; the first round is finished in any case")
-	f.IntVar(&o.Rounds, "rounds", 0, "stop after that many rounds, if that is sooner (0 = no bound)")
-	f.IntVar(&o.Records, "records", 0, "use no more of the data set than that many records (0 = all, up to 64 MiB)")
+	f.BoolVar(&o.Keep, "keep", false, "do not remove the store")
+	f.IntVar(&o.Writers, "writers", 3, "number of writer processes at a time")
+	f.IntVar(&o.Readers, "readers", 2, "number of reader processes")
+	f.Float64Var(&o.Seconds, "seconds", 5, "time to write, in seconds; demo always finishes the first round")
+	f.IntVar(&o.Rounds, "rounds", 0, "most rounds to write (0 = no limit)")
+	f.IntVar(&o.Records, "records", 0, "most records of the data set to use (0 = all, up to 64 MiB)")
 	jsonFlag(cmd)
 	return cmd
 }
 
-// newDemoProcess is a verb for a process of the demo.
+// newDemoProcess returns the hidden verb of a process of the demo.
 func newDemoProcess(verb string, run func(dir, job string, in io.Reader, out io.Writer) error) *cobra.Command {
 	return &cobra.Command{
 		Use:    verb + " STORE JOB",

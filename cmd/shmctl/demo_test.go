@@ -61,8 +61,7 @@ func running(t *testing.T, dir string) (pids []string) {
 	return pids
 }
 
-// startDemo starts a demo that goes on for long, and returns when its
-// processes are at work.
+// startDemo starts a long demo and returns when its processes work.
 func startDemo(t *testing.T, dir string) (cmd *exec.Cmd, stderr *strings.Builder) {
 	t.Helper()
 	stderr = &strings.Builder{}
@@ -95,8 +94,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// When the demo is killed, so are all its processes; and what they leave is
-// sound.
+// When the demo is killed, all its processes die, and the store is sound.
 func TestDemoKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	cmd, _ := startDemo(t, dir)
@@ -108,8 +106,8 @@ func TestDemoKilled(t *testing.T) {
 	require.Regexp(t, `(?m)^leaked +0 B `, out)
 }
 
-// A demo that was killed leaves a store in a place that it has chosen itself; the
-// next demo removes it, but not one that is in use.
+// A demo removes the temporary store of a demo that was killed, but not one that is in
+// use.
 func TestDemoAfterKilledOne(t *testing.T) {
 	launch := func(args ...string) (cmd *exec.Cmd, dir string) {
 		cmd = exec.Command("shmctl", append([]string{"demo", "--records", "60", "--writers", "1", "--readers", "0"}, args...)...)

@@ -18,18 +18,18 @@ func newDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two stores",
-		Long: `diff compares one version of store A with one of store B, and prints a line for
-each key that differs, in no order:
+		Long: `diff compares one version of store A with one version of store B. It prints a line
+for each key that differs, in no particular order:
 
   - KEY  VALUE         in A only
   + KEY  VALUE         in B only
   ~ KEY  OLD -> NEW    in both
 
-Long values are cut short; with --json, where a line is an object with "change"
-("removed", "added" or "changed"), "key", "old" and "new", they are not. What is
-not valid UTF-8 stands in base64, as "key64" and so on. It exits with 6 if the
-stores differ. It looks up every key of each store in the other, and holds a
-snapshot of both until it ends.`,
+diff shortens values of more than 64 bytes. With --json each line is an object with
+"change" ("removed", "added" or "changed"), "key", "old" and "new", and values are
+complete. A key or value that is not valid UTF-8 is in base64, as "key64", "old64"
+or "new64". The exit code is 6 if the stores differ. diff looks up every key of each
+store in the other, and holds a snapshot of both until it ends.`,
 		Example: "  shmctl diff /dev/shm/cache /var/backups/cache",
 		Args:    arguments("A B", 2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,7 +56,7 @@ snapshot of both until it ends.`,
 	return cmd
 }
 
-// diff calls fn for each key that differs. The slices are valid in fn only.
+// diff calls fn for each key that differs. The slices are valid only during the call.
 func diff(a, b *shm.Store, fn func(key []byte, c shm.Change) error) error {
 	return a.View(func(a *shm.Snapshot) error {
 		return b.View(func(b *shm.Snapshot) error {
@@ -96,7 +96,7 @@ func printChange(w *bufio.Writer, key []byte, c shm.Change) (err error) {
 	return err
 }
 
-// jsonChange is a change on its way out.
+// jsonChange is the JSON form of a change.
 type jsonChange struct {
 	Change string  `json:"change"`
 	Key    *string `json:"key,omitempty"`

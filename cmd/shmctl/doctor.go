@@ -11,13 +11,13 @@ import (
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [STORE]",
-		Short: "Look for what may go wrong, with advice",
-		Long: `doctor looks at the kernel, at the file system of STORE, or else at ` + doctor.SharedMemory + `,
-at memory, huge pages and limits, and at STORE: who may use it, who died in it,
-who holds old snapshots, how full it is, who still uses one that was removed. Each line is ok, a warning or a
-problem; advice stands below. It changes nothing, and is cheap: whether the
-contents are sound is for shmctl check to prove. It exits with 7 if there is a
-problem.`,
+		Short: "Look for possible problems and give advice",
+		Long: `doctor examines the kernel, the file system of STORE (or ` + doctor.SharedMemory + ` without STORE),
+memory, huge pages and limits. Of STORE it examines the permissions, dead
+processes, old snapshots, the free space, and processes that still use a store that
+was removed from this path. Each line is ok, a warning or a problem, with advice
+below it. doctor changes nothing and reads no records: use shmctl check to verify
+the contents. The exit code is 7 if doctor finds a problem.`,
 		Example: "  shmctl doctor\n  shmctl doctor /dev/shm/cache",
 		Args:    arguments("[STORE]", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

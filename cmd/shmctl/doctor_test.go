@@ -10,7 +10,7 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 )
 
-// doctorOn returns a finding of doctor --json, whatever this machine is like.
+// doctorOn returns a finding of doctor --json. Other findings depend on the machine.
 func doctorOn(t *testing.T, check string, args ...string) doctor.Finding {
 	t.Helper()
 	code, out, stderr := runs("", append([]string{"doctor", "--json"}, args...)...)
@@ -22,8 +22,8 @@ func doctorOn(t *testing.T, check string, args ...string) doctor.Finding {
 	return r.Findings[i]
 }
 
-// Of two processes that die with a snapshot open, doctor's own handle takes the
-// place of one, and the other is found.
+// Two processes die with a snapshot open. The handle of doctor takes the entry of one, and
+// doctor finds the other.
 func TestDoctorFindsDead(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
@@ -44,7 +44,7 @@ func TestDoctorFindsDead(t *testing.T) {
 	require.Equal(t, doctor.OK, doctorOn(t, "processes", s.Path()).Level)
 }
 
-// Without a store the verb looks at this machine.
+// Without a store the verb examines this machine.
 func TestDoctorHere(t *testing.T) {
 	require.Contains(t, doctorOn(t, "file system").Found, doctor.SharedMemory+" is on ")
 	require.NotEmpty(t, doctorOn(t, "kernel").Found)

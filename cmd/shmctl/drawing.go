@@ -57,7 +57,7 @@ func (d *drawing) png(w io.Writer) error {
 
 func (d *drawing) svg(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) } // Flush tells
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) } // Flush returns the error
 	p(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="monospace" font-size="12">`+"\n", d.width, d.height)
 	p(`<rect width="100%%" height="100%%" fill="#fff"/>` + "\n")
 	for _, r := range d.rects {

@@ -16,9 +16,9 @@ func newDump() *cobra.Command {
 		Use:   "dump STORE [FILE|-]",
 		Short: "Write all records as JSON Lines",
 		Long: `dump writes all records of one version of the store to FILE, or to standard
-output, in no order. Others may write to the store meanwhile. FILE appears, and
-takes the place of one that is there, when all of it is on disk, or not at all.
-With --prefix or --glob it writes only the records whose keys match.
+output, in no particular order. Others may write to the store meanwhile. FILE appears
+when all of it is on disk, or not at all, and replaces an existing file. With --prefix
+or --glob dump writes only the records whose keys match.
 
 ` + matchHelp + "\n\n" + recordHelp,
 		Example: "  shmctl dump /dev/shm/cache | gzip >cache.jsonl.gz\n  shmctl dump /dev/shm/cache --prefix user: users.jsonl\n  shmctl dump /dev/shm/cache --glob '*.jpg' photos.jsonl",

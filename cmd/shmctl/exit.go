@@ -11,7 +11,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The exit codes. Scripts rely on them: they do not change.
+// The exit codes never change, because scripts rely on them.
 const (
 	exitOK          = 0
 	exitFailure     = 1
@@ -25,8 +25,8 @@ const (
 	exitInterrupted = 130
 )
 
-// exits says what each exit code means and which errors lead to it. The first
-// row that matches counts; one without errors takes what is left.
+// exits gives the meaning of each exit code and the errors that cause it. The first row
+// that matches an error counts.
 var exits = []struct {
 	code    int
 	meaning string
@@ -46,7 +46,7 @@ var exits = []struct {
 
 var errInterrupted = errors.New("interrupted")
 
-// usageError is a mistake in the command line.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -70,7 +70,7 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// exitHelp is the table for people.
+// exitHelp returns the table of exit codes for the help text.
 func exitHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:\n")
@@ -80,7 +80,7 @@ func exitHelp() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// report prints err, if any, as one line and returns the exit code.
+// report prints err, if it is not nil, as one line and returns the exit code.
 func report(stderr io.Writer, err error) int {
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", text.OneLine(err))

@@ -15,14 +15,14 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// writeFile makes the file at path, or replaces it, by what write writes. The file
-// is written beside its place under a temporary name, and appears when it is
-// complete and on disk. After an error, or once ctx is done, the temporary file is
-// removed and what was at path is there as it was.
+// writeFile creates or replaces the file at path with the output of write. It writes a
+// temporary file in the same directory and renames it when it is complete and on disk.
+// After an error, or once ctx is done, it removes the temporary file and leaves path
+// unchanged.
 //
-// The new file gets the permission bits of the one that it replaces, and its owner
-// if that is permitted. A symbolic link stays, and the file that it leads to is
-// replaced. What cannot be replaced, such as a pipe or a device, is written to.
+// The new file gets the permission bits of the file that it replaces, and its owner if
+// that is permitted. If path is a symbolic link, writeFile replaces the target of the
+// link. It writes directly to a pipe, a device or another file that is not regular.
 func writeFile(ctx context.Context, path string, write func(w io.Writer) error) error {
 	if leadsToOpenFile(path) {
 		return writeInPlace(ctx, path, write)
@@ -54,8 +54,8 @@ func writeFile(ctx context.Context, path string, write func(w io.Writer) error) 
 	return err
 }
 
-// writeNew makes a file as writeFile does, but replaces none, and returns its size.
-// Only its owner may read it, as is the default of stores.
+// writeNew creates a file as writeFile does and returns its size, but does not replace a
+// file. The mode is 0600, the default of stores.
 func writeNew(ctx context.Context, path string, write func(w io.Writer) error) (bytes int64, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return 0, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
@@ -68,8 +68,8 @@ func writeNew(ctx context.Context, path string, write func(w io.Writer) error) (
 	})
 }
 
-// writeBeside writes a temporary file in the directory of path, brings it to disk,
-// and lets publish give it its name. It removes the file if that does not succeed.
+// writeBeside writes a temporary file in the directory of path, syncs it, and calls
+// publish, which gives the file its name. After an error it removes the file.
 func writeBeside(ctx context.Context, path string, mode fs.FileMode, write func(w io.Writer) error, publish func(tmp *os.File) error) (bytes int64, err error) {
 	name := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.tmp-%s", filepath.Base(path), rand.Text()))
 	tmp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
@@ -77,7 +77,7 @@ func writeBeside(ctx context.Context, path string, mode fs.FileMode, write func(
 	if err == nil {
 		defer func() {
 			_ = tmp.Close()
-			if !published { // also when write panics
+			if !published { // even if write panics
 				_ = os.Remove(name)
 			}
 		}()
@@ -103,9 +103,8 @@ func writeBeside(ctx context.Context, path string, mode fs.FileMode, write func(
 	return bytes, err
 }
 
-// leadsToOpenFile reports whether path is a name for a file that is open, such as
-// standard output. That file has a name of its own, or none, and is written to
-// where it is.
+// leadsToOpenFile reports whether path refers to an open file, such as standard output.
+// writeFile writes to that file directly.
 func leadsToOpenFile(path string) bool {
 	return path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/")
 }
@@ -122,8 +121,8 @@ func writeInPlace(ctx context.Context, path string, write func(w io.Writer) erro
 	return err
 }
 
-// outputFile refuses to write once ctx is done. Its errors call it by the name that
-// it will have.
+// outputFile is a Writer that returns an error once ctx is done. Its errors contain the
+// final name of the file.
 type outputFile struct {
 	ctx  context.Context
 	file *os.File
@@ -138,7 +137,7 @@ func (f outputFile) Write(b []byte) (int, error) {
 	return n, calledBy(f.path, f.file.Name(), err)
 }
 
-// calledBy puts path in the place of a temporary name in an error.
+// calledBy replaces the temporary name in an error by path.
 func calledBy(path, tmp string, err error) error {
 	if e := (&fs.PathError{}); errors.As(err, &e) && e.Path == tmp {
 		e.Path = path
@@ -146,8 +145,8 @@ func calledBy(path, tmp string, err error) error {
 	return err
 }
 
-// noSpaceError is that of a file system that has no room for a file. It gets the
-// exit code of a full store, and says itself what is full.
+// noSpaceError is the error of a full file system. It matches shm.ErrFull, for its exit
+// code, and keeps the text of the original error.
 type noSpaceError struct{ error }
 
 func (e noSpaceError) Is(target error) bool { return target == shm.ErrFull }

@@ -36,7 +36,7 @@ func filesIn(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// On a full disk no verb leaves a file, or a part of one, and what was there stays.
+// On a full disk no verb leaves a new or partial file, and existing files stay unchanged.
 func TestFilesOnFullDisk(t *testing.T) {
 	s := newStore(t)
 	for i := range 3000 {
@@ -51,7 +51,7 @@ func TestFilesOnFullDisk(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		args []string
-		over bool // it replaces a file
+		over bool // replaces a file
 	}{
 		{"dump", []string{"dump", s.Path(), disk + "/dump"}, true},
 		{"map.svg", []string{"map", s.Path(), "--output", disk + "/map.svg"}, true},
@@ -81,7 +81,7 @@ func TestFilesOnFullDisk(t *testing.T) {
 			require.NotContains(t, stderr, ".tmp-")
 			require.NotContains(t, stderr, "store is full", "it is not the store")
 			after := filesIn(t, disk)
-			if c.args[0] == "man" { // a page of its own is whole
+			if c.args[0] == "man" { // each page is complete or missing
 				for name, page := range after {
 					if strings.HasSuffix(name, ".1") && page != "" {
 						require.Contains(t, page, "SEE ALSO")
@@ -100,8 +100,8 @@ func TestFilesOnFullDisk(t *testing.T) {
 	require.Equal(t, exitOK, code, stderr)
 }
 
-// A file is replaced as a whole, keeps its permissions, and a link to it stays a
-// link. What is no regular file is written to.
+// writeFile replaces a file as a whole, keeps its permissions, and keeps a link to it. It
+// writes directly to a file that is not regular.
 func TestWriteFile(t *testing.T) {
 	defer unix.Umask(unix.Umask(0o027))
 	dir := t.TempDir()
@@ -138,7 +138,7 @@ func TestWriteFile(t *testing.T) {
 		require.Equal(t, [2]uint32{65533, 65534}, [2]uint32{owner.Uid, owner.Gid})
 	}
 
-	// Nothing is left after an error, an interrupt or a panic.
+	// An error, an interrupt or a panic leaves no file.
 	before := filesIn(t, dir)
 	for _, path := range []string{path, filepath.Join(dir, "new")} {
 		err := writeFile(t.Context(), path, func(w io.Writer) error {
@@ -175,8 +175,7 @@ func TestWriteFile(t *testing.T) {
 	require.Equal(t, "whole", string(b))
 }
 
-// Nothing is left of a file that could not be written or named, and nothing is
-// overwritten.
+// writeNew leaves no file if it cannot write or name it, and overwrites no file.
 func TestWriteNew(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
@@ -204,8 +203,8 @@ func TestWriteNew(t *testing.T) {
 	require.Len(t, entries, 2)
 }
 
-// What a process has open already, by a name that only leads there, is written to
-// where that stands.
+// If the path refers to an open file, such as /dev/stdout, writeFile writes to that file at
+// its current offset.
 func TestDumpToStandardOutput(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	f, err := os.Create(out)
@@ -221,7 +220,7 @@ func TestDumpToStandardOutput(t *testing.T) {
 	require.Equal(t, map[string]string{"out": "dumped"}, filesIn(t, filepath.Dir(out)))
 }
 
-// An interrupted verb leaves what was there.
+// An interrupted verb keeps the existing file.
 func TestFilesAreInterrupted(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("key"), []byte("value")))

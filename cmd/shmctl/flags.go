@@ -8,8 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// keyFlag adds the flag with which keys of any bytes, zeros too, can be named
-// on a command line.
+// keyFlag adds --key64, with which a command line can contain keys of any bytes.
 func keyFlag(cmd *cobra.Command, on *bool) {
 	cmd.Flags().BoolVar(on, "key64", false, "KEY is written in base64")
 }
@@ -36,12 +35,12 @@ func keyArgument(arg string, in64 bool) ([]byte, error) {
 	return key, nil
 }
 
-// maxSizeFlag adds the size of a store that the verb creates.
+// maxSizeFlag adds --max-size for a store that the verb creates.
 func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {
-	cmd.Flags().Var(n, "max-size", "what a store that is created now may grow to, as in 512MiB (default 64GiB)")
+	cmd.Flags().Var(n, "max-size", "maximum size of a store that this command creates, as in 512MiB (default 64GiB)")
 }
 
-// bytesValue is a flag that reads a number of bytes, as 4096, 64KiB or 1.5GiB.
+// bytesValue is a flag value of a number of bytes, such as 4096, 64KiB or 1.5GiB.
 type bytesValue int64
 
 func (b *bytesValue) Type() string { return "SIZE" }

@@ -22,16 +22,17 @@ func newGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STORE [KEY...]",
 		Short: "Print the value of a key, or of many",
-		Long: `get prints the value of KEY, byte for byte. On a terminal a newline follows, and
-a value that is not text is quoted as in Go. With --json it prints a record as
-dump does. It exits with 3 if the key is not in the store.
+		Long: `get prints the value of KEY byte for byte. On a terminal it adds a newline, and
+quotes a value that is not text as in Go. With --json it prints a record as dump
+does. The exit code is 3 if the key is not in the store.
 
-With several keys it prints, of one version and in their order, a line for each
-that has the key, a tab and the value, both quoted as in Go where they would not
-stay on their line. It exits with 3 if one or more are not there.
+With several keys, get prints a line for each in their order: the key, a tab and
+the value. Both are quoted as in Go if they are empty, begin with a quote or contain
+characters that are not printable. All values are of one version. The exit code is 3
+if one or more keys are not in the store.
 
-Instead of KEY, --prefix or --glob choose keys of one version, which are printed in
-that way, in no order. It exits with 3 if there is none.
+--prefix and --glob select keys of one version instead of KEY. get prints them in
+the same way, in no particular order. The exit code is 3 if no key matches.
 
 ` + matchHelp,
 		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache greeting photo --json\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
@@ -120,8 +121,8 @@ func getMatching(s *shm.Store, match keyMatch, print func(key, value []byte) err
 	return err
 }
 
-// printableText writes a value for a terminal, which would obey control
-// characters: text of one or more lines as it is, anything else quoted.
+// printableText returns a value for a terminal: lines of text as they are, any other
+// value quoted, because a terminal interprets control characters.
 func printableText(b []byte) string {
 	text := string(b)
 	control := func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// On a terminal no value reaches it that it would obey.
+// get sends no control characters of a value to a terminal.
 func TestGetOnTerminal(t *testing.T) {
 	s := newStore(t)
 	for value, want := range map[string]string{
@@ -19,7 +19,7 @@ func TestGetOnTerminal(t *testing.T) {
 		"two\nlines\tü":          "two\nlines\tü",
 		"\x1b]0;title\a":         `"\x1b]0;title\a"`,
 		"\r":                     `"\r"`,
-		"\u009b31m":              `"\u009b31m"`, // CSI in one character
+		"\u009b31m":              `"\u009b31m"`, // CSI as one character
 		"\u202etxt":              `"\u202etxt"`, // right to left
 		"\xff":                   `"\xff"`,
 		"say \"\x00\" and \\ so": `"say \"\x00\" and \\ so"`,
@@ -49,7 +49,8 @@ func onTerminal(t *testing.T, args ...string) string {
 	return string(out[:got])
 }
 
-// openTerminal returns a terminal and the end of it that a program has.
+// openTerminal returns the two ends of a pseudoterminal: the master, and the terminal of a
+// program.
 func openTerminal(t *testing.T) (terminal, line *os.File) {
 	t.Helper()
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)

@@ -16,12 +16,11 @@ func newIncr() *cobra.Command {
 		Use:   "incr STORE KEY [N]",
 		Short: "Add to the number that is the value of a key",
 		Long: `incr adds N, or 1, to the value of KEY and prints the sum. The value must be a
-decimal integer of at most 64 bits and nothing else, also no newline; a key that
-is not in the store counts as 0. N may be negative, and stands after -- then. It
-exits with 1, and changes nothing, if the value is not such an integer or the sum
-is out of range.
+decimal integer of at most 64 bits, without a newline. A key that is not in the
+store counts as 0. Write a negative N after --. If the value is not such an integer
+or the sum is out of range, incr changes nothing and the exit code is 1.
 
-No addition is lost when several processes add to one key.`,
+No addition is lost when several processes add to the same key.`,
 		Example: "  shmctl incr /dev/shm/cache visits\n  shmctl incr /dev/shm/cache -- stock -3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, rest, err := storeArguments(cmd, args, "STORE KEY [N]", 1, 2)

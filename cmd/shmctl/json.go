@@ -16,17 +16,17 @@ func asJSON(cmd *cobra.Command) bool {
 	return on
 }
 
-// newEncoder writes JSON Lines.
+// newEncoder returns an encoder of JSON Lines to w.
 func newEncoder(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e
 }
 
-// result is the report of a verb at its end.
+// A result is the report of a verb.
 type result interface{ Print(w io.Writer) error }
 
-// printResult prints a result for people or, with --json, as an indented document.
+// printResult prints a result as text or, with --json, as an indented document.
 func printResult(cmd *cobra.Command, r result) error {
 	if !asJSON(cmd) {
 		return r.Print(cmd.OutOrStdout())

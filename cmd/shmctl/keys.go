@@ -19,11 +19,11 @@ func newKeys() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
 		Short: "List the keys",
-		Long: `keys lists the keys of one version of the store, in no order, one on a line. A
-key that would not stay on its line, or begins with a quote, is quoted as in
-Go. With --json each line is {"key":"..."}, or {"key64":"..."} in base64 where
-the key is not valid UTF-8. With --limit N it ends after any N keys, and reads no
-more entries then.
+		Long: `keys lists the keys of one version of the store, one on a line, in no particular
+order. A key that is empty, begins with a quote or contains characters that are not
+printable is quoted as in Go. With --json each line is {"key":"..."}, or
+{"key64":"..."} in base64 if the key is not valid UTF-8. With --limit N, keys ends
+after any N keys and reads no more entries.
 
 ` + matchHelp,
 		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
@@ -69,7 +69,7 @@ more entries then.
 	return cmd
 }
 
-// each calls fn for all entries of a snapshot.
+// each calls fn for all entries of a snapshot, and verifies their number.
 func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
 	seen := 0
 	for key, value := range sn.All() {
@@ -87,7 +87,7 @@ func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
 	return nil
 }
 
-// flush writes out what is buffered; an error that came before comes first.
+// flush flushes w. It returns err, or the error of the flush if err is nil.
 func flush(w interface{ Flush() error }, err error) error {
 	if e := w.Flush(); err == nil {
 		return e

@@ -20,21 +20,21 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// What the live store holds, so that a look at all of it takes a while.
+// The size of the live store, which makes a visit of all entries take a while.
 const (
 	liveKeys   = 20000
 	liveWriter = 2
 )
 
-// writing is what a writer of the test did.
+// writing is the work of a writer process.
 type writing struct {
 	Commits int64
-	Longest time.Duration // that one commit took
+	Longest time.Duration // time of the longest commit
 }
 
-// writeFlatOut is a process that writes to a store, given as its argument,
-// until its standard input ends: single keys, and now and then a hundred as a
-// whole, of any size, and some are deleted.
+// writeFlatOut is the main function of a process that writes to the store in its argument
+// until its standard input ends. It sets single keys with values of any size, sometimes
+// sets 100 keys in a transaction, and deletes some.
 func writeFlatOut() {
 	s, err := shm.Open(os.Args[1], &shm.Options{MustExist: true})
 	if err != nil {
@@ -88,8 +88,8 @@ func writeFlatOut() {
 
 func liveKey(i int) []byte { return strconv.AppendInt([]byte("key:"), int64(i), 10) }
 
-// Every verb that only looks works on a store that is being written to, and the
-// writers go on meanwhile: also when one that looks is killed or stands still.
+// Each verb that only reads works on a store while others write to it. The writers go on
+// meanwhile, even if a reading process is killed or stopped.
 func TestVerbsOnLiveStore(t *testing.T) {
 	s := newStore(t)
 	for i := range liveKeys {
@@ -108,7 +108,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return s.Version() > liveKeys+1000 }, 20*time.Second, time.Millisecond)
 
-	// One that stands still with its snapshot: nobody reads what it prints.
+	// A reader that blocks with its snapshot open, because nobody reads its output.
 	still := exec.Command("shmctl", "dump", s.Path())
 	_, err := still.StdoutPipe()
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		{"keys", s.Path(), "--prefix", "key:1"},
 		{"dump", s.Path()},
 		{"map", s.Path(), "--output", filepath.Join(t.TempDir(), "map.svg")},
-		{"diff", s.Path(), s.Path()}, // two versions of it
+		{"diff", s.Path(), s.Path()}, // two versions of the store
 		{"doctor", s.Path()},
 		{"watch", s.Path(), "--all", "--count", "50"},
 		{"watch", s.Path(), "key:1", "--existing", "--count", "1"},
@@ -137,7 +137,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		var err error
 		var before uint64
 		var began time.Time
-		for range 100 { // a quick one may end before a writer gets its turn
+		for range 100 { // a fast verb may end before a writer runs
 			before, began = s.Version(), time.Now()
 			out, err = exec.Command("shmctl", args...).CombinedOutput()
 			if s.Version() != before {
@@ -168,7 +168,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		require.Less(t, w.Longest, 5*time.Second)
 	}
 	var rep *shm.Report
-	require.Eventually(t, func() bool { // a handle still gives memory back for a while
+	require.Eventually(t, func() bool { // a handle still gives memory back for some time
 		rep, err = s.Check(t.Context(), nil)
 		return err != nil || rep.Quiet
 	}, 20*time.Second, 10*time.Millisecond)

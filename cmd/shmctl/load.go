@@ -16,11 +16,11 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// batchBytes ends a batch before its records are as many as asked for, so that
-// large values do not make large transactions.
+// batchBytes is the size in bytes at which a batch ends before it has its number of
+// records, so that large values do not make large transactions.
 const batchBytes = 16 << 20
 
-// loaded is what load did.
+// loaded is the result of load.
 type loaded struct {
 	Records      int   `json:"records"`
 	Transactions int   `json:"transactions"`
@@ -33,16 +33,16 @@ func newLoad() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load STORE [FILE|-]",
 		Short: "Write records from JSON Lines",
-		Long: `load sets all records of FILE, or of standard input, in transactions of --batch
-records, or fewer if they are large. A line that is not a record ends it with
-an error that names the line: nothing of that line's batch is written, and the
-batches before it are.
+		Long: `load sets all records of FILE, or of standard input. Each transaction has --batch
+records, or fewer if they exceed 16 MiB. If a line is not a record, load ends with
+an error that names the line. The batches before stay written, and nothing of the
+line's batch is written.
 
-A store that does not exist is created. It appears when all records are in it, or
-not at all: after an error or an interrupt nothing is left, and --max-size may be
-another one the next time. To see records appear while they come in, make the
-store first: shmctl load STORE /dev/null. In a directory that exists and is empty
-a store is made as soon as the first batch has been read, and stays.
+load creates a store that does not exist. The store appears when all records are in
+it, or not at all: an error or an interrupt leaves nothing. To see the records while
+they arrive, create the store first: shmctl load STORE /dev/null. If STORE is an
+empty directory, load creates the store after it has read the first batch, and the
+store stays after an error.
 
 ` + recordHelp,
 		Example: "  zcat cache.jsonl.gz | shmctl load /dev/shm/cache",
@@ -80,7 +80,7 @@ a store is made as soon as the first batch has been read, and stays.
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().IntVar(&batch, "batch", 1000, "records in a transaction")
+	cmd.Flags().IntVar(&batch, "batch", 1000, "number of records in a transaction")
 	maxSizeFlag(cmd, &maxSize)
 	return cmd
 }
@@ -91,7 +91,7 @@ func (l loaded) Print(w io.Writer) error {
 	return err
 }
 
-// inputError is an error that came with some lines of the input.
+// inputError is an error about some lines of the input.
 type inputError struct {
 	error
 	lines string
@@ -107,20 +107,20 @@ type loader struct {
 	lines *bufio.Reader
 	most  int // records in a batch
 
-	batch []record // what has been read and not yet written
-	bytes int64    // in the batch
-	line  int      // the last one that was read
-	end   bool     // nothing follows the batch
+	batch []record // read and not yet written
+	bytes int64    // of keys and values in batch
+	line  int      // number of the last line read
+	end   bool     // the input ends after batch
 
 	done     loaded
-	creating bool // nothing of done stays after an error
+	creating bool // the store is new, and an error removes it
 }
 
 func newLoader(in io.Reader, most int) *loader {
 	return &loader{lines: bufio.NewReaderSize(in, 256<<10), most: most}
 }
 
-// left says what of the records is in the store after an error.
+// left describes the records that are in the store after an error.
 func (l *loader) left() string {
 	if l.creating {
 		return "no store was made"
@@ -128,8 +128,8 @@ func (l *loader) left() string {
 	return text.Things(l.done.Records, "record", "records") + " before it loaded"
 }
 
-// load reads a first batch before it looks for the store at path, so that input
-// that holds no records makes none.
+// load reads a first batch before it opens or creates the store at path, so that invalid
+// input creates no store.
 func (l *loader) load(path string, maxSize bytesValue) error {
 	err := l.read()
 	_, statErr := os.Lstat(path)
@@ -143,7 +143,7 @@ func (l *loader) load(path string, maxSize bytesValue) error {
 	return withStore(openOrCreate(maxSize), path, l.fill)
 }
 
-// fill writes the batch that was read and all others.
+// fill writes the first batch, which load has read, and reads and writes the others.
 func (l *loader) fill(s *shm.Store) error {
 	for {
 		if err := l.write(s); err != nil || l.end {

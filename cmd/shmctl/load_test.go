@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An interrupt ends load also while it waits for its input. Nothing is left of a
-// store that it was making, and of one that was there what was loaded before.
+// An interrupt ends load even while it waits for input. A new store disappears. An existing
+// store keeps the batches loaded so far.
 func TestLoadIsInterrupted(t *testing.T) {
 	for _, exists := range []bool{false, true} {
 		dir := t.TempDir()

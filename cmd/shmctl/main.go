@@ -1,8 +1,8 @@
-// Command shmctl looks after shared-memory key/value stores: it reads and
-// writes single keys, loads and dumps whole stores, shows who is attached,
-// proves the ledger, and demonstrates all of it on real data.
+// Command shmctl manages shared-memory key/value stores. It reads and writes single
+// keys, loads and dumps whole stores, shows the attached processes, accounts for every
+// byte of the file, and demonstrates all of this on real data.
 //
-// It works through package shm alone, so whatever it does a program can do.
+// It accesses stores through package shm only, so a program can do the same.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// run carries out one command line and returns the exit code.
+// run executes one command line and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	started := false
 	root := newRoot()
@@ -32,7 +32,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.Execute()
 	if err != nil && !started {
-		err = usageError{err} // of cobra: an unknown verb or flag, or the number of arguments
+		err = usageError{err} // from cobra: an unknown verb or flag, or a wrong number of arguments
 	}
 	return report(stderr, err)
 }
@@ -40,10 +40,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "shmctl",
-		Short: "Look after shared-memory key/value stores",
-		Long: `shmctl looks after shared-memory key/value stores of package shm. STORE is the
-store's directory. All verbs work while other programs use the store,
-but for compact --exclusive and check --repair.
+		Short: "Manage shared-memory key/value stores",
+		Long: `shmctl manages shared-memory key/value stores of package shm. STORE is the
+directory of a store. All verbs work while other programs use the store, except
+compact --exclusive and check --repair.
 
 ` + storeHelp + "\n\n" + exitHelp(),
 		Example:       "  shmctl demo\n  shmctl set /dev/shm/cache greeting hello\n  shmctl get /dev/shm/cache greeting",
@@ -72,7 +72,7 @@ but for compact --exclusive and check --repair.
 	return root
 }
 
-// version tells what this binary was built from.
+// version returns the module version, commit and Go version of this binary.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

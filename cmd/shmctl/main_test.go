@@ -25,8 +25,8 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The test binary is shmctl when it is called by that name: by scripts, and by
-// demo, for its processes. As writer it is one for the tests of live stores.
+// The test binary acts as shmctl when scripts, or demo for its processes, call it by that
+// name. Under the name writer it is a writer for the tests of live stores.
 func TestMain(m *testing.M) {
 	programs := map[string]func(){"shmctl": main, "writer": writeFlatOut}
 	if programs[filepath.Base(os.Args[0])] != nil {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(ending{m, testdir.Start()}, programs)
 }
 
-// ending ends the tests' use of their directories, before testscript.Main exits.
+// ending removes the directories of the tests before testscript.Main exits.
 type ending struct {
 	*testing.M
 	end func()
@@ -76,8 +76,8 @@ func underRace() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// exits CODE PROGRAM ARGS... runs a program that must exit with that code, and
-// with one line on standard error if it is not 0.
+// exits CODE PROGRAM ARGS... runs a program that must exit with CODE. If CODE is not 0, it
+// must print one line to standard error.
 func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
@@ -101,7 +101,7 @@ func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// samelines FILE FILE compares files whose lines may stand in another order.
+// samelines FILE FILE compares files whose lines may be in different order.
 func sameLines(ts *testscript.TestScript, neg bool, args []string) {
 	var sorted [2][]string
 	for i := range sorted {
@@ -112,7 +112,7 @@ func sameLines(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// patch FILE OLD NEW overwrites the first OLD with as many bytes of NEW.
+// patch FILE OLD NEW overwrites the first OLD with NEW, of the same length.
 func patch(ts *testscript.TestScript, neg bool, args []string) {
 	name := ts.MkAbs(args[0])
 	b, err := os.ReadFile(name)
@@ -128,8 +128,8 @@ func patch(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.Close())
 }
 
-// seeded STORE NUMBER makes an empty store whose hash has a seed of that number,
-// so that the trie of given keys has the same shape in each run.
+// seeded STORE NUMBER makes an empty store with this seed of the hash, so that the trie of
+// given keys has the same shape in each run.
 func seeded(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.ParseUint(args[1], 10, 64)
 	ts.Check(err)
@@ -138,7 +138,7 @@ func seeded(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(a.Close())
 }
 
-// records FILE KEY=SIZE... writes records with values of so many bytes.
+// records FILE KEY=SIZE... writes records with values of SIZE bytes.
 func records(ts *testscript.TestScript, neg bool, args []string) {
 	var b bytes.Buffer
 	w := newRecordWriter(&b)
@@ -158,14 +158,14 @@ func runs(stdin string, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// start starts a program that ends with the test, also if that is killed.
+// start starts a program that ends with the test, even if the test is killed.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan struct{})
 	go func() {
-		// The kernel sends that signal when the thread that forked ends: this one
-		// does not.
+		// The kernel sends this signal when the forking thread ends. This thread does not
+		// end before the test.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		started <- cmd.Start()
@@ -174,12 +174,12 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	require.NoError(t, <-started)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // unless the test has
+		_ = cmd.Wait() // unless the test has already waited
 		close(ended)
 	})
 }
 
-// newStore makes a store that this process has open.
+// newStore makes a store and keeps it open in this process.
 func newStore(t *testing.T) *shm.Store {
 	t.Helper()
 	s, err := shm.Open(t.TempDir(), nil)
@@ -188,7 +188,7 @@ func newStore(t *testing.T) *shm.Store {
 	return s
 }
 
-// Every error that has an exit code of its own gets it, also wrapped.
+// Each error with its own exit code gets it, even if it is wrapped.
 func TestExitCodes(t *testing.T) {
 	for err, code := range map[error]int{
 		nil:               exitOK,
@@ -211,8 +211,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// Every verb says what it is for, with an example; has a page, where nothing of
-// its help is lost; and is tested by a script that sees it succeed and fail.
+// Each verb has help texts, an example, and a man page that contains all of its help. A
+// script tests its success and its failure.
 func TestVerbs(t *testing.T) {
 	var scripts strings.Builder
 	names, err := filepath.Glob("testdata/*.txtar")
@@ -252,7 +252,7 @@ func TestVerbs(t *testing.T) {
 	}
 	require.Greater(t, verbs, 10)
 
-	// A flag that takes no value is shown without one.
+	// The pages show flags without a value as such.
 	names, err = filepath.Glob(filepath.Join(pages, "*.1"))
 	require.NoError(t, err)
 	require.Greater(t, len(names), verbs)
@@ -269,10 +269,10 @@ func TestVerbs(t *testing.T) {
 	}
 }
 
-// onlyWords is a text without what depends on how it is set.
+// onlyWords returns a text without its formatting.
 func onlyWords(text string) string {
 	lines := strings.Split(text, "\n")
-	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, ".") }) // of troff
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, ".") }) // requests of troff
 	text = strings.NewReplacer(`\\`, `\`, `\-`, "-", `\&`, "", `\fB`, "", `\fP`, "").Replace(strings.Join(lines, " "))
 	return strings.Join(strings.Fields(text), " ")
 }

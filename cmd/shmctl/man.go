@@ -18,8 +18,8 @@ func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write the man pages",
-		Long: `man writes a page for shmctl and one for each verb to DIR, which it creates. The
-date in them is today's, or that of SOURCE_DATE_EPOCH.`,
+		Long: `man writes a page for shmctl and a page for each verb to DIR, and creates DIR if
+necessary. The date in the pages is that of today, or SOURCE_DATE_EPOCH.`,
 		Example: "  shmctl man ~/.local/share/man/man1 && man shmctl-get",
 		Args:    arguments("DIR", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,7 +39,7 @@ date in them is today's, or that of SOURCE_DATE_EPOCH.`,
 	}
 }
 
-// writePages writes the page of a verb, and those of the verbs below it, to dir.
+// writePages writes the page of a verb and the pages of its subcommands to dir.
 func writePages(ctx context.Context, cmd *cobra.Command, dir string) error {
 	for _, c := range cmd.Commands() {
 		if !c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand() {
@@ -56,16 +56,16 @@ func writePages(ctx context.Context, cmd *cobra.Command, dir string) error {
 		if err := doc.GenMan(cmd, &header, &page); err != nil {
 			return err
 		}
-		_, err := w.Write(bytes.ReplaceAll(page.Bytes(), []byte(`\fP[=false]`), []byte(`\fP`))) // behind flags that take no value
+		_, err := w.Write(bytes.ReplaceAll(page.Bytes(), []byte(`\fP[=false]`), []byte(`\fP`))) // after flags without a value
 		return err
 	})
 }
 
-// marked is what Markdown would take for markup.
+// marked matches characters that are markup in Markdown.
 var marked = regexp.MustCompile("[\\\\`*_{}\\[\\]<>#~|]")
 
-// forMan makes the help of a verb, and of those below it, the Markdown from
-// which pages are made: indented lines stay as they are.
+// forMan converts the help of a verb and of its subcommands to the Markdown from which
+// cobra makes pages. Indented lines become code.
 func forMan(cmd *cobra.Command) {
 	var b strings.Builder
 	text, code := cmd.Long, false

@@ -18,20 +18,21 @@ func newMap() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "map STORE",
 		Short: "Draw the file as a picture or as text",
-		Long: `map draws the file data, from left to right and down: each slab, and each run of
-pages that is one value. The colour tells the size of its blocks. As PNG or SVG
-with --output, a cell is as wide as its pages. From below, the full colour is the
-share of blocks in use, red that of blocks that were replaced and are not
-reclaimed yet, and pale yellow that of free blocks. In a store with more pages than
-there is room for, a square stands for several pages, and shows what has most of it.
+		Long: `map draws the file data from left to right and from top to bottom: each slab, and
+each run of pages of one large value. The colour shows the block size. Each square
+is a page or, in a large store, several pages, and shows the kind that takes most of
+them.
 
-Without --output it prints the map as text, with a character for a square. Each
-kind has a character of its own. On a terminal it is coloured too, unless NO_COLOR
-is set.
+With --output, map writes a picture as PNG or SVG. In a square, the full colour at
+the bottom is the share of blocks in use, red above it the share of blocks that were
+replaced and not yet reclaimed, and pale yellow the share of free blocks. FILE
+appears when it is complete, and replaces an existing file.
 
-It reads tables and lists, no keys and no values. Others may write meanwhile; so
-it shows roughly what is there. The picture appears when it is complete, and takes
-the place of one that is there.`,
+Without --output, map prints text with one character for each square. Each kind has
+its own character, and a colour on a terminal unless NO_COLOR is set.
+
+map reads tables and lists, but no keys and values. Others may write meanwhile, so
+the map is approximate.`,
 		Example: "  shmctl map /dev/shm/cache\n  shmctl map /dev/shm/cache --output cache.png",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
@@ -72,23 +73,23 @@ the place of one that is there.`,
 	return cmd
 }
 
-// storeMap is a file in units of one size: pages, or several of them in a store
-// that has more pages than a picture has room for.
+// storeMap is the map of a file in units of equal size: one page, or several pages in a
+// store with more pages than the picture has squares.
 type storeMap struct {
 	unitBytes int64
 	units     []mapUnit
-	whole     mapUnit
+	whole     mapUnit // the sum of units
 }
 
-// mapUnit is what a part of the file is.
+// mapUnit is the map of a part of the file.
 type mapUnit struct {
-	bytes                 [runKind + 1]int64
-	used, retired, vacant int64 // of its slabs and runs
-	begins                bool  // an extent
+	bytes                 [runKind + 1]int64 // by kind
+	used, retired, vacant int64              // bytes of blocks in slabs and runs
+	begins                bool               // an extent begins here
 }
 
-// mapStore makes a map of no more than so many units, and a few that the file grows by
-// meanwhile.
+// mapStore makes a map of at most the given number of units. If the file grows
+// meanwhile, the map has more.
 func mapStore(ctx context.Context, s *shm.Store, units int64) (*storeMap, error) {
 	m := &storeMap{unitBytes: 4 << 10}
 	for s.Stats().FileBytes/m.unitBytes > units {
@@ -101,7 +102,7 @@ func mapStore(ctx context.Context, s *shm.Store, units int64) (*storeMap, error)
 	return m, x.Err()
 }
 
-// add spreads an extent over the units that it lies in.
+// add adds an extent to the units that it overlaps.
 func (m *storeMap) add(e shm.Extent) {
 	kind := kindOf(e)
 	for at, end := e.Offset, e.Offset+e.Bytes; at < end; {
@@ -123,7 +124,7 @@ func (m *storeMap) add(e shm.Extent) {
 	}
 }
 
-// main is the kind that has most of a unit.
+// main returns the kind that takes most of a unit.
 func (u *mapUnit) main() int {
 	best := 0
 	for kind, n := range u.bytes {
@@ -134,19 +135,19 @@ func (u *mapUnit) main() int {
 	return best
 }
 
-// title describes the store.
+// title returns a line that describes the store.
 func (m *storeMap) title(path string, st shm.Stats) string {
 	return fmt.Sprintf("%s: version %s, %s, %s of file, %s of blocks in use", text.Printable([]byte(path)), text.Count(st.Version),
 		text.Things(st.Entries, "entry", "entries"), text.Size(st.FileBytes), text.Size(m.whole.used))
 }
 
-// mapLegend is a kind, and how much of it there is.
+// mapLegend is a line of the legend: a kind and its total size.
 type mapLegend struct {
 	mapKind
 	bytes int64
 }
 
-// legend has the kinds that are there, and always what blocks can be.
+// legend returns the kinds that occur in the map, followed by retired and free blocks.
 func (m *storeMap) legend() (all []mapLegend) {
 	for kind, n := range m.whole.bytes {
 		if n > 0 {

@@ -7,16 +7,16 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// mapKind is what a part of the file can be shown as: in colour, as text by a
-// character. No two have the same character, or colours that are hard to tell apart.
+// mapKind is a kind of file content, with its character and colour in a map. The
+// characters and colours of all kinds are easy to distinguish.
 type mapKind struct {
 	label  string
 	char   byte
 	colour paletteColour
 }
 
-// mapKinds: slabs by the size of their blocks, from slabKind on, then runs, and what
-// blocks of either can be.
+// mapKinds contains the kinds of pages, from slabKind on slabs by block size, then runs,
+// and at the end the states of blocks in slabs and runs.
 var mapKinds = [...]mapKind{
 	{"tables and slots", '#', 242}, {"lists", '%', 94}, {"free pages", '.', 249}, {"holes", '_', 189}, {"other", '?', 16},
 	{"blocks to 32 B", 'a', 17}, {"blocks to 64 B", 'b', 26}, {"blocks to 128 B", 'c', 39}, {"blocks to 256 B", 'd', 51},
@@ -39,7 +39,7 @@ const (
 	runKind     = retiredKind - 1
 )
 
-// kindOf is that of the blocks of an extent where they are in use.
+// kindOf returns the kind of an extent.
 func kindOf(e shm.Extent) int {
 	switch e.Kind {
 	case shm.ExtentTable, shm.ExtentSlot:
@@ -58,11 +58,12 @@ func kindOf(e shm.Extent) int {
 	return otherKind
 }
 
-// paletteColour is one of the 256 that terminals have, by its number from 16 on:
-// those before can be set by users.
+// paletteColour is the number of one of the 256 colours of terminals, from 16 on. Users
+// can change colours 0 to 15.
 type paletteColour uint8
 
-// rgba: a cube of six levels a side, then greys.
+// rgba returns the RGB values: 16 to 231 form a cube of six levels a side, 232 to 255 are
+// greys.
 func (c paletteColour) rgba() color.RGBA {
 	if c >= 232 {
 		v := 8 + 10*uint8(c-232)

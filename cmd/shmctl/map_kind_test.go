@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// No two kinds have one character, or colours that are hard to tell apart; and each
-// colour differs as much from the white that a picture is drawn on. Two colours of a
-// distance of 2 are just told apart side by side.
+// All kinds have different characters, and colours that are easy to distinguish from each
+// other and from the white background. A distance of 2 between two colours is just visible
+// side by side.
 func TestMapKindsDiffer(t *testing.T) {
 	const distance = 15
 	white := mapKind{label: "white", char: ' ', colour: 231}

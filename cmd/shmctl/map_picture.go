@@ -8,16 +8,16 @@ import (
 // Sizes of the picture's parts, in pixels.
 const (
 	mapWidth  = 1200
-	mapHeight = 900 // of the file's part, at most
+	mapHeight = 900 // most pixels of the squares
 	mapMargin = 16
-	mapLine   = 20 // of text
-	mapColumn = 292
-	largeUnit = 24 // the square for a unit, where there are few
-	smallUnit = 6
-	mapUnits  = (mapWidth - 2*mapMargin) / smallUnit * (mapHeight / smallUnit) // at most
+	mapLine   = 20                                                             // height of a line of text
+	mapColumn = 292                                                            // width of a column of the legend
+	largeUnit = 24                                                             // largest square for a unit
+	smallUnit = 6                                                              // smallest square
+	mapUnits  = (mapWidth - 2*mapMargin) / smallUnit * (mapHeight / smallUnit) // most units
 )
 
-// draw makes a picture of the map.
+// draw returns a picture of the map.
 func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	side := largeUnit
 	columns := func() int { return (mapWidth - 2*mapMargin) / side }
@@ -47,7 +47,8 @@ func (m *storeMap) draw(path string, st shm.Stats) *drawing {
 	return d
 }
 
-// draw fills a square: the shares of slabs and runs stand one above the other.
+// draw draws the square of a unit. For slabs and runs it stacks the shares of blocks in
+// use, retired blocks and free blocks.
 func (u *mapUnit) draw(d *drawing, x, y, side int) {
 	kind := u.main()
 	colour := mapKinds[kind].colour.rgba()
@@ -60,7 +61,7 @@ func (u *mapUnit) draw(d *drawing, x, y, side int) {
 		d.rect(x, y, width, height, colour)
 		return
 	}
-	// What there is at all is seen.
+	// Round up, so that each nonzero share is visible.
 	part := func(n int64) int { return int((n*int64(height) + all - 1) / all) }
 	retired := part(u.retired)
 	used := min(part(u.used), height-retired)

@@ -68,7 +68,7 @@ func TestMap(t *testing.T) {
 		}
 		return n
 	}
-	blocks := mapKinds[slabKind+4] // 400 bytes and some more: to 512
+	blocks := mapKinds[slabKind+4] // blocks to 512 B, for values of 400 bytes
 	require.Equal(t, "blocks to 512 B", blocks.label)
 	require.Greater(t, count(blocks.colour.rgba()), 100*largeUnit*largeUnit/2)
 	require.Greater(t, count(mapKinds[runKind].colour.rgba()), 20*largeUnit*largeUnit/2)
@@ -77,7 +77,7 @@ func TestMap(t *testing.T) {
 	require.Contains(t, text, "version 2,002, 2,001 entries")
 	require.Contains(t, text, ">larger values  100.0 KiB<")
 
-	// What a snapshot keeps is red.
+	// Blocks that a snapshot holds are red.
 	sn, err := s.Snapshot()
 	require.NoError(t, err)
 	defer func() { _ = sn.Close() }()
@@ -88,7 +88,7 @@ func TestMap(t *testing.T) {
 	require.Greater(t, count(mapKinds[retiredKind].colour.rgba()), retired+50*largeUnit*largeUnit/2)
 }
 
-// However large a unit is, nothing is lost, and a picture has its size.
+// A map of any unit size contains all bytes, and its picture has the right size.
 func TestMapUnits(t *testing.T) {
 	s := newStore(t)
 	for i := range 3000 {

@@ -13,16 +13,16 @@ import (
 // Sizes of the text, in characters.
 const (
 	textColumns = 64
-	textUnits   = 32 * textColumns // at most
+	textUnits   = 32 * textColumns // most units
 )
 
-// hasColours reports whether text that is written to w may be in colour: see
+// hasColours reports whether text written to w may contain colours. See
 // https://no-color.org.
 func hasColours(w io.Writer) bool {
 	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// print writes the map as text, each line with the offset at which it begins.
+// print writes the map as text. Each line begins with its offset in the file.
 func (m *storeMap) print(w io.Writer, path string, st shm.Stats, colours bool) error {
 	show := func(k mapKind) string { return string(k.char) }
 	if colours {
@@ -47,7 +47,8 @@ func (m *storeMap) print(w io.Writer, path string, st shm.Stats, colours bool) e
 	return err
 }
 
-// shown is the kind that has most of a unit, or of its blocks.
+// shown returns the kind that takes most of a unit or, if most of its blocks are retired
+// or free, that state.
 func (u *mapUnit) shown() int {
 	kind := u.main()
 	switch {
@@ -59,11 +60,11 @@ func (u *mapUnit) shown() int {
 	return vacantKind
 }
 
-// coloured is the character on its colour, in black or white.
+// coloured returns the character in black or white on the kind's colour.
 func (k mapKind) coloured() string {
 	c := k.colour.rgba()
 	ink := paletteColour(231)
-	if 299*int(c.R)+587*int(c.G)+114*int(c.B) > 128*1000 { // as bright as a middle grey
+	if 299*int(c.R)+587*int(c.G)+114*int(c.B) > 128*1000 { // brighter than a medium grey
 		ink = 16
 	}
 	return fmt.Sprintf("\x1b[38;5;%d;48;5;%dm%c\x1b[0m", ink, k.colour, k.char)

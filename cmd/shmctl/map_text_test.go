@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The text has each unit once, and says what each character is. In colour it has the
+// The text contains each unit once, and a legend of all characters. With colours it has the
 // same characters.
 func TestMapAsText(t *testing.T) {
 	s := newStore(t)
@@ -63,12 +63,12 @@ func TestMapShown(t *testing.T) {
 	require.Equal(t, slabKind, slab(5, 5, 0).shown())
 	require.Equal(t, retiredKind, slab(3, 4, 3).shown())
 	require.Equal(t, vacantKind, slab(3, 3, 4).shown())
-	holes := slab(0, 0, 4) // and some of a slab
+	holes := slab(0, 0, 4) // and a part of a slab
 	holes.bytes[holeKind] = 11
 	require.Equal(t, holeKind, holes.shown())
 }
 
-// Only a terminal gets colours, and only if its user has not said no.
+// Only a terminal gets colours, and only if its user has not set NO_COLOR.
 func TestHasColours(t *testing.T) {
 	_, line := openTerminal(t)
 	t.Setenv("NO_COLOR", "")
@@ -86,7 +86,7 @@ func TestHasColours(t *testing.T) {
 	require.False(t, hasColours(line))
 }
 
-// All colours of a picture are of a kind, and the legend has each of them once.
+// Each colour of a picture belongs to a kind, and the legend has each kind once.
 func TestMapLegend(t *testing.T) {
 	s := newStore(t)
 	for i := range 3000 {

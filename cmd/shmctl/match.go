@@ -12,13 +12,13 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// matchHelp describes the flags that choose keys.
-const matchHelp = `In --glob, * stands for any bytes, ? for one character, [a-z] and [!a-z] for one
-that is in a set or not, and \ takes the meaning from what follows; all of the
-key must match. With --prefix as well, keys must match both. A store has no order
-of keys: all entries are read, however few are chosen.`
+// matchHelp describes the flags that select keys.
+const matchHelp = `In --glob, * matches any bytes, ? one character, [a-z] one character of a set, and
+[!a-z] one character outside of a set. A \ makes the next character literal. The
+pattern must match the whole key. With --prefix as well, a key must match both. A
+store has no order of keys: all entries are read, however few are selected.`
 
-// keyMatch chooses keys.
+// keyMatch selects keys by --prefix and --glob.
 type keyMatch struct {
 	prefix, glob string
 	cmd          *cobra.Command
@@ -31,12 +31,12 @@ func (m *keyMatch) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'; all entries are read")
 }
 
-// given reports whether there is a flag that chooses.
+// given reports whether --prefix or --glob is given.
 func (m *keyMatch) given() bool {
 	return m.cmd.Flags().Changed("prefix") || m.cmd.Flags().Changed("glob")
 }
 
-// compile must come before matches.
+// compile compiles the pattern. Call it before matches and each.
 func (m *keyMatch) compile() (err error) {
 	if m.cmd.Flags().Changed("glob") {
 		m.re, err = compileGlob(m.glob)
@@ -58,8 +58,8 @@ func (m *keyMatch) each(sn *shm.Snapshot, fn func(key, value []byte) error) erro
 	})
 }
 
-// compileGlob translates a pattern. Unlike in paths a slash is like any other
-// byte.
+// compileGlob translates a pattern to a regular expression. A slash has no special
+// meaning.
 func compileGlob(glob string) (*regexp.Regexp, error) {
 	bad := func(what string) (*regexp.Regexp, error) {
 		return nil, usagef("--glob: found %q, expected a pattern: %s", glob, what)
@@ -69,7 +69,7 @@ func compileGlob(glob string) (*regexp.Regexp, error) {
 	}
 	var re strings.Builder
 	re.WriteString(`(?s)\A`)
-	inSet, first := false, false // first: a ] would be the set's, not its end
+	inSet, first := false, false // first: a ] here belongs to the set
 	for i := 0; i < len(glob); {
 		r, n := utf8.DecodeRuneInString(glob[i:])
 		i += n

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every verb that chooses keys says that it reads all entries, with the flags and above.
+// The help of each verb that selects keys states that it reads all entries, in the text and
+// with the flags.
 func TestMatchHelp(t *testing.T) {
 	for _, verb := range []string{"del", "dump", "get", "keys"} {
 		code, help, _ := runs("", verb, "--help")
@@ -16,7 +17,7 @@ func TestMatchHelp(t *testing.T) {
 		require.Regexp(t, `\n +--glob PATTERN .*all entries are read\n`, help, verb)
 		require.Regexp(t, `\n +--prefix P .*all entries are read\n`, help, verb)
 	}
-	require.Contains(t, strings.ReplaceAll(matchHelp, "\n", " "), "all entries are read, however few are chosen")
+	require.Contains(t, strings.ReplaceAll(matchHelp, "\n", " "), "all entries are read, however few are selected")
 }
 
 func TestGlob(t *testing.T) {

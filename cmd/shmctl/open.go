@@ -8,10 +8,11 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// opener is a way to open the store in a directory.
+// An opener opens the store in a directory.
 type opener func(path string) (*shm.Store, error)
 
-// withStore calls fn with a store that is open meanwhile. The error of fn comes first.
+// withStore opens a store, calls fn, and closes the store. It returns the error of fn
+// rather than that of Close.
 func withStore(open opener, path string, fn func(s *shm.Store) error) (err error) {
 	s, err := open(path)
 	if err != nil {
@@ -25,7 +26,7 @@ func withStore(open opener, path string, fn func(s *shm.Store) error) (err error
 	return fn(s)
 }
 
-// withStores is withStore with several stores.
+// withStores is withStore for several stores.
 func withStores(open opener, paths []string, fn func(stores []*shm.Store) error) error {
 	if len(paths) == 0 {
 		return fn(nil)
@@ -35,18 +36,19 @@ func withStores(open opener, paths []string, fn func(stores []*shm.Store) error)
 	})
 }
 
-// openToRead opens a store that exists, and writes nothing but pins to it.
+// openToRead opens an existing store for reading. Through this handle only pins are
+// written.
 func openToRead(path string) (*shm.Store, error) {
 	return shm.Open(path, &shm.Options{ReadOnly: true, MustExist: true})
 }
 
-// openToWrite opens a store that exists.
+// openToWrite opens an existing store for writing.
 func openToWrite(path string) (*shm.Store, error) {
 	return shm.Open(path, &shm.Options{MustExist: true})
 }
 
-// openToCheck opens a store that exists, for writing if that is permitted and
-// it is no backup: only then can the dead be adopted.
+// openToCheck opens an existing store, for writing if that is permitted and the store is
+// no backup. Only a handle for writing can adopt dead processes.
 func openToCheck(path string) (*shm.Store, error) {
 	s, err := openToWrite(path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, shm.ErrReadOnly) {
@@ -55,7 +57,8 @@ func openToCheck(path string) (*shm.Store, error) {
 	return s, err
 }
 
-// openOrCreate opens a store, and creates it with a maximum size when it is missing.
+// openOrCreate returns an opener for writing that creates a missing store with this
+// maximum size.
 func openOrCreate(maxSize bytesValue) opener {
 	return func(path string) (*shm.Store, error) { return shm.Open(path, &shm.Options{MaxSize: int64(maxSize)}) }
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever is done with a directory of other files, it is told to be no store, and
-// nothing happens to it.
+// Each verb reports that a directory of other files is not a store, and changes nothing
+// in it.
 func TestVerbsRefuseOtherThings(t *testing.T) {
 	out := t.TempDir()
 	s := newStore(t)

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// A progressLine shows how far a verb is, on a terminal only.
+// A progressLine shows the progress of a verb on a terminal.
 type progressLine struct {
-	show func(done, total int64) // nil where there is no terminal
+	show func(done, total int64) // nil without a terminal
 	bar  *progressbar.ProgressBar
 }
 
@@ -30,13 +30,13 @@ func newProgress(w io.Writer, verb string) *progressLine {
 	return p
 }
 
-// isTerminal reports whether an input or output of the command is a terminal.
+// isTerminal reports whether stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// clear takes the line off the terminal.
+// clear erases the line.
 func (p *progressLine) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()

@@ -14,11 +14,11 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// recordHelp describes the form in which records are dumped and loaded.
+// recordHelp describes the format of records for dump and load.
 const recordHelp = `A record is a line of JSON, {"key":"...","value":"..."}. A key or value that is
-not valid UTF-8 stands in base64 instead, as "key64" or "value64".`
+not valid UTF-8 is in base64, as "key64" or "value64".`
 
-// jsonRecord is a record on its way out. Of each pair one field is set.
+// jsonRecord is the JSON form of a record. Of each pair of fields one is set.
 type jsonRecord struct {
 	Key     *string `json:"key,omitempty"`
 	Key64   []byte  `json:"key64,omitempty"`
@@ -29,8 +29,8 @@ type jsonRecord struct {
 func (r *jsonRecord) setKey(b []byte)   { r.Key, r.Key64 = textOr64(b) }
 func (r *jsonRecord) setValue(b []byte) { r.Value, r.Value64 = textOr64(b) }
 
-// textOr64 chooses the field for some bytes. What is not valid UTF-8 is never
-// empty, so omitempty leaves out the other field only.
+// textOr64 returns b as text or, if it is not valid UTF-8, as bytes for base64. These
+// bytes are never empty, so omitempty omits only the other field.
 func textOr64(b []byte) (*string, []byte) {
 	if !utf8.Valid(b) {
 		return nil, b
@@ -39,7 +39,7 @@ func textOr64(b []byte) (*string, []byte) {
 	return &s, nil
 }
 
-// recordWriter writes JSON Lines.
+// recordWriter writes records as JSON Lines.
 type recordWriter struct{ enc *json.Encoder }
 
 func newRecordWriter(w io.Writer) recordWriter {
@@ -59,12 +59,11 @@ func (w recordWriter) key(key []byte) error {
 	return w.enc.Encode(&r)
 }
 
-// parseRecord reads a line of JSON Lines. It is strict: package json replaces
-// bytes that are not UTF-8, and lone surrogates, without a word, and takes the
-// last of several fields of one name.
+// parseRecord parses a line of JSON Lines. Unlike package json it returns an error for
+// invalid UTF-8, for lone surrogates, and for two fields of one name.
 func parseRecord(line []byte) (key, value []byte, err error) {
 	if !utf8.Valid(line) {
-		return nil, nil, errors.New("not valid UTF-8; such keys and values stand in base64, as key64 and value64")
+		return nil, nil, errors.New("not valid UTF-8; write such keys and values in base64, as key64 and value64")
 	}
 	if loneSurrogate(line) {
 		return nil, nil, errors.New(`half of a \u surrogate pair`)
@@ -91,7 +90,7 @@ func parseRecord(line []byte) (key, value []byte, err error) {
 			return nil, nil, fmt.Errorf("unknown field %q", name)
 		}
 		if *have {
-			return nil, nil, fmt.Errorf("field %q: it was given before", name)
+			return nil, nil, fmt.Errorf("field %q: its value was already given", name)
 		}
 		t, err := dec.Token()
 		text, ok := t.(string)
@@ -110,7 +109,7 @@ func parseRecord(line []byte) (key, value []byte, err error) {
 		return nil, nil, malformed("the end of the object", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, nil, errors.New("there is more on the line after the object")
+		return nil, nil, errors.New("the line has more text after the object")
 	}
 	switch {
 	case !haveKey:
@@ -135,7 +134,8 @@ func malformed(expected string, err error) error {
 	return fmt.Errorf("expected %s: %w", expected, err)
 }
 
-// loneSurrogate reports an escape such as \ud800 without its other half.
+// loneSurrogate reports whether line contains an escape of half a surrogate pair, such as
+// \ud800 alone.
 func loneSurrogate(line []byte) bool {
 	for i := 0; i < len(line); i++ {
 		if line[i] != '\\' {
@@ -159,7 +159,7 @@ func loneSurrogate(line []byte) bool {
 	return false
 }
 
-// escape reads \uXXXX at the start of b.
+// escape parses \uXXXX at the start of b.
 func escape(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false

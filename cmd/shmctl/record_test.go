@@ -24,7 +24,7 @@ func roundTrip(t *testing.T, key, value []byte) {
 func TestRecordRoundTrip(t *testing.T) {
 	for _, s := range []string{
 		"", "plain", "two\nlines\r\n", "\x00", "\xff", "a\xffb", `"quoted" \u0041 \`, "<&>", "\u2028\u2029", "\ufffd", "\U0001f600",
-		"\xed\xa0\x80", // a surrogate, which is not UTF-8
+		"\xed\xa0\x80", // a surrogate, not valid in UTF-8
 	} {
 		roundTrip(t, []byte(s), []byte("v"))
 		roundTrip(t, []byte("k"), []byte(s))
@@ -68,13 +68,13 @@ func TestRecordRefuses(t *testing.T) {
 		`{"key":"k","value":null}`:           `expected a string as field "value"`,
 		`{"key":"k","value":{}}`:             `expected a string as field "value"`,
 		`{"key":"k","value":"v"`:             "found the end of the line",
-		`{"key":"k","value":"v"}{}`:          "more on the line",
-		`{"key":"k","value":"v"} x`:          "more on the line",
+		`{"key":"k","value":"v"}{}`:          "more text after",
+		`{"key":"k","value":"v"} x`:          "more text after",
 		`{"key":"k" "value":"v"}`:            "expected",
 		`{"Key":"k","value":"v"}`:            `unknown field "Key"`,
 		`{"key":"k","value":"v","ttl":"1"}`:  `unknown field "ttl"`,
-		`{"key":"k","key":"l","value":"v"}`:  "given before",
-		`{"key":"k","key64":"","value":"v"}`: "given before",
+		`{"key":"k","key":"l","value":"v"}`:  "already given",
+		`{"key":"k","key64":"","value":"v"}`: "already given",
 		`{"key":"k","value64":"?"}`:          "base64",
 		`{"key":"k","value64":"gB=="}`:       "base64",
 		`{"key":"\ud800","value":"v"}`:       "surrogate",

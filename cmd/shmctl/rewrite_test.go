@@ -11,8 +11,8 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// While somebody has the store open, nothing is rewritten, and the message says who
-// that is; damage is reported all the same.
+// If a process has the store open, a rewrite changes nothing and its error names the
+// process. check reports damage nevertheless.
 func TestRewriteInUse(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
@@ -45,13 +45,13 @@ func TestRewriteInUse(t *testing.T) {
 	require.Equal(t, "1", string(v))
 }
 
-// What cannot even be opened to write is mended too.
+// check --repair repairs even a store that cannot be opened for writing.
 func TestRepairOfWhatCannotBeOpened(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
 	require.NoError(t, s.Close())
 	damage(t, s.Path(), directory, 12345)
-	damage(t, s.Path(), owners, 1<<16|1) // a dead process's
+	damage(t, s.Path(), owners, 1<<16|1) // of a dead process
 	code, stdout, _ := runs("", "check", s.Path())
 	require.Equal(t, exitDamaged, code)
 	require.Empty(t, stdout)
@@ -61,7 +61,7 @@ func TestRepairOfWhatCannotBeOpened(t *testing.T) {
 	require.Equal(t, 1, openAgain(t, s.Path()).Len())
 }
 
-// Words of the first writer's slot in data.
+// Offsets of words of the first writer's slot in the file data.
 const (
 	owners    = 0x2000
 	directory = 0x3000

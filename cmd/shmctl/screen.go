@@ -9,13 +9,13 @@ import (
 	"golang.org/x/term"
 )
 
-// screen is a terminal that is filled by lines of text.
+// screen is a terminal that shows lines of text on the whole screen.
 type screen struct {
 	in, out *os.File
 	old     *term.State
 }
 
-// openScreen returns nil if either of the two is no terminal.
+// openScreen returns nil if in or out is no terminal.
 func openScreen(in io.Reader, out io.Writer) *screen {
 	if !isTerminal(in) || !isTerminal(out) {
 		return nil
@@ -23,17 +23,17 @@ func openScreen(in io.Reader, out io.Writer) *screen {
 	return &screen{in: in.(*os.File), out: out.(*os.File)}
 }
 
-// What terminals do when they are sent these.
+// Control sequences of terminals.
 const (
-	screenEnter = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
-	screenLeave = "\x1b[?25h\x1b[?1049l"
-	screenHome  = "\x1b[H"
-	screenLine  = "\x1b[K" // erase the line, from its begin
-	screenRest  = "\x1b[J" // and all below, too
+	screenEnter = "\x1b[?1049h\x1b[?25l" // alternate screen, no cursor
+	screenLeave = "\x1b[?25h\x1b[?1049l" // normal screen, cursor
+	screenHome  = "\x1b[H"               // cursor to the top left
+	screenLine  = "\x1b[K"               // erase to the end of the line
+	screenRest  = "\x1b[J"               // erase to the end of the screen
 )
 
-// enter begins to read keys as they come and to draw. What leave restores, a
-// shell could not go on without.
+// enter switches the terminal to raw mode and to the alternate screen. Call leave
+// afterwards, because a shell needs the normal mode.
 func (s *screen) enter() (err error) {
 	if s.old, err = term.MakeRaw(int(s.in.Fd())); err != nil {
 		return err
@@ -52,7 +52,8 @@ func (s *screen) leave() error {
 	return err
 }
 
-// keys returns what is typed. The goroutine that reads it ends with the process.
+// keys returns a channel of typed keys. Its goroutine runs until the input or the process
+// ends.
 func (s *screen) keys() <-chan byte {
 	keys := make(chan byte)
 	go func() {
@@ -73,10 +74,10 @@ func (s *screen) keys() <-chan byte {
 
 const keyEscape = '\x1b'
 
-// keyFilter lets through one byte of each key, escape for those that terminals send
-// as several bytes. Otherwise F2, which is ESC O Q, would be taken for Q.
+// keyFilter passes one byte of each key. For a key that terminals send as several bytes
+// it passes only the escape. Otherwise top would take F2, which is ESC O Q, for Q.
 type keyFilter struct {
-	state byte // what the bytes before began: 0, keyEscape, 'O' or '['
+	state byte // the sequence so far: 0 (none), keyEscape, 'O' or '['
 }
 
 func (f *keyFilter) passes(b byte) bool {
@@ -86,7 +87,7 @@ func (f *keyFilter) passes(b byte) bool {
 	case b == keyEscape:
 		f.state = keyEscape
 		return true
-	case b < ' ': // never part of a longer key
+	case b < ' ': // never part of a sequence
 		return true
 	case was == keyEscape && (b == 'O' || b == '['):
 		f.state = b
@@ -94,7 +95,7 @@ func (f *keyFilter) passes(b byte) bool {
 	case was == 'O':
 		return false
 	case was == '[':
-		if b < '@' { // the last byte is a letter or one of those beside them
+		if b < '@' { // the last byte of a sequence is from '@' on
 			f.state = '['
 		}
 		return false
@@ -102,7 +103,7 @@ func (f *keyFilter) passes(b byte) bool {
 	return true
 }
 
-// draw shows as much of the lines as there is room for.
+// draw shows the lines, cut to the size of the terminal.
 func (s *screen) draw(lines []string) error {
 	width, height, err := term.GetSize(int(s.out.Fd()))
 	if err != nil {
@@ -114,13 +115,13 @@ func (s *screen) draw(lines []string) error {
 	}
 	lines = lines[:min(len(lines), height)]
 	for i, line := range lines {
-		lines[i] = screenLine + cut(line, width) // behind a full line nothing may be erased: it would be its end
+		lines[i] = screenLine + cut(line, width) // erase first: after a full line it would erase the last character
 	}
 	_, err = io.WriteString(s.out, screenHome+strings.Join(lines, "\r\n")+rest)
 	return err
 }
 
-// cut returns as much of a line as fits into a width.
+// cut returns the beginning of a line that fits into width columns.
 func cut(line string, width int) string {
 	for g := uniseg.NewGraphemes(line); g.Next(); {
 		if width -= g.Width(); width < 0 {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Of a key that is sent as several bytes no byte is taken for a key of its own.
+// No byte of a key that is sent as several bytes counts as another key.
 func TestKeyFilter(t *testing.T) {
 	for typed, want := range map[string]string{
 		"q":                   "q",
@@ -16,7 +16,7 @@ func TestKeyFilter(t *testing.T) {
 		"\x1b[15~7":           "\x1b7",
 		"\x1b[1;5Cq":          "\x1bq",
 		"\x1b\x1b[A":          "\x1b\x1b",
-		"\x1bq":               "\x1bq", // Alt and q, or one after the other
+		"\x1bq":               "\x1bq", // Alt and q, or escape and then q
 		"\x1b[\x03":           "\x1b\x03",
 		"\x1bO\x03q":          "\x1b\x03q",
 		"\x1b[200~q\x1b[201~": "\x1bq\x1b",

@@ -17,12 +17,12 @@ func newSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set STORE KEY [VALUE|-]",
 		Short: "Set the value of a key",
-		Long: `set makes VALUE the value of KEY. Without VALUE, or with -, it is read from
-standard input, all of it, the last newline too. If there is nothing to read, the
-key keeps the value that it has and set exits with 1, for what should have written
-it has failed as a rule; --empty makes the value empty then, and so does '' as
-VALUE. A VALUE that begins with a dash stands after --. A store that does not
-exist is created.`,
+		Long: `set sets the value of KEY to VALUE. Without VALUE, or with -, it reads the value
+from standard input up to its end, including the last newline. If standard input is
+empty, set changes nothing and the exit code is 1, because the program that should
+have written the value has probably failed. To set an empty value use --empty, or ''
+as VALUE. Write a VALUE that begins with a dash after --. set creates a store that
+does not exist.`,
 		Example: "  shmctl set /dev/shm/cache greeting hello\n  shmctl set /dev/shm/cache photo <photo.jpg\n  shmctl set /dev/shm/cache -- offset -1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, rest, err := storeArguments(cmd, args, "STORE KEY [VALUE|-]", 1, 2)
@@ -52,7 +52,7 @@ exist is created.`,
 		},
 	}
 	keyFlag(cmd, &key64)
-	cmd.Flags().BoolVar(&empty, "empty", false, "set an empty value if there is nothing on standard input")
+	cmd.Flags().BoolVar(&empty, "empty", false, "set an empty value if standard input is empty")
 	maxSizeFlag(cmd, &maxSize)
 	return cmd
 }

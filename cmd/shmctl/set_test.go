@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where SHMKV_STORE is set, KEY VALUE typed without STORE makes no store KEY.
+// If SHMKV_STORE is set, a user who types KEY VALUE without STORE creates no store KEY.
 func TestSetOnTerminal(t *testing.T) {
 	_, line := openTerminal(t)
 	t.Setenv(storeVariable, t.TempDir())

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// attached is what slots reports.
+// attached is the result of slots.
 type attached struct {
 	Path      string        `json:"path"`
 	Version   uint64        `json:"version"`
@@ -21,12 +21,12 @@ type attached struct {
 func newSlots() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "slots STORE",
-		Short: "Show who is attached, what each pins, and since when",
-		Long: `slots lists the open handles on the store, this command's too, and the versions
-that each keeps from being reclaimed. A process that died is listed until it is
-adopted: by the next writer that needs what it held, or by shmctl check. Process
-ids are those of each process's own pid namespace. --json also tells what was
-counted in each writer's slot, by all who have had it.`,
+		Short: "Show the attached processes and the versions that they pin",
+		Long: `slots lists the open handles on the store, including that of this command, and the
+versions that each handle pins. It lists a dead process until it is adopted, by the
+next writer that needs its slots or by shmctl check. Each process ID is that in the
+process's own PID namespace. --json also shows the counters of the writers' slots,
+which include those of earlier owners.`,
 		Example: "  shmctl slots /dev/shm/cache",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
@@ -64,7 +64,7 @@ func (a attached) Print(w io.Writer) error {
 		if len(p.Pins) == 0 {
 			rows = append(rows, append(row, "none"))
 		}
-		for _, pin := range p.Pins { // one on a line, the others below the first
+		for _, pin := range p.Pins { // one pin on each line
 			rows = append(rows, append(row, a.pin(pin, now)))
 			row = make([]string, len(row))
 		}

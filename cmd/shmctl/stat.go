@@ -12,7 +12,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// storeStat is what stat reports.
+// storeStat is the result of stat.
 type storeStat struct {
 	Path string `json:"path"`
 	shm.Info
@@ -21,7 +21,7 @@ type storeStat struct {
 	Deep *statDeep `json:"deep,omitempty"`
 }
 
-// statRate is what happened in some time.
+// statRate contains the changes of the counters during --rate.
 type statRate struct {
 	Seconds float64 `json:"seconds"`
 	shm.Counters
@@ -32,15 +32,15 @@ func newStat() *cobra.Command {
 	var rate time.Duration
 	cmd := &cobra.Command{
 		Use:   "stat STORE",
-		Short: "Show what a store is and holds",
-		Long: `stat shows what the store says of itself. It is cheap, whatever the store's size.
-Commits and the like are counted by writers since the store was made, except for
-what a process that was killed was just doing. Gets are not counted.
+		Short: "Show the properties and counters of a store",
+		Long: `stat shows the version, sizes and counters of a store. Its time does not depend on
+the size of the store. The counters count events since the store was created. The
+counts of a killed process may lack its last operation. Gets are not counted.
 
-With --rate it looks twice, and tells also what happened in between. With --deep
-it visits everything, as check does, and tells where each byte is, what is held
-for which pins and by whom, how the trie is built, and what the blocks of each
-size take.`,
+With --rate, stat reads the counters twice and shows the change in each second. With
+--deep, it visits all records, as check does, and shows the use of each byte of the
+file, the space that pins hold and the processes that hold them, the shape of the
+trie, and the space of each block size.`,
 		Example: "  shmctl stat /dev/shm/cache\n  shmctl stat /dev/shm/cache --json | jq .entries\n  shmctl stat /dev/shm/cache --rate 1s --deep",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
@@ -73,13 +73,13 @@ size take.`,
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().BoolVar(&deep, "deep", false, "visit everything, and show where each byte is")
-	cmd.Flags().DurationVar(&rate, "rate", 0, "look again after this `time`, as in 1s, and show what happened in it")
+	cmd.Flags().BoolVar(&deep, "deep", false, "visit all records and show the use of each byte")
+	cmd.Flags().DurationVar(&rate, "rate", 0, "show the events of each second during this `time`, as in 1s")
 	return cmd
 }
 
-// stats returns the store's Stats, which have no other way to say that the root
-// cannot be read.
+// stats returns the store's Stats, or an error if the root cannot be read. Stats then has
+// a FileBytes of 0.
 func stats(s *shm.Store) (shm.Stats, error) {
 	st := s.Stats()
 	if st.FileBytes == 0 {
@@ -94,7 +94,7 @@ func (st storeStat) Print(w io.Writer) error {
 		{"id", fmt.Sprintf("%s, format %d", st.ID, st.Format)},
 	}
 	if o := st.Origin; o != nil {
-		kind, form := "copy", "shows version %s of %s" // that restore has made
+		kind, form := "copy", "shows version %s of %s" // made by restore
 		switch {
 		case st.Backup:
 			kind, form = "backup", form+"; can only be read"

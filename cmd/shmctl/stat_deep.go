@@ -11,10 +11,10 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// statDeep is what stat --deep reports: the ledger, and who may hold what.
+// statDeep is the additional result of stat --deep.
 type statDeep struct {
 	shm.Report
-	Processes []shm.Process `json:"processes"` // without this one
+	Processes []shm.Process `json:"processes"` // without this command
 }
 
 func lookDeep(ctx context.Context, s *shm.Store) (*statDeep, error) {
@@ -24,7 +24,7 @@ func lookDeep(ctx context.Context, s *shm.Store) (*statDeep, error) {
 	}
 	d := &statDeep{Report: *rep, Processes: []shm.Process{}}
 	all, err := s.Inspect().Processes()
-	if err != nil && !errors.Is(err, shm.ErrReadOnly) { // without permission nobody is told
+	if err != nil && !errors.Is(err, shm.ErrReadOnly) { // without permission Processes is empty
 		return nil, err
 	}
 	for _, p := range all {
@@ -57,7 +57,7 @@ func (d *statDeep) print(w io.Writer, now time.Time) error {
 	return nil
 }
 
-// held tells who pins the versions that something is deferred for.
+// held returns the space that each pinned version holds, and the processes that pin it.
 func (d *statDeep) held(now time.Time) [][]string {
 	rows := [][]string{}
 	for _, h := range d.Held {
@@ -94,7 +94,7 @@ func (d *statDeep) depths() [][]string {
 	return rows
 }
 
-// children groups branches by powers of two.
+// children groups the branches by their number of children, in powers of two.
 func (d *statDeep) children() [][]string {
 	var sum int64
 	for _, n := range d.Trie.Children {

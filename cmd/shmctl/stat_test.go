@@ -12,7 +12,7 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// stat --deep tells what is held for a snapshot, and whose it is.
+// stat --deep shows the space that a snapshot holds, and the process of the snapshot.
 func TestStatTellsWhoHolds(t *testing.T) {
 	s := newStore(t)
 	set := func(value byte) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// terminal is a real one, of a tmux server of its own.
+// terminal is a real terminal in its own tmux server.
 type terminal struct {
 	t      *testing.T
 	socket string
@@ -48,32 +48,32 @@ func (tm *terminal) run(args ...string) string {
 
 func (tm *terminal) types(keys ...string) { tm.run(append([]string{"send-keys"}, keys...)...) }
 
-// enters types a command.
+// enters types a command and the enter key.
 func (tm *terminal) enters(command string) {
 	tm.types("-l", command)
 	tm.types("Enter")
 }
 
-// clear clears the screen, which is not empty. What is typed before it is clear
-// would go with the rest.
+// clear clears the screen and waits until it is clear, because the shell would clear later
+// input too. The screen must not be empty before.
 func (tm *terminal) clear() {
 	tm.t.Helper()
 	tm.enters("clear")
 	tm.shows(`\Aready>\s*\z`)
 }
 
-// restored waits for what a program leaves behind, and then for a terminal that is
-// as it was when the shell began.
+// restored waits for the last output of a program, and then checks that the modes of the
+// terminal are those from the start of the shell.
 func (tm *terminal) restored(pattern string) {
 	tm.t.Helper()
 	tm.shows(pattern)
 	require.Equal(tm.t, "0 1", tm.state())
-	tm.enters("stty -g | diff - modes && echo same") // it shows what is typed, line by line
+	tm.enters("stty -g | diff - modes && echo same") // the terminal echoes input, line by line
 	tm.shows(`^ready> stty -g .*same\nsame$`)
 	tm.clear()
 }
 
-// shows waits until what is on the screen matches, and returns it.
+// shows waits until the text on the screen matches, and returns it.
 func (tm *terminal) shows(pattern string) string {
 	tm.t.Helper()
 	re := regexp.MustCompile(`(?m)` + pattern)
@@ -86,7 +86,8 @@ func (tm *terminal) shows(pattern string) string {
 	}
 }
 
-// state tells whether it is the other screen, and whether a cursor is seen.
+// state reports whether the terminal shows the alternate screen, and whether it shows a
+// cursor.
 func (tm *terminal) state() string {
 	return strings.TrimSpace(tm.run("display-message", "-p", "#{alternate_on} #{cursor_flag}"))
 }

@@ -21,21 +21,19 @@ func newTop() *cobra.Command {
 	var by string
 	cmd := &cobra.Command{
 		Use:   "top STORE...",
-		Short: "Watch what processes do to stores",
-		Long: `top shows, anew each second, what the stores hold and what each process does to
-them: commits, the changes that they are made of, and commits that another one
-overtook, each second; what it pins, how many versions the oldest such one is
-behind, and since when. Gets are not counted, for readers leave no trace. Its own
-handle is left out.
+		Short: "Show the activity of processes in stores",
+		Long: `top shows the sizes of the stores and the activity of each process, and updates
+them each second. Gets are not counted, because readers write no counters. top
+does not show its own handle.
 
-In a terminal it fills the screen until q is pressed; ? shows the keys. Elsewhere,
-and with --json, it prints lines: for each store one, and below it one for each
-process; in JSON all of it is one line.
+On a terminal top fills the screen until you press q. The key ? shows the keys.
+Otherwise, and with --json, top prints a line for each store, followed by a line for
+each process. In JSON a store and its processes are one line.
 
-The processes are sorted by the column of --sort, or on the screen by that of a key:
+--sort, or a key on the screen, selects the column by which the processes are sorted:
 
 ` + topColumnHelp() + `
-` + topSortHelp + ` In lines each look is sorted by itself.`,
+` + topSortHelp + ` Printed lines are sorted in each update.`,
 		Example: "  shmctl top /dev/shm/cache\n  shmctl top /dev/shm/cache --sort commits\n  shmctl top /dev/shm/cache --json --count 1 | jq .per_second.commits",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, more, err := storeArguments(cmd, args, "STORE...", 0, unlimited)
@@ -71,8 +69,8 @@ The processes are sorted by the column of --sort, or on the screen by that of a 
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&t.interval, "interval", time.Second, "`time` between looks")
-	f.IntVar(&t.count, "count", 0, "end after that many looks (0 = no bound)")
+	f.DurationVar(&t.interval, "interval", time.Second, "`time` between updates")
+	f.IntVar(&t.count, "count", 0, "end after that many updates (0 = no limit)")
 	f.StringVar(&by, "sort", topColumns[0].name, "sort the processes by `COLUMN`: "+strings.Join(topColumnNames(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(topColumnNames(), cobra.ShellCompDirectiveNoFileComp))
 	jsonFlag(cmd)
@@ -81,28 +79,28 @@ The processes are sorted by the column of --sort, or on the screen by that of a 
 
 const minInterval = 10 * time.Millisecond
 
-// lineSignals end top where it prints lines.
+// lineSignals are the signals that end top when it prints lines.
 var lineSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
 // top is a run of the verb.
 type top struct {
 	interval   time.Duration
 	count      int
-	by         topColumn // that the processes are sorted by
-	keepPlaces bool      // of processes, from one look to the next
+	by         topColumn // sorts the processes
+	keepPlaces bool      // keep the order of processes from one look to the next
 	stores     []*topStore
 }
 
-// topStore is a store, with the last look at it.
+// topStore is a store and the last look at it.
 type topStore struct {
 	s     *shm.Store
 	at    time.Time
 	stats shm.Stats
 	procs []shm.Process
-	order topOrder // of those that keep their places
+	order topOrder // of the processes that keep their places
 }
 
-// topLook is what top tells of a store at a time.
+// topLook is the state of a store at one time.
 type topLook struct {
 	Time      time.Time    `json:"time"`
 	Path      string       `json:"path"`
@@ -112,7 +110,7 @@ type topLook struct {
 	Processes []topProcess `json:"processes"`
 }
 
-// topRates are what happened each second since the last look.
+// topRates are the events in each second since the last look.
 type topRates struct {
 	Commits  float64 `json:"commits"`
 	Changes  float64 `json:"changes"`
@@ -131,8 +129,8 @@ type topProcess struct {
 	Writers   int        `json:"writers"`
 	PerSecond topRates   `json:"per_second"`
 	Pins      int        `json:"pins"`
-	Behind    uint64     `json:"behind"`                 // versions, of the oldest pin
-	Since     *time.Time `json:"pinned_since,omitempty"` // of the oldest snapshot
+	Behind    uint64     `json:"behind"`                 // versions since the oldest pin
+	Since     *time.Time `json:"pinned_since,omitempty"` // start of the oldest snapshot
 
 	handle shm.Process
 }
@@ -142,8 +140,8 @@ func ratesOf(c shm.Counters, seconds float64) topRates {
 	return topRates{per(c.Commits), per(c.Changes), per(c.Lost), per(c.Refused), per(c.FreedBlocks), per(c.DeferredBlocks), per(c.PunchedPages)}
 }
 
-// look looks at the store, and tells what happened since the last look, if there
-// was one.
+// look reads the state of the store. The rates are those since the last look, or 0 at the
+// first one.
 func (t *topStore) look() (topLook, error) {
 	st, err := stats(t.s)
 	if err != nil {
@@ -181,7 +179,7 @@ func (t *topStore) look() (topLook, error) {
 	return l, nil
 }
 
-// looks looks at all stores.
+// looks calls look for all stores and sorts the processes.
 func (t *top) looks() (all []topLook, err error) {
 	for _, s := range t.stores {
 		l, err := s.look()
@@ -194,8 +192,8 @@ func (t *top) looks() (all []topLook, err error) {
 	return all, nil
 }
 
-// arrange sorts the processes of a look. By rates it gives them places to keep at the
-// second look, for the first one has none.
+// arrange sorts the processes of a look and, if they keep their places, notes the order.
+// The first look has no rates, so an order by rate is noted at the second one.
 func (t *top) arrange(s *topStore, l topLook) {
 	s.order.sort(l.Processes, t.by)
 	if t.keepPlaces && (l.Seconds > 0 || !t.by.isRate) {
@@ -203,7 +201,7 @@ func (t *top) arrange(s *topStore, l topLook) {
 	}
 }
 
-// inLines prints a look each interval; the first one only begins the first interval.
+// inLines prints a look after each interval.
 func (t *top) inLines(ctx context.Context, w io.Writer, print func(topLook, io.Writer) error) error {
 	if _, err := t.looks(); err != nil {
 		return err

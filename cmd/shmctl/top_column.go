@@ -11,18 +11,18 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// topColumn is a column of the table of processes, which can be sorted by it.
+// topColumn is a column of the table of processes.
 type topColumn struct {
-	name    string // of --sort
-	title   string
-	about   string
-	align   byte // l or r, as in text.Table
+	name    string // for --sort
+	title   string // in the table
+	about   string // in the help
+	align   byte   // l or r, as in text.Table
 	cell    func(p topProcess, now time.Time) string
-	compare func(p, q topProcess) int // < 0: p comes before q
-	isRate  bool                      // so it takes two looks
+	compare func(p, q topProcess) int // negative if p comes before q
+	isRate  bool                      // needs two looks
 }
 
-// topColumns has at most nine, for the keys 1 to 9.
+// topColumns has at most nine columns, for the keys 1 to 9.
 var topColumns = []topColumn{
 	{name: "pid", title: "PID", about: "process ID", align: 'r',
 		cell:    func(p topProcess, _ time.Time) string { return fmt.Sprint(p.Pid) },
@@ -33,16 +33,16 @@ var topColumns = []topColumn{
 	{name: "state", title: "STATE", about: "dead, reader or writer", align: 'l',
 		cell:    func(p topProcess, _ time.Time) string { return p.state() },
 		compare: func(p, q topProcess) int { return cmp.Compare(p.state(), q.state()) }},
-	rateColumn("commits", "its commits, each second", func(r topRates) float64 { return r.Commits }),
-	rateColumn("changes", "the changes that they are made of, each second", func(r topRates) float64 { return r.Changes }),
-	rateColumn("lost", "commits that another one overtook, each second", func(r topRates) float64 { return r.Lost }),
-	{name: "pins", title: "PINS", about: "versions that it pins", align: 'r',
+	rateColumn("commits", "commits each second", func(r topRates) float64 { return r.Commits }),
+	rateColumn("changes", "changes of keys in these commits, each second", func(r topRates) float64 { return r.Changes }),
+	rateColumn("lost", "commits each second that another commit overtook", func(r topRates) float64 { return r.Lost }),
+	{name: "pins", title: "PINS", about: "number of pinned versions", align: 'r',
 		cell:    func(p topProcess, _ time.Time) string { return text.Count(p.Pins) },
 		compare: func(p, q topProcess) int { return cmp.Compare(q.Pins, p.Pins) }},
-	{name: "behind", title: "BEHIND", about: "how many versions the oldest of them is behind", align: 'r',
+	{name: "behind", title: "BEHIND", about: "number of versions since the oldest pinned one", align: 'r',
 		cell:    func(p topProcess, _ time.Time) string { return text.Count(p.Behind) },
 		compare: func(p, q topProcess) int { return cmp.Compare(q.Behind, p.Behind) }},
-	{name: "pinned", title: "PINNED", about: "since when its oldest snapshot is open", align: 'l',
+	{name: "pinned", title: "PINNED", about: "age of the oldest snapshot", align: 'l',
 		cell: topProcess.pinned,
 		compare: func(p, q topProcess) int {
 			switch {
@@ -103,7 +103,7 @@ func topColumnNames() (names []string) {
 	return names
 }
 
-// topColumnHelp describes the columns, and the keys that sort by them.
+// topColumnHelp describes the columns and the keys that sort by them.
 func topColumnHelp() string {
 	var rows [][]string
 	for i, c := range topColumns {
@@ -114,17 +114,17 @@ func topColumnHelp() string {
 	return b.String()
 }
 
-// topSortHelp says how rows are sorted.
-const topSortHelp = `The largest number comes first, but the smallest pid, and the process that has
-pinned for longest. On the screen a row then keeps its place, also when its
-numbers change, and a process that is new comes last. The key of the column
-sorts the rows anew.`
+// topSortHelp describes the order of the rows.
+const topSortHelp = `Numbers are sorted in descending order, except for process IDs. The oldest
+snapshot comes first. On the screen a row keeps its place when its numbers
+change, and a new process comes last. Press the key of a column to sort the
+rows again.`
 
-// topOrder is the order of a store's rows, as their handles.
+// topOrder is the order of a store's rows, as handles.
 type topOrder []shm.Process
 
-// sort sorts rows. Those that are in the order keep their places. The others follow,
-// sorted by the column.
+// sort sorts rows. Rows that are in o keep their order. The others follow, sorted by the
+// column.
 func (o topOrder) sort(rows []topProcess, by topColumn) {
 	place := func(p topProcess) int {
 		if i := slices.IndexFunc(o, p.handle.Same); i >= 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// Each column sorts the rows as its help says.
+// Each column sorts the rows as its help describes.
 func TestTopColumns(t *testing.T) {
 	now := time.Now()
 	before := now.Add(-time.Minute)
@@ -47,8 +47,7 @@ func TestTopColumns(t *testing.T) {
 	}
 }
 
-// Rows keep their places, also when others come and go; handles of one process are
-// told apart.
+// Rows keep their places when others come and go. Handles of one process are distinct.
 func TestTopOrder(t *testing.T) {
 	pins, err := topColumnNamed("pins")
 	require.NoError(t, err)
@@ -73,7 +72,7 @@ func TestTopOrder(t *testing.T) {
 	require.Equal(t, []int{3, 5, 1, 4, 2}, sorted(row(3, 9), row(1, 7), row(4, 7), row(5, 8), row(2, 0)))
 }
 
-// Rows are sorted by rates once there are some. In lines each look is sorted anew.
+// Rows are sorted by rates from the second look on. Printed lines are sorted in each look.
 func TestTopArranges(t *testing.T) {
 	commits, err := topColumnNamed("commits")
 	require.NoError(t, err)

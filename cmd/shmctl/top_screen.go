@@ -13,22 +13,21 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// screenSignals end top on a screen. Besides those that end it elsewhere there are
-// two at which Go would print its stacks, and leave the terminal as it is.
+// screenSignals are the signals that end top on a screen. Without a handler, Go would
+// print stacks at the first two and not restore the terminal.
 var screenSignals = append([]os.Signal{syscall.SIGQUIT, syscall.SIGABRT}, lineSignals...)
 
-// topView is what top shows on a screen.
+// topView is the contents of the screen.
 type topView struct {
 	*top
 	shown []topLook
 	help  bool
 }
 
-// onScreen shows a look each interval until q, Ctrl-C or the end of the input
-// is typed.
+// onScreen shows a look after each interval until the user types q, Ctrl-C or Ctrl-D.
 func (t *top) onScreen(ctx context.Context, s *screen) (err error) {
-	// Reading a store that something truncates is a fault. As a panic it lets the
-	// terminal be restored.
+	// A read of a truncated store faults. A panic instead of a crash lets the deferred
+	// function restore the terminal.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	t.keepPlaces = true
 	v := topView{top: t}
@@ -73,7 +72,7 @@ func (t *top) onScreen(ctx context.Context, s *screen) (err error) {
 	}
 }
 
-// press does what a key is for, and reports whether that is to end top.
+// press handles a key and reports whether it ends top.
 func (v *topView) press(key byte) (end bool) {
 	column := int(key) - '1'
 	switch {
@@ -93,12 +92,12 @@ func (v *topView) press(key byte) (end bool) {
 	return false
 }
 
-// lines is what the screen shows.
+// lines returns the lines of the screen.
 func (v *topView) lines(now time.Time) []string {
 	if v.help {
 		return topHelp()
 	}
-	lines := []string{fmt.Sprintf("shmctl top  %s  every %v, sorted by %s, ? helps, q quits", now.Format(time.TimeOnly), v.interval, v.by.name)}
+	lines := []string{fmt.Sprintf("shmctl top  %s  every %v, sorted by %s, ? help, q quit", now.Format(time.TimeOnly), v.interval, v.by.name)}
 	titles, align := []string{}, ""
 	for _, c := range topColumns {
 		titles, align = append(titles, c.title), align+string(c.align)
@@ -120,14 +119,14 @@ func (v *topView) lines(now time.Time) []string {
 	return lines
 }
 
-// topHelp is the screen of keys.
+// topHelp returns the lines of the help screen.
 func topHelp() []string {
 	return strings.Split(`Keys of shmctl top
 
-  q  quits, as Ctrl-C does
-  ?  shows this; any other key but q leaves it
+  q  quit, as Ctrl-C does
+  ?  show this help; any other key except q closes it
 
-Keys that sort the processes by a column, and what it shows:
+Keys that sort the processes by a column:
 
 `+topColumnHelp()+"\n"+topSortHelp, "\n")
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// topTerminal is a terminal for top, beside a store.
+// topTerminal is a terminal for top and a store.
 type topTerminal struct {
 	*terminal
 	s *shm.Store
@@ -31,7 +31,7 @@ func newTopTerminal(t *testing.T) topTerminal {
 	return topTerminal{newTerminal(t, 120, 30), newStore(t)}
 }
 
-// begin starts top, which may be over before it is seen.
+// begin starts top, which may end before a test sees it.
 func (tm topTerminal) begin(args string) {
 	tm.enters(fmt.Sprintf("shmctl top %s %s; echo code=$?", tm.s.Path(), args))
 }
@@ -39,11 +39,11 @@ func (tm topTerminal) begin(args string) {
 func (tm topTerminal) start(args string) {
 	tm.t.Helper()
 	tm.begin(args)
-	tm.shows(`^shmctl top .* q quits$`)
+	tm.shows(`^shmctl top .* q quit$`)
 	require.Equal(tm.t, "1 0", tm.state(), "the other screen, without a cursor")
 }
 
-// What happens meanwhile appears.
+// The screen shows changes of the store.
 func TestTopInTerminal(t *testing.T) {
 	tm := newTopTerminal(t)
 	s := tm.s
@@ -70,12 +70,12 @@ func TestTopInTerminal(t *testing.T) {
 	<-done
 	tm.shows(fmt.Sprintf(`version %s  7 entries$`, text.Count(s.Version())))
 	tm.shows(`^  0 commits/s  0 changes/s`)
-	tm.types("x") // no meaning
+	tm.types("x") // a key without effect
 	tm.types("F2")
 	tm.types("q")
 	tm.restored(`^code=0$`)
 
-	// It follows the terminal's size at once: nothing is wrapped or scrolled.
+	// top follows a change of the terminal's size at once, without wrapping or scrolling.
 	tm.start("--interval 1h")
 	tm.shows(` PINNED$`)
 	tm.run("resize-window", "-x", "20", "-y", "4")
@@ -85,12 +85,12 @@ func TestTopInTerminal(t *testing.T) {
 	tm.types("q")
 	tm.restored(`^code=0$`)
 
-	// To a file it prints lines.
+	// top prints lines to a file.
 	tm.enters(fmt.Sprintf("shmctl top %s --count 1 --interval 10ms | wc -l", s.Path()))
 	tm.shows(`^2$`)
 }
 
-// However top ends, the terminal is as it was.
+// top restores the terminal, however it ends.
 func TestTopRestoresTheTerminal(t *testing.T) {
 	tm := newTopTerminal(t)
 	tm.begin("--interval 50ms --count 3")
@@ -106,17 +106,17 @@ func TestTopRestoresTheTerminal(t *testing.T) {
 		tm.restored(`^shmctl: top: interrupted\ncode=130$`)
 	}
 
-	// So it is after a crash: of a store that is truncated, and that this process has
-	// not open.
+	// top restores the terminal even after a fault, when its store is truncated. This
+	// process does not have that store open.
 	path := t.TempDir()
 	require.Equal(t, exitOK, run([]string{"set", path, "a", "1"}, strings.NewReader(""), os.Stdout, os.Stderr))
 	tm.enters(fmt.Sprintf("shmctl top %s --interval 50ms 2>/dev/null; echo code=$?", path))
-	tm.shows(`^shmctl top .* q quits$`)
+	tm.shows(`^shmctl top .* q quit$`)
 	require.NoError(t, os.Truncate(filepath.Join(path, "data"), 0))
 	tm.restored(`^code=2$`)
 }
 
-// topOf is the process that runs top on a store.
+// topOf returns the process that runs top on a store.
 func topOf(t *testing.T, s *shm.Store) int {
 	all, err := s.Inspect().Processes()
 	require.NoError(t, err)
@@ -130,7 +130,7 @@ func topOf(t *testing.T, s *shm.Store) int {
 	return 0
 }
 
-// pinner is a handle that pins versions; its row is told by how many.
+// pinner is a handle that pins versions. The number of its pins identifies its row.
 type pinner struct {
 	t *testing.T
 	s *shm.Store
@@ -152,7 +152,7 @@ func (p pinner) pin(n int) {
 	}
 }
 
-// pins waits until the rows pin so many versions, in that order.
+// pins waits until the rows have these numbers of pins, in this order.
 func (tm topTerminal) pins(n ...int) {
 	tm.t.Helper()
 	pattern := `PINNED$`
@@ -162,7 +162,7 @@ func (tm topTerminal) pins(n ...int) {
 	tm.shows(pattern + `\n*\z`)
 }
 
-// Rows stay where they are, until a key sorts them.
+// Rows keep their places until a key sorts them.
 func TestTopSorts(t *testing.T) {
 	tm := newTopTerminal(t)
 	a, b := newPinner(t, tm.s.Path()), newPinner(t, tm.s.Path())
@@ -180,16 +180,16 @@ func TestTopSorts(t *testing.T) {
 	tm.pins(4, 3, 2, 0)
 	b.pin(3)
 	tm.pins(4, 3, 5, 0)
-	tm.types("8") // of a's pins the oldest is the farthest behind
+	tm.types("8") // the oldest pin of a is the farthest behind
 	tm.shows(` sorted by behind,`)
 	tm.pins(3, 5, 4, 0)
 	c.pin(2)
 	tm.pins(3, 5, 6, 0)
-	tm.types("0", "x", "Left") // no meaning
+	tm.types("0", "x", "Left") // keys without effect
 	tm.types("7")
 	tm.pins(6, 5, 3, 0)
 
-	// A key sorts at once what is seen.
+	// A key sorts the displayed rows at once.
 	tm.types("q")
 	tm.restored(`^code=0$`)
 	tm.start("--interval 1h")
@@ -202,12 +202,12 @@ func TestTopSorts(t *testing.T) {
 	tm.restored(`^code=0$`)
 }
 
-// Processes that write at rates which change keep their rows.
+// Processes keep their rows while their rates change.
 func TestTopKeepsRows(t *testing.T) {
 	tm := newTopTerminal(t)
 	for range 3 {
 		writer := exec.Command("writer", tm.s.Path())
-		_, err := writer.StdinPipe() // it writes until this ends
+		_, err := writer.StdinPipe() // the process writes until its input ends
 		require.NoError(t, err)
 		start(t, writer)
 	}
@@ -241,15 +241,15 @@ func TestTopShowsKeys(t *testing.T) {
 		tm.shows(`\A` + regexp.QuoteMeta(strings.Join(topHelp(), "\n")) + `\s*\z`)
 	}
 	help()
-	require.NoError(t, tm.s.Set([]byte("k"), nil)) // seen, when help is left
+	require.NoError(t, tm.s.Set([]byte("k"), nil)) // visible when the help is closed
 	for _, key := range []string{"?", "x", "Up", "4"} {
 		tm.types(key)
-		tm.shows(`\Ashmctl top .* sorted by pid, .* q quits$`)
+		tm.shows(`\Ashmctl top .* sorted by pid, .* q quit$`)
 		tm.shows(`version 2  1 entries$`)
 		help()
 	}
 	tm.run("resize-window", "-x", "20", "-y", "3")
-	tm.shows(`\AKeys of shmctl top\n\n  q  quits, as Ctrl-$`)
+	tm.shows(`\AKeys of shmctl top\n\n  q  quit, as Ctrl-C$`)
 	tm.run("resize-window", "-x", "120", "-y", "30")
 	tm.shows(`as Ctrl-C does$`)
 	tm.types("q")
@@ -257,7 +257,7 @@ func TestTopShowsKeys(t *testing.T) {
 
 	tm.run("resize-window", "-x", "80", "-y", "24")
 	tm.start("")
-	help() // it fits
+	help() // the help fits
 	tm.types("C-c")
 	tm.restored(`^code=0$`)
 }

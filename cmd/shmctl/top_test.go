@@ -16,7 +16,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// What a process does in an interval is told as its own, and its pins.
+// top shows the activity of each process in an interval, and its pins.
 func TestTopTellsWhoDoesWhat(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
@@ -43,7 +43,7 @@ func TestTopTellsWhoDoesWhat(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 2, l.PerSecond.Commits*l.Seconds, 1e-6)
 	require.InDelta(t, 3, l.PerSecond.Changes*l.Seconds, 1e-6)
-	w, r := l.Processes[0], l.Processes[1] // as they were opened
+	w, r := l.Processes[0], l.Processes[1] // in the order of their Open
 	require.Equal(t, l.PerSecond.Commits, w.PerSecond.Commits)
 	require.Equal(t, l.PerSecond.Changes, w.PerSecond.Changes)
 	require.Equal(t, 1, w.Writers)
@@ -54,14 +54,14 @@ func TestTopTellsWhoDoesWhat(t *testing.T) {
 	require.Equal(t, uint64(2), r.Behind)
 	require.WithinDuration(t, time.Now(), *r.Since, time.Minute)
 
-	for range 2 { // nothing happens any more
+	for range 2 { // no more activity
 		l, err = store.look()
 		require.NoError(t, err)
 	}
 	require.Zero(t, l.PerSecond)
 }
 
-// Damage ends top with what it is.
+// Damage ends top with an error that describes it.
 func TestTopOfDamagedStore(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("a"), []byte("1")))
@@ -85,7 +85,7 @@ func TestTopOfDamagedStore(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Without a terminal a signal ends top with the code of an interruption.
+// Without a terminal a signal ends top with exitInterrupted.
 func TestTopInterrupted(t *testing.T) {
 	s := newStore(t)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// watchPause is the least time between two looks at a store, so that a fast
-// writer wakes its watchers a hundred times a second and no more.
+// watchPause is the shortest time between two looks at a store, so that a fast writer
+// wakes a watch at most 100 times a second.
 const watchPause = 10 * time.Millisecond
 
 func newWatch() *cobra.Command {
@@ -26,18 +26,18 @@ func newWatch() *cobra.Command {
 	var all, key64 bool
 	cmd := &cobra.Command{
 		Use:   "watch STORE [KEY]",
-		Short: "Print changes as they come",
-		Long: `watch prints a line for each change of KEY, or with --all of any key, until it
-is interrupted: when it was seen, in which version, and what happened. With
---json a line is a record as dump has it, with "time", "version" and "change",
-which is "set" or "deleted".
+		Short: "Print changes as they happen",
+		Long: `watch prints a line for each change of KEY, or with --all of any key, until it is
+interrupted. A line shows the time at which watch saw the change, the version, and
+the change. With --json a line is a record as dump writes it, with "time", "version"
+and "change", which is "set" or "deleted".
 
-It sleeps in the kernel while nobody commits, for a second at a time in case one
-who commits dies before he wakes others. It compares versions, at most a hundred
-times a second: of changes that follow each other faster only the last is shown,
-and one that puts back what was there is not. With --all it holds a
-snapshot, the one that it compares with next. Long values are cut short, but
-not in JSON.`,
+watch sleeps while nobody commits. It wakes up once a second, because a writer may
+die between its commit and the wake-up. watch compares versions at most 100 times a
+second. If a key changes several times between two of them, watch prints only the
+last value, and nothing if the value is the same as before. With --all it holds a
+snapshot for the next comparison. watch shortens values of more than 64 bytes,
+except in JSON.`,
 		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := 1
@@ -60,7 +60,7 @@ not in JSON.`,
 			return withStore(openToRead, path, func(s *shm.Store) error {
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 				defer stop()
-				context.AfterFunc(ctx, stop) // the next one ends it also where it waits to write
+				context.AfterFunc(ctx, stop) // a second signal ends the process even while it waits to write
 				w.done = ctx.Done()
 				w.s, w.out = s, bufio.NewWriter(cmd.OutOrStdout())
 				w.print = w.text
@@ -84,9 +84,9 @@ not in JSON.`,
 	}
 	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
-	cmd.Flags().BoolVar(&all, "all", false, "all keys")
-	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print what is there already, as if it was set now")
-	cmd.Flags().IntVar(&w.count, "count", 0, "end after `N` changes (0 = never)")
+	cmd.Flags().BoolVar(&all, "all", false, "watch all keys")
+	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print the existing entries as if they were set now")
+	cmd.Flags().IntVar(&w.count, "count", 0, "end after `N` changes (0 = no limit)")
 	return cmd
 }
 
@@ -96,13 +96,13 @@ type watcher struct {
 	out      *bufio.Writer
 	print    func(watched) error
 	existing bool
-	count    int             // of changes that are to be printed; 0 = all
-	done     <-chan struct{} // closed when it is interrupted
+	count    int             // number of changes to print; 0 = all
+	done     <-chan struct{} // closed by an interrupt
 
-	seen    bool // looked at once
-	printed int
-	last    *shm.Snapshot // that all keys are compared with
-	value   []byte        // that one key is compared with; nil when absent
+	seen    bool          // the first look is done
+	printed int           // number of changes
+	last    *shm.Snapshot // of the last look at all keys
+	value   []byte        // of the last look at one key; nil if absent
 }
 
 // watched is a change.
@@ -118,7 +118,7 @@ var (
 	errWatchInterrupted = fmt.Errorf("watch: %w", errInterrupted)
 )
 
-// watch calls look, which returns the version that it saw, again and again.
+// watch calls look, which returns its version, after each commit.
 func (w *watcher) watch(ctx context.Context, look func() (uint64, error)) error {
 	for {
 		began := time.Now()
@@ -144,7 +144,7 @@ func (w *watcher) watch(ctx context.Context, look func() (uint64, error)) error 
 	}
 }
 
-// lookAt prints what happened to one key.
+// lookAt prints the change of one key since the last look.
 func (w *watcher) lookAt(key []byte) (version uint64, err error) {
 	err = w.s.View(func(sn *shm.Snapshot) error {
 		version = sn.Version()
@@ -164,7 +164,7 @@ func (w *watcher) lookAt(key []byte) (version uint64, err error) {
 	return version, err
 }
 
-// lookAtAll prints what happened to all keys.
+// lookAtAll prints the changes of all keys since the last look.
 func (w *watcher) lookAtAll() (version uint64, err error) {
 	sn, err := w.s.Snapshot()
 	if err != nil {
@@ -182,7 +182,7 @@ func (w *watcher) lookAtAll() (version uint64, err error) {
 	return version, err
 }
 
-// compare prints what differs from the last snapshot.
+// compare prints the differences from the last snapshot.
 func (w *watcher) compare(sn *shm.Snapshot) error {
 	entries := w.last.Len()
 	for key, change := range sn.Diff(w.last) {
@@ -206,7 +206,7 @@ func (w *watcher) compare(sn *shm.Snapshot) error {
 	return nil
 }
 
-// show prints a change, and returns errEnoughChanges after the last one.
+// show prints a change. It returns errEnoughChanges after the last one.
 func (w *watcher) show(version uint64, key, value []byte) error {
 	select {
 	case <-w.done:

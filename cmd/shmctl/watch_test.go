@@ -17,16 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watching is a shmctl watch in a process of its own.
+// watching is a process of shmctl watch.
 type watching struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	lines  chan string // closed when it has ended
+	lines  chan string // closed when the process has ended
 	stderr strings.Builder
 }
 
-// startWatch starts a watch. It shows what is there first, so that the first
-// line tells that it is at work.
+// startWatch starts a watch with --existing, so that its first line shows that it works.
 func startWatch(t *testing.T, args ...string) *watching {
 	t.Helper()
 	w := &watching{t: t, cmd: exec.Command("shmctl", append([]string{"watch", "--existing"}, args...)...), lines: make(chan string, 1000)}
@@ -43,7 +42,7 @@ func startWatch(t *testing.T, args ...string) *watching {
 	return w
 }
 
-// line is the next line that it prints, or "" at the end.
+// line returns the next printed line, or "" at the end.
 func (w *watching) line() string {
 	w.t.Helper()
 	select {
@@ -55,7 +54,7 @@ func (w *watching) line() string {
 	}
 }
 
-// exit waits for its end and returns the exit code.
+// exit waits for the end of the process and returns the exit code.
 func (w *watching) exit() int {
 	for range w.lines {
 	}
@@ -63,7 +62,7 @@ func (w *watching) exit() int {
 	return w.cmd.ProcessState.ExitCode()
 }
 
-// The changes are made by this process and seen by another.
+// This process makes the changes, and another process sees them.
 func TestWatchSeesOthers(t *testing.T) {
 	s := newStore(t)
 	set := func(key, value string) { t.Helper(); require.NoError(t, s.Set([]byte(key), []byte(value))) }
@@ -73,7 +72,7 @@ func TestWatchSeesOthers(t *testing.T) {
 	for _, w := range []*watching{all, one} {
 		require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3}  version 2  set  a  1$`, w.line())
 	}
-	set("b", "\x1b[31m") // one that a terminal would obey
+	set("b", "\x1b[31m") // a control sequence
 	require.Regexp(t, `  version 3  set  b  "\\x1b\[31m"$`, all.line())
 	set("a", strings.Repeat("long", 100))
 	for _, w := range []*watching{all, one} {
@@ -119,14 +118,14 @@ func TestWatchJSON(t *testing.T) {
 	require.Zero(t, w.exit())
 }
 
-// Without --existing the first thing that is printed is a change.
+// Without --existing the first printed line is a change.
 func TestWatchBeginsWithAChange(t *testing.T) {
 	for _, what := range []string{"--all", "k"} {
 		s := newStore(t)
 		require.NoError(t, s.Set([]byte("k"), []byte("old")))
 		stop := make(chan struct{})
 		ended := make(chan struct{})
-		go func() { // until it is seen: when the watch begins is not known
+		go func() { // repeat until watch sees it, because its start is not known
 			defer close(ended)
 			for i := 0; ; i++ {
 				select {
@@ -145,7 +144,7 @@ func TestWatchBeginsWithAChange(t *testing.T) {
 	}
 }
 
-// A writer is not slowed to the pace of who watches: that one sees less.
+// A slow watch does not slow a writer, but sees fewer changes.
 func TestWatchSkipsWhatIsTooFast(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("k"), []byte("0")))
@@ -162,9 +161,9 @@ func TestWatchSkipsWhatIsTooFast(t *testing.T) {
 	require.Less(t, lines, writes/10)
 }
 
-// An idle watch sleeps: it takes no time, and its threads wake up a few times
-// a second, for the bound on the sleep. Now and then the Go runtime's monitor
-// wakes up some fifty times in a row after that, so not every second is as quiet.
+// An idle watch takes no processor time. Its threads wake up a few times a second, because
+// each sleep is limited to a second. Sometimes the monitor of the Go runtime then wakes up
+// about 50 times in a row, so some seconds are less quiet.
 func TestWatchIsIdle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits")
@@ -175,7 +174,7 @@ func TestWatchIsIdle(t *testing.T) {
 	for _, w := range watches {
 		w.line()
 	}
-	time.Sleep(200 * time.Millisecond) // to fall asleep
+	time.Sleep(200 * time.Millisecond) // let the watch fall asleep
 	quietest := [2]int{math.MaxInt, math.MaxInt}
 	for second := 0; second < 8 && max(quietest[0], quietest[1]) > 10; second++ {
 		var ticks, sleeps [2]int
@@ -192,8 +191,8 @@ func TestWatchIsIdle(t *testing.T) {
 	require.LessOrEqual(t, max(quietest[0], quietest[1]), 10, "wakeups in the quietest second")
 }
 
-// spent is the processor time of a process in ticks, and how often its threads
-// went to sleep.
+// spent returns the processor time of a process in ticks, and the number of sleeps of its
+// threads.
 func spent(t *testing.T, pid int) (ticks, sleeps int) {
 	t.Helper()
 	dir := filepath.Join("/proc", strconv.Itoa(pid))

@@ -1,5 +1,4 @@
-// Package tempdir makes temporary directories that somebody removes also when
-// their maker is killed: a maker holds a lock on its directory while it lives, and
-// whoever makes the next directory of the same name pattern removes those that
-// nobody holds.
+// Package tempdir makes temporary directories that are removed even if their maker is
+// killed. A maker holds a lock on its directory while it lives. The next Make with the
+// same name prefix removes the directories that nobody has locked.
 package tempdir

@@ -17,9 +17,9 @@ type Dir struct {
 	lock *os.File
 }
 
-// Make makes a new directory in parent, whose name is prefix and some random
-// characters, and removes those of this prefix whose makers died. Without
-// permission to remove one it leaves it there.
+// Make creates a directory in parent, whose name is prefix and random characters, and
+// locks it. First it removes the directories of this prefix whose makers have died, as
+// far as it has permission.
 func Make(parent, prefix string) (*Dir, error) {
 	if err := Sweep(parent, prefix); err != nil {
 		return nil, err
@@ -33,15 +33,15 @@ func Make(parent, prefix string) (*Dir, error) {
 		if err == nil {
 			return &Dir{path, f}, nil
 		}
-		if !errors.Is(err, errNotOurs) { // else it was removed between its creation and its lock
+		if !errors.Is(err, errNotOurs) { // else a Sweep removed it before it was locked
 			_ = os.Remove(path)
 			return nil, err
 		}
 	}
 }
 
-// Sweep removes what makers of directories of this prefix in parent left when they
-// died.
+// Sweep removes the directories of this prefix in parent whose makers have died, as far
+// as it has permission.
 func Sweep(parent, prefix string) error {
 	names, err := readNames(parent)
 	if err != nil {
@@ -60,7 +60,7 @@ func Sweep(parent, prefix string) error {
 	return nil
 }
 
-// Remove removes the directory. It may be called more than once.
+// Remove removes the directory and its contents. It may be called more than once.
 func (d *Dir) Remove() error {
 	err := os.RemoveAll(d.Path)
 	_ = d.lock.Close()
@@ -69,8 +69,8 @@ func (d *Dir) Remove() error {
 
 var errNotOurs = errors.New("another process holds the directory or has removed it")
 
-// lock locks a directory, if it is there still and nobody else holds it. The lock
-// ends with the process, and no child inherits it.
+// lock locks a directory. It returns errNotOurs if the directory is locked or no longer
+// exists. The lock ends with the process, and no child inherits it.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {

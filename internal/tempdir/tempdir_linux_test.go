@@ -32,8 +32,8 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
-// The directory of a process that is killed stays until the next one is made; that
-// of a living one, of another pattern, and what is no directory stay.
+// The next Make removes the directory of a killed process. It keeps directories of living
+// processes, directories with other names, and files.
 func TestKilledMaker(t *testing.T) {
 	parent := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(parent, "test-file"), nil, 0o600))
@@ -68,7 +68,7 @@ func TestKilledMaker(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Of many makers none removes the directory of another.
+// Concurrent makers do not remove the directories of each other.
 func TestMakersTogether(t *testing.T) {
 	parent := t.TempDir()
 	var makers sync.WaitGroup

@@ -2,11 +2,11 @@ package testdir
 
 import "os"
 
-// Long reports whether the tests run in full, which the environment variable SHMKV_LONG
-// asks for with any value. Otherwise every kind of test runs, with fewer repetitions.
+// Long reports whether the tests run in full: the environment variable SHMKV_LONG is not
+// empty. Otherwise each kind of test runs with fewer repetitions.
 func Long() bool { return os.Getenv("SHMKV_LONG") != "" }
 
-// Scale returns how often a test repeats something: long if the tests run in full.
+// Scale returns a number of repetitions: long if the tests run in full, else quick.
 func Scale(quick, long int) int {
 	if Long() {
 		return long

@@ -6,12 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unchanged is the environment variables as they were before leaveOverlay.
+// unchanged contains the environment variables that leaveOverlay has changed, with their
+// values from before.
 var unchanged []string
 
-// leaveOverlay lets this process and its children make their temporary
-// directories in /dev/shm if they would lie on overlay, as in a container: a
-// store is refused there.
+// leaveOverlay makes this process and its children put their temporary directories into
+// /dev/shm instead of overlay, the file system of a container. Open refuses a store on
+// overlay.
 func leaveOverlay() {
 	for _, name := range []string{"TMPDIR", "GOTMPDIR"} {
 		was := os.Getenv(name)
@@ -28,6 +29,7 @@ func leaveOverlay() {
 	}
 }
 
-// GoEnv is the environment for a go command. It needs more room than /dev/shm may
-// have, and none for stores: its tests find that themselves.
+// GoEnv returns the environment for a go command, without the changes of leaveOverlay. A
+// go command may need more space than /dev/shm has, and the tests that it runs call Start
+// themselves.
 func GoEnv() []string { return append(os.Environ(), unchanged...) }

@@ -20,15 +20,14 @@ const (
 	shared = "/dev/shm"
 )
 
-// Main runs the tests of a package, for its TestMain, with temporary directories
-// (also those of testing.T) in one for the process. It returns the exit code.
+// Main runs the tests of a package for its TestMain and returns the exit code. All
+// temporary directories, also those of testing.T, are in one directory of the process.
 func Main(m interface{ Run() int }) int {
 	defer Start()()
 	return m.Run()
 }
 
-// Start does what Main does before the tests. It returns what is to be done after
-// them.
+// Start prepares the process as Main does before the tests. Call end after the tests.
 func Start() (end func()) {
 	errMounts = unshareMounts()
 	leaveOverlay()
@@ -55,8 +54,8 @@ func Start() (end func()) {
 	}
 }
 
-// makeDir makes a directory for this process, which tests that become another user
-// may search.
+// makeDir makes a directory for this process. Its mode is 0711, for tests that change
+// their user.
 func makeDir(parent string) (*tempdir.Dir, error) {
 	d, err := tempdir.Make(parent, prefix)
 	if err != nil {
@@ -65,14 +64,14 @@ func makeDir(parent string) (*tempdir.Dir, error) {
 	return d, os.Chmod(d.Path, 0o711)
 }
 
-// memory is the process's directory in shared memory.
+// memory is the process's directory in /dev/shm.
 var memory struct {
 	mu  sync.Mutex
 	dir *tempdir.Dir
 }
 
-// Memory makes a directory in shared memory, until the test ends; or elsewhere
-// where there is none, or less than a gigabyte of it.
+// Memory returns a new directory in /dev/shm, which is removed when the test ends. If
+// /dev/shm is no tmpfs or has at most 1 GiB of free space, Memory returns t.TempDir().
 func Memory(t testing.TB) string {
 	t.Helper()
 	var st unix.Statfs_t
@@ -100,8 +99,8 @@ func Memory(t testing.TB) string {
 	return dir
 }
 
-// Tmpfs mounts a tmpfs with options, such as "size=64k", until the test ends. Where
-// that is not permitted it skips the test.
+// Tmpfs mounts a tmpfs with options such as "size=64k" until the test ends, and returns
+// its directory. It skips the test if mounting is not permitted.
 func Tmpfs(t testing.TB, options string) string {
 	t.Helper()
 	if errMounts != nil {
@@ -115,7 +114,7 @@ func Tmpfs(t testing.TB, options string) string {
 	return dir
 }
 
-// Remount changes the options of what Tmpfs has mounted.
+// Remount changes the options of a mount of Tmpfs.
 func Remount(t testing.TB, dir, options string) {
 	t.Helper()
 	if err := unix.Mount("shmkv-test", dir, "tmpfs", unix.MS_REMOUNT, options); err != nil {
@@ -123,15 +122,15 @@ func Remount(t testing.TB, dir, options string) {
 	}
 }
 
-// errMounts is why the process has no mount namespace of its own.
+// errMounts is the reason why the process has no mount namespace of its own, or nil.
 var errMounts = errors.New("testdir.Start was not called")
 
-// unsharedEnv is set in a process that has one, and in its children.
+// unsharedEnv is set in a process with its own mount namespace, and in its children.
 const unsharedEnv = "SHMKV_TEST_UNSHARED"
 
-// unshareMounts gives the process a mount namespace of its own. A namespace belongs
-// to a thread at first; the program is executed again in that thread, and all
-// threads that it makes then are in it.
+// unshareMounts gives the process its own mount namespace. At first only one thread is in
+// the new namespace. unshareMounts executes the program again in that thread, so all
+// threads of the new program are in it.
 func unshareMounts() error {
 	if os.Getenv(unsharedEnv) != "" {
 		return nil
@@ -145,7 +144,7 @@ func unshareMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
-	// What is mounted below is not to be seen elsewhere.
+	// Other namespaces must not see the mounts.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}

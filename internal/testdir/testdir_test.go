@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { os.Exit(Main(m)) }
 // holdEnv makes TestHold wait to be killed.
 const holdEnv = "SHMKV_TESTDIR_HOLD"
 
-// TestHold is a test that has directories of all kinds.
+// TestHold makes directories of all kinds.
 func TestHold(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), Memory(t)} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("content"), 0o600))
@@ -38,7 +38,8 @@ func TestHold(t *testing.T) {
 	select {}
 }
 
-// run is another run of these tests, with its own mounts and temporary directories.
+// run returns the command of another run of these tests, with its own mounts and
+// temporary directories.
 func run(tmp string, args ...string) *exec.Cmd {
 	c := exec.Command("/proc/self/exe", args...)
 	c.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, unsharedEnv+"=") })
@@ -46,7 +47,7 @@ func run(tmp string, args ...string) *exec.Cmd {
 	return c
 }
 
-// Nothing is left of a run that was killed once another one has begun.
+// A run removes the directories of a run that was killed.
 func TestKilledRun(t *testing.T) {
 	tmp := t.TempDir()
 	c := run(tmp, "-test.run=^TestHold$", "-test.v")

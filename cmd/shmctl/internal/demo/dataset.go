@@ -22,27 +22,28 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// Where Debian machines keep their package index.
+// Paths of the package index on Debian machines.
 const (
 	aptLists   = "/var/lib/apt/lists"
-	aptHelper  = "/usr/lib/apt/apt-helper" // reads whatever compression apt uses
+	aptHelper  = "/usr/lib/apt/apt-helper" // reads all compressions that apt uses
 	dpkgStatus = "/var/lib/dpkg/status"
 )
 
-// dataBytes bounds a data set, and so the demo's time and space, if there is room.
+// dataBytes is the largest size of a data set in bytes. It limits the demo's time and
+// space.
 const dataBytes = 64 << 20
 
-// recordBytes bounds one record.
+// recordBytes is the largest size of a record in bytes.
 const recordBytes = 1 << 20
 
-// dataSet is the real data of the demo: records with different keys.
+// dataSet is the real data of the demo: records with distinct keys.
 type dataSet struct {
-	origin  string // for people
+	origin  string // a description for the report
 	records []dataRecord
 	bytes   int64
 
-	limit int   // of records
-	most  int64 // bytes
+	limit int   // most records
+	most  int64 // most bytes
 	keys  map[string]bool
 }
 
@@ -50,7 +51,7 @@ type dataRecord struct{ key, value []byte }
 
 var errEnough = errors.New("enough records")
 
-// add takes a copy of a record, if its key is new.
+// add adds a copy of a record if its key is new.
 func (d *dataSet) add(key, value []byte) error {
 	if len(d.records) == d.limit || d.bytes+int64(len(key)+len(value)) > d.most {
 		return errEnough
@@ -64,9 +65,9 @@ func (d *dataSet) add(key, value []byte) error {
 	return nil
 }
 
-// findData looks for a data set: the package index that apt has, else what
-// dpkg has installed, else the sources of the Go installation. It takes at most so
-// many records and bytes.
+// findData returns a data set: the package index of apt, else the installed packages of
+// dpkg, else the sources of the Go installation. limit and most are its largest numbers of
+// records and bytes.
 func findData(ctx context.Context, limit int, most int64) (*dataSet, error) {
 	for _, source := range []func(context.Context, *dataSet) error{readAptLists, readDpkgStatus, readGoSources} {
 		d := &dataSet{limit: limit, most: most, keys: map[string]bool{}}
@@ -74,7 +75,7 @@ func findData(ctx context.Context, limit int, most int64) (*dataSet, error) {
 			if ctx.Err() != nil {
 				return nil, err
 			}
-			continue // not on this machine
+			continue // this machine has no such data
 		}
 		if len(d.records) > 0 {
 			return d, nil
@@ -108,7 +109,7 @@ func readDpkgStatus(ctx context.Context, d *dataSet) error {
 	return readPackages(ctx, dpkgStatus, d)
 }
 
-// readPackages adds the stanzas of a package index, compressed or not.
+// readPackages adds the stanzas of a package index, which may be compressed.
 func readPackages(ctx context.Context, name string, d *dataSet) error {
 	in, done, err := openPackages(ctx, name)
 	if err != nil {
@@ -128,7 +129,7 @@ func readPackages(ctx context.Context, name string, d *dataSet) error {
 	return stanzas.Err()
 }
 
-// openPackages opens an index for reading; done ends that, also in the middle.
+// openPackages opens an index for reading. done closes it, even before its end.
 func openPackages(ctx context.Context, name string) (in io.Reader, done func(), err error) {
 	switch ext := filepath.Ext(name); ext {
 	case ".lz4", ".xz", ".zst", ".lzma":
@@ -149,14 +150,14 @@ func openPackages(ctx context.Context, name string) (in io.Reader, done func(), 
 		}
 		return in, func() { _ = f.Close() }, nil
 	}
-	if strings.HasSuffix(name, "_Packages") { // a dot before it is part of a host's name
+	if strings.HasSuffix(name, "_Packages") { // a dot before it belongs to a host name
 		f, err := os.Open(name)
 		return f, func() { _ = f.Close() }, err
 	}
 	return nil, nil, fmt.Errorf("%s: unknown compression", name)
 }
 
-// aptCat has apt itself read what package compress cannot.
+// aptCat reads an index with apt-helper, for compressions that Go does not support.
 func aptCat(ctx context.Context, name string) (io.Reader, func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, aptHelper, "cat-file", name)
@@ -174,7 +175,7 @@ func aptCat(ctx context.Context, name string) (io.Reader, func(), error) {
 	}, nil
 }
 
-// splitStanza splits at empty lines.
+// splitStanza is a bufio.SplitFunc that splits at empty lines.
 func splitStanza(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	start := 0
 	for start < len(data) && data[start] == '\n' {
@@ -189,7 +190,7 @@ func splitStanza(data []byte, atEOF bool) (advance int, token []byte, err error)
 	return start, nil, nil
 }
 
-// packageKey is name_version_architecture.
+// packageKey returns name_version_architecture of a stanza.
 func packageKey(stanza []byte) ([]byte, bool) {
 	var parts [3][]byte
 	for line := range bytes.Lines(stanza) {
@@ -237,8 +238,8 @@ func (d *dataSet) addTree(ctx context.Context, tree fs.FS) error {
 	})
 }
 
-// share puts the data set into an anonymous file, which the demo's processes
-// inherit: for each record the lengths of key and value, and then both.
+// share writes the data set to an anonymous file, which the demo's processes inherit. Each
+// record consists of the lengths of its key and value, its key, and its value.
 func (d *dataSet) share() (*os.File, error) {
 	fd, err := unix.MemfdCreate("shmctl-demo", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -262,11 +263,10 @@ func (d *dataSet) share() (*os.File, error) {
 	return f, nil
 }
 
-// sharedData is the descriptor under which a process of the demo inherits it.
+// sharedData is the file descriptor of the data set in a process of the demo.
 const sharedData = 3
 
-// inheritData maps the data set that the parent shares. The mapping lasts as
-// long as the process.
+// inheritData maps the data set of the parent. The mapping lasts until the process ends.
 func inheritData() ([]dataRecord, error) {
 	unix.CloseOnExec(sharedData)
 	var st unix.Stat_t

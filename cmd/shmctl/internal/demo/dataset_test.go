@@ -81,7 +81,7 @@ func TestAddTree(t *testing.T) {
 	require.Equal(t, []string{"fmt/print.go"}, d.names())
 }
 
-// Go is there when its tests run, so a data set is.
+// A machine that runs Go tests has a Go installation, and so a data set.
 func TestFindData(t *testing.T) {
 	d, err := findData(context.Background(), 100, dataBytes)
 	require.NoError(t, err)

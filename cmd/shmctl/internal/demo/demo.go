@@ -1,18 +1,18 @@
-// Package demo loads real data into a store with many processes, kills one, and
-// proves that nothing is lost.
+// Package demo loads real data into a store with many processes, kills one of them, and
+// proves that no data is lost.
 //
-// A record of the data set has a key and a value; a revision of it is its value
-// with a number behind it. A share is the part of the records that one writer
-// writes; a round is one pass over a share, in which each record gets the next
-// revision. The victim is the writer that is killed.
+// A record of the data set has a key and a value. A revision of a record is its value
+// followed by a number. A share is the part of the records that one writer writes. A
+// round is one pass over a share, in which each record gets the next revision. The victim
+// is the writer that Run kills.
 //
-// Run is the parent. It shares the data set with its processes, which are this
-// program again under the verbs WriterVerb and ReaderVerb, lets them begin at
-// once, and handles their messages one after the other. In the second round the
-// victim stops in the middle of a transaction and is killed with SIGKILL: Run
-// adopts its slots and pins, verifies its share, and starts another writer on
-// it. In the end Run compares each record with the source and proves the ledger.
-// See plan.go for the invariants that readers and Run verify.
+// Run is the parent process. It shares the data set with its child processes, which
+// execute this program with the verbs WriterVerb and ReaderVerb. It starts their work at
+// the same time and handles their messages one after the other. In the second round the
+// victim stops in the middle of a transaction, and Run kills it with SIGKILL, adopts its
+// slots and pins, verifies its share, and starts another writer on the share. At the end
+// Run compares each record with the source and accounts for every byte of the file. See
+// plan.go for the invariants that readers and Run verify.
 package demo
 
 import (
@@ -31,28 +31,28 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// sharedMemory is where stores are by default.
+// sharedMemory is the default directory for stores.
 const sharedMemory = "/dev/shm"
 
-// Bounds of the demo beside those that its flags give.
+// Limits of the demo that no flag sets.
 const (
-	holdTime  = 100 * time.Millisecond // how long the victim hangs in its transaction before it is killed
-	graceTime = time.Minute            // for all but the work itself
-	maxOfEach = 32                     // writers, readers
+	holdTime  = 100 * time.Millisecond // from the victim's stop in its transaction to its SIGKILL
+	graceTime = time.Minute            // limit for everything except the work itself
+	maxOfEach = 32                     // most writers, and most readers
 )
 
-// Options say how large a run is, and where.
+// Options are the options of a run.
 type Options struct {
-	Dir     string  // of the store, which must not exist; "" is a new one in shared memory
-	Keep    bool    // leave the store there
-	Writers int     // processes at a time
-	Readers int     // processes
-	Seconds float64 // to write; the first round is finished in any case
-	Rounds  int     // stop after that many, if that is sooner; 0 is no bound
-	Records int     // to use of the data set; 0 is all, up to 64 MiB
+	Dir     string  // of the store, must not exist; "" means a new one in shared memory
+	Keep    bool    // do not remove the store
+	Writers int     // number of writer processes at a time
+	Readers int     // number of reader processes
+	Seconds float64 // time to write; the first round always ends
+	Rounds  int     // most rounds; 0 means no limit
+	Records int     // most records of the data set; 0 means all, up to 64 MiB
 }
 
-// Validate names the flag of shmctl demo that is out of its range.
+// Validate returns an error that names a flag of shmctl demo that is out of range, or nil.
 func (o Options) Validate() error {
 	switch {
 	case o.Writers < 1 || o.Writers > maxOfEach:
@@ -69,9 +69,9 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Run runs the demo, and prints the events of the run to out. It returns an
-// error if anything was wrong, and a report if it got to the end. By then its
-// processes have ended and the store is removed.
+// Run runs the demo and prints its events to out. It returns an error if it found a
+// problem, and a report if it reached the end. When Run returns, its processes have ended
+// and the store is removed unless Keep is set.
 func Run(ctx context.Context, o Options, out, stderr io.Writer) (*Report, error) {
 	limit := time.Duration(o.Seconds*float64(time.Second)) + graceTime
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took more than %v", limit.Round(time.Second)))
@@ -84,27 +84,27 @@ func Run(ctx context.Context, o Options, out, stderr io.Writer) (*Report, error)
 	return r, err
 }
 
-// demo is a run of the demo.
+// demo is the state of a run.
 type demo struct {
 	Options
 	out    printer
 	stderr io.Writer
 
 	data   *dataSet
-	shared *os.File // the same, for the processes
+	shared *os.File // the same data, for the child processes
 	s      *shm.Store
 
-	temporary *tempdir.Dir // that holds the store, if its place was not chosen
+	temporary *tempdir.Dir // contains the store if Options.Dir is empty
 
 	events    chan event
 	processes []*process
-	begin     time.Time // when the processes were released; zero before
+	begin     time.Time // when the processes began to work; zero before
 	report    Report
 }
 
 func (d *demo) run(ctx context.Context) (r *Report, err error) {
-	// The processes die with this thread (Pdeathsig): it must be there until
-	// they have ended.
+	// The child processes die with this thread (Pdeathsig), so it must exist until they
+	// have ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -151,8 +151,8 @@ func (d *demo) run(ctx context.Context) (r *Report, err error) {
 	return &d.report, wrong
 }
 
-// createStore makes the store's directory, in parent if no other was asked for, so
-// that it is the demo's to remove, and the store in it.
+// createStore creates the store and its directory, in parent if Options.Dir is empty. The
+// demo may remove the directory, because it has created it.
 func (d *demo) createStore(parent string) error {
 	var err error
 	switch {
@@ -160,7 +160,7 @@ func (d *demo) createStore(parent string) error {
 		err = os.Mkdir(d.Dir, 0o700)
 	case d.Keep:
 		d.Dir, err = os.MkdirTemp(parent, "shmctl-demo-")
-	default: // should this process be killed, the next demo removes it
+	default: // if this process is killed, the next demo removes it
 		if d.temporary, err = tempdir.Make(parent, "shmctl-demo.tmp-"); err == nil {
 			d.Dir = d.temporary.Path
 		}
@@ -182,11 +182,10 @@ func (d *demo) removeStore() error {
 	return os.RemoveAll(d.Dir)
 }
 
-// storeParent chooses a directory for the store, and says how many bytes of data
-// it has room for, if fewer than a data set has at most. That is shared memory, a
-// tmpfs with enough room, else the directory of temporary files. Where that is on
-// overlay, as in a container, stores are refused there, and the data has to fit into
-// shared memory.
+// storeParent returns a directory for the store and the largest data set in bytes, at most
+// dataBytes. It prefers shared memory if it is a tmpfs with enough free space, else it
+// returns the directory for temporary files. If that is on overlay, as in a container,
+// Open would refuse the store, so the data must fit into shared memory.
 func storeParent() (dir string, dataMax int64) {
 	temp := os.TempDir()
 	var st unix.Statfs_t
@@ -200,12 +199,12 @@ func storeParent() (dir string, dataMax int64) {
 	return sharedMemory, min(room, dataBytes)
 }
 
-// work runs the processes until all have ended, and finds out what they did.
+// work runs the processes until all have ended and collects their results.
 func (d *demo) work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
-		for d.running(func(*process) bool { return true }) > 0 { // they are killed now, if they are there yet
+		for d.running(func(*process) bool { return true }) > 0 { // the canceled context kills them
 			if e := <-d.events; e.ended {
 				e.p.running = false
 			}
@@ -261,7 +260,7 @@ func (d *demo) launch(ctx context.Context, p *process, verb string, job any) err
 	return nil
 }
 
-// running counts the processes that have not ended, of some kind.
+// running returns the number of processes of a kind that have not ended.
 func (d *demo) running(kind func(*process) bool) int {
 	n := 0
 	for _, p := range d.processes {
@@ -274,7 +273,7 @@ func (d *demo) running(kind func(*process) bool) int {
 
 func isWriter(p *process) bool { return p.writer }
 
-// handle takes the next step of the run.
+// handle handles a message or the end of a process.
 func (d *demo) handle(ctx context.Context, e event) error {
 	p := e.p
 	switch {
@@ -301,7 +300,8 @@ func (d *demo) handle(ctx context.Context, e event) error {
 	return nil
 }
 
-// ready releases all processes at once, and later ones when they come.
+// ready starts the work of all processes when all are ready, and that of a later process
+// at once.
 func (d *demo) ready(p *process) error {
 	if !d.begin.IsZero() {
 		return p.release()
@@ -321,8 +321,8 @@ func (d *demo) ready(p *process) error {
 	return nil
 }
 
-// kill leaves the victim in its transaction for a while, to see that nobody
-// waits for it, and kills it.
+// kill waits while the victim is in its transaction, to verify that others go on, and then
+// kills it.
 func (d *demo) kill(ctx context.Context, p *process) error {
 	before := d.s.Version()
 	select {
@@ -334,7 +334,7 @@ func (d *demo) kill(ctx context.Context, p *process) error {
 	return p.cmd.Process.Kill()
 }
 
-// ended looks at how a process came to its end.
+// ended handles the end of a process.
 func (d *demo) ended(ctx context.Context, p *process, err error) error {
 	if p.victim && p.last.Holding && p.killed() {
 		return d.takeOver(ctx, p)
@@ -343,13 +343,13 @@ func (d *demo) ended(ctx context.Context, p *process, err error) error {
 		return fmt.Errorf("%s (pid %d): %w", p.name, p.pid(), err)
 	}
 	if !p.last.Done {
-		return fmt.Errorf("%s (pid %d) ended without a word", p.name, p.pid())
+		return fmt.Errorf("%s (pid %d) ended without a report", p.name, p.pid())
 	}
 	return nil
 }
 
-// takeOver adopts what the victim left, verifies that its share is what it had
-// committed and not a record more, and starts another writer on it.
+// takeOver adopts the victim, verifies that its share contains exactly the records that it
+// had committed, and starts another writer on the share.
 func (d *demo) takeOver(ctx context.Context, victim *process) error {
 	k := &d.report.Killed
 	k.Process, k.Pid = victim.name, victim.pid()
@@ -366,7 +366,7 @@ func (d *demo) takeOver(ctx context.Context, victim *process) error {
 	if k.Adopted, err = d.s.Inspect().Adopt(); err != nil {
 		return err
 	}
-	k.ByAnother = k.Adopted == 0 // by a writer that needed what it held
+	k.ByAnother = k.Adopted == 0 // by a writer that needed its slots
 	if err := d.s.View(func(sn *shm.Snapshot) (wrong error) {
 		k.Verified, wrong = verifyShare(sn, d.data.records, victim.share, victim.last.Progress)
 		return wrong
@@ -375,7 +375,7 @@ func (d *demo) takeOver(ctx context.Context, victim *process) error {
 	}
 	d.out.killed(k)
 	p := &process{name: victim.name + " again", place: victim.place + 1, share: victim.share}
-	victim.share = share{first: 0, of: 1} // nothing: it is the other's now
+	victim.share = share{first: 0, of: 1} // empty: the share belongs to the new writer
 	left := d.Seconds - time.Since(d.begin).Seconds()
 	return d.launchWriter(ctx, p, victim.last.Progress, max(left, 0))
 }

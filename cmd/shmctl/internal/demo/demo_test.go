@@ -13,10 +13,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testdir.Main(m)) }
 
-// These tests are about the demo's own judgement: it must notice damage. That a
-// whole run is sound is tested with shmctl demo.
+// These tests check that the demo detects damage. The tests of shmctl demo check that a
+// whole run is sound.
 
-// planned returns a store that is as two writers with progress p leave it.
+// planned returns a store as two writers with progress p leave it.
 func planned(t *testing.T, records []dataRecord, p progress) (*shm.Store, []share) {
 	t.Helper()
 	s, err := shm.Open(t.TempDir(), nil)

@@ -9,40 +9,38 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The demo's plan. Each record of the data set belongs to one writer. The
-// writer goes through its share in rounds, always in the same order, and
-// stores in round r the record with revision r. It goes in steps: a batch of
-// records in one transaction, then some records each by itself, and again.
+// The plan of the demo. Each record of the data set belongs to one writer. The writer
+// goes through its share in rounds, always in the same order. In round r it stores each
+// record with revision r. It alternates between a batch of records in one transaction and
+// some records that it writes singly.
 //
-// So at any moment a single number for each share, its progress, says which
-// revision each of its records has, and in every version of the store, as a
-// reader's View shows it,
+// So the progress of a writer determines the revision of each record in its share. In
+// each version of the store, as a View of a reader shows it:
 //
-//	I1  a value is its source record and a revision, byte for byte
+//	I1  a value consists of its source record and a revision, byte for byte
 //	I2  the records of one batch have the same revision
-//	I3  along a share the revisions never rise, and fall by one at most
+//	I3  along a share the revisions never increase, and decrease by one at most
 //
-// and what one reader sees of a record, now and later,
+// And in all versions that one reader sees:
 //
-//	I4  never goes back to an older revision
+//	I4  a record never gets an older revision
 //
-// A write that was lost, or half a transaction that became visible, breaks one
-// of these, or the comparison with the writers' progress at the end.
+// A lost write, or a transaction that became visible in part, violates one of these or
+// fails the comparison with the writers' progress at the end.
 const (
 	batchRecords  = 100
 	singleRecords = 20
 	cycleRecords  = batchRecords + singleRecords
 )
 
-// share is what one writer writes: every of-th record, from the first on.
-// Within it records have positions.
+// share is the part of the records that one writer writes: every of-th record, from the
+// first on. A position numbers the records of a share from 0.
 type share struct{ first, of, records int }
 
 func (s share) len() int           { return (s.records - s.first + s.of - 1) / s.of }
 func (s share) record(pos int) int { return s.first + pos*s.of }
 
-// step returns where the step that begins at pos ends, and whether it is a
-// batch.
+// step returns the end of the step that begins at pos, and whether the step is a batch.
 func (s share) step(pos int) (end int, batch bool) {
 	if in := pos % cycleRecords; in < batchRecords {
 		return min(pos-in+batchRecords, s.len()), true
@@ -50,11 +48,11 @@ func (s share) step(pos int) (end int, batch bool) {
 	return pos + 1, false
 }
 
-// middleBatch returns where the batch in the middle of the share begins.
+// middleBatch returns the position of the batch in the middle of the share.
 func (s share) middleBatch() int { return s.len() / 2 / cycleRecords * cycleRecords }
 
-// progress is how far a writer is: the positions before At have the revision
-// Round, the others the one before. Revision 0 is absence.
+// progress is the progress of a writer: the records at positions before At have revision
+// Round, the others revision Round-1. A record of revision 0 is absent.
 type progress struct {
 	Round int `json:"round"`
 	At    int `json:"at"`
@@ -69,7 +67,7 @@ func (p progress) revision(pos int) int {
 
 const revisionMark = "\nDemo-Revision: "
 
-// appendRevision appends the value of a record in a revision.
+// appendRevision appends the value of a record with a revision.
 func appendRevision(dst, source []byte, revision int) []byte {
 	dst = append(append(dst, source...), revisionMark...)
 	return append(strconv.AppendInt(dst, int64(revision), 10), '\n')
@@ -91,7 +89,8 @@ func revisionOf(r dataRecord, value []byte) (int, error) {
 	return revision, nil
 }
 
-// seenRevision verifies what a lookup returned; absence is revision 0.
+// seenRevision verifies the result of a lookup and returns the revision, 0 if the record
+// is absent.
 func seenRevision(r dataRecord, value []byte, err error) (int, error) {
 	switch {
 	case errors.Is(err, shm.ErrNotFound):
@@ -102,9 +101,8 @@ func seenRevision(r dataRecord, value []byte, err error) (int, error) {
 	return revisionOf(r, value)
 }
 
-// verifyShare compares a share, as a snapshot shows it, with a progress: not a
-// record more, and not one less. It returns how many records are right and the
-// first that is not.
+// verifyShare compares the records of a share in a snapshot with a progress. It returns
+// the number of correct records and an error for the first incorrect one.
 func verifyShare(sn *shm.Snapshot, records []dataRecord, s share, p progress) (right int, wrong error) {
 	for pos := range s.len() {
 		r := records[s.record(pos)]

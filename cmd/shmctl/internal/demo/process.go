@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// The verbs of the demo's processes, which main gives to Write and Read. Their
-// arguments are the store's directory and a job in JSON.
+// The verbs of the demo's processes, for which main calls Write and Read. Their arguments
+// are the store's directory and a job in JSON.
 //
-// A process says on its standard output that it is ready, waits for a byte on its
-// standard input, works, and reports its work. When its standard input ends it
-// stops: its parent wants it to, or has died.
+// A process reports on its standard output that it is ready, waits for a byte on its
+// standard input, works, and reports its work. It stops when its standard input ends,
+// because the parent has closed it or has died.
 const (
 	WriterVerb = "demo-writer"
 	ReaderVerb = "demo-reader"
@@ -27,15 +27,15 @@ const (
 // message is a line from a process to the demo.
 type message struct {
 	Ready   bool `json:"ready,omitempty"`
-	Holding bool `json:"holding,omitempty"` // in the middle of a transaction, for good
+	Holding bool `json:"holding,omitempty"` // stopped in the middle of a transaction
 	Done    bool `json:"done,omitempty"`
 
-	Progress progress `json:"progress"`          // of a writer: what is committed
-	Written  int      `json:"written,omitempty"` // of a holding one: records in its open transaction
+	Progress progress `json:"progress"`          // of a writer: committed records
+	Written  int      `json:"written,omitempty"` // if Holding: records in the open transaction
 	Work     work     `json:"work"`
 }
 
-// work is what a process has done.
+// work is the work of a process.
 type work struct {
 	Seconds      float64 `json:"seconds"`
 	Singles      int64   `json:"single_sets,omitempty"`
@@ -46,10 +46,10 @@ type work struct {
 	Viewed       int64   `json:"gets_in_views,omitempty"`
 }
 
-// operations are records written, or values read and verified.
+// operations returns the number of records written, or of values read and verified.
 func (w work) operations() int64 { return w.Singles + w.Batched + w.Gets + w.Viewed }
 
-// perSecond is the rate of operations.
+// perSecond returns the number of operations in each second.
 func (w work) perSecond() int64 {
 	if w.Seconds <= 0 {
 		return 0
@@ -57,7 +57,7 @@ func (w work) perSecond() int64 {
 	return int64(float64(w.operations()) / w.Seconds)
 }
 
-// process is a child of the demo, seen from the parent.
+// process is a child process, as the parent sees it.
 type process struct {
 	name   string
 	place  int // in the report
@@ -67,8 +67,8 @@ type process struct {
 	writer bool
 	share  share // of a writer
 
-	last    message // that it sent
-	victim  bool    // it is killed on purpose
+	last    message // last message from the process
+	victim  bool    // the parent kills it on purpose
 	running bool
 }
 
@@ -80,8 +80,8 @@ type event struct {
 	err     error
 }
 
-// launch starts a process. It ends with ctx, and with the thread that calls
-// launch, which must be locked to a goroutine of the demo for that reason.
+// launch starts a process. The process ends when ctx is done or the calling thread ends,
+// so the calling goroutine must be locked to its thread.
 func launch(ctx context.Context, p *process, events chan<- event, data *os.File, stderr io.Writer, verb, dir string, job any) error {
 	binary, err := os.Executable()
 	if err != nil {
@@ -94,11 +94,11 @@ func launch(ctx context.Context, p *process, events chan<- event, data *os.File,
 	p.cmd = exec.CommandContext(ctx, binary, verb, dir, string(arg))
 	p.cmd.Args[0] = "shmctl"
 	p.cmd.Stderr = stderr
-	p.cmd.ExtraFiles = []*os.File{data} // becomes sharedData; nothing else is inherited
+	p.cmd.ExtraFiles = []*os.File{data} // becomes sharedData, the only inherited file
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // an interrupt from the terminal is the parent's to handle
+		Setpgid:   true, // only the parent gets interrupts from the terminal
 	}
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -135,13 +135,13 @@ func launch(ctx context.Context, p *process, events chan<- event, data *os.File,
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// release lets a process that is ready begin.
+// release starts the work of a process that is ready.
 func (p *process) release() error {
 	_, err := p.start.Write([]byte{'\n'})
 	return err
 }
 
-// stop tells a process to come to an end.
+// stop tells a process to end.
 func (p *process) stop() { _ = p.in.Close() }
 
 // killed reports whether a process that has ended was killed with SIGKILL.
@@ -150,14 +150,14 @@ func (p *process) killed() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// errStopped: the parent wants no more.
+// errStopped reports that the parent has stopped the process.
 var errStopped = errors.New("stopped by the parent")
 
-// parent is the demo, seen from one of its processes.
+// parent is the parent process, as a child sees it.
 type parent struct {
 	out   *json.Encoder
 	begun chan struct{}
-	gone  chan struct{} // or wants no more
+	gone  chan struct{} // closed when the parent stops this process or dies
 }
 
 func attend(in io.Reader, out io.Writer) *parent {
@@ -174,7 +174,7 @@ func attend(in io.Reader, out io.Writer) *parent {
 	return p
 }
 
-// ready tells the parent so, and returns when it says begin.
+// ready reports to the parent and returns when the parent starts the work.
 func (p *parent) ready() error {
 	if err := p.out.Encode(message{Ready: true}); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (p *parent) ready() error {
 	}
 }
 
-// stopped reports whether the parent wants no more.
+// stopped reports whether the parent has stopped this process or died.
 func (p *parent) stopped() bool {
 	select {
 	case <-p.gone:
@@ -197,7 +197,7 @@ func (p *parent) stopped() bool {
 	}
 }
 
-// sharedWriter lets processes write to one writer, each a line at a time.
+// sharedWriter lets several processes write lines to one writer.
 type sharedWriter struct {
 	mu sync.Mutex
 	w  io.Writer

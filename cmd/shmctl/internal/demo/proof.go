@@ -12,11 +12,11 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// prove verifies the store at the end, when nobody else uses it, and fills the
-// report. It returns the first thing that is wrong.
+// prove verifies the store at the end, when nobody else uses it, and fills the report. It
+// returns the first problem.
 func (d *demo) prove(ctx context.Context) error {
 	r := &d.report
-	r.Problems = []string{} // [] in JSON
+	r.Problems = []string{} // encodes as [] in JSON
 	var wrong error
 	note := func(err error) {
 		if err != nil {

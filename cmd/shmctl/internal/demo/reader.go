@@ -14,11 +14,11 @@ import (
 // readerJob is the job of a reader.
 type readerJob struct {
 	Shares int
-	Seed   uint64        // of the choice of records
-	Time   time.Duration // then stop in any case
+	Seed   uint64        // for the random choice of records
+	Time   time.Duration // most time to read
 }
 
-// Read is a reader process of the demo.
+// Read is the main function of a reader process.
 func Read(dir, job string, in io.Reader, out io.Writer) (err error) {
 	records, err := inheritData()
 	if err != nil {
@@ -50,20 +50,19 @@ func Read(dir, job string, in io.Reader, out io.Writer) (err error) {
 
 func newRNG(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
-// reader is a reader at work. It verifies all that it reads: see
+// reader is the state of a reader process. It verifies all values that it reads. See
 // plan.go for I1 to I4.
 type reader struct {
 	s       *shm.Store
 	records []dataRecord
 	shares  int
-	newest  []int // revision of each record that was seen last
+	newest  []int // last revision seen of each record
 	rng     *rand.Rand
 	value   []byte
 	work    work
 }
 
-// round reads single records, one after the other, and a cycle of one share at
-// one version.
+// round reads some single records, then a cycle of one share in one version.
 func (r *reader) round() error {
 	for range 2 * cycleRecords {
 		i := r.rng.IntN(len(r.records))
@@ -77,7 +76,7 @@ func (r *reader) round() error {
 	return r.view()
 }
 
-// see verifies I1 and I4 of one lookup.
+// see verifies I1 and I4 for one lookup.
 func (r *reader) see(i int, value []byte, err error) (revision int, _ error) {
 	if revision, err = seenRevision(r.records[i], value, err); err != nil {
 		return 0, err
@@ -89,7 +88,7 @@ func (r *reader) see(i int, value []byte, err error) (revision int, _ error) {
 	return revision, nil
 }
 
-// view verifies I2 and I3 along a cycle.
+// view verifies I2 and I3 for a cycle.
 func (r *reader) view() error {
 	s := share{r.rng.IntN(r.shares), r.shares, len(r.records)}
 	from := r.rng.IntN(s.len()) / cycleRecords * cycleRecords

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// Report is the outcome of a run.
+// A Report is the result of a run.
 type Report struct {
 	Sound        bool            `json:"sound"`
 	Problems     []string        `json:"problems"`
@@ -16,7 +16,7 @@ type Report struct {
 	Data         string          `json:"data"`
 	DataBytes    int64           `json:"data_bytes"`
 	Records      int             `json:"records"`
-	Verified     int             `json:"verified"` // records that are right at the end
+	Verified     int             `json:"verified"` // correct records at the end
 	Store        string          `json:"store"`
 	Kept         bool            `json:"kept"`
 	Processes    []processReport `json:"processes"`
@@ -40,8 +40,8 @@ type processReport struct {
 	Work       work     `json:"work"`
 }
 
-// rate is what several processes did together, from the first one's begin to
-// the last one's end.
+// rate is the work of several processes together, from the begin of the first one to the
+// end of the last one.
 type rate struct {
 	Operations int64   `json:"operations"`
 	Seconds    float64 `json:"seconds"`
@@ -54,22 +54,22 @@ func (r *rate) perSecond() {
 	}
 }
 
-// killReport is what became of the writer that was killed.
+// killReport describes the kill of the victim and its adoption.
 type killReport struct {
 	Process      string   `json:"process"`
 	Pid          int      `json:"pid"`
-	Committed    progress `json:"committed"`     // what it had committed
+	Committed    progress `json:"committed"`     // committed records
 	Written      int      `json:"written"`       // records in its open transaction
-	OtherCommits int64    `json:"other_commits"` // by others while it hung in there
+	OtherCommits int64    `json:"other_commits"` // by others while it was stopped in its transaction
 	FoundDead    bool     `json:"found_dead"`
-	Slots        int      `json:"slots"` // that it owned when it was found
+	Slots        int      `json:"slots"` // that it owned
 	Pins         int      `json:"pins"`
-	Adopted      int      `json:"adopted"`    // dead processes
-	ByAnother    bool     `json:"by_another"` // another writer had adopted it already
-	Verified     int      `json:"verified"`   // records of its share, right after
+	Adopted      int      `json:"adopted"`    // number of dead processes
+	ByAnother    bool     `json:"by_another"` // another writer had already adopted it
+	Verified     int      `json:"verified"`   // correct records of its share after the adoption
 }
 
-// sumUp adds up the processes.
+// sumUp computes the sums over all processes.
 func (r *Report) sumUp() {
 	for _, q := range r.Processes {
 		if q.Writer {
@@ -85,7 +85,7 @@ func (r *Report) sumUp() {
 
 func (k *killReport) adoption() string {
 	if k.ByAnother {
-		return "another writer has adopted what it left already"
+		return "another writer has already adopted it"
 	}
 	return fmt.Sprintf("adopted %s, with %s and %s", text.Things(k.Adopted, "dead process", "dead processes"),
 		text.Things(k.Slots, "writer's slot", "writers' slots"), text.Things(k.Pins, "pinned version", "pinned versions"))
@@ -106,12 +106,12 @@ func (p printer) opening(d *demo) {
 
 func (p printer) killed(k *killReport) {
 	p.line("killed", "%s (pid %d) with SIGKILL in round %d, %s into a transaction", k.Process, k.Pid, k.Committed.Round, text.Things(k.Written, "record", "records"))
-	p.line("", "while it hung there the others committed %s", text.Things(k.OtherCommits, "time", "times"))
+	p.line("", "the others committed %s while it was stopped in its transaction", text.Things(k.OtherCommits, "time", "times"))
 	p.line("", "%s", k.adoption())
-	p.line("", "its %s are as it had committed them, and no half of the transaction is there", text.Things(k.Verified, "record", "records"))
+	p.line("", "its %s are as it had committed them, and nothing of the open transaction is visible", text.Things(k.Verified, "record", "records"))
 }
 
-// Print prints the report, which goes below the events.
+// Print prints the report, to follow the printed events.
 func (r *Report) Print(w io.Writer) error {
 	p := printer{w}
 	rows := [][]string{{"", "pid", "operations", "per second", ""}}
@@ -126,7 +126,7 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	p.line("verified", "%s of %s: there, equal to the source, in the last revision", text.Count(r.Verified), text.Things(r.Records, "record", "records"))
+	p.line("verified", "%s of %s: present, equal to the source, in the last revision", text.Count(r.Verified), text.Things(r.Records, "record", "records"))
 	p.line("ledger", "each byte of the file accounted for:")
 	ledger := text.Ledger(r.Ledger)
 	for i := range ledger {

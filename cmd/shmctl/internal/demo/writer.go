@@ -14,13 +14,13 @@ import (
 type writerJob struct {
 	First, Of int           // its share
 	From      progress      // where to begin
-	Rounds    int           // stop after that many; 0 = no bound
-	Least     int           // rounds that are finished also when time is up
-	Time      time.Duration // then stop at the next step
-	Hold      int           // stop for good in the middle of this round; 0 = do not
+	Rounds    int           // most rounds; 0 = no limit
+	Least     int           // rounds to finish even after Time
+	Time      time.Duration // after this time stop before the next step
+	Hold      int           // stop in the middle of this round, to be killed; 0 = do not
 }
 
-// Write is a writer process of the demo.
+// Write is the main function of a writer process.
 func Write(dir, job string, in io.Reader, out io.Writer) (err error) {
 	records, err := inheritData()
 	if err != nil {
@@ -45,7 +45,7 @@ func Write(dir, job string, in io.Reader, out io.Writer) (err error) {
 	return w.run()
 }
 
-// writer is a writer at work.
+// writer is the state of a writer process.
 type writer struct {
 	job     writerJob
 	share   share
@@ -53,7 +53,7 @@ type writer struct {
 	records []dataRecord
 	parent  *parent
 
-	at    progress // what is committed
+	at    progress // committed records
 	work  work
 	begin time.Time
 	value []byte
@@ -83,7 +83,7 @@ func (w *writer) finished() bool {
 	return w.job.Rounds > 0 && w.at.Round > w.job.Rounds || time.Since(w.begin) >= w.job.Time
 }
 
-// step writes the records from the present position to end.
+// step writes the records from the current position to end.
 func (w *writer) step(end int, batch bool) error {
 	if !batch {
 		r := w.records[w.share.record(w.at.At)]
@@ -114,8 +114,8 @@ func (w *writer) step(end int, batch bool) error {
 	return err
 }
 
-// hold tells the parent that it is in the middle of a transaction, and waits
-// to be killed. If the parent dies instead, the transaction is given up.
+// hold reports to the parent that it is in the middle of a transaction, and waits to be
+// killed. If the parent dies first, hold returns and the transaction is rolled back.
 func (w *writer) hold(written int) error {
 	w.work.Seconds = time.Since(w.begin).Seconds()
 	if err := w.parent.out.Encode(message{Holding: true, Progress: w.at, Written: written, Work: w.work}); err != nil {

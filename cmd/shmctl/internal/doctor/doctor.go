@@ -1,13 +1,13 @@
-// Package doctor looks for causes of trouble with stores, and gives advice.
+// Package doctor looks for possible problems of stores and gives advice.
 //
-// A check looks at one part of the machine or of the store, and adds findings: a
-// finding describes the part, calls it ok, a warning or a problem, and may have
-// advice. A store works with a warning, but not as well or as long as its users may
-// think; with a problem it does not work.
+// A check examines one part of the machine or of the store and adds findings. A finding
+// describes the part, has the level ok, warning or problem, and may have advice. With a
+// warning a store works, but maybe not as well or as long as its users expect. With a
+// problem it does not work.
 //
-// The machine is the kernel, the file system, memory and limits. It is looked at
-// first, through the functions and the root directory of type machine, which
-// tests replace. A store is then opened to read. No check changes anything.
+// The machine is the kernel, the file system, memory and limits. Its checks run first.
+// They use the functions and the root directory of type machine, which tests replace. The
+// checks of the store open it for reading. No check changes anything.
 package doctor
 
 import (
@@ -19,19 +19,19 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// SharedMemory is where stores are by default.
+// SharedMemory is the default directory for stores.
 const SharedMemory = "/dev/shm"
 
-// ErrProblem is matched by the error of Verdict if there is a problem.
+// ErrProblem matches the error of Verdict.
 var ErrProblem = errors.New("doctor found a problem")
 
-// Report has the findings of all checks.
+// A Report contains the findings of all checks.
 type Report struct {
 	Path     string    `json:"path"`
 	Findings []Finding `json:"findings"`
 }
 
-// Finding is the result of one check.
+// A Finding is a result of one check.
 type Finding struct {
 	Check  string `json:"check"`
 	Level  Level  `json:"level"`
@@ -39,7 +39,7 @@ type Finding struct {
 	Advice string `json:"advice,omitempty"`
 }
 
-// Level tells how bad a finding is.
+// A Level is the severity of a finding.
 type Level string
 
 // The levels.
@@ -49,10 +49,10 @@ const (
 	Problem Level = "problem"
 )
 
-// ExamineMachine looks at the machine, for stores in SharedMemory.
+// ExamineMachine examines the machine for stores in SharedMemory.
 func ExamineMachine() (Report, error) { return examine(SharedMemory, false) }
 
-// ExamineStore looks at the machine and at the store in the directory path.
+// ExamineStore examines the machine and the store in the directory path.
 func ExamineStore(path string) (Report, error) { return examine(path, true) }
 
 func examine(path string, isStore bool) (Report, error) {
@@ -73,7 +73,7 @@ func (r Report) Print(w io.Writer) error {
 	return text.Table(w, "lll", rows...)
 }
 
-// Verdict is an error that matches ErrProblem if there is a problem.
+// Verdict returns an error that matches ErrProblem if a finding is a problem, else nil.
 func (r Report) Verdict() error {
 	problems := 0
 	for _, f := range r.Findings {
@@ -97,7 +97,7 @@ func (d *doctor) find(check string, l Level, advice, found string, args ...any) 
 	d.Findings = append(d.Findings, Finding{check, l, fmt.Sprintf(found, args...), advice})
 }
 
-// examine makes all checks.
+// examine runs all checks.
 func (d *doctor) examine(isStore bool) error {
 	if err := d.examineMachine(); err != nil {
 		return err

@@ -28,7 +28,7 @@ func newStore(t *testing.T, opts *shm.Options) *shm.Store {
 	return s
 }
 
-// goodMachine is one about which there is nothing to say.
+// goodMachine returns a machine without warnings and problems.
 func goodMachine(t *testing.T) machine {
 	t.Helper()
 	m := thisMachine
@@ -66,7 +66,7 @@ func fileSystem(kind, whole, free uint64) func(string) (unix.Statfs_t, error) {
 	}
 }
 
-// one returns the finding of a check, which is made once.
+// one returns the only finding of a check.
 func (r Report) one(t *testing.T, check string) Finding {
 	t.Helper()
 	var all []Finding
@@ -100,7 +100,7 @@ func TestDoctorOnMachines(t *testing.T) {
 			m.features = append(m.features[:1:1], feature{"locks of open files", func(int) error { return unix.EINVAL }})
 		}, "kernel", Problem, "Linux 6.18.0 lacks locks of open files: invalid argument", "sandboxes"},
 		{"unknown file system", func(m *machine) { m.statfs = fileSystem(unix.NFS_SUPER_MAGIC, 8<<30, 4<<30) },
-			"file system", Warning, "/dev/shm is on one of type 0x6969", "network"},
+			"file system", Warning, "/dev/shm is on a file system of type 0x6969", "network"},
 		{"ext4", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 8<<30, 4<<30) }, "file system", OK, "is on ext4", ""},
 		{"Docker", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 64<<20, 60<<20) },
 			"space", Warning, "60.0 MiB of 64.0 MiB are free: that is little", "--shm-size"},
@@ -124,10 +124,10 @@ func TestDoctorOnMachines(t *testing.T) {
 		{"huge pages denied", func(m *machine) {
 			m.hugePages = func(string) error { return unix.EINVAL }
 			putFile(t, *m, "sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise never [deny] force\n")
-		}, "huge pages", OK, "denied", "shmem_enabled"},
-		{"huge pages", func(*machine) {}, "huge pages", OK, "they work here: a store of 64 MiB or more gets them by itself", ""},
+		}, "huge pages", OK, "denies them", "shmem_enabled"},
+		{"huge pages", func(*machine) {}, "huge pages", OK, "a store of 64 MiB or more gets them by itself", ""},
 		{"small address space", func(m *machine) { m.space = func() (uint64, error) { return 100 << 30, nil } },
-			"address space", Problem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice that", "ulimit"},
+			"address space", Problem, "limited to 100.0 GiB; a store of at most 64.0 GiB takes twice its maximum size", "ulimit"},
 		{"large address space", func(m *machine) { m.space = func() (uint64, error) { return 1 << 40, nil } },
 			"address space", OK, "limited to 1.0 TiB", ""},
 		{"no limit to read", func(m *machine) { m.space = func() (uint64, error) { return 0, unix.EPERM } },
@@ -190,21 +190,21 @@ func TestDoctorOnStores(t *testing.T) {
 	require.NoError(t, os.Chmod(data, 0o602))
 	require.Contains(t, look().one(t, "permissions").Found, "anybody may write "+data)
 	require.NoError(t, os.Chmod(data, 0o640))
-	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, procs -rw-------: some may read single keys")
+	require.Contains(t, look().one(t, "permissions").Found, "data is -rw-r-----, procs -rw-------: some users may read single keys")
 	require.NoError(t, os.Chmod(slots, 0o660))
 	require.Equal(t, OK, look().one(t, "permissions").Level)
 	require.NoError(t, os.Chmod(s.Path(), 0o777))
 	require.Equal(t, "chmod o-w "+s.Path(), look().one(t, "permissions").Advice)
 	require.NoError(t, os.Chmod(s.Path(), 0o700))
 
-	// What a creation has left.
+	// A file of an incomplete creation.
 	temp := filepath.Join(s.Path(), "tmp-data-1")
 	require.NoError(t, os.WriteFile(temp, nil, 0o600))
 	require.Equal(t, Warning, look().one(t, "leftovers").Level)
 	require.NoError(t, os.Remove(temp))
 }
 
-// Processes that have a store open that was removed, and another one is there now.
+// Processes use a store that was removed and replaced by another one.
 func TestDoctorOnRemovedStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a\nb")
 	m := goodMachine(t)
@@ -229,7 +229,7 @@ func TestDoctorOnRemovedStore(t *testing.T) {
 	require.Equal(t, Problem, f.Level)
 	require.Equal(t, "1 process uses a store that was removed from here: pid 12 (writer)", f.Found)
 
-	// The real one.
+	// The real machine.
 	m.root = "/"
 	require.Equal(t, OK, look().Level)
 	s, err := shm.Open(path, nil)
@@ -242,8 +242,8 @@ func TestDoctorOnRemovedStore(t *testing.T) {
 	require.Equal(t, OK, look().Level)
 }
 
-// A store in shared memory is removed when its owner logs out, unless that is a
-// system user or systemd-logind is told not to.
+// systemd-logind removes a store in shared memory when its owner logs out, unless the
+// owner is a system user or RemoveIPC is no.
 func TestDoctorOnLogout(t *testing.T) {
 	s := newStore(t, nil)
 	for _, c := range []struct {

@@ -15,19 +15,19 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// machine is where doctor looks; tests have their own.
+// machine gives access to the machine. Tests replace it.
 type machine struct {
-	root     string // of proc and sys
+	root     string // parent of proc and sys
 	statfs   func(path string) (unix.Statfs_t, error)
 	features []feature
 	space    func() (uint64, error) // the limit of a process's address space, in bytes
-	shared   string                 // where logging out may remove files
+	shared   string                 // directory in which a logout may remove files
 	owner    func(path string) (uid uint32, err error)
 
-	hugePages func(dir string) error // why there are none in a directory
+	hugePages func(dir string) error // nil if stores in dir can get huge pages
 }
 
-// feature is something that a store needs of the kernel.
+// feature is a kernel feature that a store needs.
 type feature struct {
 	name string
 	try  func(fd int) error // on a file in memory
@@ -62,11 +62,11 @@ var thisMachine = machine{
 }
 
 const (
-	dockerBytes    = 64 << 20 // of /dev/shm in a container, by default
-	defaultMaxSize = 64 << 30 // of a store
+	dockerBytes    = 64 << 20 // default size of /dev/shm in a Docker container
+	defaultMaxSize = 64 << 30 // default maximum size of a store
 )
 
-// The file systems that stores are for.
+// goodFS contains the file systems that are suitable for stores.
 var goodFS = map[int64]string{
 	unix.TMPFS_MAGIC:       "tmpfs",
 	unix.EXT4_SUPER_MAGIC:  "ext4",
@@ -107,7 +107,7 @@ func (d *doctor) kernel() {
 	}
 	release := strings.TrimSpace(d.read("proc/sys/kernel/osrelease"))
 	if missing != nil {
-		d.find("kernel", Problem, "stores need Linux itself; some sandboxes that imitate it have less, or forbid it",
+		d.find("kernel", Problem, "stores need a Linux kernel; some sandboxes that emulate one lack or forbid these features",
 			"Linux %s lacks %s", release, strings.Join(missing, "; "))
 		return
 	}
@@ -122,26 +122,26 @@ func (d *doctor) fileSystem(st unix.Statfs_t) {
 	name, good := goodFS[int64(st.Type)]
 	switch {
 	case !good:
-		d.find("file system", Warning, "stores are for tmpfs, ext4, xfs and btrfs; network file systems and overlay are refused: in a container, use a volume or a tmpfs",
-			"%s is on one of type %#x", d.Path, st.Type)
+		d.find("file system", Warning, "use tmpfs, ext4, xfs or btrfs; stores on network file systems and overlay are refused: in a container, use a volume or a tmpfs",
+			"%s is on a file system of type %#x", d.Path, st.Type)
 	case name == "tmpfs":
-		d.find("file system", OK, "", "%s is on tmpfs: it lasts until the host restarts", d.Path)
+		d.find("file system", OK, "", "%s is on tmpfs: its files last until the host restarts", d.Path)
 	default:
 		d.find("file system", OK, "", "%s is on %s", d.Path, name)
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
-		d.find("file system", Warning, "mount it read-write if stores are to be written", "%s is mounted read-only", d.Path)
+		d.find("file system", Warning, "mount it read-write to write to stores", "%s is mounted read-only", d.Path)
 	}
 }
 
-// room looks at the size of the file system and what is left of it, in bytes.
+// room checks the free space of the file system. whole and free are in bytes.
 func (d *doctor) room(whole, free int64, isTmpfs bool) {
 	left := fmt.Sprintf("%s of %s are free", text.Size(free), text.Size(whole))
 	switch {
 	case free < 1<<20:
-		d.find("space", Problem, "remove what is not needed, or enlarge it: writes are refused with ErrFull", "%s", left)
+		d.find("space", Problem, "remove files, or enlarge the file system: writes fail with ErrFull", "%s", left)
 	case free < whole/10:
-		d.find("space", Warning, "writes will be refused with ErrFull once it is full", "%s", left)
+		d.find("space", Warning, "writes will fail with ErrFull once the file system is full", "%s", left)
 	case isTmpfs && whole <= dockerBytes:
 		d.find("space", Warning, "Docker gives 64 MiB by default: docker run --shm-size=1g, shm_size in Compose, an emptyDir with medium: Memory in Kubernetes",
 			"%s: that is little", left)
@@ -150,56 +150,57 @@ func (d *doctor) room(whole, free int64, isTmpfs bool) {
 	}
 }
 
-// memory compares what a tmpfs promises with what the machine has.
+// memory compares the free space of a tmpfs with the available memory.
 func (d *doctor) memory(free int64) {
 	available, ok := d.meminfo("MemAvailable")
 	swap, _ := d.meminfo("SwapFree")
 	switch {
 	case !ok:
-		d.find("memory", Warning, "", "proc/meminfo does not tell what is available")
+		d.find("memory", Warning, "", "proc/meminfo does not tell the available memory")
 	case available+swap < free:
-		d.find("memory", Warning, "bound the store with MaxSize, or the file system with size=: before it is full the kernel kills processes",
+		d.find("memory", Warning, "limit the store with MaxSize, or the file system with size=: the kernel kills processes before the file system is full",
 			"%s are available, with swap, and the file system may take %s more", text.Size(available+swap), text.Size(free))
 	default:
 		d.find("memory", OK, "", "%s are available, with swap", text.Size(available+swap))
 	}
 }
 
-// overcommit: where it is strict, pages of tmpfs count as committed.
+// overcommit checks the commit limit: in mode 2, pages of tmpfs count as committed.
 func (d *doctor) overcommit(free int64) {
 	switch mode := strings.TrimSpace(d.read("proc/sys/vm/overcommit_memory")); mode {
 	case "0", "1":
-		d.find("overcommit", OK, "", "mode %s: tmpfs is not bound by it", mode)
+		d.find("overcommit", OK, "", "mode %s does not limit tmpfs", mode)
 	case "2":
 		limit, _ := d.meminfo("CommitLimit")
 		committed, _ := d.meminfo("Committed_AS")
 		if left := max(limit-committed, 0); left < free {
 			d.find("overcommit", Warning, "raise vm.overcommit_ratio, or set vm.overcommit_memory=0",
-				"mode 2: writes are refused with ErrFull after %s more, though the file system has %s", text.Size(left), text.Size(free))
+				"mode 2: writes will fail with ErrFull after %s more, though the file system has %s", text.Size(left), text.Size(free))
 			return
 		}
-		d.find("overcommit", OK, "", "mode 2, and the commit limit leaves more than the file system has")
+		d.find("overcommit", OK, "", "mode 2: the commit limit leaves more than the file system has")
 	default:
 		d.find("overcommit", Warning, "", "found %q in proc/sys/vm/overcommit_memory, expected 0, 1 or 2", mode)
 	}
 }
 
-// hugePages tries to get one, as a store does: settings tell only half of it.
+// hugePages tries to get a huge page as a store does, because the settings alone do not
+// decide.
 func (d *doctor) hugePages() {
 	err := d.machine.hugePages(d.Path)
 	switch {
 	case err == nil:
-		d.find("huge pages", OK, "", "they work here: a store of 64 MiB or more gets them by itself")
+		d.find("huge pages", OK, "", "a store of 64 MiB or more gets them by itself")
 	case strings.Contains(d.read("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "[deny]"):
 		d.find("huge pages", OK, "to allow them, write never or advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled",
-			"denied by the kernel's setting: stores get none")
+			"the kernel's setting denies them: stores get none")
 	default:
 		d.find("huge pages", OK, "", "a store gets none here: %v", err)
 	}
 }
 
-// addressSpace compares a process's limit with what a store maps: its maximum
-// size, twice when it is opened to be written.
+// addressSpace compares the limit of a process with the address space of a store: its
+// maximum size, and twice that if it is opened for writing.
 func (d *doctor) addressSpace(maxSize int64) {
 	limit, err := d.machine.space()
 	switch {
@@ -208,20 +209,20 @@ func (d *doctor) addressSpace(maxSize int64) {
 	case limit == unix.RLIM_INFINITY:
 		d.find("address space", OK, "", "unlimited")
 	case limit < 2*uint64(maxSize):
-		d.find("address space", Problem, "ulimit -v unlimited, or a store with a smaller MaxSize",
-			"limited to %s; a store of at most %s takes twice that", text.Size(int64(min(limit, math.MaxInt64))), text.Size(maxSize))
+		d.find("address space", Problem, "run ulimit -v unlimited, or make the store with a smaller MaxSize",
+			"limited to %s; a store of at most %s takes twice its maximum size", text.Size(int64(min(limit, math.MaxInt64))), text.Size(maxSize))
 	default:
 		d.find("address space", OK, "", "limited to %s", text.Size(int64(min(limit, math.MaxInt64))))
 	}
 }
 
-// read returns a file of proc or sys, or "" where there is none.
+// read returns the contents of a file below the root, or "" if it cannot be read.
 func (d *doctor) read(name string) string {
 	b, _ := os.ReadFile(filepath.Join(d.machine.root, name))
 	return string(b)
 }
 
-// meminfo is a field of /proc/meminfo, in bytes.
+// meminfo returns a field of /proc/meminfo in bytes.
 func (d *doctor) meminfo(field string) (int64, bool) {
 	for line := range strings.Lines(d.read("proc/meminfo")) {
 		if rest, found := strings.CutPrefix(line, field+":"); found {

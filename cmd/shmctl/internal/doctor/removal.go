@@ -15,26 +15,27 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// realPath is the store's path as the kernel knows it, or "" where there is none.
+// realPath returns the store's absolute path without symbolic links, or "" if it does not
+// exist.
 func (d *doctor) realPath() string {
 	path, err := filepath.Abs(d.Path)
 	if err == nil {
 		path, err = filepath.EvalSymlinks(path)
 	}
 	if err != nil {
-		return "" // opening the store tells more
+		return "" // the error of Open says more
 	}
 	return path
 }
 
-// removed looks for processes that have a store open that was removed from this
-// path. They do not see what others write, nor others what they write.
+// removed looks for processes that have a store open that was removed from this path. They
+// share nothing with processes that open the path now.
 func (d *doctor) removed() {
 	path := d.realPath()
 	if path == "" {
 		return
 	}
-	// The kernel writes a newline of a name so.
+	// The kernel escapes newlines in names.
 	mapped := " " + strings.ReplaceAll(filepath.Join(path, "data"), "\n", `\012`) + " (deleted)\n"
 	names, _ := filepath.Glob(filepath.Join(d.machine.root, "proc", "[0-9]*", "maps"))
 	var users []string
@@ -51,29 +52,28 @@ func (d *doctor) removed() {
 	const none = "no process%s uses a store that was removed from here"
 	switch {
 	case users != nil:
-		d.find("removed store", Problem, "restart them: they share nothing with those that open the store here, and their writes fail",
+		d.find("removed store", Problem, "restart them: they share nothing with processes that open the store now, and their writes fail",
 			"%s a store that was removed from here: %s", text.Things(len(users), "process uses", "processes use"), strings.Join(users, ", "))
 	case denied:
-		d.find("removed store", OK, "run doctor as root to look at all processes", none, " that this user may look at")
+		d.find("removed store", OK, "run doctor as root to examine all processes", none, " that this user may examine")
 	default:
 		d.find("removed store", OK, "", none, "")
 	}
 }
 
-// lastSystemUser is the greatest user ID of those whose files systemd-logind
-// leaves alone.
+// lastSystemUser is the largest user ID whose files systemd-logind does not remove.
 const lastSystemUser = 999
 
-// logout looks at whether systemd-logind removes the store when its owner logs
-// out, as by default it does with all that lies in shared memory.
+// logout checks whether systemd-logind removes the store when its owner logs out. By
+// default it removes all files of the user in shared memory.
 func (d *doctor) logout() {
 	path := d.realPath()
 	owner, err := d.machine.owner(path)
 	if err != nil || owner <= lastSystemUser || !strings.HasPrefix(path, d.machine.shared+"/") || !d.removesIPC() {
 		return
 	}
-	d.find("logout", Warning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or put it into /run, a tmpfs of its own or on a disk",
-		"it lies in %s and belongs to user %d: systemd-logind removes it when that user has logged out", d.machine.shared, owner)
+	d.find("logout", Warning, "set RemoveIPC=no in /etc/systemd/logind.conf, let a system user own the store, or move it to /run, another tmpfs or a disk",
+		"the store is in %s and belongs to user %d: systemd-logind removes it when that user has logged out", d.machine.shared, owner)
 }
 
 func ownerOf(path string) (uid uint32, err error) {
@@ -84,8 +84,8 @@ func ownerOf(path string) (uid uint32, err error) {
 	return st.Uid, nil
 }
 
-// removesIPC reports whether systemd-logind is there, or may be, and is not told
-// RemoveIPC=no.
+// removesIPC reports whether systemd-logind seems to exist and its configuration does not
+// set RemoveIPC=no.
 func (d *doctor) removesIPC() bool {
 	conf := d.read("etc/systemd/logind.conf")
 	if conf == "" {
@@ -94,9 +94,9 @@ func (d *doctor) removesIPC() bool {
 	if _, err := os.Stat(filepath.Join(d.machine.root, "run/systemd/users")); err != nil && conf == "" {
 		return false
 	}
-	// The comment in the main file is the default that it was built with. Files
-	// beside it come later, in the order of their names; of one name, that in /etc
-	// counts, then that in /run.
+	// The comment in the main file shows the compiled-in default. Files in logind.conf.d
+	// override the main file, in the order of their names. Of files with the same name,
+	// /etc takes precedence over /run, and /run over /usr/lib.
 	removes := setting(conf, "#RemoveIPC", true)
 	removes = setting(conf, "RemoveIPC", removes)
 	beside := map[string]string{}
@@ -113,8 +113,8 @@ func (d *doctor) removesIPC() bool {
 	return removes
 }
 
-// setting returns the last value of a boolean in one of systemd's files, or
-// otherwise.
+// setting returns the last value of a boolean setting in a configuration file of systemd,
+// or otherwise if the file does not set it.
 func setting(conf, key string, otherwise bool) bool {
 	for line := range strings.Lines(conf) {
 		name, value, _ := strings.Cut(line, "=")

@@ -15,10 +15,10 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// longSnapshot is how long a snapshot may be open before doctor asks why.
+// longSnapshot is the age of an open snapshot from which doctor warns.
 const longSnapshot = time.Hour
 
-// examineStore returns the maximum size of the store, in bytes.
+// examineStore runs the checks of the store and returns its maximum size in bytes.
 func (d *doctor) examineStore() (maxSize int64) {
 	d.permissions()
 	d.leftovers()
@@ -31,23 +31,23 @@ func (d *doctor) examineStore() (maxSize int64) {
 		case errors.Is(err, shm.ErrCorrupt) && errors.Is(err, fs.ErrNotExist):
 			advice = "name the directory of a store"
 		case errors.Is(err, shm.ErrCorrupt):
-			advice = "restore it, or remove its directory"
+			advice = "restore a backup, or remove the directory"
 		case errors.Is(err, fs.ErrPermission):
 			advice = "run doctor as a user who may read it"
 		case errors.Is(err, fs.ErrNotExist):
 			advice = "a program that opens it without MustExist creates it"
 		case errors.Is(err, shm.ErrVersion):
-			advice = "use the shmctl that was built with the program that made it"
+			advice = "use the shmctl of the version that made the store"
 		case errors.Is(err, shm.ErrTooManyProcesses):
-			advice = "close handles that are not needed: a process needs one for a store"
+			advice = "close handles that are not needed: a process needs only one for each store"
 		}
 		d.find("store", Problem, advice, "%s", text.OneLine(err))
 		return defaultMaxSize
 	}
 	defer func() { _ = s.Close() }()
 	st := s.Stats()
-	if st.FileBytes == 0 { // Stats has no other way to say so
-		d.find("store", Problem, "restore it, or remove its directory", "it is damaged: the root cannot be read")
+	if st.FileBytes == 0 { // Stats could not read the root
+		d.find("store", Problem, "restore a backup, or remove the directory", "it is damaged: the root cannot be read")
 		return defaultMaxSize
 	}
 	d.find("store", OK, "", "format %d, version %s, %s", s.Inspect().Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
@@ -62,13 +62,13 @@ func (d *doctor) examineStore() (maxSize int64) {
 	return st.MaxSize
 }
 
-// permissions looks at who may do what with a store's files.
+// permissions checks the permissions of the store's files.
 func (d *doctor) permissions() {
 	modes := map[string]fs.FileMode{}
 	for _, name := range []string{".", "data", "procs"} {
 		st, err := os.Stat(filepath.Join(d.Path, name))
 		if err != nil {
-			return // opening tells more
+			return // the error of Open says more
 		}
 		modes[name] = st.Mode()
 	}
@@ -79,11 +79,11 @@ func (d *doctor) permissions() {
 			d.find("permissions", Warning, "chmod o-w "+filepath.Join(d.Path, name), "anybody may write %s (%v)", filepath.Join(d.Path, name), m)
 		}
 	}
-	for _, bits := range []fs.FileMode{0o040, 0o004} { // the group's, others'
+	for _, bits := range []fs.FileMode{0o040, 0o004} { // of the group, of others
 		if modes["data"]&bits != 0 && modes["procs"]&(bits>>1) == 0 {
 			ok = false
 			d.find("permissions", Warning, "let users who may read data write procs as well",
-				"data is %v, procs %v: some may read single keys, but not take snapshots or wait", modes["data"], modes["procs"])
+				"data is %v, procs %v: some users may read single keys, but not take snapshots or wait", modes["data"], modes["procs"])
 			break
 		}
 	}
@@ -102,25 +102,25 @@ func (d *doctor) permissions() {
 	d.find("permissions", OK, "", "data is %v, procs %v; this user may %s it", modes["data"], modes["procs"], may)
 }
 
-// leftovers looks for files of a creation that did not end.
+// leftovers looks for files of an incomplete creation.
 func (d *doctor) leftovers() {
 	names, _ := filepath.Glob(filepath.Join(d.Path, "tmp-*"))
 	if len(names) > 0 {
-		d.find("leftovers", Warning, "whoever opens the store next to write removes what has no maker any more",
-			"a creation is under way or has died: found %s", filepath.Base(names[0]))
+		d.find("leftovers", Warning, "the next process that opens the store for writing removes the files of dead processes",
+			"a process is creating the store, or died doing so: found %s", filepath.Base(names[0]))
 	}
 }
 
 func (d *doctor) fullness(st shm.Stats) {
 	found := fmt.Sprintf("%s of at most %s, %s of it free", text.Size(st.FileBytes), text.Size(st.MaxSize), text.Size(st.FreeBytes))
 	if used := st.FileBytes - st.FreeBytes; used > st.MaxSize/10*9 {
-		d.find("fullness", Warning, "dump it and load it into a store with a larger --max-size: writes are refused with ErrFull soon", "%s", found)
+		d.find("fullness", Warning, "dump it and load it into a store with a larger --max-size: soon writes will fail with ErrFull", "%s", found)
 		return
 	}
 	d.find("fullness", OK, "", "%s", found)
 }
 
-// processes looks at the open handles; one is this command's.
+// processes checks the open handles, which include that of this command.
 func (d *doctor) processes(all []shm.Process) {
 	var dead []string
 	for _, p := range all {
@@ -129,18 +129,18 @@ func (d *doctor) processes(all []shm.Process) {
 		}
 	}
 	if len(dead) > 0 {
-		d.find("processes", Warning, "shmctl check "+d.Path+" adopts them, as writers do when they need what they held",
+		d.find("processes", Warning, "shmctl check "+d.Path+" adopts them, and so do writers when they need their slots",
 			"%s died with the store open: %s", text.Things(len(dead), "process", "processes"), strings.Join(dead, ", "))
 	}
 	if len(all) > shm.MaxProcesses*9/10 {
-		d.find("processes", Warning, "close handles that are not needed: a process needs one for a store",
+		d.find("processes", Warning, "close handles that are not needed: a process needs only one for each store",
 			"%d handles are open, of at most %d", len(all), shm.MaxProcesses)
 	} else if len(dead) == 0 {
-		d.find("processes", OK, "", "%d of at most %d handles are open, this one too; none of the dead", len(all), shm.MaxProcesses)
+		d.find("processes", OK, "", "%d of at most %d handles are open, including this one; none of a dead process", len(all), shm.MaxProcesses)
 	}
 }
 
-// snapshots looks for those that have been open for long.
+// snapshots looks for snapshots that have been open for an hour or longer.
 func (d *doctor) snapshots(all []shm.Process, version uint64) {
 	ok := true
 	for _, p := range all {
@@ -149,7 +149,7 @@ func (d *doctor) snapshots(all []shm.Process, version uint64) {
 				continue
 			}
 			ok = false
-			d.find("snapshots", Warning, "close it, or end the process: what was replaced since and it can see keeps its space",
+			d.find("snapshots", Warning, "close it, or end the process: records of this version that were replaced since keep their space",
 				"pid %d (%s) holds version %s, %s behind, since %s", p.Pid, text.Printable([]byte(p.Name)), text.Count(pin.Version),
 				text.Count(version-min(pin.Version, version)), text.Ago(pin.Since, d.now))
 		}

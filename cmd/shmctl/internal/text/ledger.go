@@ -6,7 +6,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// Ledger shows in rows of a table where each byte of the file is.
+// Ledger returns rows of a table that account for each byte of the file.
 func Ledger(r shm.Report) [][]string {
 	retired := "replaced, not yet reclaimed"
 	if r.HeldBytes > 0 {
@@ -24,7 +24,7 @@ func Ledger(r shm.Report) [][]string {
 	}
 }
 
-// PerByte relates space to the data in it.
+// PerByte returns the ratio of space to data as text, or "" if there is no data.
 func PerByte(space, data int64) string {
 	if data == 0 {
 		return ""

@@ -1,9 +1,9 @@
-// Package text writes numbers, times, names and tables for people, and reads the
-// sizes that they type.
+// Package text formats numbers, times, names and tables for people, and parses the sizes
+// that they type.
 //
-// A name is the key of an entry, or the name of a process; others have chosen it,
-// and it may hold any bytes. Names and values are quoted as in Go where a terminal
-// would obey them or they would not stay on their line.
+// A name is the key of an entry or the name of a process. It may contain any bytes. Names
+// and values are quoted as in Go if they contain control characters, which a terminal
+// would interpret, or newlines.
 package text
 
 import (
@@ -21,7 +21,7 @@ import (
 
 var sizeUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
-// Size writes a number of bytes, as in 1.5 KiB.
+// Size formats a number of bytes, as in 1.5 KiB.
 func Size(n int64) string {
 	v, unit := float64(n), 0
 	for math.Abs(v) >= 1023.95 && unit < len(sizeUnits)-1 {
@@ -34,7 +34,7 @@ func Size(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, sizeUnits[unit])
 }
 
-// ParseSize reads a number of bytes, as in 65536, 512MiB or 2g.
+// ParseSize parses a number of bytes, as in 65536, 512MiB or 2g.
 func ParseSize(s string) (int64, error) {
 	number, unit := s, ""
 	if i := strings.IndexFunc(s, unicode.IsLetter); i >= 0 {
@@ -56,7 +56,7 @@ func ParseSize(s string) (int64, error) {
 	return int64(v), nil
 }
 
-// Count writes a number with its thousands apart.
+// Count formats a number with commas between groups of three digits.
 func Count[N int | int64 | uint64](n N) string {
 	digits := fmt.Sprint(n)
 	sign := ""
@@ -69,7 +69,8 @@ func Count[N int | int64 | uint64](n N) string {
 	return sign + digits
 }
 
-// Things writes a number of things, with one or many as their name.
+// Things formats a number of things. one and many are the singular and plural of their
+// name.
 func Things[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -77,10 +78,10 @@ func Things[N int | int64 | uint64](n N, one, many string) string {
 	return Count(n) + " " + many
 }
 
-// Whole writes a number without its fraction.
+// Whole formats a number, rounded to an integer.
 func Whole(n float64) string { return Count(uint64(math.Round(n))) }
 
-// Ago writes how long ago a moment was.
+// Ago formats the time from t to now, as in "3 min ago".
 func Ago(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
@@ -96,8 +97,8 @@ func Ago(t, now time.Time) string {
 	return fmt.Sprintf("%d days ago", d/(24*time.Hour))
 }
 
-// Printable writes a key or name so that it stays on its line: as it is where
-// that is clear, else quoted as in Go.
+// Printable returns a key, name or value as it is if all its characters are printable.
+// If not, or if it is empty or begins with a quote, it returns b quoted as in Go.
 func Printable(b []byte) string {
 	plain := len(b) > 0 && b[0] != '"' && utf8.Valid(b)
 	for _, r := range string(b) {
@@ -109,7 +110,7 @@ func Printable(b []byte) string {
 	return strconv.Quote(string(b))
 }
 
-// OneLine writes an error on one line.
+// OneLine returns the text of an error on one line.
 func OneLine(err error) string {
 	var parts []string
 	for line := range strings.Lines(strings.TrimPrefix(err.Error(), "shm: ")) {
@@ -120,23 +121,24 @@ func OneLine(err error) string {
 	return strings.Join(parts, "; ")
 }
 
-// briefBytes is how much of a value is shown where it stands among others.
+// briefBytes is the number of bytes of a value that Brief shows.
 const briefBytes = 64
 
-// Brief writes a value as Printable does, and of a long one its beginning and
-// how long it is.
+// Brief returns a value as Printable does. Of a value of more than 64 bytes it returns the
+// beginning and the length.
 func Brief(b []byte) string {
 	if len(b) <= briefBytes {
 		return Printable(b)
 	}
 	n := briefBytes
 	for n > briefBytes-utf8.UTFMax && !utf8.RuneStart(b[n]) {
-		n-- // not within a character
+		n-- // do not split a character
 	}
 	return fmt.Sprintf("%s... (%s bytes)", Printable(b[:n]), Count(len(b)))
 }
 
-// Table prints rows in columns. align has a letter for each: l left, r right.
+// Table prints rows in columns. align has a letter for each column: l for left, r for
+// right.
 func Table(w io.Writer, align string, rows ...[]string) error {
 	width := make([]int, len(align))
 	for _, row := range rows {

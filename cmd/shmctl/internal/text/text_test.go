@@ -57,7 +57,7 @@ func TestTable(t *testing.T) {
 	require.NoError(t, Table(&b, "lrl", []string{"a", "1", "x"}, []string{"länger", "1000", ""}))
 	require.Equal(t, "a          1  x\nlänger  1000\n", b.String())
 	b.Reset()
-	require.NoError(t, Table(&b, "ll", []string{"日本", "x"}, []string{"e\u0301", "x"})) // of four columns, and of one
+	require.NoError(t, Table(&b, "ll", []string{"日本", "x"}, []string{"e\u0301", "x"})) // 4 columns wide, and 1
 	require.Equal(t, "日本  x\ne\u0301     x\n", b.String())
 }
 
@@ -67,7 +67,7 @@ func TestBrief(t *testing.T) {
 		"plain":                       "plain",
 		strings.Repeat("x", 64):       strings.Repeat("x", 64),
 		strings.Repeat("x", 65):       strings.Repeat("x", 64) + "... (65 bytes)",
-		strings.Repeat("x", 63) + "ü": strings.Repeat("x", 63) + "... (65 bytes)", // not half of it
+		strings.Repeat("x", 63) + "ü": strings.Repeat("x", 63) + "... (65 bytes)", // not half of the last character
 		strings.Repeat("\x80", 2000):  `"` + strings.Repeat(`\x80`, 60) + `"... (2,000 bytes)`,
 	} {
 		require.Equal(t, want, Brief([]byte(value)))
