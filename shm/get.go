@@ -18,7 +18,8 @@ const optimisticTries = 4
 // try fails only if reclaim overtook it, by more commits than it lags.
 const readOnlyTries = 10000
 
-// Get returns the value of key, copied, or ErrNotFound.
+// Get returns the value of key, copied, or ErrNotFound. The slice of an empty value is not
+// nil, so the result of a Get can be the old value of a CompareAndSwap.
 func (s *Store) Get(key []byte) ([]byte, error) {
 	value, err := s.Append(nil, key)
 	if value == nil && err == nil {

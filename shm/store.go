@@ -185,7 +185,7 @@ func (s *Store) Close() error {
 }
 
 // Version returns the number of the latest commit, or 0 after Close. The versions
-// of a store's commits follow each other without gaps.
+// of a store's commits follow each other without gaps. A new store has the version 1.
 func (s *Store) Version() uint64 {
 	v := s.a.Version()
 	if s.a.Closed() {

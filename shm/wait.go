@@ -4,9 +4,9 @@ import "context"
 
 // Wait returns the current version once it is greater than after: at once, or when a
 // process commits. It sleeps in the kernel, and occupies a thread of the operating system.
-// When ctx is done it returns the version that is current then, which is not greater than
-// after, and an error that matches that of ctx. When the store is closed it returns 0 and
-// ErrClosed.
+// The death of a process is no commit and wakes nobody. When ctx is done it returns the
+// version that is current then, which is not greater than after, and an error that matches
+// that of ctx. When the store is closed it returns 0 and ErrClosed.
 func (s *Store) Wait(ctx context.Context, after uint64) (version uint64, err error) {
 	u, ok := s.a.Enter()
 	if !ok {

@@ -47,11 +47,12 @@ func (w *Watcher) Versions() iter.Seq[uint64] {
 	}
 }
 
-// Changes iterates over what is in the store and then over what changes in it: first
-// all entries, as changes from nothing, then the difference between each version that it
-// sees and the one before. So the changes make a copy of the store, and keep it current.
-// Changes that took each other back between two looks are not seen. The slices are
-// memory of the store, and valid until the next step of the loop.
+// Changes iterates over what is in the store and then over what changes in it: first all
+// entries, as changes from nothing, then the difference between each version that it sees
+// and the one before. So the changes make a copy of the store, and keep it current. Commits
+// between two looks are merged: a key that two of them wrote is shown once, and changes
+// that took each other back are not shown. The slices are memory of the store, and valid
+// until the next step of the loop.
 //
 // The version that was shown last is pinned, as by a Snapshot.
 func (w *Watcher) Changes() iter.Seq2[[]byte, Change] {

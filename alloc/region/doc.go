@@ -27,6 +27,15 @@
 // set. There a scheduler may switch to another actor or let the actor die. A hook that
 // panics prevents the access. Builds without the tag contain no code for hooks.
 //
+// # Mappings
+//
+// Map and Place use golang.org/x/sys and not mmap-go, which lets the kernel choose the
+// address. The mapping of the file data must begin at a multiple of 2 MiB, or the kernel
+// maps its huge pages as small ones. Huge pages take 15 to 25 % off gets among a million
+// entries (bench -peers shm-small). Detach puts another mapping at the address of a live
+// one, which mmap-go cannot do either. Only the mapping of the file procs could use it,
+// and one way to map is simpler than two.
+//
 // # The race detector
 //
 // The race detector watches the Go heap, but not mappings. In a build with the tag race
