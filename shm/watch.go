@@ -47,44 +47,63 @@ func (w *Watcher) Versions() iter.Seq[uint64] {
 	}
 }
 
-// Changes iterates over what is in the store and then over what changes in it: first all
-// entries, as changes from nothing, then the difference between each version that it sees
-// and the one before. So the changes make a copy of the store, and keep it current. Commits
-// between two looks are merged: a key that two of them wrote is shown once, and changes
-// that took each other back are not shown. The slices are memory of the store, and valid
-// until the next step of the loop.
+// Snapshots iterates over pairs of snapshots: the one that the step before has shown, or
+// nil in the first step, and a newer one, at first the current one. Both are open until
+// the end of the step. It shows whole versions, for a follower that applies them as
+// such, or that must know when it has caught up.
 //
-// The version that was shown last is pinned, as by a Snapshot.
-func (w *Watcher) Changes() iter.Seq2[[]byte, Change] {
-	return func(yield func(key []byte, c Change) bool) {
+// The newer one stays pinned while the loop sleeps.
+func (w *Watcher) Snapshots() iter.Seq2[*Snapshot, *Snapshot] {
+	return func(yield func(older, newer *Snapshot) bool) {
 		w.err = nil
-		var last, sn *Snapshot
+		var older, newer *Snapshot
 		defer func() {
-			for _, s := range []*Snapshot{last, sn} {
-				if s != nil {
-					_ = s.Close()
+			for _, sn := range []*Snapshot{older, newer} {
+				if sn != nil {
+					_ = sn.Close()
 				}
 			}
 		}()
 		for {
-			var err error
-			if err = w.ctx.Err(); err == nil {
-				sn, err = w.s.Snapshot()
+			if w.err = w.ctx.Err(); w.err != nil {
+				return
 			}
-			if err != nil {
+			if newer, w.err = w.s.Snapshot(); w.err != nil {
+				return
+			}
+			w.version = newer.Version()
+			if !yield(older, newer) {
+				return
+			}
+			if older != nil {
+				_ = older.Close()
+			}
+			older, newer = newer, nil
+			if _, w.err = w.s.Wait(w.ctx, w.version); w.err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Changes iterates over the contents of the store and then over the changes to it: first
+// all entries, as changes from nothing, then the difference between each version that it
+// sees and the one before. So the changes make a copy of the store, and keep it current.
+// Commits between two looks are merged: a key that two of them wrote is shown once, and
+// changes that took each other back are not shown. The slices are memory of the store,
+// and valid until the next step of the loop.
+//
+// The version that was shown last is pinned, as by a Snapshot. Snapshots shows where the
+// changes of one version end.
+func (w *Watcher) Changes() iter.Seq2[[]byte, Change] {
+	return func(yield func(key []byte, c Change) bool) {
+		for older, newer := range w.Snapshots() {
+			more := newer.since(older, yield)
+			if err := newer.Err(); err != nil {
 				w.err = err
 				return
 			}
-			w.version = sn.Version()
-			more := sn.since(last, yield)
-			if last != nil {
-				_ = last.Close()
-			}
-			last = sn
-			if w.err = sn.Err(); w.err != nil || !more {
-				return
-			}
-			if _, w.err = w.s.Wait(w.ctx, w.version); w.err != nil {
+			if !more {
 				return
 			}
 		}

@@ -164,3 +164,40 @@ func TestWatchEnds(t *testing.T) {
 		}
 	})
 }
+
+// The pairs of Snapshots follow each other, and both are open during a step.
+func TestWatchSnapshots(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		w := s.Watch(t.Context())
+		want, steps := s.Version(), 0
+		var kept []*shm.Snapshot
+		for older, newer := range w.Snapshots() {
+			require.Equal(t, want, newer.Version())
+			require.Equal(t, want, w.Version())
+			if steps == 0 {
+				require.Nil(t, older)
+			} else {
+				require.Equal(t, want-1, older.Version())
+				changes := 0
+				for key, c := range newer.Diff(older) {
+					changes++
+					require.Equal(t, "k", string(key))
+					require.Equal(t, fmt.Sprint(steps), string(c.New))
+				}
+				require.Equal(t, 1, changes)
+				require.NoError(t, newer.Err())
+			}
+			kept = append(kept, newer)
+			if steps++; steps == 5 {
+				break
+			}
+			set(t, other, "k", fmt.Sprint(steps))
+			want++
+		}
+		require.NoError(t, w.Err())
+		for _, sn := range kept {
+			_, err := sn.Get([]byte("k"))
+			require.ErrorIs(t, err, shm.ErrClosed)
+		}
+	})
+}
