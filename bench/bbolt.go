@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A boltTable is a bbolt database that flushes nothing. One process at a time can have it open.
+// A boltTable is a bbolt database without flushes. Only one process at a time can have it open.
 type boltTable struct{ db *bbolt.DB }
 
 var bucketName = []byte("bench")
@@ -71,7 +71,7 @@ func (b boltTable) readMany(keys [][]byte, each func(j int, value []byte) error)
 	})
 }
 
-// writeMany copies each entry, since bbolt keeps keys and values as they are until the commit.
+// writeMany copies each entry, because bbolt refers to the keys and values until the commit.
 func (b boltTable) writeMany(n int, entry func(j int) (key, value []byte)) error {
 	return b.db.Update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bucketName)

@@ -13,41 +13,41 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
-// A config is what the flags ask for.
+// A config contains the values of the flags.
 type config struct {
 	works      []string // names of measurements, "values" and "size"
 	ns         []int    // entries, for speed
 	values     []int    // bytes of values, for "values"
 	sizes      []int    // entries, for file sizes
-	quiet      float64  // seconds that the store gets after it was filled, and before its space is taken
+	quiet      float64  // seconds to wait after a fill, and before space is measured
 	overwrites int      // for file sizes
 	rounds     int
-	seconds    float64 // a timed read lasts this long
+	seconds    float64 // duration of a timed read
 	seed       uint64
 	peers      []string // beside the store
-	dir        string   // where the stores are made
-	batch      int      // keys in a call of get-many and set, for a profile
+	dir        string   // directory of the stores
+	batch      int      // keys in a get-many or in a commit of set, for a profile
 
 	crowdNs      []int   // entries, for crowd
-	crowdSeconds float64 // each measurement of crowd lasts this long
-	processes    []int   // that write together in crowd
-	goroutines   []int   // that write together in crowd, of one process
+	crowdSeconds float64 // duration of each measurement of crowd
+	processes    []int   // numbers of writing processes in crowd
+	goroutines   []int   // numbers of writing goroutines in crowd
 
 	progress io.Writer
 }
 
-// A bench is one run: its peers, the store first, and what they have shown so far.
+// A bench is one run: its peers, with the store first, and its results so far.
 type bench struct {
 	config
 	peers  []peer
-	dir    string // holds everything the run makes, and goes with it
+	dir    string // contains all files of the run, and is removed at its end
 	stores map[storeKey]*filledStore
 	meter  *meter
 	report report
 }
 
-// runBench makes all the measurements that a config asks for. When its context ends before that, the report has what
-// was measured until then, and says so.
+// runBench makes all measurements of a config. If its context ends earlier, the report contains the completed
+// measurements and is marked as incomplete.
 func runBench(ctx context.Context, cfg config) (_ *report, err error) {
 	tmp, err := tempdir.Make(cfg.dir, "shmkv-bench.tmp-")
 	if err != nil {
@@ -75,7 +75,7 @@ type part struct {
 	n            int
 }
 
-// parts are what the works ask for, in the order of a round.
+// parts returns the parts of a round for the works, in order.
 func (b *bench) parts() (parts []part) {
 	add := func(all []measurement, ns []int) {
 		all = slices.DeleteFunc(slices.Clone(all), func(m measurement) bool { return !b.wants(m.work) })
@@ -121,11 +121,10 @@ func (b *bench) run(ctx context.Context) {
 	}
 }
 
-// fail notes why a task of a peer has failed, if that is news: it is not when the peer cannot do that or when the run
-// was interrupted.
+// fail notes the error of a task, unless the peer cannot do the task or the run was interrupted.
 func (b *bench) fail(ctx context.Context, p peer, t task, err error) {
 	if interrupted(err) {
-		// The child was not yet in a process group of its own when the signal came. The bench gets it too, perhaps later.
+		// The child got the signal before it had its own process group. The bench gets the signal too, maybe later.
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -136,7 +135,7 @@ func (b *bench) fail(ctx context.Context, p peer, t task, err error) {
 	}
 }
 
-// gather builds the peers. One that cannot be built is left out, and the report says why.
+// gather builds the peers. It omits a peer that it cannot build, and the report states the reason.
 func (b *bench) gather(ctx context.Context) error {
 	store, err := buildGo(storeName, peer{keepsHouse: true})(ctx, b.dir)
 	if err != nil {
@@ -165,7 +164,7 @@ func (b *bench) gather(ctx context.Context) error {
 
 func (b *bench) wants(work string) bool { return slices.Contains(b.works, work) }
 
-// task returns a task on a peer's store of n entries, which lies in a directory of the peer's own.
+// task returns a task on a peer's store of n entries. Each peer has its own directory.
 func (b *bench) task(p peer, work string, n int) task {
 	return task{
 		work:     work,
@@ -177,7 +176,7 @@ func (b *bench) task(p peer, work string, n int) task {
 	}
 }
 
-// quietAfter has a task's process stay for a while after its work, if it then keeps house.
+// quietAfter makes the process of a task stay for a while after its work, if its peer works in the background.
 func (b *bench) quietAfter(p peer, t task) task {
 	if p.keepsHouse {
 		t.quiet = b.quiet
@@ -185,11 +184,11 @@ func (b *bench) quietAfter(p peer, t task) task {
 	return t
 }
 
-// capacity is room for what a store of n entries may grow to.
+// capacity returns the largest size in bytes to which a store of n entries may grow.
 func capacity(n, valueBytes int) int64 { return max(4<<30, 8*payload(n, valueBytes)) }
 
-// makeStore starts what a peer's store needs before it is loaded. The function that it returns ends that, and
-// removes the store; it must be called also after an error.
+// makeStore starts the server of a peer that needs one. It returns a function that stops the server and removes the
+// store. Call this function even after an error.
 func (b *bench) makeStore(ctx context.Context, p peer, t task) (drop func(), err error) {
 	drop = func() { os.RemoveAll(t.path) }
 	if !p.serves {

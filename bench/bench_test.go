@@ -14,10 +14,10 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-// asBench is set in the environment of a test's binary that is to be the bench.
+// asBench is the environment variable that makes the test's binary act as the bench.
 const asBench = "SHMKV_TEST_AS_BENCH"
 
-// TestMain lets the test's binary be a child, as the bench's binary is, or the bench itself.
+// TestMain makes the test's binary act as a child of the bench, or as the bench itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && goPeers[os.Args[1]].open != nil || os.Getenv(asBench) != "" {
 		main()
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testdir.Main(m))
 }
 
-// everyPeer returns a bench with the peers that can take part here.
+// everyPeer returns a bench with all peers that are available here.
 func everyPeer(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{dir: t.TempDir(), config: config{peers: allPeers()}}
@@ -39,7 +39,7 @@ func everyPeer(t *testing.T) *bench {
 	return b
 }
 
-// cannot lists the works that peers cannot do. Whatever else they say they cannot is a mistake.
+// cannot lists the works that peers cannot do. A peer must support all other works.
 var cannot = map[string][]string{
 	"lmdb":      {},
 	"lmdb-go":   {"get workers"},
@@ -57,7 +57,7 @@ var cannot = map[string][]string{
 	},
 }
 
-// Every peer does each work to the end, and on the same keys as the others.
+// Each peer completes each work, on the same keys as the others.
 func TestPeersDoTheSameWork(t *testing.T) {
 	t.Parallel()
 	const n = 1024
@@ -65,7 +65,7 @@ func TestPeersDoTheSameWork(t *testing.T) {
 	works := []struct {
 		name string
 		task
-		sameAs string // another, which uses the same keys
+		sameAs string // another work with the same keys
 	}{
 		{name: "load", task: task{work: "load"}},
 		{name: "get", task: task{work: "get"}},
@@ -111,7 +111,7 @@ func TestPeersDoTheSameWork(t *testing.T) {
 					}
 				}
 				if w.writers > 0 && !p.alone {
-					continue // there it is another process that writes
+					continue // its writers are other processes
 				}
 				checkWork(t, p, w.name, task, cmp.Or(w.sameAs, w.name), sums)
 			}
@@ -153,7 +153,7 @@ func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums
 	}
 }
 
-// A draw by Zipf's law has the frequencies of that law, and a permutation leaves nothing out.
+// Draws by Zipf's law have the frequencies of this law, and permute is a permutation.
 func TestZipf(t *testing.T) {
 	const n, draws = 1000, 1 << 20
 	seen := make([]float64, n)
@@ -181,7 +181,7 @@ func TestZipf(t *testing.T) {
 	}
 }
 
-// What a histogram holds survives its way out of a child.
+// A histogram survives its conversion to pairs and back.
 func TestHistogramPairs(t *testing.T) {
 	h := newHistogram()
 	for i := range int64(10_000) {
@@ -193,7 +193,7 @@ func TestHistogramPairs(t *testing.T) {
 	}
 }
 
-// A whole run reports every measurement for every peer, but those that it cannot do.
+// A whole run reports each measurement for each peer, except those that the peer cannot do.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	cfg := config{
@@ -303,7 +303,7 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// A ratio says how many times as fast as the peer the store is, from the rounds in which both were measured.
+// A ratio is the store's speed divided by the peer's, from the rounds with samples of both.
 func TestRatios(t *testing.T) {
 	r := report{}
 	for i := range 3 {

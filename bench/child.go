@@ -11,19 +11,19 @@ import (
 	"syscall"
 )
 
-// A child is a process at work on a task. It waits, ready, until it is released.
+// A child is a process that executes a task. When it is ready it waits for release.
 type child struct {
 	cmd   *exec.Cmd
 	in    io.Closer
 	lines *json.Decoder
 }
 
-// start starts a child and returns when it is ready: everything that is not timed is done. The error is
-// errUnsupported if the peer cannot do the work.
+// start starts a child and returns when the child has done everything that is not timed. It returns errUnsupported if
+// the peer cannot do the work.
 func start(ctx context.Context, p peer, t task) (*child, error) {
 	cmd := exec.CommandContext(ctx, p.command[0], append(p.command[1:len(p.command):len(p.command)], t.args()...)...)
 	cmd.Stderr = os.Stderr
-	// A signal of the terminal is for the bench, which ends its children.
+	// Only the bench gets signals of the terminal. It ends its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -51,10 +51,10 @@ func start(ctx context.Context, p peer, t task) (*child, error) {
 	return c, nil
 }
 
-// release starts the child's clock, or lets a holder go.
+// release starts the child's clock, or ends a child that holds a snapshot or serves.
 func (c *child) release() { c.in.Close() }
 
-// wait returns what the released child measured.
+// wait returns the result of the released child.
 func (c *child) wait() (result, error) {
 	var r result
 	if err := c.lines.Decode(&r); err != nil {
@@ -67,24 +67,24 @@ func (c *child) wait() (result, error) {
 	return r, err
 }
 
-// failed ends a child that did not say what it should have, and tells why.
+// failed ends a child whose output is wrong, and returns the error.
 func (c *child) failed(err error) error {
 	c.in.Close()
 	if exit := c.cmd.Wait(); exit != nil {
-		return exit // it has said why on stderr
+		return exit // the child has printed the reason to stderr
 	}
 	return fmt.Errorf("unexpected answer: %w", err)
 }
 
-// end ends a child whose context is over, if nobody has waited for it.
+// end ends a child if nobody has waited for it. Its context must be done.
 func (c *child) end() {
 	c.in.Close()
 	if c.cmd.ProcessState == nil {
-		c.cmd.Wait() // it was killed, or has failed and said why
+		c.cmd.Wait() // it was killed, or has failed and printed the reason
 	}
 }
 
-// interrupted reports whether a child was ended by a signal that a terminal or a user sends.
+// interrupted reports whether a signal that a terminal or user sends has ended a child.
 func interrupted(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -94,7 +94,7 @@ func interrupted(err error) bool {
 	return status.Signaled() && (status.Signal() == syscall.SIGINT || status.Signal() == syscall.SIGTERM)
 }
 
-// run carries out a task in a child, from beginning to end.
+// run executes a task in a child and returns the result.
 func run(ctx context.Context, p peer, t task) (result, error) {
 	c, err := start(ctx, p, t)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// runTogether carries out tasks at the same time, a process for each. When all are ready it calls ready, unless that
-// is nil; then it starts the clocks of the first ones, and after settle those of the later ones. The results are in
-// the order of the tasks. When one fails the others end too, and its error is returned.
+// runTogether executes tasks at the same time, each in its own process. When all are ready it calls ready, unless
+// that is nil. Then it starts the clocks of the first tasks, and after settle those of the later tasks. The results
+// are in the order of the tasks. If a task fails, runTogether ends the others and returns its error.
 func runTogether(ctx context.Context, p peer, first, later []task, ready func() error) (results []result, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	tasks := append(first[:len(first):len(first)], later...)
@@ -42,7 +42,7 @@ func runTogether(ctx context.Context, p peer, first, later []task, ready func() 
 			r.at = time.Now()
 			results[i] = r
 			if failure != nil {
-				failed.Do(func() { err = failure }) // later ones may be because of stop
+				failed.Do(func() { err = failure }) // stop may have caused later errors
 				stop()
 			}
 		})
@@ -51,8 +51,8 @@ func runTogether(ctx context.Context, p peer, first, later []task, ready func() 
 	return results, err
 }
 
-// startAll starts a child on each task, all at the same time, and returns when all are ready. After an error it also
-// returns those that did start.
+// startAll starts a child for each task, all at the same time, and returns when all are ready. After an error it also
+// returns the children that have started.
 func startAll(ctx context.Context, p peer, tasks []task) (children []*child, err error) {
 	started, errs := make([]*child, len(tasks)), make([]error, len(tasks))
 	var starting sync.WaitGroup
@@ -69,7 +69,7 @@ func startAll(ctx context.Context, p peer, tasks []task) (children []*child, err
 	return children, err
 }
 
-// copies returns so many of a task, each of which draws other keys.
+// copies returns copies of a task that draw different keys.
 func (t task) copies(n int) []task {
 	tasks := make([]task, n)
 	for i := range tasks {
@@ -81,7 +81,7 @@ func (t task) copies(n int) []task {
 	return tasks
 }
 
-// inSum lets so many processes work at the same time and returns the nanoseconds per operation of all together.
+// inSum runs a task in several processes at the same time and returns the nanoseconds per operation of all together.
 func inSum(ctx context.Context, p peer, t task, processes int) (float64, error) {
 	if p.alone {
 		return inSumOfOne(ctx, p, t, processes)
@@ -93,7 +93,7 @@ func inSum(ctx context.Context, p peer, t task, processes int) (float64, error) 
 	return 1e6 / sumPerSecond(results), nil
 }
 
-// sumPerSecond adds up operations a second, in thousands.
+// sumPerSecond returns the sum of the operations a second, in thousands.
 func sumPerSecond(results []result) (sum float64) {
 	for _, r := range results {
 		sum += r.perSecond()
@@ -101,19 +101,19 @@ func sumPerSecond(results []result) (sum float64) {
 	return sum
 }
 
-// inSumOfOne lets so many workers of one process work at the same time.
+// inSumOfOne runs a task with several workers of one process at the same time.
 func inSumOfOne(ctx context.Context, p peer, t task, workers int) (float64, error) {
 	t.workers = workers
 	r, err := runWhole(ctx, p, t)
 	return r.nanosPerOp(), err
 }
 
-// settle is how long writers have been at work when the reader beside them begins.
+// settle is the time from the start of the writers to the start of the reader beside them.
 const settle = 100 * time.Millisecond
 
 var errOutlasted = errors.New("the reader took longer than the writers beside it")
 
-// besideWriters carries out a task while so many other processes overwrite, and returns what they did as well.
+// besideWriters executes a task while several other processes overwrite, and returns the results of all.
 func besideWriters(ctx context.Context, p peer, t task, writers int) (r result, beside []result, err error) {
 	for seconds := 1.25*t.seconds + 4*settle.Seconds(); ; seconds *= 2 {
 		sets := t

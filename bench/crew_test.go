@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// When a process fails, those beside it end too, however long they would have gone on, and the error is its own.
+// When a process fails, runTogether ends the other processes and returns the error of the failed one.
 func TestRunTogetherFails(t *testing.T) {
 	t.Parallel()
 	b := &bench{dir: t.TempDir()}
@@ -21,8 +21,8 @@ func TestRunTogetherFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	endless, late, lost := load, load, load
-	endless.work, endless.ops, endless.seconds = "get-in-place", 0, 3600 // in a snapshot, so that it is never wrong
-	late.work, late.ops = "delete", load.n+1                             // the last of which finds nothing
+	endless.work, endless.ops, endless.seconds = "get-in-place", 0, 3600 // in a snapshot, so that it never fails
+	late.work, late.ops = "delete", load.n+1                             // the last delete finds no key
 	lost.work, lost.path = "get", load.path+"-missing"
 	for name, failing := range map[string]task{"after the start": late, "before the start": lost} {
 		_, err := runTogether(t.Context(), p, []task{endless, endless, failing, endless}, nil, nil)

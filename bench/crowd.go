@@ -9,15 +9,15 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The work "crowd" is what many writers on few cores do. It stands for all works whose names begin with it.
+// The work "crowd" measures many writers on few cores. It consists of all works whose names begin with "crowd-".
 const crowd = "crowd"
 
 const (
-	crowdOf    = 8      // writers, where their number is not what is compared
+	crowdOf    = 8      // writers, in measurements that do not vary their number
 	crowdBatch = 10_000 // keys in a large commit
 )
 
-// crowdMeasurements are those of the work "crowd", in the order in which they are made.
+// crowdMeasurements returns the measurements of the work "crowd" in order.
 func (c config) crowdMeasurements() (all []measurement) {
 	add := func(part, title string, measure func(ctx context.Context, b *bench, p peer, t task) error) {
 		all = append(all, measurement{crowd + "-" + part, "crowd, " + title, writesStore, measure})
@@ -38,7 +38,7 @@ func (c config) crowdMeasurements() (all []measurement) {
 	return all
 }
 
-// crowdWorks are the names for -work of the parts of crowd.
+// crowdWorks returns the names of the parts of crowd for -work.
 func crowdWorks() []string {
 	return worksOf((config{processes: []int{1}, goroutines: []int{1}}).crowdMeasurements())
 }
@@ -58,14 +58,14 @@ func goalOfGoroutines(n int) goal {
 	return goal{AtLeast: 1.3}
 }
 
-// crowdTask is what one of k writers does. Together they first make as many sets as let the store settle into reusing
-// what it replaces.
+// crowdTask returns the task of one of k writers. Together they first make enough sets that the store reuses the
+// space of replaced values.
 func (b *bench) crowdTask(t task, k int) task {
 	t.work, t.seconds, t.warm = "set", b.crowdSeconds, max(t.n/4, 50_000)/k
 	return t
 }
 
-// measureCrowdWriters lets k processes set random keys, one a commit.
+// measureCrowdWriters measures k processes that set random keys, one a commit.
 func measureCrowdWriters(k int) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
 		if p.alone {
@@ -86,7 +86,7 @@ func measureCrowdWriters(k int) func(ctx context.Context, b *bench, p peer, t ta
 		if err := b.addFiles(title, p, t); err != nil || k < slices.Max(b.processes) || k == 1 {
 			return err
 		}
-		// What many have left behind may stay in the way of one.
+		// The effects of many writers may slow a later single writer.
 		t.warm = 0
 		r, err := runWhole(ctx, p, t)
 		if err == nil {
@@ -96,7 +96,7 @@ func measureCrowdWriters(k int) func(ctx context.Context, b *bench, p peer, t ta
 	}
 }
 
-// measureCrowdGoroutines lets k goroutines of one process do the same. Peers in C have none.
+// measureCrowdGoroutines measures k goroutines of one process that do the same. Peers in C have no goroutines.
 func measureCrowdGoroutines(k int) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
 		if goPeers[p.name].open == nil {
@@ -118,7 +118,7 @@ func measureCrowdGoroutines(k int) func(ctx context.Context, b *bench, p peer, t
 	}
 }
 
-// addWriters adds the sets a second of k writers, and how many times those of one they are.
+// addWriters adds the sets a second of k writers, and their ratio to those of one writer.
 func (b *bench) addWriters(title, one string, p peer, n, k int, perSecond float64, g goal) {
 	const sets = ": sets in sum"
 	b.report.add(title+sets, n, thousandsPerSecond, p, perSecond)
@@ -134,7 +134,7 @@ func (b *bench) addWriters(title, one string, p peer, n, k int, perSecond float6
 	}
 }
 
-// measureCrowdLatency notes how long each set of a crowd takes.
+// measureCrowdLatency measures the time of each set of several writers.
 func measureCrowdLatency(ctx context.Context, b *bench, p peer, t task) error {
 	if p.alone {
 		return errUnsupported
@@ -157,8 +157,8 @@ func measureCrowdLatency(ctx context.Context, b *bench, p peer, t task) error {
 	return nil
 }
 
-// measureCrowdReader lets one process get beside k that set. How many gets it makes follows from its share of the
-// cores as much as from the store, so the CPU time of each is told too.
+// measureCrowdReader measures one process that gets beside k processes that set. The number of gets depends on the
+// process's share of the cores as much as on the store, so the report also contains the CPU time of each get.
 func measureCrowdReader(k int) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
 		if p.alone {
@@ -222,7 +222,7 @@ func measureCrowdBatch(ctx context.Context, b *bench, p peer, t task) error {
 	return err
 }
 
-// measureCrowdBatchAndSetter lets a process commit large batches beside one that sets single keys.
+// measureCrowdBatchAndSetter measures a process that commits large batches beside a process that sets single keys.
 func measureCrowdBatchAndSetter(ctx context.Context, b *bench, p peer, t task) error {
 	if p.alone {
 		return errUnsupported
@@ -248,7 +248,7 @@ func measureCrowdBatchAndSetter(ctx context.Context, b *bench, p peer, t task) e
 	return b.addFiles(titleBoth, p, t)
 }
 
-// addBeside adds how much a process did beside another one, and how many times that is what it did alone.
+// addBeside adds the speed of a process beside another one, and its ratio to the speed alone.
 func (b *bench) addBeside(title, alone string, p peer, n int, perSecond float64, g goal) {
 	b.report.add(title, n, thousandsPerSecond, p, perSecond)
 	if before, ok := b.report.inThisRound(alone, n, p); ok {
@@ -258,7 +258,7 @@ func (b *bench) addBeside(title, alone string, p peer, n int, perSecond float64,
 	}
 }
 
-// addFiles adds the space that the store's files take.
+// addFiles adds the space of the store's files.
 func (b *bench) addFiles(title string, p peer, t task) error {
 	s, err := spaceOf(t.path)
 	if err == nil {
@@ -268,7 +268,7 @@ func (b *bench) addFiles(title string, p peer, t task) error {
 	return err
 }
 
-// A counted is what a store has counted of its work during a measurement; of other peers it stays empty.
+// A counted contains the counters of a store during a measurement. It is empty for other peers.
 type counted struct {
 	of     func(path string) (shm.Stats, error) // nil if the peer counts nothing
 	path   string
@@ -276,7 +276,7 @@ type counted struct {
 	shm.Counters
 }
 
-// begin returns a function that begins to count on a peer's store.
+// begin returns a function that starts to count on a peer's store.
 func (c *counted) begin(p peer, t task) func() error {
 	c.of, c.path = goPeers[p.name].stats, t.path
 	return func() (err error) {
@@ -296,7 +296,7 @@ func (c *counted) end() error {
 	return err
 }
 
-// addTo adds what was counted of writers of single keys.
+// addTo adds the counters of writers of single keys to the report.
 func (c *counted) addTo(b *bench, title string, p peer, n int) {
 	if c.of == nil || c.Commits == 0 {
 		return
@@ -312,7 +312,7 @@ func (c *counted) addPunched(b *bench, title string, p peer, n int) {
 	}
 }
 
-// plural writes a number of something whose plural has an s.
+// plural formats a number of things whose plural ends in s.
 func plural(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

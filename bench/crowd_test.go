@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Each row of a crowd has a sample of every round, of every peer that can have one.
+// Each row of a crowd has a sample of each round for each peer that supports it.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	cfg := config{

@@ -2,23 +2,23 @@ package main
 
 import "fmt"
 
-// A goal is what the store is meant to reach in a row: at least or at most a figure. With a peer it is about the
-// ratio to that peer.
+// A goal is the goal of the store in a row: at least or at most a figure. With a peer it applies to the ratio to that
+// peer.
 type goal struct {
 	AtLeast float64 `json:"atLeast,omitempty"`
 	AtMost  float64 `json:"atMost,omitempty"`
 	Peer    string  `json:"peer,omitempty"`
 }
 
-// aim gives a row that is there a goal. The zero goal is none.
+// aim sets the goal of a row if the row exists. The zero goal is no goal.
 func (r *report) aim(work string, entries int, g goal) {
 	if row := r.row(work, entries); row != nil && g != (goal{}) {
 		row.Goal = &g
 	}
 }
 
-// verdict tells a row's goal and whether the store has reached it, in the median of the rounds or, if it is an upper
-// limit, in all of them.
+// verdict returns a row's goal and whether the store has reached it, in the median of the rounds or, for an upper
+// limit, in all rounds.
 func (r *row) verdict() string {
 	if r.Goal == nil {
 		return ""

@@ -2,10 +2,10 @@ package main
 
 import "github.com/HdrHistogram/hdrhistogram-go"
 
-// newHistogram returns a histogram of nanoseconds, up to a minute, that is exact to a hundredth.
+// newHistogram returns a histogram of nanoseconds, up to a minute, with an error of at most a hundredth.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60e9, 2) }
 
-// pairsOf returns what a histogram holds as pairs of a value and how often it was seen, for a result.
+// pairsOf returns the contents of a histogram as pairs of a value and its count.
 func pairsOf(h *hdrhistogram.Histogram) (pairs [][2]int64) {
 	if h == nil {
 		return nil

@@ -7,19 +7,19 @@ import (
 	"math/bits"
 )
 
-// Every peer stores the same entries. Key i is splitmix64(i) and then i, both big-endian: distinct, and in no
-// order that an index could profit from. A value begins with i, so that every read can be checked, then with a
-// stamp that makes overwrites differ, and is zero from there on. The shortest has room for i alone.
+// All peers store the same entries. Key i is splitmix64(i) followed by i, both big-endian. The keys are distinct, and
+// their order is random for any index. A value consists of i, with which each read is checked, of a stamp that
+// differs between overwrites, and of zeros. The shortest value contains only i.
 const (
 	keyBytes      = 16
 	minValueBytes = 8
-	valueBytes    = 100 // where sizes of values are not what is measured
+	valueBytes    = 100 // in measurements that do not vary it
 )
 
 // payload returns the bytes of keys and values in a store of n entries.
 func payload(n, valueBytes int) int64 { return int64(n) * int64(keyBytes+valueBytes) }
 
-// splitmix64 is the finalizer of the generator of that name: a bijection of 64-bit words without visible pattern.
+// splitmix64 is the finalizer of the generator splitmix64: a bijection of 64-bit words that looks random.
 func splitmix64(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -33,7 +33,7 @@ func putKey(dst []byte, i uint64) {
 	binary.BigEndian.PutUint64(dst[8:], i)
 }
 
-// putValue writes the value that belongs to key i into dst, which ends in zeros.
+// putValue writes the value of key i into dst, whose rest is zero.
 func putValue(dst []byte, i, stamp uint64) {
 	binary.LittleEndian.PutUint64(dst, i)
 	if len(dst) >= 16 {
@@ -41,7 +41,7 @@ func putValue(dst []byte, i, stamp uint64) {
 	}
 }
 
-// checkValue reports a value that is not one of key i.
+// checkValue returns an error if value is not a value of key i.
 func checkValue(value []byte, i uint64, size int) error {
 	if len(value) != size || binary.LittleEndian.Uint64(value) != i {
 		return fmt.Errorf("key %d: wrong value %x of %d bytes", i, value[:min(len(value), 32)], len(value))
@@ -49,8 +49,8 @@ func checkValue(value []byte, i uint64, size int) error {
 	return nil
 }
 
-// A sequence draws key indices below n at random, with repetition; the same in every peer. It is computed, not
-// stored, so that it takes no cache away from what is measured.
+// A sequence draws random key indices below n, with repetition, and is the same for all peers. It is computed and not
+// stored, so that it takes no space in the caches.
 type sequence struct {
 	seed, n uint64
 	zipf    float64 // 0 is uniform; else see zipfTop
@@ -69,9 +69,9 @@ func (s *sequence) draw(i uint64) uint64 {
 	return k
 }
 
-// zipfRank makes of random bits a rank below n, by Zipf's law with the exponent 0.99: rank r comes up in proportion
-// to (r+1)^-0.99. It inverts the integral of that from ½ to n+½ and rounds, which takes a hundredth power: products
-// only, so that all languages round alike.
+// zipfRank converts random bits to a rank below n by Zipf's law with the exponent 0.99: the probability of rank r is
+// proportional to (r+1)^-0.99. It inverts the integral of this function from ½ to n+½ and rounds. The inversion needs
+// a hundredth power, which consists of products, so that all languages round alike.
 func zipfRank(x uint64, top float64, n uint64) uint64 {
 	u := float64(x>>11) / (1 << 53)
 	y := zipfBottom + float64(u*(top-zipfBottom)) // the conversion forbids a fused multiply and add
@@ -85,11 +85,11 @@ func zipfRank(x uint64, top float64, n uint64) uint64 {
 	return min(max(rank, 1), n) - 1
 }
 
-// zipfBottom and zipfTop are the hundredth roots of the bounds of that integral, ½ and n+½. Children are told the
-// upper one, since roots are not rounded alike everywhere.
+// zipfBottom and zipfTop are the hundredth roots of the bounds of this integral, ½ and n+½. Children get the upper
+// root as a flag, because languages round roots differently.
 const zipfBottom = 0.99309249543703593
 
 func zipfTop(n int) float64 { return math.Pow(float64(n)+0.5, 0.01) }
 
-// permute maps the indices below n to each other, far from their neighbours: multiplication by a prime above n.
+// permute is a permutation of the indices below n that moves neighbours apart: a multiplication by a prime above n.
 func permute(i, n uint64) uint64 { return i * 2654435761 % n }

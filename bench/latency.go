@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// A latencyRow is the distribution of how long a peer's gets or sets took, in all rounds together.
+// A latencyRow is the distribution of the times of a peer's gets or sets in all rounds.
 type latencyRow struct {
 	Work    string `json:"work"`
 	Entries int    `json:"entries"`
 	Peer    string `json:"peer"`
-	// Nanos are pairs: so many nanoseconds, seen so many times.
+	// Nanos are pairs of a time in nanoseconds and its count.
 	Nanos [][2]int64 `json:"nanos"`
 }
 
-// percentiles are those that the table shows.
+// percentiles are the percentiles in the table.
 var percentiles = []float64{50, 99, 99.9}
 
-// measureLatency notes how long each get of a reader takes, alone and beside a writer that overwrites flat out.
+// measureLatency measures the time of each get of a reader, alone and beside a writer that overwrites at full speed.
 func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
 	t.work, t.seconds = "latency", b.seconds
 	r, err := runWhole(ctx, p, t)
@@ -33,7 +33,7 @@ func measureLatency(ctx context.Context, b *bench, p peer, t task) error {
 	return b.report.addLatencies(titleRace, t.n, p, r.Latencies)
 }
 
-// besideWriter carries out a task while another process, or of a peer that has but one a goroutine, overwrites.
+// besideWriter executes a task while another process overwrites, or another goroutine if the peer has one process.
 func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error) {
 	if p.alone {
 		t.writers = 1
@@ -46,7 +46,7 @@ func besideWriter(ctx context.Context, b *bench, p peer, t task) (result, error)
 	return r, err
 }
 
-// addLatencies adds a round's percentiles to the table, and all of it to the distribution.
+// addLatencies adds a round's percentiles to the table, and all its latencies to the distribution.
 func (r *report) addLatencies(work string, entries int, p peer, nanos [][2]int64) error {
 	h, err := histogramOf(nanos)
 	if err != nil {
@@ -65,7 +65,7 @@ func (r *report) addLatencies(work string, entries int, p peer, nanos [][2]int64
 	return nil
 }
 
-// latencies returns a distribution that was added, or nil.
+// latencies returns the distribution of a row, or nil if there is none.
 func (r *report) latencies(work string, entries int, peer string) *latencyRow {
 	for _, row := range r.Latencies {
 		if row.Work == work && row.Entries == entries && row.Peer == peer {

@@ -7,8 +7,7 @@ package main
 #include <lmdb.h>
 #include <string.h>
 
-// Each operation crosses between Go and C once, with all that belongs to it on the other side: no binding could do
-// with less.
+// Each operation makes one call from Go to C, which does all of its work. No binding can make fewer calls.
 
 static int env_open(const char *path, size_t capacity, int create, MDB_env **env, MDB_dbi *dbi) {
 	MDB_txn *txn;
@@ -26,7 +25,7 @@ static int env_open(const char *path, size_t capacity, int create, MDB_env **env
 
 static int begin_read(MDB_env *env, MDB_txn **txn) { return mdb_txn_begin(env, NULL, MDB_RDONLY, txn); }
 
-// find leaves the value where it is.
+// find returns the value in place.
 static int find(MDB_txn *txn, MDB_dbi dbi, void *key, size_t klen, void **value, size_t *vlen) {
 	MDB_val k = {klen, key}, v;
 	int rc = mdb_get(txn, dbi, &k, &v);
@@ -37,7 +36,7 @@ static int find(MDB_txn *txn, MDB_dbi dbi, void *key, size_t klen, void **value,
 	return rc;
 }
 
-// read_many copies the values of n keys, of one length each, into room that is as long for each value.
+// read_many copies the values of n keys of equal length into a buffer with equal space for each value.
 static int read_many(MDB_txn *txn, MDB_dbi dbi, size_t n, char *keys, size_t klen, char *values, size_t room) {
 	int rc = mdb_txn_renew(txn);
 	for (size_t j = 0; j < n && !rc; j++) {
@@ -54,7 +53,7 @@ static int read_many(MDB_txn *txn, MDB_dbi dbi, size_t n, char *keys, size_t kle
 	return rc;
 }
 
-// write_many puts n entries, each as long as the others, in one commit.
+// write_many puts n entries of equal length in one commit.
 static int write_many(MDB_env *env, MDB_dbi dbi, size_t n, char *keys, size_t klen, char *values, size_t vlen) {
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(env, NULL, 0, &txn);
@@ -84,7 +83,7 @@ static int delete_one(MDB_env *env, MDB_dbi dbi, void *key, size_t klen) {
 	return mdb_txn_commit(txn);
 }
 
-// next_many takes up to n entries from a cursor, and says how many.
+// next_many takes up to n entries from a cursor and returns their number.
 static int next_many(MDB_cursor *cursor, size_t n, MDB_val *keys, MDB_val *values, size_t *got) {
 	int rc = 0;
 	for (*got = 0; *got < n; ++*got)
@@ -101,7 +100,7 @@ import (
 	"unsafe"
 )
 
-// An lmdbTable is LMDB through cgo, set up as it is from C (peers/lmdb.c).
+// An lmdbTable is LMDB through cgo, with the same settings as in C (peers/lmdb.c).
 type lmdbTable struct {
 	env       *C.MDB_env
 	dbi       C.MDB_dbi

@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// A machine is where a report was made: figures from two machines do not compare.
+// A machine describes the machine of a report. Figures of different machines cannot be compared.
 type machine struct {
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`
 	Kernel     string `json:"kernel"`
 	Go         string `json:"go"`
 	Commit     string `json:"commit"`     // of this repository; with a + if files have changed since
-	Tmpfs      bool   `json:"tmpfs"`      // whether the stores lay on one
-	LoadBefore string `json:"loadBefore"` // load averages: others at work make the figures worse
+	Tmpfs      bool   `json:"tmpfs"`      // whether the stores were on a tmpfs
+	LoadBefore string `json:"loadBefore"` // load average: other processes make the figures worse
 	LoadAfter  string `json:"loadAfter"`
 }
 
-// describeMachine describes this machine, for a run whose stores are made in dir.
+// describeMachine describes this machine, for a run with stores in dir.
 func describeMachine(dir string) machine {
 	return machine{
 		CPU:        cpuModel(),
@@ -53,7 +53,7 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-// commit returns what is checked out in the directory that this runs in, if git can tell.
+// commit returns the commit that is checked out in the current directory, if git knows it.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty=+").Output()
 	if err != nil {
@@ -62,7 +62,7 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// loadAverage returns the number of processes that wanted to run, on average over the last minute.
+// loadAverage returns the average number of runnable processes in the last minute.
 func loadAverage() string {
 	load, _, _ := strings.Cut(firstLine("/proc/loadavg"), " ")
 	return load

@@ -1,6 +1,6 @@
-// Command bench measures the store of this repository side by side with its peers.
+// Command bench compares the speed and space of the store with those of its peers.
 //
-// See README.md for what is measured and what the figures mean.
+// README.md describes the measurements and the figures.
 package main
 
 import (
@@ -107,8 +107,8 @@ func command(args []string) error {
 	return nil
 }
 
-// find returns the summarized report of a new run, or of one whose report is in a file. The first signal that asks the
-// run to end lets it report what it has; the second ends it as it would any program.
+// find returns the summarized report of a new run, or of an earlier run from a file. A first signal ends the run with
+// an incomplete report. A second signal ends the process.
 func find(cfg config, file string) (*report, error) {
 	if file != "" {
 		return readReport(file)
@@ -123,7 +123,7 @@ func find(cfg config, file string) (*report, error) {
 	return r, err
 }
 
-// What a run does unless told otherwise: what takes some minutes.
+// The defaults of a run, which takes some minutes.
 const (
 	defaultWorks = "get,many,readers,latency,set,batch,writers"
 	defaultPeers = "lmdb,tdb,xsync,flat"
@@ -131,7 +131,7 @@ const (
 
 func allWorks() []string { return append(append(speedWorks(), "values", "size"), crowdWorks()...) }
 
-// expand replaces the names that stand for several works.
+// expand replaces the names of groups of works by their works.
 func expand(works []string) (all []string) {
 	for _, w := range works {
 		switch w {
@@ -172,7 +172,7 @@ func (c config) validate() error {
 	return nil
 }
 
-// list splits at commas; an empty string is no item.
+// list splits a string at commas. An empty string has no items.
 func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/puzpuzpuz/xsync/v4"
 )
 
-// The maps of one process: nothing is shared with others, and a value that was written is an object of the Go heap.
-// They do what a shared store does as a program would have them do it: keys are arrays, which need no allocation to
-// be looked up, a value is copied when it is written, and when it is read except in place.
+// The maps of one process share nothing with other processes, and their values are objects of the Go heap. They are
+// used as a program would use them: keys are arrays, so a lookup does not allocate, a write copies the value, and so
+// does a read except in place.
 
 type mapKey = [keyBytes]byte
 
 // indexOf is the inverse of putKey.
 func indexOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[8:]) }
 
-// copyOut appends what was found to dst.
+// copyOut appends the value of a lookup to dst.
 func copyOut(dst, value []byte, found bool) ([]byte, error) {
 	if !found {
 		return dst, errAbsent
@@ -26,7 +26,7 @@ func copyOut(dst, value []byte, found bool) ([]byte, error) {
 	return append(dst, value...), nil
 }
 
-// removed is the error of a removal.
+// removed returns the error of a removal.
 func removed(existed bool) error {
 	if !existed {
 		return errAbsent
@@ -34,7 +34,8 @@ func removed(existed bool) error {
 	return nil
 }
 
-// inPlace makes a view of a function that finds values. These maps have no versions: it shows what is newest.
+// inPlace makes a view of a function that finds values. These maps have no versions, so the view shows the newest
+// values.
 func inPlace(load func(key mapKey) ([]byte, bool)) (func(key []byte) ([]byte, error), func() error, error) {
 	find := func(key []byte) ([]byte, error) {
 		value, ok := load(mapKey(key))
@@ -121,7 +122,7 @@ func (s syncTable) scan(each func(key, value []byte) error) (err error) {
 
 func (s syncTable) close() error { return nil }
 
-// An otterTable is a cache with room for everything, so that it need not evict.
+// An otterTable is a cache with space for all entries, so that it evicts none.
 type otterTable struct {
 	cache *otter.Cache[mapKey, []byte]
 }

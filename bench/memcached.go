@@ -22,14 +22,14 @@ func serveMemcached(t task, gate func() error) error {
 	}
 	args := []string{
 		"-s", memcachedSocket(t), "-m", strconv.FormatInt(t.capacity>>20, 10),
-		"-I", fmt.Sprintf("%dm", 1+(t.value+4096)>>20), // it wants whole halves
+		"-I", fmt.Sprintf("%dm", 1+(t.value+4096)>>20), // in whole MiB, which it halves
 	}
 	if os.Getuid() == 0 {
-		args = append(args, "-u", "root") // it refuses to be run by root without being told
+		args = append(args, "-u", "root") // it refuses to run as root without this flag
 	}
 	cmd := exec.Command("memcached", args...)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should this process be killed first
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // in case this process is killed first
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func serveMemcached(t task, gate func() error) error {
 		err = gate()
 	}
 	cmd.Process.Kill()
-	cmd.Wait() // which tells that it was killed
+	cmd.Wait() // returns an error because it was killed
 	return err
 }
 
@@ -56,7 +56,7 @@ func waitForSocket(path string) error {
 	}
 }
 
-// A memcachedTable is a connection to a server, which speaks memcached's binary protocol: its keys may be any bytes.
+// A memcachedTable is a connection to a server. It uses memcached's binary protocol, in which keys may be any bytes.
 type memcachedTable struct {
 	conn   net.Conn
 	in     *bufio.Reader
@@ -65,8 +65,8 @@ type memcachedTable struct {
 	body   []byte
 }
 
-// What of the protocol is used here. A quiet get answers only if it finds something, a quiet set only if it fails;
-// a no-op after them tells that all is done.
+// The operations of the protocol that are used here. A quiet get is answered only if it finds the key, and a quiet set
+// only if it fails. The answer to a following no-op shows that all are done.
 const (
 	opGet      = 0x00
 	opSet      = 0x01
@@ -81,7 +81,7 @@ const (
 
 func openMemcached(t task) (table, error) {
 	if t.workers > 1 || t.writers > 0 {
-		return nil, errUnsupported // one connection serves one after the other
+		return nil, errUnsupported // one connection handles one request after the other
 	}
 	conn, err := net.Dial("unix", memcachedSocket(t))
 	if err != nil {
@@ -90,7 +90,7 @@ func openMemcached(t task) (table, error) {
 	return &memcachedTable{conn: conn, in: bufio.NewReaderSize(conn, 1<<16), out: bufio.NewWriterSize(conn, 1<<16)}, nil
 }
 
-// send queues a request. Errors of writing show when it is flushed.
+// send queues a request. A flush returns the errors.
 func (m *memcachedTable) send(op byte, opaque int, extras, key, value []byte) {
 	h := m.header[:]
 	clear(h)
@@ -144,7 +144,7 @@ func (m *memcachedTable) ask(op byte, extras, key, value []byte) ([]byte, error)
 	return answer, err
 }
 
-// finish sends a no-op after quiet requests and takes their answers until the one to that.
+// finish sends a no-op after quiet requests and takes their answers up to that of the no-op.
 func (m *memcachedTable) finish(each func(j int, value []byte) error) error {
 	m.send(opNoop, 0, nil, nil, nil)
 	errs := m.out.Flush()
@@ -166,7 +166,7 @@ func (m *memcachedTable) read(dst, key []byte) ([]byte, error) {
 	return append(dst, value...), nil
 }
 
-var noFlags [8]byte // nor an expiry
+var noFlags [8]byte // and no expiry
 
 func (m *memcachedTable) write(key, value []byte) error {
 	_, err := m.ask(opSet, noFlags[:], key, value)
@@ -194,7 +194,7 @@ func (m *memcachedTable) readMany(keys [][]byte, each func(j int, value []byte) 
 	return err
 }
 
-// writeMany sends all requests before it waits. They are no transaction.
+// writeMany sends all requests before it waits for answers. They are not a transaction.
 func (m *memcachedTable) writeMany(n int, entry func(j int) (key, value []byte)) error {
 	for j := range n {
 		key, value := entry(j)

@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// A memoryTable is no store but the memory that stores are made of: an array of values in a mapped file, found by
-// their index. To get is one copy out of it and to set one copy into it, so that its figures are what the memory
-// allows: the bandwidth of copying where values are large, the latency where keys depend on each other.
+// A memoryTable is no store, but an array of values in a mapped file. A get copies one value out of it, and a set
+// copies one value into it. Its figures are the limits of the memory: the copy bandwidth for large values, and the
+// latency if keys depend on each other.
 type memoryTable struct {
 	values []byte
-	size   int // of each
+	size   int // of each value
 }
 
 const cacheLine = 64
@@ -32,7 +32,7 @@ func openMemory(t task) (table, error) {
 	return &memoryTable{values, t.value}, err
 }
 
-// mapFile maps a file of that many bytes, and makes it if it is missing.
+// mapFile maps a file of the given size, and creates a missing file.
 func mapFile(path string, bytes int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -78,8 +78,8 @@ func (m *memoryTable) scan(each func(key, value []byte) error) error {
 
 func (m *memoryTable) close() error { return syscall.Munmap(m.values) }
 
-// chase returns an operation that follows pointers, each in a cache line of its own, all on one circle at random
-// through as many bytes as the entries take.
+// chase returns an operation that follows pointers. Each pointer is in its own cache line, and all are on one random
+// cycle through as many bytes as the entries take.
 func (m *memoryTable) chase(t task) (opsPerCall int, op func(i uint64) error, end func() error, err error) {
 	lines := int(max(2, payload(t.n, t.value)/cacheLine))
 	file := filepath.Join(t.path, "chase")
@@ -91,7 +91,7 @@ func (m *memoryTable) chase(t task) (opsPerCall int, op func(i uint64) error, en
 	for i := range lines {
 		binary.NativeEndian.PutUint64(next(i), uint64(i))
 	}
-	// Sattolo's shuffle makes one circle of all lines.
+	// Sattolo's shuffle makes one cycle of all lines.
 	random := sequence{seed: t.seed}
 	for i := lines - 1; i > 0; i-- {
 		random.n = uint64(i)

@@ -14,25 +14,25 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// A peer is something that carries out tasks, in a child process started by command and the task's flags.
+// A peer executes tasks, each in a child process that command and the task's flags start.
 type peer struct {
 	name    string
 	command []string
-	// alone says that one process has the store for itself. Where others work in several processes, it works in as
-	// many goroutines of one.
+	// alone means that only one process can use the store. In measurements of several processes, the peer uses as
+	// many goroutines of one process.
 	alone bool
-	// serves says that the store needs a child with the work "serve" as long as it is in use.
+	// serves means that the store needs a child with the work "serve" while it is in use.
 	serves bool
-	// fleeting says that the store is gone when its process ends, so that every child fills its own.
+	// fleeting means that the store ends with its process, so that each child fills its own store.
 	fleeting bool
-	// keepsHouse says that a process which has written goes on to work on the store in the background for a while.
+	// keepsHouse means that a process works on the store in the background for a while after its writes.
 	keepsHouse bool
 }
 
 // storeName is the name of the store itself among the peers.
 const storeName = "shm"
 
-// goPeers are the peers that this binary is itself, as a child. With the build tag lmdb there is one more.
+// goPeers are the peers that this binary implements, as a child. The build tag lmdb adds one.
 var goPeers = map[string]goPeer{
 	storeName:      {open: openShm(shm.Options{}), stats: shmStats, rewrite: rewriteShm},
 	"shm-small":    {open: openShm(shm.Options{HugePages: shm.HugePagesOff}), stats: shmStats, rewrite: rewriteShm},
@@ -45,8 +45,8 @@ var goPeers = map[string]goPeer{
 	"memcached":    {open: openMemcached, serve: serveMemcached},
 }
 
-// peerBuilders make the peers that the store is compared with, in the order of the report. Each may leave files in
-// the directory dir. An error says why a peer cannot take part here, and what would help.
+// peerBuilders build the peers, in the order of the report. Each builder may create files in the directory dir. An
+// error states why a peer cannot take part, and how to install it.
 var peerBuilders = []struct {
 	name  string
 	about string
@@ -67,7 +67,7 @@ var peerBuilders = []struct {
 	{"memory", "no store: copying from and to an array in mapped memory", buildGo("memory", peer{})},
 }
 
-// buildGo returns a builder of a peer that is this binary again.
+// buildGo returns a builder of a peer that this binary implements.
 func buildGo(name string, p peer) func(context.Context, string) (peer, error) {
 	return func(context.Context, string) (peer, error) {
 		exe, err := os.Executable()
@@ -101,8 +101,8 @@ func buildSharedMem(ctx context.Context, dir string) (peer, error) {
 //go:embed peers
 var peerSources embed.FS
 
-// buildC returns a builder of a peer that is a C program: peers/name.c, with what it needs from Debian and what it
-// is linked with.
+// buildC returns a builder of a peer in C, with the source peers/name.c. packages are its Debian packages, and
+// libraries its linker flags.
 func buildC(name string, p peer, packages string, libraries ...string) func(context.Context, string) (peer, error) {
 	return func(ctx context.Context, dir string) (peer, error) {
 		command, err := compile(ctx, dir, name, libraries)
@@ -114,7 +114,7 @@ func buildC(name string, p peer, packages string, libraries ...string) func(cont
 	}
 }
 
-// writeSources makes a folder peers in dir, unless it is there.
+// writeSources creates the directory peers in dir, unless it exists.
 func writeSources(dir string) error {
 	err := os.CopyFS(dir, peerSources)
 	if errors.Is(err, os.ErrExist) {
@@ -129,7 +129,7 @@ func compile(ctx context.Context, dir, name string, libraries []string) (string,
 		return "", err
 	}
 	program := filepath.Join(dir, name)
-	// Without contraction, products and sums are rounded as in every other language.
+	// Without contraction, C rounds products and sums as other languages do.
 	args := append([]string{"-O2", "-ffp-contract=off", "-o", program, filepath.Join(dir, "peers", name+".c")}, libraries...)
 	if out, err := exec.CommandContext(ctx, "cc", args...).CombinedOutput(); err != nil {
 		first, _, _ := strings.Cut(string(bytes.TrimSpace(out)), "\n")

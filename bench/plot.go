@@ -15,7 +15,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The titles of rows that are plotted.
+// The titles of the plotted rows.
 const (
 	titleGet   = "get, copied"
 	titleSet   = "overwrite, one a commit"
@@ -24,7 +24,7 @@ const (
 	titleRace  = "get beside a writer"
 )
 
-// writePlots draws what the report has into files of a directory.
+// writePlots draws the plots of the report into files of a directory.
 func (r *report) writePlots(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (r *report) writePlots(dir string) error {
 	)
 }
 
-// plotRow draws the medians of one measurement against the number of entries, and beside them the latency of memory.
+// plotRow draws the medians of one measurement, and the latency of memory, against the number of entries.
 func (r *report) plotRow(file, title, work string) error {
 	p := newPlot(title, r.Machine)
 	p.X.Label.Text, p.Y.Label.Text = "entries", "ns"
@@ -71,7 +71,8 @@ func (r *report) medians(work, name string) (points plotter.XYs) {
 	return points
 }
 
-// plotLatencies draws the distributions at the largest number of entries, by how many nines a percentile has.
+// plotLatencies draws the distributions at the largest number of entries, against the number of nines of the
+// percentile.
 func (r *report) plotLatencies(file string) error {
 	most := 0
 	for _, row := range r.Latencies {
@@ -112,7 +113,7 @@ func (r *report) plotLatencies(file string) error {
 	return save(p, file)
 }
 
-// points returns latencies at 0 to 5 nines, as far as enough were seen to tell.
+// points returns latencies at 0 to 5 nines, as far as there are enough samples.
 func (l *latencyRow) points() (points plotter.XYs, err error) {
 	h, err := histogramOf(l.Nanos)
 	if err != nil {
@@ -127,7 +128,7 @@ func (l *latencyRow) points() (points plotter.XYs, err error) {
 
 var dashes = []vg.Length{4, 3}
 
-// newPlot returns an empty plot with a logarithmic ordinate, which says where its figures come from.
+// newPlot returns an empty plot with a logarithmic y axis. Its title names the machine.
 func newPlot(title string, m machine) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s\n%s, %d cores, Linux %s, commit %s", title, m.CPU, m.Cores, m.Kernel, m.Commit)
@@ -139,14 +140,14 @@ func newPlot(title string, m machine) *plot.Plot {
 	return p
 }
 
-// colors are easy to tell apart, for most people also without seeing all colors; the store's is the first.
+// colors are easy to distinguish, for most people with colour blindness too. The first one is that of the store.
 var colors = []color.RGBA{
 	{0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x72, 0xb2, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
 	{0x56, 0xb4, 0xe9, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x66, 0x66, 0x66, 0xff}, {0x8c, 0x56, 0x4b, 0xff},
 	{0x94, 0x67, 0xbd, 0xff}, {0xb5, 0xbd, 0x22, 0xff}, {0x17, 0xbe, 0xcf, 0xff}, {0x00, 0x00, 0x00, 0xff}, {0x99, 0x99, 0x33, 0xff},
 }
 
-// addLine adds a line of the i-th color, with dots where it is not dashed.
+// addLine adds a line of the i-th color, with dots if it is not dashed.
 func addLine(p *plot.Plot, legend string, i int, points plotter.XYs, style []vg.Length) error {
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
@@ -164,7 +165,7 @@ func addLine(p *plot.Plot, legend string, i int, points plotter.XYs, style []vg.
 	return nil
 }
 
-// save writes a plot with its legend to the right of it.
+// save writes a plot with its legend on the right.
 func save(p *plot.Plot, file string) error {
 	const width, height, right = 21 * vg.Centimeter, 12 * vg.Centimeter, 5 * vg.Centimeter
 	canvas := vgsvg.New(width, height)

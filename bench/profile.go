@@ -11,8 +11,8 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
-// profile carries out one task on the store in this process and writes the CPU profile of what is timed to a file.
-// Here the config's work names a task.
+// profile executes one task on the store in this process and writes a CPU profile of the timed part to a file. The
+// config's work is the name of a task.
 func profile(cfg config, file string, w io.Writer) (err error) {
 	if len(cfg.works) != 1 || len(cfg.ns) != 1 {
 		return errors.New("-cpuprofile takes one -work (a task, as in task.go) and one -n")

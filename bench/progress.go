@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A step is a piece of a run with a line of progress of its own. Most come again in every round.
+// A step is a part of a run with its own line of progress. Most steps run in each round.
 type step struct {
 	peer  string
 	title string
@@ -19,30 +19,30 @@ func (s step) String() string {
 	return fmt.Sprintf("%s: %s: %d entries, values of %s", s.peer, s.title, s.n, byteSize(s.value))
 }
 
-// A meter tells how far a run is, and estimates from how long its steps took before how long the rest will take.
+// A meter shows the progress of a run. It estimates the remaining time from the times of earlier steps.
 type meter struct {
 	out    io.Writer
 	rounds int
-	left   map[step]int // how often each is still to come
+	left   map[step]int // number of remaining runs of each step
 	done   map[step]int
-	took   map[step]time.Duration // all that were done together
+	took   map[step]time.Duration // total time of the completed runs of each step
 }
 
 func newMeter(out io.Writer, rounds int) *meter {
 	return &meter{out, rounds, map[step]int{}, map[step]int{}, map[step]time.Duration{}}
 }
 
-// expect says that a step will come so many times more.
+// expect adds to the number of remaining runs of a step.
 func (m *meter) expect(s step, times int) { m.left[s] += times }
 
-// skip says that a step that was expected does not come this time.
+// skip notes that an expected run of a step does not happen.
 func (m *meter) skip(s step) { m.expect(s, -1) }
 
-// outsideRounds stands for the round of steps that come once, after all rounds.
+// outsideRounds is the round of steps that run once, after all rounds.
 const outsideRounds = -1
 
-// begin writes the line of a step that begins, unless the run was interrupted and only passes what is left. The
-// function that it returns must be called when the step ends.
+// begin writes the line of a step that begins, unless the run was interrupted and only skips the remaining steps. Call
+// the returned function when the step ends.
 func (m *meter) begin(ctx context.Context, s step, round int) (end func()) {
 	if ctx.Err() == nil {
 		when := "after the rounds"
@@ -59,8 +59,8 @@ func (m *meter) begin(ctx context.Context, s step, round int) (end func()) {
 	}
 }
 
-// outlook says how many steps are left, the one that begins among them, and how long they will take, if that is known
-// of any of them: a step is taken to last as long as it did before, on average.
+// outlook returns the number of remaining steps, including the one that begins, and their estimated time if any of
+// them has run before. The estimate for a step is its average time so far.
 func (m *meter) outlook() string {
 	steps, known, rest := 0, 0, time.Duration(0)
 	for s, left := range m.left {
@@ -80,7 +80,7 @@ func (m *meter) outlook() string {
 	return text + ", more than " + roughly(rest)
 }
 
-// roughly writes a duration with as many digits as an estimate deserves.
+// roughly formats a duration with few digits, for an estimate.
 func roughly(d time.Duration) string {
 	switch {
 	case d < 90*time.Second:

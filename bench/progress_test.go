@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A step's line tells how many are left, and how long they will take as far as that is known.
+// The line of a step gives the number of remaining steps and, as far as it is known, their time.
 func TestMeter(t *testing.T) {
 	var out bytes.Buffer
 	m := newMeter(&out, 3)
@@ -41,7 +41,7 @@ func TestMeter(t *testing.T) {
 		{size, outsideRounds, time.Second, "after the rounds: shm: size, loaded: 10 entries, values of 100 B (1 step left)"},
 	} {
 		if c.step == size {
-			m.skip(set) // as after an error
+			m.skip(set) // like after an error
 		}
 		m.begin(t.Context(), c.step, c.round)()
 		m.took[c.step] += c.takes
@@ -73,7 +73,7 @@ func TestRoughly(t *testing.T) {
 	}
 }
 
-// A run announces exactly the steps that it then makes, each with a line that no other one has.
+// A run expects exactly the steps that it makes. The lines of all steps differ.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -95,7 +95,7 @@ func TestProgress(t *testing.T) {
 	if len(r.Skipped) > 0 {
 		t.Skip("a peer that is not installed:", r.Skipped)
 	}
-	const skipped = 2 // of file sizes, since tdb has no snapshots
+	const skipped = 2 // steps of file sizes, because tdb has no snapshots
 	if want := fmt.Sprintf("(%d steps left)", len(lines)+skipped); !strings.HasSuffix(first, want) {
 		t.Errorf("the first of %d steps is %q", len(lines), first)
 	}
@@ -112,14 +112,14 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// A bench that is interrupted ends its children, prints what it has measured, says that there is more, and fails.
+// An interrupted bench ends its children, prints an incomplete report, and fails.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		signal  syscall.Signal
 		args    []string
-		at      string // the line of progress at which the signal comes
+		at      string // the line of progress at which the test sends the signal
 		reports string
 	}{
 		{"between", syscall.SIGINT, []string{"-seconds", "0.001", "-rounds", "1000"}, "round 3 of 1000: shm: get, copied", "get, dependent chain"},
@@ -146,7 +146,7 @@ func TestInterrupt(t *testing.T) {
 				lines = append(lines, in.Text())
 				if strings.HasPrefix(in.Text(), c.at) {
 					c.at = "\x00"
-					// As a terminal does it: to all processes of the group.
+					// To all processes of the group, as a terminal does.
 					if err := syscall.Kill(-cmd.Process.Pid, c.signal); err != nil {
 						t.Fatal(err)
 					}
@@ -169,7 +169,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// A child that a signal reached before the bench is no failure, if the bench is interrupted then.
+// A child that a signal ends before the bench gets the signal is not a failure.
 func TestFailWhileInterrupted(t *testing.T) {
 	for signal, fails := range map[syscall.Signal]int{syscall.SIGINT: 0, syscall.SIGTERM: 0, syscall.SIGSEGV: 1} {
 		cmd := exec.Command("cat")

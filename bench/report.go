@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A report is everything that a run has found.
+// A report contains all results of a run.
 type report struct {
 	Machine machine    `json:"machine"`
 	Peers   []string   `json:"peers"` // the store first
@@ -15,12 +15,12 @@ type report struct {
 	Space   []spaceRow `json:"space,omitempty"`
 	// Latencies are the whole distributions behind the rows of percentiles.
 	Latencies []*latencyRow `json:"latencies,omitempty"`
-	Skipped   []string      `json:"skipped,omitempty"` // peers that could not take part, and why
-	Failed    []string      `json:"failed,omitempty"`  // tasks that went wrong, and how
-	// Incomplete says why the run ended before all was measured.
+	Skipped   []string      `json:"skipped,omitempty"` // peers that could not take part, with reasons
+	Failed    []string      `json:"failed,omitempty"`  // failed tasks, with errors
+	// Incomplete is the reason why the run ended early, or "".
 	Incomplete string `json:"incomplete,omitempty"`
 
-	round int // that samples are added of
+	round int // round of the samples that are added
 }
 
 // Units of the rows of speed.
@@ -28,17 +28,17 @@ const (
 	nanosPerOp         = "ns/op" // less is better
 	thousandsPerSecond = "k/s"   // more is better
 	timesAsFast        = "×"     // more is better
-	count              = "count" // says what it counts
+	count              = "count" // the title names the counted things
 )
 
-// aboveOne says what the ratios, or the figures themselves, mean when they are above 1.
+// aboveOne gives the meaning of ratios, or of the figures themselves, above 1.
 var aboveOne = map[string]string{
 	nanosPerOp:         "the store is faster",
 	thousandsPerSecond: "the store is faster",
 	timesAsFast:        "several do more than one",
 }
 
-// readReport reads a report that was written as JSON.
+// readReport reads a report from JSON.
 func readReport(file string) (*report, error) {
 	encoded, err := os.ReadFile(file)
 	if err != nil {
@@ -58,25 +58,25 @@ type row struct {
 	Unit    string               `json:"unit"`
 	Samples map[string][]float64 `json:"samples"`
 	Summary map[string]summary   `json:"summary"`
-	// Ratios tell how many times as fast as each other peer the store is, from samples of the same round.
+	// Ratios are the store's speed divided by that of each peer, from samples of the same round.
 	Ratios map[string]summary `json:"ratios,omitempty"`
 	Goal   *goal              `json:"goal,omitempty"`
 
-	rounds map[string][]int // that the samples are of
+	rounds map[string][]int // rounds of the samples
 }
 
-// A spaceRow is the space that a peer's store takes in one state.
+// A spaceRow is the space of a peer's store in one state.
 type spaceRow struct {
 	State   string `json:"state"`
 	Entries int    `json:"entries"`
 	Peer    string `json:"peer"`
 	space
-	Peak       int64 `json:"peakBytes"` // most allocated at any time
+	Peak       int64 `json:"peakBytes"` // largest allocation at any time
 	Overwrites int   `json:"overwrites"`
-	Full       bool  `json:"full"` // it could not do them all
+	Full       bool  `json:"full"` // the store was full before the end
 }
 
-// perByte returns a number of bytes in the store's files for each byte of keys and values.
+// perByte returns bytes, divided by the bytes of keys and values.
 func (r spaceRow) perByte(bytes int64) float64 {
 	return float64(bytes) / float64(payload(r.Entries, valueBytes))
 }
@@ -90,7 +90,7 @@ func (r *report) row(work string, entries int) *row {
 	return r.Speed[i]
 }
 
-// add adds a sample of this round to the row of its work and size.
+// add adds a sample of this round to the row of a work and size.
 func (r *report) add(work string, entries int, unit string, p peer, sample float64) {
 	to := r.row(work, entries)
 	if to == nil {
@@ -101,7 +101,7 @@ func (r *report) add(work string, entries int, unit string, p peer, sample float
 	to.rounds[p.name] = append(to.rounds[p.name], r.round)
 }
 
-// inThisRound returns a peer's last sample in a row, if it is of this round.
+// inThisRound returns a peer's last sample in a row if it is from this round.
 func (r *report) inThisRound(work string, entries int, p peer) (float64, bool) {
 	row := r.row(work, entries)
 	if row == nil {
@@ -114,7 +114,7 @@ func (r *report) inThisRound(work string, entries int, p peer) (float64, bool) {
 	return row.Samples[p.name][last], true
 }
 
-// fail notes that a task went wrong, once however many rounds it does so in.
+// fail notes the failure of a task, once for all rounds.
 func (r *report) fail(p peer, t task, err error) {
 	line := fmt.Sprintf("%s: %s, %d entries: %v", p.name, t.work, t.n, err)
 	if !slices.Contains(r.Failed, line) {
@@ -122,7 +122,7 @@ func (r *report) fail(p peer, t task, err error) {
 	}
 }
 
-// summarize fills in what follows from the samples.
+// summarize computes the fields that depend on the samples.
 func (r *report) summarize() {
 	for _, row := range r.Speed {
 		row.Summary, row.Ratios = map[string]summary{}, map[string]summary{}
@@ -136,8 +136,8 @@ func (r *report) summarize() {
 	slices.SortStableFunc(r.Speed, func(a, b *row) int { return a.Entries - b.Entries })
 }
 
-// ratios returns how many times as fast as a peer the store was, in each round that has a sample of both. Not every
-// unit has ratios.
+// ratios returns the store's speed divided by a peer's, for each round that has a sample of both. Some units have no
+// ratios.
 func (r *row) ratios(name string) (ratios []float64) {
 	if name == storeName || r.Unit != nanosPerOp && r.Unit != thousandsPerSecond {
 		return nil
@@ -156,14 +156,14 @@ func (r *row) ratios(name string) (ratios []float64) {
 	return ratios
 }
 
-// A summary is what is told of several samples.
+// A summary summarizes several samples.
 type summary struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
 }
 
-// summarize returns the summary of at least one sample.
+// summarize returns the summary of one or more samples.
 func summarize(samples []float64) summary {
 	s := slices.Sorted(slices.Values(samples))
 	middle := len(s) / 2

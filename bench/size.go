@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// A space is what a store's files take, in bytes.
+// A space is the space of a store's files in bytes.
 type space struct {
-	// File is the sum of the files' lengths. It says little where files are sparse: LMDB's, with MDB_WRITEMAP, is
-	// as long as its map from the beginning.
+	// File is the sum of the files' lengths. It means little for sparse files: with MDB_WRITEMAP, LMDB's file is as
+	// long as its map from the beginning.
 	File int64 `json:"fileBytes"`
-	// Allocated is what the file system has really given out: for tmpfs, memory.
+	// Allocated is the space that the file system has allocated. On tmpfs this is memory.
 	Allocated int64 `json:"allocatedBytes"`
 }
 
-// spaceOf adds up the files of the store in a directory. A peer that keeps nothing in files has not even made that.
+// spaceOf returns the space of the files in a store's directory. A peer without files has no directory.
 func spaceOf(dir string) (s space, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -38,22 +38,22 @@ func spaceOf(dir string) (s space, err error) {
 	return s, err
 }
 
-// A life is what a store goes through while its space is watched: the states that change takes it to, one after the
-// other.
+// A life is a sequence of states of a store whose space is measured. change takes the store from one state to the
+// next.
 type life struct {
 	states []string
 	live   func(ctx context.Context, b *bench, w *spaceWatch) error
 }
 
-// The store has two lives. In the first it is loaded, overwritten, and emptied; in the second another process holds a
-// snapshot of what was loaded while it is overwritten, and lets go of it before it is overwritten again.
+// A store has two lives. In the first one it is loaded, overwritten and emptied. In the second one it is loaded, then
+// overwritten while another process holds a snapshot, and overwritten again without the snapshot.
 var lives = []life{
 	{[]string{"loaded", "overwritten", "everything deleted"}, plainLife},
 	{[]string{"loaded again", "overwritten, snapshot held", "snapshot closed, overwritten again"}, heldLife},
 }
 
-// sizes measures the space that each peer takes with n entries. Space hardly varies between runs, so it does so once.
-// Peers without files have no space to look at.
+// sizes measures the space of each peer with n entries. It does so once, because space hardly varies between runs.
+// Peers without files have no space.
 func (b *bench) sizes(ctx context.Context, n int) {
 	for _, p := range b.peers {
 		for _, life := range lives {
@@ -75,7 +75,7 @@ func (b *bench) sizes(ctx context.Context, n int) {
 	}
 }
 
-// expectSizes tells the meter what sizes will do.
+// expectSizes tells the meter the steps of sizes.
 func (b *bench) expectSizes(ns []int) {
 	for _, n := range ns {
 		for _, p := range b.peers {
@@ -109,7 +109,7 @@ func plainLife(ctx context.Context, b *bench, w *spaceWatch) error {
 
 func heldLife(ctx context.Context, b *bench, w *spaceWatch) error {
 	if w.peer.alone {
-		return errUnsupported // nobody else can hold a snapshot
+		return errUnsupported // no other process can hold a snapshot
 	}
 	if err := w.change(ctx, "load", w.task.n); err != nil {
 		return err
@@ -133,17 +133,16 @@ func heldLife(ctx context.Context, b *bench, w *spaceWatch) error {
 	return nil
 }
 
-// A spaceWatch looks at the space of one store, as it is worked on.
+// A spaceWatch measures the space of one store while it changes.
 type spaceWatch struct {
 	peer peer
 	task task
 	row  spaceRow // the state after the last change
-	next []string // the states that are still to come
+	next []string // the remaining states
 	*meter
 }
 
-// change works on the store, which takes it to its next state, leaves it alone for a while, and takes its space then
-// and at the peak.
+// change takes the store to its next state, waits for a while, and measures the space. It also measures the peak.
 func (w *spaceWatch) change(ctx context.Context, work string, ops int) error {
 	state := w.next[0]
 	w.next = w.next[1:]
@@ -165,8 +164,8 @@ func (w *spaceWatch) change(ctx context.Context, work string, ops int) error {
 	return err
 }
 
-// watchPeak looks at a store ten times a second until the function that it returns is called, which returns the
-// most bytes that were allocated.
+// watchPeak measures the allocated bytes of a store ten times a second. The returned function ends this and returns
+// the peak.
 func watchPeak(dir string) func() int64 {
 	stop, peak := make(chan struct{}), make(chan int64)
 	go func() {

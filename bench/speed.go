@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// A measurement takes a peer and a task whose path is a store and adds samples to the report. Several may belong to one
-// -work.
+// A measurement measures a peer on a task, whose path is a store, and adds samples to the report. A -work may consist
+// of several measurements.
 type measurement struct {
 	work    string
-	title   string // in lines of progress; and of its row, if it has but one
+	title   string // for lines of progress, and for the row if there is one only
 	use     storeUse
 	measure func(ctx context.Context, b *bench, p peer, t task) error
 }
 
-// The measurements of speed, in the order in which they are made.
+// The measurements of speed in order.
 var measurements = []measurement{
 	{"load", titleInsert, makesStore, inserts(titleInsert, 1)},
 	{"load", titleInsertMany, makesStore, inserts(titleInsertMany, 1000)},
@@ -50,7 +50,7 @@ const (
 	titleScanRewritten = "scan, the store rewritten"
 )
 
-// speedWorks are the names for -work of what speed measures.
+// speedWorks returns the names of the measurements of speed for -work.
 func speedWorks() (names []string) { return worksOf(measurements) }
 
 // worksOf returns the works of measurements, each once.
@@ -63,8 +63,8 @@ func worksOf(ms []measurement) (names []string) {
 	return names
 }
 
-// measure makes measurements of one size in one round. Each goes from peer to peer before the next one starts, so that
-// a slow minute of the machine hits all of them. The rounds take turns in who comes first.
+// measure makes the measurements of one size in one round. Each measurement runs for all peers before the next one
+// starts, so that a slow minute of the machine affects all peers. Each round begins with another peer.
 func (b *bench) measure(ctx context.Context, ms []measurement, n, round int) {
 	first := round % len(b.peers)
 	for _, m := range ms {
@@ -102,7 +102,7 @@ func (b *bench) measureOne(ctx context.Context, m measurement, p peer, n, round 
 	}
 }
 
-// expectMeasurements tells the meter what measure will do in all rounds.
+// expectMeasurements tells the meter the steps of measure in all rounds.
 func (b *bench) expectMeasurements(parts []part) {
 	stores := map[storeKey]*filledStore{}
 	expect := func(m measurement, p peer, n, round int) {
@@ -128,17 +128,17 @@ func (b *bench) expectMeasurements(parts []part) {
 	}
 }
 
-// stepOf returns the step that is a task of a peer.
+// stepOf returns the step of a peer's task.
 func stepOf(p peer, title string, t task) step { return step{p.name, title, t.n, t.value} }
 
-// speedTask is the task of one round, which draws other keys than the rounds before.
+// speedTask returns the task of one round. Each round draws other keys.
 func (b *bench) speedTask(p peer, work string, n, round int) task {
 	t := b.task(p, work, n)
 	t.seed = splitmix64(b.seed + uint64(round))
 	return t
 }
 
-// inserts returns a measurement of filling a store with so many keys a commit. It is dropped again.
+// inserts returns a measurement that fills a store with the given number of keys a commit and drops it afterwards.
 func inserts(title string, batch int) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
 		drop, err := b.makeStore(ctx, p, t)
@@ -155,7 +155,7 @@ func inserts(title string, batch int) func(ctx context.Context, b *bench, p peer
 	}
 }
 
-// reads returns a measurement of one child that does what a task says for as long as a timed read lasts.
+// reads returns a measurement of one child that executes a task for the duration of a timed read.
 func reads(work, title string, what task) measurement {
 	return measurement{work, title, readsStore, func(ctx context.Context, b *bench, p peer, t task) error {
 		t.work, t.batch, t.zipf, t.seconds = what.work, what.batch, what.zipf, b.seconds
@@ -171,7 +171,7 @@ func measureZipf(ctx context.Context, b *bench, p peer, t task) error {
 	return reads("zipf", titleZipf, task{work: "get", zipf: zipfTop(t.n)}).measure(ctx, b, p, t)
 }
 
-// measureScanRewritten scans a store that its own means have written anew. Peers that have none are scanned as they are.
+// measureScanRewritten scans a store after its own rewrite. Peers without a rewrite are scanned as they are.
 func measureScanRewritten(ctx context.Context, b *bench, p peer, t task) error {
 	if rewrite := goPeers[p.name].rewrite; rewrite != nil {
 		if err := rewrite(ctx, t.path); err != nil {
@@ -183,7 +183,7 @@ func measureScanRewritten(ctx context.Context, b *bench, p peer, t task) error {
 	return err
 }
 
-// measureOpen opens the store several times, in a new process each, and takes the median.
+// measureOpen opens the store several times, each in a new process, and takes the median.
 func measureOpen(ctx context.Context, b *bench, p peer, t task) error {
 	var samples []float64
 	for i := range 9 {
@@ -198,8 +198,8 @@ func measureOpen(ctx context.Context, b *bench, p peer, t task) error {
 	return nil
 }
 
-// sets returns a measurement of overwriting with so many keys a commit, after a quarter as many that are not timed, by
-// which the store has settled into reusing what it replaces. Slow peers get no more than so much time.
+// sets returns a measurement that overwrites with the given number of keys a commit. It follows a warm-up of a quarter
+// as many sets, after which the store reuses the space of replaced values. The time is limited for slow peers.
 func sets(work, title string, batch int) measurement {
 	return measurement{work, title, writesStore, func(ctx context.Context, b *bench, p peer, t task) error {
 		t.work, t.batch, t.ops = "set", batch, min(max(t.n, 500_000), 2_000_000)
@@ -212,7 +212,7 @@ func sets(work, title string, batch int) measurement {
 	}}
 }
 
-// measureDeletes deletes all keys, or of many a part.
+// measureDeletes deletes all keys, but at most a million.
 func measureDeletes(ctx context.Context, b *bench, p peer, t task) error {
 	t.work, t.ops = "delete", min(t.n, 1_000_000)
 	r, err := runWhole(ctx, p, t)
@@ -222,7 +222,7 @@ func measureDeletes(ctx context.Context, b *bench, p peer, t task) error {
 	return err
 }
 
-// inParallel compares one process that works with two at the same time.
+// inParallel compares one process with two processes at the same time.
 func inParallel(title, work string) func(ctx context.Context, b *bench, p peer, t task) error {
 	return func(ctx context.Context, b *bench, p peer, t task) error {
 		t.work = work
@@ -230,13 +230,14 @@ func inParallel(title, work string) func(ctx context.Context, b *bench, p peer, 
 	}
 }
 
-// measureGoroutines compares one goroutine that writes with eight of the same process.
+// measureGoroutines compares one writing goroutine with eight of the same process.
 func measureGoroutines(ctx context.Context, b *bench, p peer, t task) error {
 	t.work = "set"
 	return compareSums(ctx, b, p, t, "overwrite", "1 goroutine", "8 goroutines", 8, inSumOfOne)
 }
 
-// compareSums measures one worker and several in sum. The several come first: who cannot do that has no rows here.
+// compareSums measures one worker, and the sum of several. It measures several first: a peer that cannot do this has
+// no rows.
 func compareSums(ctx context.Context, b *bench, p peer, t task, title, one, several string, workers int,
 	inSum func(context.Context, peer, task, int) (float64, error)) error {
 	t.seconds = b.seconds
@@ -257,7 +258,7 @@ func compareSums(ctx context.Context, b *bench, p peer, t task, title, one, seve
 	return nil
 }
 
-// runWhole carries out a task and takes it for an error when the store was full before the end.
+// runWhole executes a task and returns an error if the store was full before the end.
 func runWhole(ctx context.Context, p peer, t task) (result, error) {
 	c, err := start(ctx, p, t)
 	if err != nil {
@@ -275,7 +276,7 @@ func (c *child) waitWhole() (result, error) {
 	return r, err
 }
 
-// A fullError says that a store was full after so many operations.
+// A fullError reports that a store was full after a number of operations.
 type fullError struct{ ops int }
 
 func (e fullError) Error() string {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// A shmTable is the store that this repository is about.
+// A shmTable is the store of this repository.
 type shmTable struct{ store *shm.Store }
 
 // openShm opens the store with these options.
@@ -20,7 +20,7 @@ func openShm(options shm.Options) func(task) (table, error) {
 	}
 }
 
-// shmStats looks at a store that others may be at work on.
+// shmStats returns the Stats of a store that others may use.
 func shmStats(path string) (shm.Stats, error) {
 	s, err := shm.Open(path, &shm.Options{ReadOnly: true})
 	if err != nil {

@@ -11,28 +11,28 @@ import (
 	"syscall"
 )
 
-// A storeUse is how a measurement uses a peer's store.
+// A storeUse is the way in which a measurement uses a peer's store.
 type storeUse int
 
 const (
-	readsStore   storeUse = iota // it reads: all such share the filled store
-	writesStore                  // it writes: it gets a copy of the filled store, which is dropped afterwards
-	emptiesStore                 // it deletes all entries: likewise
-	makesStore                   // it makes a store of its own
+	readsStore   storeUse = iota // reads, and shares the filled store
+	writesStore                  // writes to a copy of the filled store, which is dropped afterwards
+	emptiesStore                 // deletes all entries of such a copy
+	makesStore                   // makes its own store
 )
 
-// A filledStore is a peer's store of so many entries that were inserted one a commit.
+// A filledStore is a peer's store with entries that were inserted one a commit.
 type filledStore struct {
 	path string
 	drop func()
 	err  error // why it could not be filled
 
-	round         int // that it was filled in
+	round         int // in which it was filled
 	aged, emptied bool
 }
 
-// use notes how a measurement of a peer uses the store. Those that write use it itself if the peer has a server: then
-// it cannot be copied.
+// use notes the use of the store by a measurement. Measurements that write use the store itself if the peer has a
+// server, because such a store cannot be copied.
 func (s *filledStore) use(use storeUse, p peer) {
 	s.aged = s.aged || p.serves && use != readsStore
 	s.emptied = s.emptied || p.serves && use == emptiesStore
@@ -46,7 +46,7 @@ type storeKey struct {
 	n    int
 }
 
-// needsFilled reports whether a measurement of a peer works on a filled store.
+// needsFilled reports whether a measurement of a peer needs a filled store.
 func (m measurement) needsFilled(p peer) bool { return m.use != makesStore && !p.fleeting }
 
 const (
@@ -54,7 +54,7 @@ const (
 	titleRefill = "fill again" // after a measurement has deleted everything
 )
 
-// titleOfFill is the title of the step that replaces a stale store, or makes one where there is none.
+// titleOfFill returns the title of the step that makes a store or replaces a stale one.
 func titleOfFill(stale *filledStore) string {
 	if stale != nil && stale.emptied {
 		return titleRefill
@@ -62,8 +62,8 @@ func titleOfFill(stale *filledStore) string {
 	return titleFill
 }
 
-// filled returns the filled store of a peer for a task. It is filled for the first task, and stays until the run ends.
-// One that was written to is filled again for the next round.
+// filled returns the filled store of a peer for a task. It fills the store for the first task, and fills it again in
+// the next round if it was written to. The store exists until the run ends.
 func (b *bench) filled(ctx context.Context, p peer, t task, round int) *filledStore {
 	key := storeKey{p.name, t.n}
 	s := b.stores[key]
@@ -87,8 +87,7 @@ func (b *bench) filled(ctx context.Context, p peer, t task, round int) *filledSt
 	return s
 }
 
-// storeFor returns the path of a store that a measurement of a peer can work on, and a function that must be called
-// after it.
+// storeFor returns the path of a store for a measurement of a peer, and a function to call after the measurement.
 func (b *bench) storeFor(s *filledStore, use storeUse, p peer) (path string, drop func(), err error) {
 	s.use(use, p)
 	if use == readsStore || p.serves {
@@ -106,7 +105,7 @@ func (b *bench) dropStores() {
 	clear(b.stores)
 }
 
-// copyFiles copies a directory of files, which nobody has open. Holes stay holes.
+// copyFiles copies a directory of files, which nobody may have open. Holes remain holes.
 func copyFiles(to, from string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -131,7 +130,7 @@ func copyFiles(to, from string) error {
 	})
 }
 
-// Where lseek finds data and holes, on Linux.
+// Values of whence for lseek on Linux, which find data and holes.
 const (
 	seekData = 3
 	seekHole = 4
@@ -155,7 +154,7 @@ func copyFile(to, from string, info fs.FileInfo) (err error) {
 	for at := int64(0); at < info.Size(); {
 		start, err := in.Seek(at, seekData)
 		if errors.Is(err, syscall.ENXIO) {
-			return nil // only a hole is left
+			return nil // only a hole remains
 		}
 		if err != nil {
 			return err
@@ -165,7 +164,7 @@ func copyFile(to, from string, info fs.FileInfo) (err error) {
 			return err
 		}
 		from, to := io.NewSectionReader(in, start, end-start), io.NewOffsetWriter(out, start)
-		// Without these wrappers the kernel would copy, through a pipe on a tmpfs.
+		// Without these wrappers the kernel would copy through a pipe, on a tmpfs.
 		if _, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer); err != nil {
 			return err
 		}

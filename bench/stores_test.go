@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Each store is filled once, but for one that was written to and cannot be copied: that is filled in each round. What
-// one measurement writes the next one does not see.
+// Each store is filled once, except a store that was written to and cannot be copied, which is filled in each round. A
+// measurement does not see the writes of an earlier one.
 func TestFilledOnce(t *testing.T) {
 	t.Parallel()
 	const rounds = 3
@@ -40,12 +40,12 @@ func TestFilledOnce(t *testing.T) {
 	find := func(title string) measurement {
 		return measurements[slices.IndexFunc(measurements, func(m measurement) bool { return m.title == title })]
 	}
-	// The store has to be whole again for a second delete, and for a get afterwards.
+	// The store must be complete again for a second delete, and for a get after it.
 	read, delete := find(titleGet), find(titleDelete)
 	for _, p := range everyPeer(t).peers {
 		switch {
 		case p.name == "memory":
-			continue // it cannot delete
+			continue // the peer cannot delete
 		case p.fleeting:
 			if fills := run(t, p, read, delete, delete, read); fills != 0 {
 				t.Errorf("%s was filled %d times, though its children do that", p.name, fills)
@@ -68,7 +68,7 @@ func TestFilledOnce(t *testing.T) {
 	}
 }
 
-// A copy has the bytes, the folders, the permissions and the holes of what was copied.
+// A copy has the bytes, directories, permissions and holes of the original.
 func TestCopyFiles(t *testing.T) {
 	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")
 	if err := os.MkdirAll(filepath.Join(from, "folder"), 0o700); err != nil {

@@ -9,14 +9,14 @@ import (
 	"text/tabwriter"
 )
 
-// writeJSON writes the report for programs.
+// writeJSON writes the report as JSON.
 func (r *report) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
 }
 
-// writeTables writes the report for people.
+// writeTables writes the report as tables.
 func (r *report) writeTables(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, r.Machine)
@@ -80,7 +80,7 @@ func (r *report) writeSpace(w io.Writer) {
 
 func writeCells(w io.Writer, cells []string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
 
-// cell writes what one peer has in a row: a dash, if it cannot do that.
+// cell returns the cell of one peer in a row, a dash if the peer has no figures.
 func cell(r *row, peer string) string {
 	s, ok := r.Summary[peer]
 	if !ok {
@@ -93,7 +93,7 @@ func cell(r *row, peer string) string {
 	return text
 }
 
-// number writes a figure with as many digits as mean something.
+// number formats a figure with its significant digits.
 func number(x float64) string {
 	switch {
 	case x >= 100:

@@ -7,47 +7,47 @@ import (
 	"time"
 )
 
-// A task is what one child process is asked to do. It travels as flags, to children written in any language.
+// A task describes the work of one child process. Children, which are written in any language, get it as flags.
 //
-// The works; a peer that cannot do one says so:
+// The works are (a peer reports that it cannot do one):
 //
 //	load           make the store and insert keys 0, 1, 2, …
-//	get            read random keys, each read by itself, the value copied out
+//	get            read random keys, each with a separate call that copies the value
 //	get-dependent  the same, but each key depends on the value read before, so that reads cannot overlap in the CPU
-//	get-absent     look for random keys that are not there
-//	get-many       read random keys, -batch of them at a time in one version, the values copied out
-//	get-snapshot   read random keys in one snapshot (or read transaction), the values copied out
-//	get-in-place   the same, but the values are looked at where they lie
+//	get-absent     look up random keys that do not exist
+//	get-many       read random keys, -batch of them at a time in one version, and copy the values
+//	get-snapshot   read random keys in one snapshot (or read transaction), and copy the values
+//	get-in-place   the same, but read the values in place
 //	set            overwrite random keys
 //	mixed          one operation in twenty is a set, the others are gets
-//	delete         delete keys, each once, in another order than they were inserted
-//	scan           go through all entries, as often as there is time
+//	delete         delete keys, each once, in another order than that of their insertion
+//	scan           visit all entries, repeatedly until the time is over
 //	open           open the store and read one key
-//	latency        get, and note how long each takes
-//	latency-set    set, and note how long each takes
-//	hold           open a snapshot and keep it until let go
-//	serve          do what the store needs while others use it, until let go
-//	chase          follow pointers at random through as much memory as the entries take
+//	latency        get, and measure the time of each get
+//	latency-set    set, and measure the time of each set
+//	hold           open a snapshot and keep it until release
+//	serve          run the server of the store until release
+//	chase          follow random pointers through as much memory as the entries take
 type task struct {
 	work    string
-	n       int     // entries in the store; for load, those it will have
+	n       int     // entries in the store; for load, after it
 	value   int     // bytes of each value
 	seed    uint64  // of the random sequence
-	zipf    float64 // 0: keys are drawn evenly; else by Zipf's law (zipfTop)
+	zipf    float64 // 0 draws keys uniformly; else by Zipf's law (zipfTop)
 	path    string  // of the store: a directory
 	batch   int     // keys in one commit of load and set, and in one get-many
-	workers int     // that do the work at the same time in this process, each with a sequence of its own
-	writers int     // that overwrite flat out meanwhile in this process, and are not measured
-	ops     int     // stop each worker after so many operations; 0 is no limit
-	seconds float64 // stop after so long; 0 is no limit
-	warm    int     // sets that are made before the clock starts, -batch a commit, in no more than -seconds
-	quiet   float64 // seconds that the process stays after its work, with the store open; only for peers that keep house
+	workers int     // goroutines that do the work at the same time, each with its own sequence
+	writers int     // goroutines that overwrite at full speed meanwhile, not measured
+	ops     int     // operations of each worker; 0 is no limit
+	seconds float64 // duration of the work; 0 is no limit
+	warm    int     // sets before the clock starts, -batch a commit, in at most -seconds
+	quiet   float64 // seconds to keep the store open after the work; only for peers with keepsHouse
 
-	// capacity is the largest size in bytes of the store's files, for peers that cannot do without one.
+	// capacity is the largest size in bytes of the store's files, for peers that need a limit.
 	capacity int64
 }
 
-// flags declares the task's flags, with their values now as defaults.
+// flags declares the task's flags, with the current values as defaults.
 func (t *task) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("child", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -70,7 +70,7 @@ func (t *task) flags() *flag.FlagSet {
 
 func (t task) args() (args []string) {
 	t.flags().VisitAll(func(f *flag.Flag) {
-		if f.Name != "quiet" || t.quiet > 0 { // peers in other languages do not know it
+		if f.Name != "quiet" || t.quiet > 0 { // peers in other languages do not have this flag
 			args = append(args, "-"+f.Name, f.Value.String())
 		}
 	})
@@ -91,8 +91,9 @@ func parseTask(args []string) (task, error) {
 	return t, nil
 }
 
-// A result is what a child measured: one line of JSON on its standard output. A line that only says "ready"
-// goes before it, when everything that is not timed is done; or one that says "unsupported", and nothing follows.
+// A result is the result of a child: one line of JSON on its standard output. When the child has done everything that
+// is not timed, it prints a line with "ready" before. If it cannot do the work, it prints only a line with
+// "unsupported".
 type result struct {
 	Ready       bool   `json:"ready,omitempty"`
 	Unsupported bool   `json:"unsupported,omitempty"`
@@ -100,21 +101,21 @@ type result struct {
 	Ops         int    `json:"ops"`            // keys read or written
 	Nanos       int64  `json:"nanos"`
 	Sum         uint64 `json:"sum"`  // of the indices of the keys used
-	Full        bool   `json:"full"` // it stopped early, for want of room
-	// CPUNanos is the CPU time of the whole process while it worked. Peers that cannot tell leave it out.
+	Full        bool   `json:"full"` // the store was full before the end
+	// CPUNanos is the CPU time of the whole process during the work. Some peers omit it.
 	CPUNanos int64 `json:"cpuNanos,omitempty"`
-	// Latencies are pairs: so many nanoseconds, seen so many times.
+	// Latencies are pairs of a time in nanoseconds and its count.
 	Latencies [][2]int64 `json:"latencies,omitempty"`
 	batchRuns
 
-	at time.Time // when it came
+	at time.Time // of its arrival
 }
 
-// batchRuns counts commits of many keys and how often the function of each ran, where it can run again.
+// batchRuns counts commits of many keys and the runs of their functions, if a function can run again.
 type batchRuns struct {
 	Batches  int `json:"batches,omitempty"`
-	Runs     int `json:"runs,omitempty"`     // of all of them
-	MostRuns int `json:"mostRuns,omitempty"` // of one
+	Runs     int `json:"runs,omitempty"`     // of all functions
+	MostRuns int `json:"mostRuns,omitempty"` // of one function
 }
 
 func (b *batchRuns) add(c batchRuns) {
@@ -125,18 +126,18 @@ func (b *batchRuns) add(c batchRuns) {
 
 func (r result) nanosPerOp() float64 { return float64(r.Nanos) / float64(r.Ops) }
 
-// perSecond returns operations a second, in thousands.
+// perSecond returns the operations a second, in thousands.
 func (r result) perSecond() float64 { return float64(r.Ops) / float64(r.Nanos) * 1e6 }
 
-// loop calls op with 0, 1, 2, … until the task's operations or seconds are used up. Each call counts as so many
-// operations. An error ends it early; the result then holds what was done until then.
+// loop calls op with 0, 1, 2, … until the task's operations or seconds are used up. Each call counts as opsPerCall
+// operations. After an error it ends, and the result contains the work until then.
 func (t task) loop(opsPerCall int, op func(i uint64) error) (result, error) {
 	var (
 		r     result
 		err   error
 		limit = time.Duration(t.seconds * float64(time.Second))
 		calls = uint64((t.ops + opsPerCall - 1) / opsPerCall)
-		batch = uint64(max(1, 256/opsPerCall)) // calls between two looks at the clock
+		batch = uint64(max(1, 256/opsPerCall)) // calls between two readings of the clock
 		start = time.Now()
 	)
 	for i := uint64(0); err == nil && (calls == 0 || i < calls) && (limit == 0 || r.Nanos < int64(limit)); {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// valuesWorks are the works of values, in their order. The titles of their steps are the same.
+// valuesWorks are the works of values in order, and the titles of their steps.
 var valuesWorks = []string{"get", "set"}
 
-// valuesTask is a task of a peer with values of one size, in a store of up to 256 MiB.
+// valuesTask returns a task with values of one size, in a store of up to 256 MiB.
 func (b *bench) valuesTask(p peer, work string, bytes, round int) task {
 	n := min(max((256<<20)/bytes, 16), 100_000)
 	t := b.speedTask(p, work, n, round)
@@ -16,9 +16,8 @@ func (b *bench) valuesTask(p peer, work string, bytes, round int) task {
 	return t
 }
 
-// values is one round with values of one size: getting and setting them. What bounds both, where values are large, is
-// copying memory, which the peer "memory" does alone. Stores are filled in each round, since copying them would take
-// as long.
+// values makes one round with values of one size: gets and sets. The copy of memory limits both for large values. The
+// peer "memory" does only this copy. Stores are filled in each round, because copies of them would take as long.
 func (b *bench) values(ctx context.Context, bytes, round int) {
 	loaded := map[string]bool{}
 	for i := range b.peers {
@@ -39,7 +38,7 @@ func (b *bench) values(ctx context.Context, bytes, round int) {
 	}
 }
 
-// fillValues fills a peer's store. The function that it returns drops it.
+// fillValues fills a peer's store. The returned function drops the store.
 func (b *bench) fillValues(ctx context.Context, p peer, bytes, round int, loaded map[string]bool) (drop func()) {
 	t := b.valuesTask(p, "load", bytes, round)
 	t.ops = t.n
@@ -70,7 +69,7 @@ func (b *bench) measureValues(ctx context.Context, p peer, t task, round int) {
 	b.report.add(fmt.Sprintf("%s, values of %s", t.work, byteSize(t.value)), t.n, nanosPerOp, p, r.nanosPerOp())
 }
 
-// expectValues tells the meter what values will do in all rounds.
+// expectValues tells the meter the steps of values in all rounds.
 func (b *bench) expectValues(sizes []int) {
 	for _, bytes := range sizes {
 		for _, p := range b.peers {
@@ -81,7 +80,7 @@ func (b *bench) expectValues(sizes []int) {
 	}
 }
 
-// byteSize writes a number of bytes in the largest unit that leaves a whole number.
+// byteSize formats a number of bytes in the largest unit that gives an integer.
 func byteSize(bytes int) string {
 	switch {
 	case bytes >= 1<<20 && bytes%(1<<20) == 0:

@@ -14,32 +14,32 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// A table is a peer written in Go, as its child uses it. All of its methods may be called by many goroutines at
-// once. What only some peers can do is in the interfaces below.
+// A table is a peer written in Go, as its child uses it. Many goroutines may call its methods at the same time. The
+// interfaces below contain the methods of some peers only.
 type table interface {
 	read(dst, key []byte) ([]byte, error) // appends the value to dst, or returns errAbsent
-	write(key, value []byte) error        // one commit, where there are commits
+	write(key, value []byte) error        // one commit, if the peer has commits
 	remove(key []byte) error
 	close() error
 }
 
-// A viewer shows one version of everything.
+// A viewer can show one version of all entries.
 type viewer interface {
-	// view returns a function that finds values without copying them, until end is called.
+	// view returns a function that finds values without copying them. It works until the call of end.
 	view() (find func(key []byte) ([]byte, error), end func() error, err error)
 }
 
-// A manyReader reads many keys in one version faster than one by one. Its values are each's only until it returns.
+// A manyReader reads many keys in one version, faster than one by one. A value is valid only until each returns.
 type manyReader interface {
 	readMany(keys [][]byte, each func(j int, value []byte) error) error
 }
 
-// A batcher makes many writes one commit.
+// A batcher can make many writes in one commit.
 type batcher interface {
 	writeMany(n int, entry func(j int) (key, value []byte)) error
 }
 
-// A scanner goes through all entries.
+// A scanner can visit all entries.
 type scanner interface {
 	scan(each func(key, value []byte) error) error
 }
@@ -47,12 +47,12 @@ type scanner interface {
 // A goPeer is a peer written in Go.
 type goPeer struct {
 	open     func(task) (table, error)
-	volatile bool // the table is gone when its process ends, so that every child has to fill its own
-	// serve does what tables need in a process of its own, until the gate opens. Most need nothing.
+	volatile bool // the table ends with its process, so each child fills its own
+	// serve runs the server of a table until the gate opens. It is nil for most peers.
 	serve func(t task, gate func() error) error
-	// stats returns what the writers of a store have counted, of peers that count.
+	// stats returns the counters of a store. It is nil for peers without counters.
 	stats func(path string) (shm.Stats, error)
-	// rewrite writes a store that nobody has open anew, dense and in the order of a scan.
+	// rewrite rewrites a store that nobody has open, densely and in the order of a scan.
 	rewrite func(ctx context.Context, path string) error
 }
 
@@ -62,8 +62,7 @@ var (
 	errUnsupported = errors.New("this peer cannot do that")
 )
 
-// goChild carries out one task on a table: it is the main function of the bench's binary when the bench runs it
-// as a child.
+// goChild executes one task on a table. It is the main function of the bench's binary as a child.
 func goChild(name string, args []string, in io.Reader, out io.Writer) error {
 	t, err := parseTask(args)
 	if err != nil {
@@ -89,7 +88,7 @@ func goChild(name string, args []string, in io.Reader, out io.Writer) error {
 	return lines.Encode(r)
 }
 
-// runGo carries out a task in this process. It calls gate between what is not timed and what is.
+// runGo executes a task in this process. It calls gate between the preparations and the timed work.
 func runGo(name string, t task, gate func() error) (r result, err error) {
 	p := goPeers[name]
 	r.Peer = name
@@ -127,7 +126,7 @@ func runGo(name string, t task, gate func() error) (r result, err error) {
 	return r, err
 }
 
-// openToFirstRead opens a store that is there and reads one key, against the clock.
+// openToFirstRead measures the time to open an existing store and to read one key.
 func (p goPeer) openToFirstRead(t task, gate func() error) (r result, err error) {
 	if p.volatile {
 		return r, errUnsupported
@@ -146,7 +145,7 @@ func (p goPeer) openToFirstRead(t task, gate func() error) (r result, err error)
 	return r, errors.Join(err, tab.close())
 }
 
-// together lets the task's workers and writers work at the same time, and adds up what the workers did.
+// together runs the task's workers and writers at the same time, and returns the sum of the workers' results.
 func together(tab table, t task, gate func() error) (sum result, err error) {
 	var (
 		running, beside sync.WaitGroup
@@ -196,7 +195,7 @@ func together(tab table, t task, gate func() error) (sum result, err error) {
 	return sum, errors.Join(append(errs, err)...)
 }
 
-// processTime returns the CPU time that this process has taken so far, in nanoseconds.
+// processTime returns the CPU time of this process so far, in nanoseconds.
 func processTime() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

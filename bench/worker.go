@@ -8,21 +8,21 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A worker is one goroutine at work on a table, with the buffers that its operations use again and again.
+// A worker is one goroutine that works on a table, with buffers that its operations reuse.
 type worker struct {
 	task
 	table     table
 	keys      sequence
 	key       [keyBytes]byte
-	value     []byte // written
-	copied    []byte // read
+	value     []byte // to write
+	copied    []byte // read value
 	indices   []uint64
 	many      [][]byte // keys, for readMany
 	latencies *hdrhistogram.Histogram
 	runs      batchRuns
 }
 
-// newWorker returns one of a task's workers, each of which draws other keys.
+// newWorker returns a worker of a task. Each worker draws other keys.
 func newWorker(tab table, t task, number int) *worker {
 	seed := t.seed
 	if number > 0 {
@@ -38,8 +38,7 @@ func newWorker(tab table, t task, number int) *worker {
 	return w
 }
 
-// operation returns what the worker does again and again, and how many keys each call is for. After the last call
-// end must follow.
+// operation returns the worker's operation and the number of keys of each call. Call end after the last call.
 func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func() error, err error) {
 	opsPerCall, end = 1, func() error { return nil }
 	switch w.work {
@@ -97,7 +96,7 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 	return opsPerCall, op, end, err
 }
 
-// as returns a table as one that can do more, if it can.
+// as converts a table to an interface with more methods, if the table has them.
 func as[T any](tab table) (T, error) {
 	t, ok := tab.(T)
 	if !ok {
@@ -106,8 +105,8 @@ func as[T any](tab table) (T, error) {
 	return t, nil
 }
 
-// prepare brings a store into this process, by a scan and then reads, and makes the first sets; none of it timed.
-// A table that is gone with its process it fills first.
+// prepare maps a store's pages by a scan, reads for a while, and makes the warm-up sets, all untimed. It first fills a
+// table that ends with its process.
 func (w *worker) prepare(fill bool) error {
 	if fill {
 		for i := range uint64(w.n) {
@@ -130,7 +129,7 @@ func (w *worker) prepare(fill bool) error {
 	return w.untimed(w.warm, func(i uint64) error { return w.put(w.keys.draw(^i), i) })
 }
 
-// untimed calls op so many times, in no more than the task's seconds.
+// untimed calls op a number of times, for at most the task's seconds.
 func (w *worker) untimed(ops int, op func(i uint64) error) error {
 	if ops == 0 {
 		return nil
@@ -141,7 +140,7 @@ func (w *worker) untimed(ops int, op func(i uint64) error) error {
 	return err
 }
 
-// hold keeps a snapshot while the gate is shut.
+// hold keeps a snapshot until the gate opens.
 func (w *worker) hold(gate func() error) error {
 	v, err := as[viewer](w.table)
 	if err != nil {
@@ -159,7 +158,7 @@ func (w *worker) load(i uint64) error {
 	return w.put(i, 0)
 }
 
-// loadMany inserts the next batch, or what is left of it.
+// loadMany inserts the next batch, which is smaller at the end.
 func (w *worker) loadMany(i uint64) error {
 	first := i * uint64(w.batch)
 	n := min(uint64(w.batch), uint64(w.n)-first)
@@ -179,7 +178,7 @@ func (w *worker) setMany(i uint64) error {
 
 func (w *worker) get(i uint64) error { return w.take(w.keys.draw(i)) }
 
-// getDependent mixes the last byte of the value read before into the draw. It is always 0, but the CPU has to
+// getDependent mixes the last byte of the previous value into the next draw. The byte is always 0, but the CPU has to
 // wait for it.
 func (w *worker) getDependent(i uint64) error {
 	return w.take(w.keys.draw(i + uint64(w.copied[len(w.copied)-1])))
@@ -243,7 +242,7 @@ func (w *worker) delete(i uint64) error {
 	return w.table.remove(w.key[:])
 }
 
-// scan touches each page of every value, which also brings them into this process.
+// scan reads a byte of each page of every value, which also maps the pages.
 func (w *worker) scan(s scanner) error {
 	entries, last := 0, byte(0)
 	err := s.scan(func(key, value []byte) error {
@@ -262,7 +261,7 @@ func (w *worker) scan(s scanner) error {
 	return err
 }
 
-// timed returns an operation that notes how long each call of another one takes.
+// timed returns an operation that measures the time of each call of op.
 func (w *worker) timed(op func(i uint64) error) func(i uint64) error {
 	w.latencies = newHistogram()
 	return func(i uint64) error {
@@ -280,7 +279,7 @@ func (w *worker) drawMany(i uint64) {
 	}
 }
 
-// take reads the value of key k, copied.
+// take copies the value of key k.
 func (w *worker) take(k uint64) (err error) {
 	putKey(w.key[:], k)
 	if w.copied, err = w.table.read(w.copied[:0], w.key[:]); err != nil {
@@ -295,8 +294,8 @@ func (w *worker) put(k, stamp uint64) error {
 	return w.table.write(w.key[:], w.value)
 }
 
-// putMany writes the first n of the worker's indices. A table that runs a batch again asks for its first entry again,
-// which is how the runs are counted.
+// putMany writes the first n of the worker's indices. It counts the runs of the batch by the requests for its first
+// entry, because a table that runs a batch again requests the entry again.
 func (w *worker) putMany(n int, stamp uint64) error {
 	runs := 0
 	err := w.table.(batcher).writeMany(n, func(j int) (key, value []byte) {
