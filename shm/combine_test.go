@@ -589,7 +589,7 @@ func TestGroupLeavesTheReserve(t *testing.T) {
 				require.NoError(t, e.err)
 			}
 		}
-		checkSound(t, s)
+		requireSound(t, s)
 		require.NoError(t, s.Close())
 	}
 }
