@@ -148,7 +148,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 		if err := u.checkBlock(off, c, "live"); err != nil {
 			return err
 		}
-		if !u.bit(off, c) {
+		if !a.isUsed(off, c) {
 			return region.Corrupt(off, "bit of a live block", "free", "not free")
 		}
 		u.block(off, c, &u.Live, "live", 1)

@@ -47,15 +47,6 @@ func (u *audit) checkBlock(off uint64, c int, kind string) error {
 	return nil
 }
 
-// bit reports whether a block is not free as far as its slab knows.
-func (u *audit) bit(off uint64, c int) bool {
-	if c == layout.ClassRun {
-		return true
-	}
-	p, bit := u.a.slabOf(off, c)
-	return u.a.ro.Load(layout.Desc(p)+layout.DescBitmap+bit>>6*8)>>(bit&63)&1 != 0
-}
-
 // block accounts for a block that is not free, in one of the sums. at tells the
 // places apart in which it may be found.
 func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
@@ -71,7 +62,7 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 	} else {
 		*sum += int64(layout.Classes[c].Size)
 	}
-	if !u.bit(off, c) {
+	if !u.a.isUsed(off, c) {
 		u.wrongBlock(off, fmt.Sprintf("the block at offset %d is %s, but its bit says that it is free", off, kind))
 	}
 	if u.mark(off) {
@@ -89,7 +80,7 @@ func (u *audit) inUse(base uint64) {
 	move := func(word uint64) { u.moving[layout.Item(word).Off()] = true }
 	item := func(page, i uint64) {
 		if page < u.end && i < layout.ChunkCap {
-			move(a.ro.Word(page + layout.ChunkItems + i*layout.ItemSize))
+			move(a.ro.Word(layout.ItemAt(page, i)))
 		}
 	}
 	for c := range layout.NumClasses {

@@ -24,7 +24,7 @@ func (u *audit) items(p uint64, owned func(layout.PageState) bool, from uint64, 
 		return nil, 0, false
 	}
 	for i := from; i < layout.ChunkCap && to(i); i++ {
-		e := p + layout.ChunkItems + i*layout.ItemSize
+		e := layout.ItemAt(p, i)
 		all = append(all, item{e ^ st.Gen()<<40, layout.Item(a.ro.Word(e)), a.ro.Word(e + 8)})
 	}
 	next = a.ro.Word(p + layout.ChunkNext)

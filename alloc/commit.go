@@ -206,7 +206,7 @@ func (s *Slot) enqueue(version uint64) (tail layout.Place, err error) {
 			s.m.SetWord(page+layout.ChunkNext, p)
 			page, i, tail = p, 0, layout.Place(p)
 		}
-		e := page + layout.ChunkItems + i*layout.ItemSize
+		e := layout.ItemAt(page, i)
 		s.m.SetWord(e, uint64(r.block))
 		s.m.SetWord(e+8, version)
 		tail++

@@ -15,7 +15,7 @@ func (s *Slot) deferBlock(key heldKey, block layout.Item, retired uint64, unlink
 		return err
 	}
 	n := s.m.Word(p + layout.ChunkCount)
-	e := p + layout.ChunkItems + n*layout.ItemSize
+	e := layout.ItemAt(p, n)
 	s.m.SetWord(e, uint64(block))
 	s.m.SetWord(e+8, retired)
 	s.m.SetWord(p+layout.ChunkCount, n+1)
@@ -38,11 +38,10 @@ func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 	free := -1
 	for i, p := range s.deferred {
 		if p != 0 && s.deferredKeys[i] == key {
-			n := s.m.Word(p + layout.ChunkCount)
-			if n < layout.ChunkCap {
+			if n, err := s.a.asideItems(p); err != nil {
+				return 0, err
+			} else if n < layout.ChunkCap {
 				return p, nil
-			} else if n > layout.ChunkCap {
-				return 0, region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
 			}
 			s.shareChunk(p, func() { s.setDeferred(i, 0, 0) })
 		}
@@ -67,6 +66,24 @@ func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 	s.setDeferred(free, p, key)
 	s.endRecord()
 	return p, nil
+}
+
+// asideItems returns how many items a deferred page has.
+func (a *Arena) asideItems(p uint64) (uint64, error) {
+	n := a.ro.Load(p + layout.ChunkCount)
+	if n > layout.ChunkCap {
+		return 0, region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+	}
+	return n, nil
+}
+
+// lastItem returns the offset of the last item of a deferred page, or 0.
+func (a *Arena) lastItem(p uint64) uint64 {
+	n, err := a.asideItems(p)
+	if n == 0 || err != nil {
+		return 0
+	}
+	return layout.ItemAt(p, n-1)
 }
 
 func (s *Slot) setDeferred(i int, p uint64, key heldKey) {

@@ -123,7 +123,7 @@ func (s *Slot) pass(h uint64, looks int) error {
 			s.freePages(page, 1, func() { s.setHead(layout.Place(next)) })
 			continue
 		}
-		e := page + layout.ChunkItems + i*layout.ItemSize
+		e := layout.ItemAt(page, i)
 		block, retired := layout.Item(s.m.Word(e)), s.m.Word(e+8)
 		if retired > h {
 			break
@@ -174,8 +174,8 @@ func (s *Slot) lookAtShared(h uint64, looks int) error {
 // last item was retired after h. Drain would give the page back, and the search would
 // find it again for ever.
 func (a *Arena) laterThan(p, h uint64) bool {
-	n := a.ro.Load(p + layout.ChunkCount)
-	return n > 0 && n <= layout.ChunkCap && a.ro.Load(p+layout.ChunkItems+(n-1)*layout.ItemSize+8) > h
+	last := a.lastItem(p)
+	return last != 0 && a.ro.Load(last+8) > h
 }
 
 func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
@@ -184,12 +184,12 @@ func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 // slot's page names p, for recover. Blocks that were retired after h wait for another
 // pass.
 func (s *Slot) drain(p, h uint64) error {
-	n := s.m.Word(p + layout.ChunkCount)
-	if n > layout.ChunkCap {
-		return region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
+	n, err := s.a.asideItems(p)
+	if err != nil {
+		return err
 	}
 	for ; n > 0; n-- {
-		e := p + layout.ChunkItems + (n-1)*layout.ItemSize
+		e := layout.ItemAt(p, n-1)
 		block, retired := layout.Item(s.m.Word(e)), s.m.Word(e+8)
 		if retired > h {
 			s.shareChunk(p, func() { s.setLook(0) })

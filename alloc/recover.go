@@ -3,6 +3,7 @@ package alloc
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -113,7 +114,7 @@ func (s *Slot) recover() error {
 			if p == 0 {
 				continue
 			}
-			if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && layout.Item(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize)) == block {
+			if last := a.lastItem(p); last != 0 && layout.Item(s.m.Word(last)) == block {
 				return true
 			}
 		}
@@ -133,16 +134,27 @@ func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, sta
 // unlinkRetired takes off the block at the queue's head, and the last one of the page
 // that is being drained, if gone reports that it has moved to another list.
 func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
-	if s.head != s.tail {
-		if page, i := s.head.Page(), s.head.Index(); i < layout.ChunkCap && gone(layout.Item(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize))) {
-			s.setHead(s.head + 1)
-		}
+	first, last := s.retiredEnds()
+	if first != 0 && gone(layout.Item(s.m.Word(first))) {
+		s.setHead(s.head + 1)
+	}
+	if last != 0 && gone(layout.Item(s.m.Word(last))) {
+		p := layout.PageOf(last)
+		s.m.SetWord(p+layout.ChunkCount, s.m.Word(p+layout.ChunkCount)-1)
+	}
+}
+
+// retiredEnds returns where the retired blocks stand that may be moving to another list:
+// the first of the queue, and the last of the page that is being drained. It returns 0
+// where there is none.
+func (s *Slot) retiredEnds() (first, last uint64) {
+	if i := s.head.Index(); s.head != s.tail && i < layout.ChunkCap {
+		first = layout.ItemAt(s.head.Page(), i)
 	}
 	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) {
-		if n := s.m.Word(p + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && gone(layout.Item(s.m.Word(p+layout.ChunkItems+(n-1)*layout.ItemSize))) {
-			s.m.SetWord(p+layout.ChunkCount, n-1)
-		}
+		last = s.a.lastItem(p)
 	}
+	return first, last
 }
 
 // recoverRefill finishes a refill whose bits are set. If they are clear, the refill took
@@ -226,39 +238,19 @@ func (a *Arena) announce(p uint64) {
 
 // linked reports whether a page is part of the slot's structures.
 func (s *Slot) linked(p uint64) bool {
-	for _, q := range s.slabs {
-		if q == p {
-			return true
-		}
-	}
-	for _, q := range s.deferred {
-		if q == p {
-			return true
-		}
-	}
-	for _, q := range s.logs {
-		if q == p {
-			return true
-		}
-	}
-	if s.head.Page() == p || s.tail.Page() == p || s.m.Word(s.base+layout.SlotLook) == p {
+	if slices.Contains(s.slabs[:], p) || slices.Contains(s.deferred[:], p) || slices.Contains(s.logs, p) ||
+		s.head.Page() == p || s.tail.Page() == p || s.m.Word(s.base+layout.SlotLook) == p {
 		return true
 	}
-	run := func(block layout.Item) bool { return block.Off() == p && block.Class() >= layout.ClassPage }
+	run := func(at uint64) bool {
+		block := layout.Item(s.m.Word(at))
+		return block.Off() == p && block.Class() >= layout.ClassPage
+	}
 	for i := range s.LogLen() {
-		if run(layout.Item(s.m.Word(s.logItem(i)))) {
+		if run(s.logItem(i)) {
 			return true
 		}
 	}
-	if s.head != s.tail {
-		if page, i := s.head.Page(), s.head.Index(); i < layout.ChunkCap && run(layout.Item(s.m.Word(page+layout.ChunkItems+i*layout.ItemSize))) {
-			return true
-		}
-	}
-	if l := s.m.Word(s.base + layout.SlotLook); l != 0 && s.owns(l, layout.PageChunk) {
-		if n := s.m.Word(l + layout.ChunkCount); n > 0 && n <= layout.ChunkCap && run(layout.Item(s.m.Word(l+layout.ChunkItems+(n-1)*layout.ItemSize))) {
-			return true
-		}
-	}
-	return false
+	first, last := s.retiredEnds()
+	return first != 0 && run(first) || last != 0 && run(last)
 }

@@ -248,13 +248,20 @@ func (s *Slot) dropMag(c int) error {
 // checkUsed verifies that the bit of a block in a list is set. If lists could name free
 // blocks, a list that names a block twice would never end.
 func (s *Slot) checkUsed(off uint64, c int) error {
-	if c == layout.ClassRun {
-		return nil
-	}
-	if p, bit := s.a.slabOf(off, c); s.a.ro.Load(layout.Desc(p)+layout.DescBitmap+bit>>6*8)>>(bit&63)&1 == 0 {
+	if !s.a.isUsed(off, c) {
 		return region.Corrupt(off, "bit of a block in a list", "free", "not free")
 	}
 	return nil
+}
+
+// isUsed reports whether the bit of a block is set. A run is always in use.
+func (a *Arena) isUsed(off uint64, c int) bool {
+	if c == layout.ClassRun {
+		return true
+	}
+	p, bit := a.slabOf(off, c)
+	at, mask := layout.Bit(p, bit)
+	return a.ro.Load(at)&mask != 0
 }
 
 // emptyMags gives all of the slot's free blocks and slabs back.

@@ -156,6 +156,10 @@ func (h Head) Index() uint64 { return uint64(h) & offMask }
 // IsReturn reports whether a slot is giving the block back.
 func (h Head) IsReturn() bool { return h.Mark() == returnBit }
 
+// ItemAt returns the offset of the i-th item of a page of a queue or a deferred page.
+// The version that retired the block follows the item.
+func ItemAt(page, i uint64) uint64 { return page + ChunkItems + i*ItemSize }
+
 // Bit returns where a slab's descriptor has the bit of a block, and the bit. p is the
 // slab's first page.
 func Bit(p, block uint64) (at, mask uint64) {
