@@ -145,7 +145,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 			return ErrOvertaken
 		}
 		c := layout.ClassOf(size)
-		if err := u.checkBlock(off, c, "live"); err != nil {
+		if err := a.checkAllocated(off, c, "live"); err != nil {
 			return err
 		}
 		if !a.isUsed(off, c) {

@@ -6,7 +6,6 @@ import (
 	"math/bits"
 
 	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 // mark notes that the place is accounted for, and reports whether it was
@@ -25,36 +24,18 @@ func (u *audit) marked(off uint64) bool {
 	return off >= u.end || u.seen[off/512]&(1<<(off/8%64)) != 0
 }
 
-// checkBlock verifies that there is a block of the class at off.
-func (u *audit) checkBlock(off uint64, c int, kind string) error {
-	a := u.a
-	switch {
-	case off%8 != 0 || off < layout.Segments[0].First || off >= u.end:
-		return region.Corrupt(off, "offset of a "+kind+" block", off, "an offset within the store")
-	case c == layout.ClassRun:
-		if off%layout.PageSize != 0 || a.page(off).State() != layout.PageRun {
-			return region.Corrupt(off, "page of a "+kind+" run", layout.PageStateNames[a.page(off).State()%len(layout.PageStateNames)], "run")
-		}
-		return a.checkPages(layout.Desc(off)+layout.DescInfo, "pages of a run", off, a.runPages(off))
-	case c >= layout.NumClasses:
-		return region.Corrupt(off, "class of a "+kind+" block", c, fmt.Sprintf("less than %d", layout.NumClasses))
-	}
-	p, bit := a.slabOf(off, c)
-	st := a.page(p)
-	if (st.State() != layout.PageSlabOwned && st.State() != layout.PageSlabShared) || st.Class() != c || bit >= layout.Classes[c].Blocks || p+bit*layout.Classes[c].Size != off {
-		return region.Corrupt(off, "slab of a "+kind+" block", fmt.Sprintf("page state %d of class %d", st.State(), st.Class()), fmt.Sprintf("a slab of class %d", c))
-	}
-	return nil
-}
-
-// block accounts for a block that is not free, in one of the sums. at tells the
-// places apart in which it may be found.
+// block accounts for a block that is not free, in one of the sums, unless it was
+// allocated beyond the end since the pass began. at tells the places apart in which the
+// block may be found.
 func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 	if _, known := u.before[off]; known {
 		u.places[off] = bits.RotateLeft64(u.places[off]*0x9e3779b97f4a7c15, 23) ^ at
 	}
-	if err := u.checkBlock(off, c, kind); err != nil {
+	if err := u.a.checkAllocated(off, c, kind); err != nil {
 		u.problem(off, err.Error())
+		return
+	}
+	if off >= u.end {
 		return
 	}
 	if c == layout.ClassRun {

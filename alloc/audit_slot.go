@@ -262,7 +262,7 @@ func (u *audit) magazine(base uint64, c int) error {
 		}
 		n := uint64(0)
 		for b != 0 && a.ro.Load(at) == top {
-			if err := u.checkBlock(b, c, "in a magazine"); err != nil && a.ro.Load(at) == top {
+			if err := u.a.checkAllocated(b, c, "in a magazine"); err != nil && a.ro.Load(at) == top {
 				return err
 			} else if err != nil {
 				break

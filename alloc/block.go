@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/seed-869cc763/shmkv/alloc/layout"
@@ -85,6 +86,36 @@ func (s *Slot) allocRun(size uint64) (uint64, error) {
 func (s *Slot) checkBlock(at, off uint64) error {
 	if off%8 != 0 || off < layout.Segments[0].First || off > s.a.end.Load()-16 {
 		return region.Corrupt(at, "offset of a block", off, "an offset within the store")
+	}
+	return nil
+}
+
+// checkItem verifies a list's item, which stands at the offset at.
+func (a *Arena) checkItem(at, off uint64, c int) error {
+	if a.checkAllocated(off, c, "listed") == nil {
+		return nil
+	}
+	return region.Corrupt(at, "block in a list", fmt.Sprintf("offset %d of class %d", off, c), "an allocated block")
+}
+
+// checkAllocated verifies that at an offset, which came from shared memory, there is a
+// block of a slab of the class, or a run.
+func (a *Arena) checkAllocated(off uint64, c int, kind string) error {
+	switch {
+	case off%8 != 0 || off < layout.Segments[0].First || off > a.end.Load()-16:
+		return region.Corrupt(off, "offset of a "+kind+" block", off, "an offset within the store")
+	case c == layout.ClassRun:
+		if off%layout.PageSize != 0 || a.page(off).State() != layout.PageRun {
+			return region.Corrupt(off, "page of a "+kind+" run", layout.PageStateNames[a.page(off).State()%len(layout.PageStateNames)], "run")
+		}
+		return a.checkPages(layout.Desc(off)+layout.DescInfo, "pages of a run", off, a.runPages(off))
+	case c >= layout.NumClasses:
+		return region.Corrupt(off, "class of a "+kind+" block", c, fmt.Sprintf("less than %d", layout.NumClasses))
+	}
+	p, bit := a.slabOf(off, c)
+	st := a.page(p)
+	if (st.State() != layout.PageSlabOwned && st.State() != layout.PageSlabShared) || st.Class() != c || bit >= layout.Classes[c].Blocks || p+bit*layout.Classes[c].Size != off {
+		return region.Corrupt(off, "slab of a "+kind+" block", fmt.Sprintf("page state %d of class %d", st.State(), st.Class()), fmt.Sprintf("a slab of class %d", c))
 	}
 	return nil
 }

@@ -232,7 +232,7 @@ func (s *Slot) settle(at uint64, block layout.Item, retired uint64, unlink func(
 		s.pushMag(c, off)
 		unlink()
 	default:
-		if err := s.checkItem(at, off, c); err != nil {
+		if err := s.a.checkItem(at, off, c); err != nil {
 			return err
 		}
 		s.giveBack(c, off, 0, unlink)
@@ -246,28 +246,7 @@ func (s *Slot) checkPlace(at, off uint64, c int) error {
 	if c < layout.NumClasses && off%8 == 0 && off >= layout.Segments[0].First && off+layout.Classes[c].Size <= s.a.end.Load() {
 		return nil
 	}
-	return s.checkItem(at, off, c)
-}
-
-// checkItem verifies a list's item, which came from shared memory: it must be a block
-// of a slab of its class, or a run.
-func (s *Slot) checkItem(at, off uint64, c int) error {
-	a := s.a
-	if off%8 == 0 && off >= layout.Segments[0].First && off < a.end.Load() {
-		if c == layout.ClassRun {
-			if off%layout.PageSize == 0 && a.page(off).State() == layout.PageRun {
-				return a.checkPages(layout.Desc(off)+layout.DescInfo, "pages of a run", off, a.runPages(off))
-			}
-		} else if c < layout.NumClasses {
-			p, bit := a.slabOf(off, c)
-			if p <= off && off-p < layout.Classes[c].Pages<<layout.PageShift && bit < layout.Classes[c].Blocks {
-				if st := a.page(p); (st.State() == layout.PageSlabOwned || st.State() == layout.PageSlabShared) && st.Class() == c {
-					return nil
-				}
-			}
-		}
-	}
-	return region.Corrupt(at, "block in a list", fmt.Sprintf("offset %d of class %d", off, c), "an allocated block")
+	return s.a.checkItem(at, off, c)
 }
 
 // emptyIdle takes an idle slot, whose owner may be alive or dead, gives everything back

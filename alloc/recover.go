@@ -26,7 +26,7 @@ func (s *Slot) recover() error {
 	node := a.ro.Load(s.base + layout.SlotIntent)
 	committed := false
 	if node != 0 {
-		if err := s.checkItem(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
+		if err := s.a.checkItem(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
 			return err
 		}
 		current := layout.RootWord(a.ro.Load(layout.OffRoot)).Off() == node

@@ -229,7 +229,7 @@ func (s *Slot) thinMags() error {
 func (s *Slot) dropMag(c int) error {
 	b := s.mags[c]
 	next := s.m.Word(b + 8)
-	if err := s.checkItem(s.base+layout.SlotMags+uint64(c)*8, b, c); err != nil {
+	if err := s.a.checkItem(s.base+layout.SlotMags+uint64(c)*8, b, c); err != nil {
 		return err
 	}
 	if next != 0 {

@@ -75,7 +75,7 @@ func (s *Slot) checkLog() error {
 			if err := s.a.checkPages(at, "page in a log", off, 1); err != nil {
 				return err
 			}
-		} else if err := s.checkItem(at, off, c); err != nil {
+		} else if err := s.a.checkItem(at, off, c); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Slot) checkMag(c int) error {
 		at, b = s.base+layout.SlotReturnNext, s.m.Word(s.base+layout.SlotReturnNext)
 	}
 	for n := uint64(0); b != 0; n++ {
-		if err := s.checkItem(at, b, c); err != nil {
+		if err := s.a.checkItem(at, b, c); err != nil {
 			return err
 		}
 		if n > s.a.end.Load()/layout.Classes[c].Size {
