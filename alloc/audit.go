@@ -151,7 +151,7 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 		if !a.isUsed(off, c) {
 			return region.Corrupt(off, "bit of a live block", "free", "not free")
 		}
-		u.block(off, c, &u.Live, "live", 1)
+		u.block(item{at: 1, block: layout.MakeItem(off, c)}, &u.Live, "live")
 		return nil
 	}
 	if err = note(root.Off, layout.RootSize); err == nil {

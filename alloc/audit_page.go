@@ -25,15 +25,11 @@ func (u *audit) marked(off uint64) bool {
 }
 
 // block accounts for a block that is not free, in one of the sums, unless it was
-// allocated beyond the end since the pass began. at tells the places apart in which the
-// block may be found.
-func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
+// allocated beyond the end since the pass began.
+func (u *audit) block(e item, sum *int64, kind string) {
+	off, c := e.block.Off(), e.block.Class()
 	if _, known := u.before[off]; known {
-		u.places[off] = bits.RotateLeft64(u.places[off]*0x9e3779b97f4a7c15, 23) ^ at
-	}
-	if err := u.a.checkAllocated(off, c, kind); err != nil {
-		u.problem(off, err.Error())
-		return
+		u.places[off] = bits.RotateLeft64(u.places[off]*0x9e3779b97f4a7c15, 23) ^ e.at
 	}
 	if off >= u.end {
 		return
@@ -53,79 +49,6 @@ func (u *audit) block(off uint64, c int, sum *int64, kind string, at uint64) {
 	}
 }
 
-// inUse notes what the slot with its page at base may just be moving: the ends
-// of its lists, and what its records name.
-func (u *audit) inUse(base uint64) {
-	a := u.a
-	w := func(off uint64) uint64 { return a.ro.Load(base + off) }
-	move := func(word uint64) { u.moving[layout.Item(word).Off()] = true }
-	item := func(page, i uint64) {
-		if page < u.end && i < layout.ChunkCap {
-			move(a.ro.Word(layout.ItemAt(page, i)))
-		}
-	}
-	for c := range layout.NumClasses {
-		move(w(layout.SlotMags + uint64(c)*8))
-	}
-	move(w(layout.SlotReturn))
-	item(w(layout.SlotQueueHead)&^(layout.PageSize-1), w(layout.SlotQueueHead)&(layout.PageSize-1))
-	for _, off := range []uint64{layout.SlotLook, layout.SlotDeferred, layout.SlotDeferred + 8, layout.SlotDeferred + 16, layout.SlotDeferred + 24, layout.SlotDeferred + 32,
-		layout.SlotDeferred + 40, layout.SlotDeferred + 48, layout.SlotDeferred + 56} {
-		if p := w(off) &^ (layout.PageSize - 1); p != 0 && p < u.end {
-			move(p)
-			item(p, a.ro.Word(p+layout.ChunkCount)-1)
-		}
-	}
-	if rec, n := w(layout.SlotRec)&^(layout.PageSize-1), w(layout.SlotRecPages); rec != 0 && rec < u.end && n <= u.end>>layout.PageShift {
-		for i := range n {
-			move(rec + i*layout.PageSize)
-		}
-	}
-	if at := w(layout.SlotRefillAt); at != 0 {
-		mask := w(layout.SlotRefillMask)
-		for c := range layout.NumClasses {
-			p := w(layout.SlotSlabs + uint64(c)*8)
-			if p == 0 || p >= u.end || at < layout.Desc(p)+layout.DescBitmap || at >= layout.Desc(p)+layout.DescInfo {
-				continue
-			}
-			for m := mask; m != 0; m &= m - 1 {
-				bit := (at-layout.Desc(p)-layout.DescBitmap)*8 + uint64(bits.TrailingZeros64(m))
-				move(p + bit*layout.Classes[c].Size)
-			}
-		}
-	}
-	if top := w(layout.SlotLogTop); top&(layout.PageSize-1) != 0 {
-		at := base + layout.SlotLog
-		if p := layout.PageOf(top); p != base {
-			at = p + layout.LogItems
-		}
-		if at += (top&(layout.PageSize-1) - 1) * 8; at < u.end {
-			move(a.ro.Word(at))
-		}
-	}
-}
-
-// chunk accounts for a deferred page and what it names. It reports false if it
-// changed hands meanwhile.
-func (u *audit) chunk(p uint64, owned func(layout.PageState) bool) bool {
-	n := min(u.a.ro.Load(p+layout.ChunkCount), layout.ChunkCap)
-	all, _, ok := u.items(p, owned, 0, func(j uint64) bool { return j < n })
-	if !ok {
-		return false
-	}
-	if !u.page(p) {
-		return true
-	}
-	before := u.Retired
-	u.retired(all)
-	held := u.Retired - before
-	u.Held += held
-	if key := heldKey(u.a.ro.Load(p + layout.ChunkKey)); key&intentKey == 0 {
-		u.HeldBy[uint64(key)] += held
-	}
-	return true
-}
-
 func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st layout.PageState) error) error {
 	for k := range layout.Segments {
 		g := &layout.Segments[k]
@@ -143,10 +66,14 @@ func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st layout.Pag
 
 func (u *audit) sharedChunks(ctx context.Context) error {
 	return u.eachPage(ctx, func(p uint64, st layout.PageState) error {
-		if st.State() == layout.PageChunkShared && !u.marked(p) {
-			// A slot that was looked at already may have taken it.
-			u.part = !u.chunk(p, func(now layout.PageState) bool { return now == st }) || u.part
+		if st.State() != layout.PageChunkShared || u.marked(p) {
+			return nil
 		}
+		ok, err := u.a.visitAside(p, func(now layout.PageState) bool { return now == st }, slotAudit{audit: u})
+		if err != nil {
+			u.problem(p, err.Error())
+		}
+		u.part = u.part || !ok // a slot that was looked at already may have taken it
 		return nil
 	})
 }
@@ -206,7 +133,7 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 				u.leak(p, k<<layout.PageShift, "run", true)
 			}
 		case layout.PageSlabOwned, layout.PageSlabShared:
-			return u.slab(p, st, &inRun)
+			u.slabBlocks(p, st, &inRun)
 		default:
 			u.problem(p, fmt.Sprintf("the page at offset %d is in state %d", p, st.State()))
 		}
@@ -218,11 +145,13 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 	return err
 }
 
-func (u *audit) slab(p uint64, st layout.PageState, inRun *uint64) error {
+// slabBlocks accounts for a slab, and finds its blocks that are not free and that nobody
+// has. Further pages of the slab must follow.
+func (u *audit) slabBlocks(p uint64, st layout.PageState, inRun *uint64) {
 	a, c := u.a, st.Class()
 	if c >= layout.NumClasses || a.checkPages(layout.Desc(p), "slab", p, layout.Classes[min(c, layout.NumClasses-1)].Pages) != nil {
 		u.problem(p, fmt.Sprintf("the slab at offset %d is of class %d", p, c))
-		return nil
+		return
 	}
 	cl := &layout.Classes[c]
 	*inRun = cl.Pages - 1
@@ -230,8 +159,7 @@ func (u *audit) slab(p uint64, st layout.PageState, inRun *uint64) error {
 	use := &u.use[c]
 	use.add(int64(cl.Size), cl.Pages, cl.Blocks)
 	if owner := st.Owner(); st.State() == layout.PageSlabOwned {
-		if dir := a.ro.Load(layout.OffDir + uint64(owner%layout.MaxSlots)*8); dir == 0 || dir%layout.PageSize != 0 || dir >= u.end ||
-			a.ro.Load(dir+layout.SlotSlabs+uint64(c)*8) != p {
+		if w, err := a.walkOf(owner % layout.MaxSlots); w == nil || err != nil || w.word(layout.SlotSlabs+uint64(c)*8) != p {
 			u.problem(p, fmt.Sprintf("the slab at offset %d says it is slot %d's, which does not have it", p, owner))
 		}
 	}
@@ -251,7 +179,6 @@ func (u *audit) slab(p uint64, st layout.PageState, inRun *uint64) error {
 			}
 		}
 	}
-	return nil
 }
 
 // leak notes a block or a page that nobody has.

@@ -2,10 +2,8 @@ package alloc
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 // deferBlock moves a block to the slot's deferred page for what holds it.
@@ -66,24 +64,6 @@ func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 	s.setDeferred(free, p, key)
 	s.endRecord()
 	return p, nil
-}
-
-// asideItems returns how many items a deferred page has.
-func (a *Arena) asideItems(p uint64) (uint64, error) {
-	n := a.ro.Load(p + layout.ChunkCount)
-	if n > layout.ChunkCap {
-		return 0, region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
-	}
-	return n, nil
-}
-
-// lastItem returns the offset of the last item of a deferred page, or 0.
-func (a *Arena) lastItem(p uint64) uint64 {
-	n, err := a.asideItems(p)
-	if n == 0 || err != nil {
-		return 0
-	}
-	return layout.ItemAt(p, n-1)
 }
 
 func (s *Slot) setDeferred(i int, p uint64, key heldKey) {

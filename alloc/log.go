@@ -1,8 +1,9 @@
 package alloc
 
 import (
+	"slices"
+
 	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
 // LogLen is the Age of the next block.
@@ -117,25 +118,10 @@ func (s *Slot) undo(item layout.Item) {
 	}
 }
 
-// loadLog follows the log's pages back from the newest.
+// loadLog finds the log's pages.
 func (s *Slot) loadLog() error {
-	s.logs = s.logs[:0]
-	limit, err := s.a.Limit()
-	if err != nil {
-		return err
-	}
-	for p := s.logTop.Page(); p != s.base; {
-		if err := s.a.checkPages(s.base+layout.SlotLogTop, "page of a log", p, 1); err != nil {
-			return err
-		}
-		if uint64(len(s.logs)) > limit>>layout.PageShift {
-			return region.Corrupt(s.base+layout.SlotLogTop, "length of a log", len(s.logs), "an end")
-		}
-		s.logs = append(s.logs, p)
-		p = s.m.Word(p + layout.LogPrev)
-	}
-	for i, j := 0, len(s.logs)-1; i < j; i, j = i+1, j-1 {
-		s.logs[i], s.logs[j] = s.logs[j], s.logs[i]
-	}
-	return nil
+	pages, _, err := s.walk().readLog()
+	slices.Reverse(pages)
+	s.logs = pages
+	return err
 }

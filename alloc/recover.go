@@ -18,32 +18,21 @@ func (s *Slot) recover() error {
 	if _, err := a.Limit(); err != nil {
 		return err
 	}
+	// The intent (rule C2): was it committed?
+	w := s.walk()
+	node, committed, err := w.intent()
+	if err == nil {
+		err = w.visit(checkOnly{})
+	}
+	if err != nil {
+		return err
+	}
 	if s.head != 0 && s.tail == 0 {
 		s.setTail(s.head)
 	}
-	// The intent (rule C2): was it committed? The root word first, then the mark. The
-	// blocks in a committed log may belong to anybody by now, so nobody looks at them.
-	node := a.ro.Load(s.base + layout.SlotIntent)
-	committed := false
-	if node != 0 {
-		if err := s.a.checkItem(s.base+layout.SlotIntent, node, layout.ClassOf(layout.RootSize)); err != nil {
-			return err
-		}
-		current := layout.RootWord(a.ro.Load(layout.OffRoot)).Off() == node
-		committed = current || a.ro.Load(node+layout.RootSuperseded) != 0
-	}
 	// Committed: tail, log, then the intent. Not: the intent first.
 	if committed {
-		tail := layout.Place(s.m.Word(s.base + layout.SlotIntentTail))
-		if err := s.checkTail(s.base+layout.SlotIntentTail, tail); err != nil {
-			return err
-		}
-		s.setTail(tail)
-	}
-	if err := s.checkLists(committed); err != nil {
-		return err
-	}
-	if committed {
+		s.setTail(w.place(layout.SlotIntentTail))
 		s.recoverRecord()
 		s.dropLog()
 	}
@@ -90,7 +79,7 @@ func (s *Slot) recover() error {
 		s.setLook(0)
 	}
 	for c, p := range s.slabs {
-		if p != 0 && !(s.owns(p, layout.PageSlabOwned) && a.page(p).Class() == c) {
+		if p != 0 && !w.ownsSlab(p, c) {
 			a.announce(p)
 			s.setSlab(c, 0)
 		}
@@ -134,7 +123,7 @@ func (s *Slot) owns(p uint64, state int) bool { return s.a.ownedBy(s.idx, p, sta
 // unlinkRetired takes off the block at the queue's head, and the last one of the page
 // that is being drained, if gone reports that it has moved to another list.
 func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
-	first, last := s.retiredEnds()
+	first, last := s.walk().retiredEnds()
 	if first != 0 && gone(layout.Item(s.m.Word(first))) {
 		s.setHead(s.head + 1)
 	}
@@ -144,43 +133,19 @@ func (s *Slot) unlinkRetired(gone func(block layout.Item) bool) {
 	}
 }
 
-// retiredEnds returns where the retired blocks stand that may be moving to another list:
-// the first of the queue, and the last of the page that is being drained. It returns 0
-// where there is none.
-func (s *Slot) retiredEnds() (first, last uint64) {
-	if i := s.head.Index(); s.head != s.tail && i < layout.ChunkCap {
-		first = layout.ItemAt(s.head.Page(), i)
-	}
-	if p := s.m.Word(s.base + layout.SlotLook); p != 0 && s.owns(p, layout.PageChunk) {
-		last = s.a.lastItem(p)
-	}
-	return first, last
-}
-
 // recoverRefill finishes a refill whose bits are set. If they are clear, the refill took
 // no blocks.
 func (s *Slot) recoverRefill(at uint64) error {
 	a := s.a
-	mask := s.m.Word(s.base + layout.SlotRefillMask)
-	for c, p := range s.slabs {
-		if p == 0 || !s.owns(p, layout.PageSlabOwned) || a.page(p).Class() != c {
-			continue
-		}
-		d := layout.Desc(p) + layout.DescBitmap
-		if at < d || at >= d+32 || at%8 != 0 {
-			continue
-		}
-		i := int(at-d) / 8
-		if mask == 0 || mask&^slabMask(c, i) != 0 {
-			break
-		}
-		if a.ro.Load(at)&mask == mask {
-			s.finishRefill(p, c, i, mask)
-		}
-		s.m.Store(s.base+layout.SlotRefillAt, 0)
-		return nil
+	p, c, word, mask := s.walk().refill()
+	if p == 0 {
+		return region.Corrupt(s.base+layout.SlotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
 	}
-	return region.Corrupt(s.base+layout.SlotRefillAt, "bitmap word of a refill", at, "one of an owned slab")
+	if a.ro.Load(at)&mask == mask {
+		s.finishRefill(p, c, word, mask)
+	}
+	s.m.Store(s.base+layout.SlotRefillAt, 0)
+	return nil
 }
 
 // recoverRecord finishes or undoes the change in the page record. It depends on whether
@@ -251,6 +216,6 @@ func (s *Slot) linked(p uint64) bool {
 			return true
 		}
 	}
-	first, last := s.retiredEnds()
+	first, last := s.walk().retiredEnds()
 	return first != 0 && run(first) || last != 0 && run(last)
 }
