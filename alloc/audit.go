@@ -39,16 +39,6 @@ type audit struct {
 	// moving is the blocks and pages that a slot in use may be moving, so that they
 	// are in two places or in none. They stay so while the writer is stopped.
 	moving map[uint64]bool
-	// found is told which sum a block is in, or nil.
-	found func(off uint64, class int, sum *int64)
-}
-
-func newAudit(a *Arena, end uint64, before map[uint64]finding) *audit {
-	return &audit{
-		Ledger: Ledger{Problems: []string{}, HeldBy: map[uint64]int64{}},
-		a:      a, end: end, seen: make([]uint64, end/512+1),
-		before: before, wrong: map[uint64]finding{}, places: map[uint64]uint64{}, moving: map[uint64]bool{},
-	}
 }
 
 // compare drops the findings that a move explains, counts how many passes agree about
@@ -137,8 +127,11 @@ func (a *Arena) audit(ctx context.Context, before map[uint64]finding, live func(
 	if err != nil {
 		return nil, err
 	}
-	u := newAudit(a, end, before)
-	u.Version, u.File = root.Version, int64(end)
+	u := &audit{
+		Ledger: Ledger{Version: root.Version, File: int64(end), Problems: []string{}, HeldBy: map[uint64]int64{}},
+		a:      a, end: end, seen: make([]uint64, end/512+1),
+		before: before, wrong: map[uint64]finding{}, places: map[uint64]uint64{}, moving: map[uint64]bool{},
+	}
 	blocks := 0
 	note := func(off, size uint64) error {
 		if blocks++; blocks%1024 == 0 && !held() {
@@ -214,16 +207,14 @@ func (a *Arena) activity() (sum uint64, idle bool) {
 	h := a.ro.Load(layout.OffRoot) ^ a.ro.Load(layout.OffHorizon)<<20 ^ a.ro.Load(layout.OffEnd)<<1
 	mix := func(w uint64) { h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 23) ^ w }
 	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
-		page := a.ro.Load(layout.OffDir + uint64(i)*8)
 		owner := a.ownerOf(i)
 		idle = idle && (owner == 0 || owner.IsIdle())
 		mix(uint64(owner))
-		mix(page)
-		if page%layout.PageSize != 0 || page == 0 || page > a.end.Load()-layout.PageSize {
-			continue
-		}
-		for off := uint64(0); off < layout.SlotLog; off += 8 {
-			mix(a.ro.Load(page + off))
+		mix(a.ro.Load(layout.OffDir + uint64(i)*8))
+		if w, err := a.walkOf(i); w != nil && err == nil {
+			for off := uint64(0); off < layout.SlotLog; off += 8 {
+				mix(w.word(off))
+			}
 		}
 	}
 	return h, idle

@@ -44,28 +44,11 @@ func (u *audit) block(e item, sum *int64, kind string) {
 	}
 	if u.mark(off) {
 		u.wrongBlock(off, fmt.Sprintf("the block at offset %d is %s and something else as well", off, kind))
-	} else if u.found != nil {
-		u.found(off, c, sum)
 	}
-}
-
-func (u *audit) eachPage(ctx context.Context, visit func(p uint64, st layout.PageState) error) error {
-	for k := range layout.Segments {
-		g := &layout.Segments[k]
-		for p := g.First; p < min(g.Stop, u.end); p += layout.PageSize {
-			if p%(4<<20) == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err := visit(p, u.a.page(p)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (u *audit) sharedChunks(ctx context.Context) error {
-	return u.eachPage(ctx, func(p uint64, st layout.PageState) error {
+	return u.a.eachPage(ctx, u.end, func(p uint64, st layout.PageState) error {
 		if st.State() != layout.PageChunkShared || u.marked(p) {
 			return nil
 		}
@@ -88,7 +71,7 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 		}
 	}
 	inRun := uint64(0) // further pages that must follow
-	err := u.eachPage(ctx, func(p uint64, st layout.PageState) error {
+	err := u.a.eachPage(ctx, u.end, func(p uint64, st layout.PageState) error {
 		if p%(4<<20) == 0 && progress != nil {
 			progress(int64(p), int64(u.end))
 		}

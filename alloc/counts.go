@@ -46,12 +46,12 @@ func (a *Arena) Counts() (sum Counts) {
 
 // slotCounts reads the counters of slot i.
 func (a *Arena) slotCounts(i int) (c Counts) {
-	base := a.ro.Load(layout.OffDir + uint64(i)*8)
-	if base == 0 || base%layout.PageSize != 0 || base > a.end.Load()-layout.PageSize {
+	w, err := a.walkOf(i)
+	if w == nil || err != nil {
 		return c // none, or one being made, or damage, which loadSlot tells
 	}
 	for j := range c {
-		c[j] = a.ro.Load(base + layout.SlotCounts + 8*uint64(j))
+		c[j] = w.word(layout.SlotCounts + 8*uint64(j))
 	}
 	return c
 }

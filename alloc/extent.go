@@ -2,7 +2,6 @@ package alloc
 
 import (
 	"context"
-	"math/bits"
 
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
@@ -56,27 +55,8 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 	if err != nil {
 		return err
 	}
-	// Blocks that their slab's bitmap counts as not free, by the slab's first page.
-	type counts struct{ free, retired uint16 }
-	listed := make([]counts, end>>layout.PageShift)
-	u := newAudit(a, end, nil)
-	u.Version = layout.MaxVersion // retired is what lists say
-	u.found = func(off uint64, class int, sum *int64) {
-		p := off
-		if class != layout.ClassRun {
-			p, _ = a.slabOf(off, class)
-		}
-		switch c := &listed[p>>layout.PageShift]; sum {
-		case &u.Free:
-			c.free++
-		case &u.Retired:
-			c.retired++
-		}
-	}
-	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
-		u.slot(i) // a list that cannot be followed is not counted
-	}
-	if err := u.sharedChunks(ctx); err != nil && ctx.Err() != nil {
+	listed, err := a.countListed(ctx, end)
+	if err != nil {
 		return err
 	}
 
@@ -98,7 +78,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 		return visit(before)
 	}
 	seg := 0
-	err = u.eachPage(ctx, func(p uint64, st layout.PageState) error {
+	err = a.eachPage(ctx, end, func(p uint64, st layout.PageState) error {
 		for ; seg < len(layout.Segments) && layout.Segments[seg].Start <= p; seg++ {
 			if err := add(Extent{Off: layout.Segments[seg].Start, Bytes: layout.Segments[seg].First - layout.Segments[seg].Start, Kind: ExtentTable}); err != nil {
 				return err
@@ -109,7 +89,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 			e.Kind = kind
 			return add(e)
 		}
-		in := listed[p>>layout.PageShift]
+		in := listed.counts[p>>layout.PageShift]
 		switch c := st.Class(); st.State() {
 		case layout.PageRun:
 			if k := a.runPages(p); a.checkPages(layout.Desc(p)+layout.DescInfo, "pages of a run", p, k) == nil && p+k<<layout.PageShift <= end {
@@ -120,10 +100,7 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 				break
 			}
 			cl := &layout.Classes[c]
-			used := 0
-			for i := range 4 {
-				used += bits.OnesCount64(a.ro.Load(layout.Desc(p)+layout.DescBitmap+uint64(i)*8) & slabMask(c, i))
-			}
+			used := a.usedBlocks(p, c)
 			idle := min(int(in.free), used)
 			e = Extent{p, cl.Pages << layout.PageShift, ExtentSlab, cl.Size, int(cl.Blocks), int(cl.Blocks) - used + idle, min(int(in.retired), used-idle)}
 		}
@@ -138,4 +115,50 @@ func (a *Arena) Extents(ctx context.Context, visit func(Extent) error) error {
 		}
 	}
 	return visit(last)
+}
+
+// listed counts the blocks in lists, which their slab's bitmap counts as not free.
+type listed struct {
+	checkOnly
+	a      *Arena
+	counts []listCount // by the first page of the slab or run
+}
+
+type listCount struct{ free, retired uint16 }
+
+// countListed follows all lists in the first end bytes. What it cannot follow, it does
+// not count.
+func (a *Arena) countListed(ctx context.Context, end uint64) (*listed, error) {
+	l := &listed{a: a, counts: make([]listCount, end>>layout.PageShift)}
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
+		if w, err := a.walkOf(i); w != nil && err == nil {
+			_ = w.visit(l)
+		}
+	}
+	return l, a.eachPage(ctx, end, func(p uint64, st layout.PageState) error {
+		if st.State() == layout.PageChunkShared {
+			_, _ = a.visitAside(p, func(now layout.PageState) bool { return now == st }, l)
+		}
+		return nil
+	})
+}
+
+func (l *listed) logged(item, error) error    { return nil }
+func (l *listed) retired(all []item)          { l.add(all, listCount{retired: 1}) }
+func (l *listed) aside(_ heldKey, all []item) { l.add(all, listCount{retired: 1}) }
+func (l *listed) magazine(all []item)         { l.add(all, listCount{free: 1}) }
+
+// add counts blocks.
+func (l *listed) add(all []item, n listCount) {
+	for _, e := range all {
+		p, c := e.block.Off(), e.block.Class()
+		if p >= uint64(len(l.counts))<<layout.PageShift || l.a.checkAllocated(p, c, "listed") != nil {
+			continue
+		}
+		if c != layout.ClassRun {
+			p, _ = l.a.slabOf(p, c)
+		}
+		l.counts[p>>layout.PageShift].free += n.free
+		l.counts[p>>layout.PageShift].retired += n.retired
+	}
 }

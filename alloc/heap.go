@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -295,10 +296,11 @@ func (l *heapLocker) drop() {
 // FreePages returns how many free pages have memory behind them: as they are
 // counted, and as there are.
 func (a *Arena) FreePages() (counted, found int64) {
-	a.eachPage(func(_ uint64, st layout.PageState) {
+	_ = a.eachPage(context.Background(), a.FileBytes(), func(_ uint64, st layout.PageState) error {
 		if st.State() == layout.PageFree {
 			found++
 		}
+		return nil
 	})
 	return int64(a.ro.Load(layout.OffFreePages)), found
 }
@@ -306,21 +308,14 @@ func (a *Arena) FreePages() (counted, found int64) {
 // Hidden returns the pages that offer something of which no hint tells. While
 // nobody writes there is none.
 func (a *Arena) Hidden() (pages []uint64) {
-	a.eachPage(func(p uint64, st layout.PageState) {
+	_ = a.eachPage(context.Background(), a.FileBytes(), func(p uint64, st layout.PageState) error {
 		hints := a.ro.Load(layout.HintWord(p)) & a.ro.Load(layout.OffSegHints+uint64(bits.Len64(p>>20))*8)
 		if a.offers(p, st, ^hintMask(hints)) {
 			pages = append(pages, p)
 		}
+		return nil
 	})
 	return pages
-}
-
-func (a *Arena) eachPage(fn func(p uint64, st layout.PageState)) {
-	for k := range layout.Segments {
-		for p := layout.Segments[k].First; p < min(layout.Segments[k].Stop, a.ro.Load(layout.OffEnd)); p += layout.PageSize {
-			fn(p, a.page(p))
-		}
-	}
 }
 
 // Mem is the store's data, past all hooks.

@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 
@@ -20,6 +21,23 @@ func (a *Arena) page(p uint64) layout.PageState {
 
 func (a *Arena) casPage(p uint64, old, new layout.PageState) bool {
 	return a.mem.CAS(layout.Desc(p)+layout.DescState, uint64(old), uint64(new))
+}
+
+// eachPage calls visit for the pages below end, without those of tables, until visit
+// returns an error.
+func (a *Arena) eachPage(ctx context.Context, end uint64, visit func(p uint64, st layout.PageState) error) error {
+	for k := range layout.Segments {
+		g := &layout.Segments[k]
+		for p := g.First; p < min(g.Stop, end); p += layout.PageSize {
+			if p%(4<<20) == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := visit(p, a.page(p)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // emptySlab reports whether all blocks of a slab are free.

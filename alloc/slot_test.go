@@ -110,11 +110,12 @@ func TestFreeSlotIsPutInOrder(t *testing.T) {
 	free := uint64(0)
 	a, _, err = h.Attach(nil)
 	require.NoError(t, err)
-	a.eachPage(func(p uint64, st layout.PageState) {
+	require.NoError(t, a.eachPage(t.Context(), a.FileBytes(), func(p uint64, st layout.PageState) error {
 		if st.Free() && free == 0 {
 			free = p
 		}
-	})
+		return nil
+	}))
 	require.NotZero(t, free)
 	st := a.page(free)
 	m.Store(layout.Desc(free), uint64(layout.MakeState(layout.PageClaimed, 0, 0, st.Gen()+1)))

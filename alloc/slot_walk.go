@@ -235,20 +235,23 @@ func (w *slotWalk) queue(v slotVisitor) error {
 	}
 }
 
-// asidePages returns the slot's deferred pages, and last the one that is being drained.
-// Each is 0 if there is none. One that the slot is giving up is not its own any more.
-func (w *slotWalk) asidePages() (all [layout.DeferredCount + 1]uint64) {
+// asidePages returns the slot's open deferred pages, or 0, then the one that is being
+// drained, or 0, and one that the slot may have taken, if there is one. One that the slot
+// was giving up may not be its own any more.
+func (w *slotWalk) asidePages() (all []uint64) {
 	for i := range layout.DeferredCount {
-		all[i] = w.word(layout.SlotDeferred + uint64(i)*8)
+		all = append(all, w.word(layout.SlotDeferred+uint64(i)*8))
 	}
-	all[layout.DeferredCount] = w.word(layout.SlotLook) // where they move to
+	all = append(all, w.word(layout.SlotLook)) // where they move to
+	if rec := layout.Record(w.word(layout.SlotRec)); rec.Kind() == layout.RecTake && w.a.ownedBy(w.slot, rec.Page(), layout.PageChunk) {
+		all = append(all, rec.Page())
+	}
 	return all
 }
 
-// asides visits the deferred pages, and one that the slot has just taken.
+// asides visits the deferred pages.
 func (w *slotWalk) asides(v slotVisitor) error {
 	pages := w.asidePages()
-	taken := layout.Record(w.word(layout.SlotRec))
 	for i, p := range pages {
 		if p == 0 || slices.Contains(pages[:i], p) {
 			continue
@@ -263,10 +266,6 @@ func (w *slotWalk) asides(v slotVisitor) error {
 		if _, err := w.a.visitAside(p, w.ownsChunk, v); err != nil {
 			return err
 		}
-	}
-	if p := taken.Page(); taken.Kind() == layout.RecTake && !slices.Contains(pages[:], p) && w.a.ownedBy(w.slot, p, layout.PageChunk) {
-		_, err := w.a.visitAside(p, w.ownsChunk, v)
-		return err
 	}
 	return nil
 }
