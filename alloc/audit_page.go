@@ -95,7 +95,7 @@ func (u *audit) allPages(ctx context.Context, progress func(done, total int64)) 
 			}
 		case layout.PageSlot:
 			u.Table += layout.PageSize
-			if owner := st.Owner(); owner >= layout.MaxSlots || a.ro.Load(layout.OffDir+uint64(owner)*8)&^1 != p {
+			if owner := st.Owner(); owner >= layout.MaxSlots || layout.DirWord(a.ro.Load(layout.OffDir+uint64(owner)*8)).Page() != p {
 				u.leak(p, layout.PageSize, "page of no slot", false)
 			}
 		case layout.PageClaimed:

@@ -138,15 +138,15 @@ func (a *Arena) openSlot(i int, frees bool) (*Slot, error) {
 // that was not finished is undone.
 func (a *Arena) slotPage(i int) (uint64, error) {
 	dir := layout.OffDir + uint64(i)*8
-	page := a.ro.Load(dir)
-	p := page &^ 1
-	if page == 0 {
+	d := layout.DirWord(a.ro.Load(dir))
+	p := d.Page()
+	if d == 0 {
 		return 0, nil
 	}
 	if err := a.checkPages(dir, "page of a slot", p, 1); err != nil {
 		return 0, err
 	}
-	if page == p {
+	if !d.IsMaking() {
 		return p, nil
 	}
 	if st := a.page(p); st.State() == layout.PageSlot && st.Owner() == i {
@@ -194,7 +194,7 @@ func (a *Arena) makeSlotPage(i int, frees bool) (uint64, error) {
 		err := errNoneFree
 		var page uint64
 		a.search(want, func(p uint64, st layout.PageState) bool {
-			a.mem.Store(dir, p|1)
+			a.mem.Store(dir, uint64(layout.MakingPage(p)))
 			next := layout.MakeState(layout.PageSlot, 0, i, st.Gen()+1)
 			if !a.casPage(p, st, next) {
 				a.mem.Store(dir, 0)

@@ -33,11 +33,11 @@ func (s *Slot) walk() *slotWalk { return &slotWalk{a: s.a, slot: s.idx, base: s.
 // being made.
 func (a *Arena) walkOf(slot int) (*slotWalk, error) {
 	dir := layout.OffDir + uint64(slot)*8
-	base := a.ro.Load(dir)
-	if base == 0 || base%layout.PageSize != 0 {
+	d := layout.DirWord(a.ro.Load(dir))
+	if d == 0 || d.IsMaking() {
 		return nil, nil
 	}
-	return &slotWalk{a: a, slot: slot, base: base}, a.checkPages(dir, "page of a slot", base, 1)
+	return &slotWalk{a: a, slot: slot, base: d.Page()}, a.checkPages(dir, "page of a slot", d.Page(), 1)
 }
 
 // visit tells v what the slot holds, in the order in which blocks move from one list to

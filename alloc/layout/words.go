@@ -63,6 +63,21 @@ func (p Place) Index() uint64 { return uint64(p) & (PageSize - 1) }
 // PageOf returns the offset of the page that an offset lies in.
 func PageOf(off uint64) uint64 { return off &^ (PageSize - 1) }
 
+// A DirWord is the entry of a slot in the directory: the offset of the slot's page, and
+// whether the page is being made.
+type DirWord uint64
+
+const makingBit = 1
+
+// MakingPage returns the entry of a slot whose page is being made.
+func MakingPage(page uint64) DirWord { return DirWord(page | makingBit) }
+
+// Page is the offset of the page.
+func (w DirWord) Page() uint64 { return uint64(w &^ makingBit) }
+
+// IsMaking reports whether the page is being made.
+func (w DirWord) IsMaking() bool { return w&makingBit != 0 }
+
 // A Record says what is done to pages, the first of which it names: RecClaim, RecFree or
 // RecTake.
 type Record uint64

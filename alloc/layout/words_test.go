@@ -24,6 +24,11 @@ func TestWords(t *testing.T) {
 	require.Equal(t, uint64(5*PageSize), p.Page())
 	require.Equal(t, uint64(254), p.Index())
 
+	d := MakingPage(9 * PageSize)
+	require.True(t, d.IsMaking())
+	require.Equal(t, uint64(9*PageSize), d.Page())
+	require.False(t, DirWord(9*PageSize).IsMaking())
+
 	r := MakeRecord(7*PageSize, RecTake)
 	require.Equal(t, uint64(7*PageSize), r.Page())
 	require.Equal(t, RecTake, r.Kind())
