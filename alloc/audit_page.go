@@ -52,7 +52,7 @@ func (u *audit) sharedChunks(ctx context.Context) error {
 		if st.State() != layout.PageChunkShared || u.marked(p) {
 			return nil
 		}
-		ok, err := u.a.visitAside(p, func(now layout.PageState) bool { return now == st }, slotAudit{audit: u})
+		ok, err := u.a.visitDeferred(p, func(now layout.PageState) bool { return now == st }, slotAudit{audit: u})
 		if err != nil {
 			u.problem(p, err.Error())
 		}

@@ -69,7 +69,7 @@ func (u slotAudit) retired(all []item) {
 	}
 }
 
-func (u slotAudit) aside(key heldKey, all []item) {
+func (u slotAudit) deferred(key heldKey, all []item) {
 	before := u.Retired
 	u.retired(all)
 	held := u.Retired - before

@@ -36,7 +36,7 @@ func (s *Slot) deferredPage(key heldKey) (uint64, error) {
 	free := -1
 	for i, p := range s.deferred {
 		if p != 0 && s.deferredKeys[i] == key {
-			if n, err := s.a.asideItems(p); err != nil {
+			if n, err := s.a.deferredItems(p); err != nil {
 				return 0, err
 			} else if n < layout.ChunkCap {
 				return p, nil

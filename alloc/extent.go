@@ -137,16 +137,16 @@ func (a *Arena) countListed(ctx context.Context, end uint64) (*listed, error) {
 	}
 	return l, a.eachPage(ctx, end, func(p uint64, st layout.PageState) error {
 		if st.State() == layout.PageChunkShared {
-			_, _ = a.visitAside(p, func(now layout.PageState) bool { return now == st }, l)
+			_, _ = a.visitDeferred(p, func(now layout.PageState) bool { return now == st }, l)
 		}
 		return nil
 	})
 }
 
-func (l *listed) logged(item, error) error    { return nil }
-func (l *listed) retired(all []item)          { l.add(all, listCount{retired: 1}) }
-func (l *listed) aside(_ heldKey, all []item) { l.add(all, listCount{retired: 1}) }
-func (l *listed) magazine(all []item)         { l.add(all, listCount{free: 1}) }
+func (l *listed) logged(item, error) error       { return nil }
+func (l *listed) retired(all []item)             { l.add(all, listCount{retired: 1}) }
+func (l *listed) deferred(_ heldKey, all []item) { l.add(all, listCount{retired: 1}) }
+func (l *listed) magazine(all []item)            { l.add(all, listCount{free: 1}) }
 
 // add counts blocks.
 func (l *listed) add(all []item, n listCount) {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// An item is an entry of a list.
+// An item is one element of a list.
 type item struct {
 	at      uint64 // where it stands; of a retired block with the page's generation above
 	block   layout.Item
@@ -36,8 +36,8 @@ func (a *Arena) items(p, gen, from, to uint64) (all []item) {
 	return all
 }
 
-// asideItems returns how many items a deferred page has.
-func (a *Arena) asideItems(p uint64) (uint64, error) {
+// deferredItems returns how many items a deferred page has.
+func (a *Arena) deferredItems(p uint64) (uint64, error) {
 	n := a.ro.Load(p + layout.ChunkCount)
 	if n > layout.ChunkCap {
 		return 0, region.Corrupt(p+layout.ChunkCount, "items of a deferred page", n, fmt.Sprintf("at most %d", layout.ChunkCap))
@@ -47,28 +47,28 @@ func (a *Arena) asideItems(p uint64) (uint64, error) {
 
 // lastItem returns the offset of the last item of a deferred page, or 0.
 func (a *Arena) lastItem(p uint64) uint64 {
-	n, err := a.asideItems(p)
+	n, err := a.deferredItems(p)
 	if n == 0 || err != nil {
 		return 0
 	}
 	return layout.ItemAt(p, n-1)
 }
 
-// visitAside tells v of a deferred page and the blocks in it, if owned says that the
+// visitDeferred tells v of a deferred page and the blocks in it, if owned says that the
 // page is still whose it should be. It reports whether it was.
-func (a *Arena) visitAside(p uint64, owned func(layout.PageState) bool, v slotVisitor) (ok bool, err error) {
+func (a *Arena) visitDeferred(p uint64, owned func(layout.PageState) bool, v slotVisitor) (ok bool, err error) {
 	var key heldKey
 	var all []item
 	ok = a.readPage(p, owned, func(gen uint64) {
 		var n uint64
-		n, err = a.asideItems(p)
+		n, err = a.deferredItems(p)
 		key, all = heldKey(a.ro.Load(p+layout.ChunkKey)), a.items(p, gen, 0, n)
 	})
 	if !ok {
 		return false, nil
 	}
 	if err == nil && v.listPage(p) {
-		v.aside(key, all)
+		v.deferred(key, all)
 	}
 	return true, err
 }

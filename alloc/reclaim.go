@@ -184,7 +184,7 @@ func (s *Slot) setLook(p uint64) { s.m.SetWord(s.base+layout.SlotLook, p) }
 // slot's page names p, for recover. Blocks that were retired after h wait for another
 // pass.
 func (s *Slot) drain(p, h uint64) error {
-	n, err := s.a.asideItems(p)
+	n, err := s.a.deferredItems(p)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (w *slotWalk) moving(note func(off uint64)) {
 	noteItem(w.base + layout.SlotReturn)
 	first, _ := w.retiredEnds()
 	noteItem(first)
-	for _, p := range w.asidePages() {
+	for _, p := range w.deferredPages() {
 		if p != 0 && a.checkPages(p, "", p, 1) == nil {
 			note(p)
 			noteItem(a.lastItem(p))

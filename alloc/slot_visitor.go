@@ -11,8 +11,8 @@ type slotVisitor interface {
 	logged(e item, err error) error
 	// retired is told of the blocks in a page of the queue.
 	retired(all []item)
-	// aside is told of the blocks in a deferred page, and what holds them.
-	aside(key heldKey, all []item)
+	// deferred is told of the blocks in a deferred page, and what holds them.
+	deferred(key heldKey, all []item)
 	// slab is told of the slab of a class. If the owner died when it gave the slab up, it
 	// is not the slot's any more.
 	slab(c int, p uint64)
@@ -26,6 +26,6 @@ type checkOnly struct{}
 func (checkOnly) listPage(uint64) bool           { return true }
 func (checkOnly) logged(_ item, err error) error { return err }
 func (checkOnly) retired([]item)                 {}
-func (checkOnly) aside(heldKey, []item)          {}
+func (checkOnly) deferred(heldKey, []item)       {}
 func (checkOnly) slab(int, uint64)               {}
 func (checkOnly) magazine([]item)                {}

@@ -43,7 +43,7 @@ func (a *Arena) walkOf(slot int) (*slotWalk, error) {
 // visit tells v what the slot holds, in the order in which blocks move from one list to
 // another. So v misses no block that moves on meanwhile.
 func (w *slotWalk) visit(v slotVisitor) error {
-	for _, list := range [...]func(slotVisitor) error{w.log, w.queue, w.asides, w.slabs, w.magazines} {
+	for _, list := range [...]func(slotVisitor) error{w.log, w.queue, w.deferred, w.slabs, w.magazines} {
 		if err := list(v); err != nil {
 			return err
 		}
@@ -235,10 +235,10 @@ func (w *slotWalk) queue(v slotVisitor) error {
 	}
 }
 
-// asidePages returns the slot's open deferred pages, or 0, then the one that is being
+// deferredPages returns the slot's open deferred pages, or 0, then the one that is being
 // drained, or 0, and one that the slot may have taken, if there is one. One that the slot
 // was giving up may not be its own any more.
-func (w *slotWalk) asidePages() (all []uint64) {
+func (w *slotWalk) deferredPages() (all []uint64) {
 	for i := range layout.DeferredCount {
 		all = append(all, w.word(layout.SlotDeferred+uint64(i)*8))
 	}
@@ -249,9 +249,9 @@ func (w *slotWalk) asidePages() (all []uint64) {
 	return all
 }
 
-// asides visits the deferred pages.
-func (w *slotWalk) asides(v slotVisitor) error {
-	pages := w.asidePages()
+// deferred visits the deferred pages.
+func (w *slotWalk) deferred(v slotVisitor) error {
+	pages := w.deferredPages()
 	for i, p := range pages {
 		if p == 0 || slices.Contains(pages[:i], p) {
 			continue
@@ -263,7 +263,7 @@ func (w *slotWalk) asides(v slotVisitor) error {
 		if err := w.a.checkPages(at, "deferred page", p, 1); err != nil {
 			return err
 		}
-		if _, err := w.a.visitAside(p, w.ownsChunk, v); err != nil {
+		if _, err := w.a.visitDeferred(p, w.ownsChunk, v); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func TestDamageToLists(t *testing.T) {
 			a, die, err := h.Attach(nil)
 			require.NoError(t, err)
 			commit(t, a)
-			s, err := a.Slot(true, false)
+			s, err := a.Slot(Brief)
 			require.NoError(t, err)
 			require.NotZero(t, s.mags[layout.ClassOf(layout.RootSize)])
 			a.Release(s)

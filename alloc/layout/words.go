@@ -63,13 +63,13 @@ func (p Place) Index() uint64 { return uint64(p) & (PageSize - 1) }
 // PageOf returns the offset of the page that an offset lies in.
 func PageOf(off uint64) uint64 { return off &^ (PageSize - 1) }
 
-// A DirWord is the entry of a slot in the directory: the offset of the slot's page, and
+// A DirWord is the word of a slot in the directory: the offset of the slot's page, and
 // whether the page is being made.
 type DirWord uint64
 
 const makingBit = 1
 
-// MakingPage returns the entry of a slot whose page is being made.
+// MakingPage returns the word of a slot whose page is being made.
 func MakingPage(page uint64) DirWord { return DirWord(page | makingBit) }
 
 // Page is the offset of the page.
