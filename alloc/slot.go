@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -93,8 +94,10 @@ func (a *Arena) claimSlot(frees bool) (*Slot, error) {
 }
 
 // claimFreeSlot takes a slot that nobody owns, first one that was used before, or
-// returns nil.
+// returns nil. It passes over a slot that is damaged, and returns that error only if it
+// finds no other slot.
 func (a *Arena) claimFreeSlot(frees bool) (*Slot, error) {
+	var damaged error
 	for _, used := range [...]bool{true, false} {
 		for i := range layout.MaxSlots {
 			if (a.ro.Load(layout.OffDir+uint64(i)*8) != 0) != used || a.ro.Load(layout.OffOwners+uint64(i)*8) != 0 {
@@ -109,13 +112,18 @@ func (a *Arena) claimFreeSlot(frees bool) (*Slot, error) {
 			s, err := a.openSlot(i, frees)
 			if err != nil {
 				a.mem.Store(layout.OffOwners+uint64(i)*8, 0)
-				return nil, err
+				if !errors.Is(err, region.ErrCorrupt) {
+					return nil, err
+				}
+				a.debug("a slot is damaged", "slot", i, "err", err)
+				damaged = cmp.Or(damaged, fmt.Errorf("claiming slot %d: %w", i, err))
+				continue
 			}
 			s.owner = owner
 			return s, nil
 		}
 	}
-	return nil, nil
+	return nil, damaged
 }
 
 // openSlot readies slot i, which the caller has claimed, for use.

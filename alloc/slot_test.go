@@ -1,6 +1,8 @@
 package alloc
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -126,15 +128,6 @@ func TestFreeSlotIsPutInOrder(t *testing.T) {
 	commit(t, a)
 	require.True(t, a.page(free).Free(), "the page of the claim is lost")
 	require.NoError(t, a.Close())
-
-	// A magazine that leads to where there are no blocks.
-	require.Zero(t, m.Load(layout.OffOwners))
-	c := layout.ClassOf(layout.RootSize)
-	m.SetWord(page+layout.SlotMags+uint64(c)*8, free)
-	a, _, err = h.Attach(nil)
-	require.NoError(t, err)
-	_, err = a.Slot(Brief)
-	require.ErrorIs(t, err, region.ErrCorrupt)
 }
 
 // A death between a change of the reserve and its count, or the other way round, leaves
@@ -183,4 +176,31 @@ func TestDeathsAndReserve(t *testing.T) {
 		counted, found := heir.ReservePages()
 		require.Equal(t, found, counted, "change %d", n)
 	}
+}
+
+// A damaged slot that nobody owns keeps nobody from writing.
+func TestDamagedSlotIsPassedOver(t *testing.T) {
+	h, err := NewHeap(layout.MinSize)
+	require.NoError(t, err)
+	a, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	commit(t, a)
+	require.NoError(t, a.Close())
+	m := h.Mem()
+	base := layout.DirWord(m.Load(layout.OffDir)).Page()
+	m.SetWord(base+layout.SlotLogTop, base+400)
+
+	other, _, err := h.Attach(nil)
+	require.NoError(t, err)
+	commit(t, other)
+	ledger, err := other.Ledger(context.Background(), func(Root, func(off, size uint64) error) error { return nil }, nil)
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(ledger.Problems), "items of a log")
+	for i := range layout.MaxSlots { // no other slot is free
+		m.CAS(layout.OffOwners+uint64(i)*8, 0, uint64(other.owner))
+	}
+	m.Store(layout.OffOwners, 0)
+	_, err = other.claimSlot(false)
+	require.ErrorIs(t, err, region.ErrCorrupt)
+	require.Contains(t, err.Error(), "claiming slot 0")
 }
