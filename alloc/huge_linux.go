@@ -29,12 +29,15 @@ const (
 // about a millisecond. A hole that is punched later splits the huge page.
 //
 // Nothing says which pages are huge. A round asks the kernel for all of them, and where
-// there is one already the kernel only looks. A round follows the one before after
-// hugePause, or earlier if the store has become quiet, and only if there were commits.
+// there is one already the kernel only looks. If there were commits, the next round
+// follows after hugePause, or earlier if the store has become quiet. Without commits
+// there is another round, at most hugeRetries times, if the kernel was short of something,
+// or if holes were punched, which splits huge pages.
 const (
-	hugeStore = 64 << 20 // bytes of data from which on HugePagesAuto makes huge pages
-	hugePause = 10 * time.Second
-	hugeTime  = time.Millisecond // what one call of Keep spends on them
+	hugeStore   = 64 << 20 // bytes of data from which on HugePagesAuto makes huge pages
+	hugePause   = 10 * time.Second
+	hugeTime    = time.Millisecond // what one call of Keep spends on them
+	hugeRetries = 3
 )
 
 // hugeRound is the round of a handle. The keeper uses it alone.
@@ -45,18 +48,36 @@ type hugeRound struct {
 	next    uint64 // where it goes on
 	version uint64 // of the store when it began
 	began   uint64 // Unix time in nanoseconds, or 0 if there was none
+	missed  bool   // small pages may be left, though there was no commit
+	retries int    // rounds since the last commit that others followed
 }
 
 // begin begins a round if one is due. quiet says that nothing was committed lately.
 func (r *hugeRound) begin(a *Arena, now uint64, quiet bool) {
-	version := a.Version()
+	version, paused := a.Version(), now-r.began >= uint64(hugePause)
 	switch {
-	case r.data == nil || r.going || a.end.Load() < r.least:
-	case r.began != 0 && version == r.version:
-	case r.began != 0 && !quiet && now-r.began < uint64(hugePause):
+	case r.going || !r.wanted(a):
+		return
+	case r.began == 0:
+	case version == r.version && r.mayRetry(a):
+		if !paused {
+			return
+		}
+		r.retries++
+	case version == r.version || !quiet && !paused:
+		return
 	default:
-		r.going, r.next, r.version, r.began = true, 0, version, now
+		r.retries = 0
 	}
+	r.going, r.next, r.version, r.began, r.missed = true, 0, version, now, false
+}
+
+// wanted reports whether the handle makes huge pages in a store of that size.
+func (r *hugeRound) wanted(a *Arena) bool { return r.data != nil && a.end.Load() >= r.least }
+
+// mayRetry reports whether another round will be due although there is no commit.
+func (r *hugeRound) mayRetry(a *Arena) bool {
+	return r.missed && r.retries < hugeRetries && r.wanted(a)
 }
 
 // run goes on with the round for a while.
@@ -69,10 +90,12 @@ func (r *hugeRound) run(a *Arena) {
 		}
 		r.next = at + region.HugePage
 		switch err := a.ro.Collapse(at, region.HugePage); {
-		case errors.Is(err, unix.EINVAL): // the file system or the kernel has none
-			r.data, r.going = nil, false
-		case errors.Is(err, unix.ENOMEM): // no 2 MiB in a row are free
+		case errors.Is(err, unix.EINVAL): // the file system or the kernel has none, or a hole was punched just now
 			r.going = false
+		case errors.Is(err, unix.ENOMEM): // no 2 MiB in a row are free
+			r.going, r.missed = false, true
+		case err != nil: // a page is in use otherwise
+			r.missed = true
 		}
 	}
 }

@@ -94,7 +94,9 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 		if quiet {
 			rest = 0
 		}
-		h.huge.begin(a, now, quiet)
+		if h.huge.begin(a, now, quiet); quiet && h.huge.mayRetry(a) {
+			rest = restTime
+		}
 		if err := s.settleDown(live); err != nil {
 			return 0, err
 		}
@@ -162,6 +164,7 @@ func (s *Slot) giveFree(live uint64) {
 	h.give = min(h.give, int64(s.a.ro.Load(layout.OffFreePages))-spareFor(live))
 	given, next := s.punchFree(h.next, h.row, min(h.give, givePages), giveCalls)
 	h.give, h.next = h.give-given, next
+	h.huge.missed = h.huge.missed || given > 0
 	if next != 0 {
 		return
 	}
