@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
@@ -162,11 +163,19 @@ func TestBreaches(t *testing.T) {
 		}
 		t.Logf("%d breaches of the %d were tried", len(table), len(breaches))
 	})
+	checked := *flagBreaches != "" || testdir.Long()
+	var checkers map[bool]*typeChecker
+	if checked {
+		checkers = map[bool]*typeChecker{false: newTypeChecker(t, root, ""), true: newTypeChecker(t, root, "shmhook")}
+	}
 	for _, b := range breaches {
 		source, err := os.ReadFile(filepath.Join(root, b.file))
 		require.NoError(t, err, b.name)
 		patched, err := b.apply(string(source))
 		require.NoError(t, err, b.name)
+		if checked {
+			assert.NoError(t, checkers[b.hook].check(filepath.Join(root, b.file), patched), b.name)
+		}
 		if !wanted(b) {
 			continue
 		}
