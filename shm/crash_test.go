@@ -650,28 +650,6 @@ func TestDeathsAndFreePages(t *testing.T) {
 	require.LessOrEqual(t, wrong, 6)
 }
 
-// A search that begins in the middle hides nothing before that from others, not for a
-// moment: a death then would hide it for long.
-func TestSearchesHideNothing(t *testing.T) {
-	t.Parallel()
-	i := slices.IndexFunc(stories, func(st story) bool { return st.name == "keeping house" })
-	base, before := stories[i].base(t)
-	watch, _ := attachPlain(t, base)
-	most, looks := 0, 0
-	s, _ := attachPlain(t, base)
-	s.a.SetHook(func(op region.Op, off uint64) {
-		if op == region.OpOr && off&alloc.ProcsBit == 0 {
-			most = max(most, len(watch.a.Hidden()))
-			looks++
-		}
-	})
-	for _, x := range stories[i].steps(before) {
-		require.NoError(t, x.do(s))
-	}
-	require.Positive(t, looks)
-	require.LessOrEqual(t, most, 13, "more pages are hidden than a slab that was just freed has")
-}
-
 // intends reports whether a slot has an intent.
 func intends(h *alloc.Heap) bool {
 	m := h.Mem()

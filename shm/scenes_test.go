@@ -653,7 +653,7 @@ var scenes = slices.Concat(closers(), groups(), []scene{
 	{name: "overtaken and overtaken again", deep: true, hash: crowdedHash, prepare: filled(12, 8), focus: hotWords, actors: [][]op{
 		{actSet("key001", "1")}, {actSet("key001", "2"), actSet("key001", "3"), actSet("key001", "4"), actSet("key001", "5"), actSet("key003", "6")}}},
 	{name: "owner and giver of a slab", deep: true, prepare: filled(3, 8), warm: ownSlab, focus: bitmaps, actors: [][]op{
-		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0"), actDelete("own1")}}},
+		{actSet("own4", strings.Repeat("x", 1000))}, {actDelete("own0"), actDelete("own1"), actClose()}}},
 	{name: "a slab given up", deep: true, prepare: filled(3, 500), focus: slabLinks, actors: [][]op{
 		{actSet("key001", strings.Repeat("x", 500)), actDelete("key002"), actSet("z", "1"), actSet("z", "2")}, {actDelete("key000"), actSet("key005", strings.Repeat("y", 500))}, {actKeep(), actAdopt()}}},
 	{name: "two writers and a judge", deep: true, prepare: filled(3, 8), focus: intents, actors: [][]op{
