@@ -40,8 +40,9 @@ var mayImport = map[string][]string{
 
 	"examples/internal/exampletest": {"internal/testdir"}, // for tests
 
-	"internal/tempdir": {},
-	"internal/testdir": {"internal/tempdir"}, // for tests
+	"internal/tempdir":  {},
+	"internal/nodetest": {"node", "alloc/region"}, // for tests
+	"internal/testdir":  {"internal/tempdir"},     // for tests
 }
 
 // The only modules beside the standard library that users of the library get.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -21,11 +22,11 @@ func benchKey(i uint64) (k [16]byte) {
 }
 
 // benchTrie loads n entries with values of 100 bytes in one transaction.
-func benchTrie(b *testing.B, n int) (*heap, *Tx) {
-	h := newHeap(b, 8<<20+n*400)
-	h.careless = true
+func benchTrie(b *testing.B, n int) (*nodetest.Heap, *Tx) {
+	h := nodetest.New(b, 8<<20+n*400)
+	h.Careless = true
 	tx := &Tx{}
-	tx.Reset(h.reader(), h, sip, 0, 0, 0)
+	tx.Reset(reader(h), h, sip, 0, 0, 0)
 	var value [100]byte
 	for i := range n {
 		k := benchKey(uint64(i))
@@ -33,7 +34,7 @@ func benchTrie(b *testing.B, n int) (*heap, *Tx) {
 			b.Fatal(err)
 		}
 	}
-	h.commit(1)
+	h.Commit(1)
 	return h, tx
 }
 
@@ -48,7 +49,7 @@ func (r *random) next() uint64 {
 func BenchmarkFind(b *testing.B) {
 	for _, n := range benchSizes {
 		h, tx := benchTrie(b, n)
-		r, root := h.reader(), tx.Root
+		r, root := reader(h), tx.Root
 		run := func(name string, first uint64, want node.Status) {
 			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
 				seq := random{1, uint64(n)}
@@ -105,8 +106,8 @@ func BenchmarkSet(b *testing.B) {
 						b.Fatal(err)
 					}
 					if i%batch == batch-1 {
-						h.commit(2)
-						tx.Reset(h.reader(), h, sip, tx.Root, tx.Entries, tx.DataBytes)
+						h.Commit(2)
+						tx.Reset(reader(h), h, sip, tx.Root, tx.Entries, tx.DataBytes)
 					}
 				}
 			})
@@ -120,7 +121,7 @@ func BenchmarkWalk(b *testing.B) {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
 			sum := 0
 			for b.Loop() {
-				_ = h.reader().Walk(tx.Root, func(l node.Leaf) bool { sum += int(l.ValueLen); return true })
+				_ = reader(h).Walk(tx.Root, func(l node.Leaf) bool { sum += int(l.ValueLen()); return true })
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
 		})

@@ -9,7 +9,7 @@ import "github.com/seed-869cc763/shmkv/node"
 // withChanged replaces the i-th reference.
 func (t *Tx) withChanged(off, n, i uint64, ref node.Ref) (uint64, error) {
 	dst := off
-	if !t.mayChange(off, nodeSize(n)) {
+	if !t.MayChange(off, nodeSize(n)) {
 		var err error
 		if dst, err = t.newNode(n); err != nil {
 			return 0, err
@@ -60,8 +60,8 @@ func (t *Tx) withRemoved(off, n, i, head uint64) (uint64, error) {
 // place. Otherwise it returns a new node. Damage can make any block look like
 // the transaction's own, so resized also checks the new size against the region's end.
 func (t *Tx) resized(off, n, m uint64) (uint64, error) {
-	if t.mayChange(off, nodeSize(n)) && off+nodeSize(m) <= t.r.End &&
-		t.alloc.BlockSize(nodeSize(n)) == t.alloc.BlockSize(nodeSize(m)) {
+	if t.MayChange(off, nodeSize(n)) && off+nodeSize(m) <= t.r.End &&
+		t.Alloc.BlockSize(nodeSize(n)) == t.Alloc.BlockSize(nodeSize(m)) {
 		return off, nil
 	}
 	return t.newNode(m)
@@ -89,53 +89,10 @@ func (t *Tx) newBranch(bitmap uint64, refs ...node.Ref) (node.Ref, error) {
 // newNode allocates a branch or collision of n references and notes it for undo.
 func (t *Tx) newNode(n uint64) (uint64, error) {
 	size := nodeSize(n)
-	off, err := t.r.Allocate(t.alloc, size)
+	off, err := t.r.Allocate(t.Alloc, size)
 	if err != nil {
 		return 0, err
 	}
-	t.fresh[t.nfresh] = node.Block{Off: off, Size: size}
-	t.nfresh++
+	t.Note(off, size)
 	return off, nil
-}
-
-// undo discards the nodes that newNode and copyLeaf noted in the current call.
-func (t *Tx) undo() {
-	for _, b := range t.fresh[:t.nfresh] {
-		t.alloc.Discard(b.Off, b.Size)
-	}
-	t.nfresh = 0
-}
-
-// mayChange reports whether the transaction may change the node at off in place:
-// the node is its own and not frozen (I6).
-func (t *Tx) mayChange(off, size uint64) bool {
-	return t.alloc.Mine(off, size) && !t.frozen(off)
-}
-
-// frozen reports whether a running Walk must find the own node at off unchanged.
-func (t *Tx) frozen(off uint64) bool {
-	return t.frozenBelow != 0 && t.alloc.Age(off) < t.frozenBelow
-}
-
-// drop retires or discards a node that the trie no longer reaches. It defers the
-// discard of a frozen node to Finish.
-func (t *Tx) drop(off, size uint64) {
-	switch {
-	case !t.alloc.Mine(off, size):
-		t.alloc.Retire(off, size)
-	case t.frozen(off):
-		t.pending = append(t.pending, node.Block{Off: off, Size: size})
-	default:
-		t.alloc.Discard(off, size)
-	}
-}
-
-// dropLeaf is drop for a leaf. With KeepLeaves it defers the discard of an own
-// leaf to Finish.
-func (t *Tx) dropLeaf(l node.Leaf) {
-	if t.KeepLeaves && t.alloc.Mine(l.Off, l.Size()) {
-		t.pending = append(t.pending, node.Block{Off: l.Off, Size: l.Size()})
-		return
-	}
-	t.drop(l.Off, l.Size())
 }

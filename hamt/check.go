@@ -26,16 +26,16 @@ type Shape struct {
 // region.CorruptError, or the first error of visit. It reads every node and
 // hashes every key.
 //
-// hash must be the function that the trie was built with. version is the newest
-// version in which a node may be born. A version of 0 skips the check of births,
-// which a transaction's own nodes do not have yet.
+// hash must be the function that the trie was built with, and extra the further words
+// of its leaves. version is the newest version in which a node may be born. A version of
+// 0 skips the check of births, which a transaction's own nodes do not have yet.
 //
 // Check ends however damaged the trie is: every leaf is proved to be on the path
 // of its hash and every branch to have a leaf below it, so no node is reached
 // twice. Check does not see that two nodes overlap. visit can, because it gets
 // their offsets and sizes.
-func (r Reader) Check(root node.Ref, version uint64, hash func(key []byte) uint64, visit func(node.Node) error) (Counts, error) {
-	c := checker{r: r, births: version != 0, hash: hash, visit: visit}
+func (r Reader) Check(root node.Ref, version uint64, hash func(key []byte) uint64, extra node.Extra, visit func(node.Node) error) (Counts, error) {
+	c := checker{r: r, births: version != 0, hash: hash, extra: extra, visit: visit}
 	if root == 0 {
 		return Counts{}, nil
 	}
@@ -47,6 +47,7 @@ type checker struct {
 	r      Reader
 	births bool
 	hash   func(key []byte) uint64
+	extra  node.Extra
 	visit  func(node.Node) error
 	counts Counts
 }
@@ -161,6 +162,9 @@ func (c *checker) collision(n node.Node, at place) error {
 func (c *checker) leaf(n node.Node, at place) (key []byte, hash uint64, err error) {
 	l, err := c.r.Leaf(n.Ref)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := c.r.CheckExtra(l, c.extra); err != nil {
 		return nil, 0, err
 	}
 	key = c.r.Key(l)

@@ -86,6 +86,6 @@ func (t *Tx) replaceCollision(depth int, h uint64, c collision, ref node.Ref) er
 	if err := t.link(depth, depth, h, ref); err != nil {
 		return err
 	}
-	t.drop(c.off, c.size())
+	t.Drop(c.off, c.size())
 	return nil
 }

@@ -118,7 +118,7 @@ func (d *differ) side(r Reader, ref node.Ref, depth int) (side, error) {
 	if err != nil {
 		return side{}, err
 	}
-	if err := d.step(l.Off, uint64(l.KeyLen)); err != nil {
+	if err := d.step(l.Off, l.KeyLen()); err != nil {
 		return side{}, err
 	}
 	h := d.hash(r.Key(l))
@@ -172,7 +172,7 @@ func (d *differ) merge(a, b node.Ref) error {
 		case new == node.Leaf{}:
 			order = -1
 		case !d.same(old, new):
-			if err := d.step(new.Off, uint64(min(old.KeyLen, new.KeyLen))); err != nil {
+			if err := d.step(new.Off, min(old.KeyLen(), new.KeyLen())); err != nil {
 				return err
 			}
 			order = bytes.Compare(d.a.Key(old), d.b.Key(new))
@@ -194,7 +194,7 @@ func (d *differ) merge(a, b node.Ref) error {
 				d.stopped = !d.visit(old, new)
 				continue
 			}
-			if err := d.step(new.Off, uint64(min(old.ValueLen, new.ValueLen))); err != nil {
+			if err := d.step(new.Off, min(old.ValueLen(), new.ValueLen())); err != nil {
 				return err
 			}
 			if !bytes.Equal(d.a.Value(old), d.b.Value(new)) {

@@ -14,7 +14,7 @@ import (
 // few steps each, and that an entry rewritten with the same value is not a difference.
 func TestDiffTakesTimeOfTheChange(t *testing.T) {
 	s := newSubject(t, 32<<20, sip)
-	s.heap.keepRetired = true
+	s.heap.KeepRetired = true
 	for i := range 20000 {
 		s.set(fmt.Sprint(i), "value")
 	}

@@ -62,7 +62,7 @@ func TestFormat(t *testing.T) {
 func dump(t *testing.T, out *strings.Builder, s *subject) {
 	r := s.tx.Reader()
 	var nodes []node.Node
-	counts, err := r.Check(s.tx.Root, s.version, s.hash, func(n node.Node) error {
+	counts, err := r.Check(s.tx.Root, s.version, s.hash, node.Extra{}, func(n node.Node) error {
 		nodes = append(nodes, n)
 		return nil
 	})
@@ -87,7 +87,7 @@ func note(r Reader, n node.Node, off uint64) string {
 		return fmt.Sprint("birth ", n.Birth)
 	case n.Ref.Kind() == node.KindLeaf && off == node.HeadOff:
 		l, _ := r.Leaf(n.Ref)
-		return fmt.Sprintf("value of %d bytes, key of %d: %q = %q", l.ValueLen, l.KeyLen, r.Key(l), r.Value(l))
+		return fmt.Sprintf("value of %d bytes, key of %d: %q = %q", l.ValueLen(), l.KeyLen(), r.Key(l), r.Value(l))
 	case n.Ref.Kind() == node.KindLeaf:
 		return ""
 	case n.Ref.Kind() == node.KindBranch && off == node.HeadOff:

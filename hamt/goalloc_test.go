@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -15,11 +16,11 @@ const slow = 1
 
 // TestNoGoAllocations checks that writes and lookups do not allocate on the Go heap.
 func TestNoGoAllocations(t *testing.T) {
-	h := newHeap(t, 64<<20)
-	h.careless = true
-	h.log = make([]uint64, 0, 1<<20)
+	h := nodetest.New(t, 64<<20)
+	h.Careless = true
+	h.Log = make([]uint64, 0, 1<<20)
 	tx := &Tx{}
-	tx.Reset(h.reader(), h, sip, 0, 0, 0)
+	tx.Reset(reader(h), h, sip, 0, 0, 0)
 	var keys [][]byte
 	for i := range 2000 {
 		keys = append(keys, fmt.Append(nil, "key ", i))

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -49,7 +50,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
-	_, err := r.Check(root, 1<<40, sip, func(node.Node) error { return nil })
+	_, err := r.Check(root, 1<<40, sip, node.Extra{}, func(node.Node) error { return nil })
 	requireCorruptOrNil(t, err)
 	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
 		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
@@ -70,7 +71,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		_, err = tx.RebaseMany(r, root, 0, 0, 1<<40)
 		requireCorruptOrNil(t, err)
 	}
-	for _, size := range []uint64{16, 40, 64, classSize(r.End)} {
+	for _, size := range []uint64{16, 40, 64, nodetest.ClassSize(r.End)} {
 		tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
 		_, _, err := tx.Move(root.Off()&^7%end, tx.Leads(nil, root.Off()&^7%end, size))
 		requireCorruptOrNil(t, err)
@@ -86,7 +87,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 
 func requireCorruptOrNil(t testing.TB, err error) {
 	var c *region.CorruptError
-	if err != nil && !errors.Is(err, errFull) && !(errors.Is(err, region.ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
+	if err != nil && !errors.Is(err, nodetest.ErrFull) && !(errors.Is(err, region.ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
 		t.Fatalf("not an error of a damaged store: %v", err)
 	}
 }
@@ -99,9 +100,9 @@ type drain struct {
 }
 
 func (d *drain) Alloc(size uint64) (uint64, error) {
-	size = classSize(size)
+	size = nodetest.ClassSize(size)
 	if d.next+size > d.r.End {
-		return 0, errFull
+		return 0, nodetest.ErrFull
 	}
 	d.next += size
 	return d.next - size, nil
@@ -113,7 +114,7 @@ func (d *drain) Discard(off, size uint64)     {}
 func (d *drain) Retire(off, size uint64)      {}
 func (d *drain) Unretire(off uint64)          {}
 func (d *drain) Rewind(n uint64)              {}
-func (d *drain) BlockSize(size uint64) uint64 { return classSize(size) }
+func (d *drain) BlockSize(size uint64) uint64 { return nodetest.ClassSize(size) }
 
 // hostileRegion copies words into a region with a guard behind it.
 func hostileRegion(words []uint64) (region.Mem, uint64) {
@@ -172,8 +173,8 @@ func TestBrokenTries(t *testing.T) {
 	}
 	s.commit()
 	var sound []uint64
-	for off := uint64(0); off < s.heap.top; off += 8 {
-		sound = append(sound, s.heap.mem.Word(off))
+	for off := uint64(0); off < s.heap.Top; off += 8 {
+		sound = append(sound, s.heap.Mem.Word(off))
 	}
 	for range 3000 / slow {
 		words := append([]uint64(nil), sound...)
@@ -198,8 +199,8 @@ func TestFindBesideReuse(t *testing.T) {
 		s.set(fmt.Sprint(i), "value")
 	}
 	s.commit()
-	mem, end := hostileRegion(make([]uint64, s.heap.top/8))
-	mem.Write(0, s.heap.mem.Bytes(0, end))
+	mem, end := hostileRegion(make([]uint64, s.heap.Top/8))
+	mem.Write(0, s.heap.Mem.Bytes(0, end))
 
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -213,12 +214,12 @@ func TestFindBesideReuse(t *testing.T) {
 			default:
 			}
 			i, j := uint64(rnd.Intn(words)), uint64(rnd.Intn(words))
-			w := s.heap.mem.Word(8 * j)
+			w := s.heap.Mem.Word(8 * j)
 			if rnd.Intn(4) == 0 {
 				w ^= 1 << rnd.Intn(64)
 			}
 			mem.SetWord(8*i, w)
-			mem.SetWord(8*j, s.heap.mem.Word(8*j)) // and back
+			mem.SetWord(8*j, s.heap.Mem.Word(8*j)) // and back
 		}
 	}()
 	r := NewReader(mem, end)
@@ -257,7 +258,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		s.commit()
 		r := s.tx.Reader()
 		check := func() error {
-			counts, err := r.Check(s.tx.Root, s.version-1, hash, func(node.Node) error { return nil })
+			counts, err := r.Check(s.tx.Root, s.version-1, hash, node.Extra{}, func(node.Node) error { return nil })
 			if err == nil && (counts.Entries != s.tx.Entries || counts.DataBytes != s.tx.DataBytes) {
 				err = errors.New("other counts than the root node's")
 			}
@@ -265,7 +266,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		}
 		require.NoError(t, check())
 		var spans [][2]uint64
-		_, err := r.Check(s.tx.Root, 0, hash, func(n node.Node) error {
+		_, err := r.Check(s.tx.Root, 0, hash, node.Extra{}, func(n node.Node) error {
 			end := n.Ref.Off() + n.Size
 			if n.Ref.Kind() == node.KindLeaf && name != "sip" {
 				end = n.Ref.Off() + node.HeaderSize // another key may have the same hash
@@ -277,9 +278,9 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		for _, span := range spans {
 			for bit := span[0] * 8; bit < span[1]*8; bit++ {
 				word, mask := bit/64*8, uint64(1)<<(bit%64)
-				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
+				s.heap.Mem.SetWord(word, s.heap.Mem.Word(word)^mask)
 				require.Error(t, check(), "%s: bit %d at %#x of the node at %#x", name, bit%64, word, span[0]-node.HeadOff)
-				s.heap.mem.SetWord(word, s.heap.mem.Word(word)^mask)
+				s.heap.Mem.SetWord(word, s.heap.Mem.Word(word)^mask)
 			}
 		}
 		require.NoError(t, check())
@@ -297,7 +298,7 @@ func FuzzOps(f *testing.F) {
 			return
 		}
 		s := newSubject(t, 4<<20, hashes[names[int(ops[0])%len(names)]])
-		s.heap.keepRetired = true
+		s.heap.KeepRetired = true
 		before, model := s.tx.Root, map[string]string{}
 		for i, op := range ops[1:] {
 			key := fmt.Sprint(op % 64)
@@ -395,32 +396,32 @@ func TestFindStaysOnItsPage(t *testing.T) {
 // A stray reference makes a transaction take its own leaf for a branch, whose
 // references would lie beyond the leaf's block. The transaction must not write there.
 func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
-	h := newHeap(t, 1<<16)
+	h := nodetest.New(t, 1<<16)
 	var tx Tx
 	hash := func([]byte) uint64 { return 35 << levelBits } // index 0, then 35
 	published := func(words ...uint64) uint64 {
 		off, err := h.Alloc(uint64(len(words)) * node.WordSize)
 		require.NoError(t, err)
 		for i, w := range words {
-			h.mem.SetWord(off+uint64(i)*node.WordSize, w)
+			h.Mem.SetWord(off+uint64(i)*node.WordSize, w)
 		}
-		*h.live[off] = cell{off: off, size: classSize(uint64(len(words)) * node.WordSize)}
+		h.Publish(off)
 		return off
 	}
 	key, value := make([]byte, 15), make([]byte, 7)        // as a bitmap their lengths have 7 bits, the last at 35
 	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 1) // another value
-	r := NewReader(h.mem, h.mem.Size())
+	r := NewReader(h.Mem, h.Mem.Size())
 	tx.Reset(r, h, hash, 0, 1, 22)
 	leaf, err := tx.NewLeaf(key, value)
 	require.NoError(t, err)
-	require.Equal(t, uint64(40), classSize(leaf.Size()))
+	require.Equal(t, uint64(40), nodetest.ClassSize(leaf.Size()))
 	neighbour := published(0, 0, 0, uint64(node.MakeRef(node.KindLeaf, other, hash(nil))), 0)
 	require.Equal(t, leaf.Off+40, neighbour)
 	tx.Root = node.MakeRef(node.KindBranch, published(1, 1, uint64(node.MakeRef(node.KindBranch, leaf.Off, 0))), 0)
-	before := append([]byte(nil), h.mem.Bytes(neighbour, 40)...)
-	h.careless = true // the leaf is retired as a branch
+	before := append([]byte(nil), h.Mem.Bytes(neighbour, 40)...)
+	h.Careless = true // the leaf is retired as a branch
 	_, did, err := tx.SetLeaf(hash(key), leaf)
 	require.NoError(t, err)
 	require.Equal(t, Replaced, did, "the stray reference was followed to the neighbour's word")
-	require.Equal(t, before, h.mem.Bytes(neighbour, 40))
+	require.Equal(t, before, h.Mem.Bytes(neighbour, 40))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -41,7 +42,7 @@ func eachHash(t *testing.T, story func(t *testing.T, hash func([]byte) uint64)) 
 // subject is a trie and a Go map that models its contents.
 type subject struct {
 	t       testing.TB
-	heap    *heap
+	heap    *nodetest.Heap
 	tx      *Tx
 	hash    func([]byte) uint64
 	model   map[string]string
@@ -49,8 +50,8 @@ type subject struct {
 }
 
 func newSubject(t testing.TB, size int, hash func([]byte) uint64) *subject {
-	s := &subject{t: t, heap: newHeap(t, size), tx: &Tx{}, hash: hash, model: map[string]string{}, version: 1}
-	s.tx.Reset(s.heap.reader(), s.heap, hash, 0, 0, 0)
+	s := &subject{t: t, heap: nodetest.New(t, size), tx: &Tx{}, hash: hash, model: map[string]string{}, version: 1}
+	s.tx.Reset(reader(s.heap), s.heap, hash, 0, 0, 0)
 	return s
 }
 
@@ -69,26 +70,22 @@ func (s *subject) set(key, value string) {
 		require.Equal(s.t, root, s.tx.Root)
 	}
 	require.Equal(s.t, want, did, "set %q", key)
-	if had && (s.tx.KeepLeaves || s.heap.live[old.Off] == nil && s.heap.isWaiting(old.Off)) {
+	if had && (s.tx.KeepLeaves || !s.heap.Live(old.Off) && s.heap.IsWaiting(old.Off)) {
 		require.Equal(s.t, was, string(s.tx.r.Value(old)))
 	}
 	s.model[key] = value
 }
 
-func (h *heap) isWaiting(off uint64) bool {
-	return slices.ContainsFunc(h.waits, func(c cell) bool { return c.off == off })
-}
-
 func (s *subject) delete(key string) {
 	s.t.Helper()
 	_, had := s.model[key]
-	root, allocs := s.tx.Root, s.heap.allocs
+	root, allocs := s.tx.Root, s.heap.Allocs
 	_, existed, err := s.tx.Delete(s.hash([]byte(key)), []byte(key))
 	require.NoError(s.t, err)
 	require.Equal(s.t, had, existed, "delete %q", key)
 	if !existed {
 		require.Equal(s.t, root, s.tx.Root)
-		require.Equal(s.t, allocs, s.heap.allocs, "deleting an absent key copied a path")
+		require.Equal(s.t, allocs, s.heap.Allocs, "deleting an absent key copied a path")
 	}
 	delete(s.model, key)
 }
@@ -96,10 +93,10 @@ func (s *subject) delete(key string) {
 // commit publishes the transaction and starts the next one.
 func (s *subject) commit() {
 	s.tx.Finish()
-	s.heap.commit(s.version)
+	s.heap.Commit(s.version)
 	s.version++
 	keep := s.tx.KeepLeaves
-	s.tx.Reset(s.heap.reader(), s.heap, s.hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+	s.tx.Reset(reader(s.heap), s.heap, s.hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
 	s.tx.KeepLeaves = keep
 	s.verify(s.version - 1)
 }
@@ -112,11 +109,11 @@ func (s *subject) verify(version uint64) {
 	requireContents(s.t, r, s.tx.Root, s.hash, s.model)
 	reached := map[uint64]uint64{}
 	var shape Shape
-	counts, err := r.Check(s.tx.Root, version, s.hash, func(n node.Node) error {
+	counts, err := r.Check(s.tx.Root, version, s.hash, node.Extra{}, func(n node.Node) error {
 		if _, again := reached[n.Ref.Off()]; again {
 			s.t.Fatalf("%v was reached twice", n.Ref)
 		}
-		reached[n.Ref.Off()] = classSize(n.Size)
+		reached[n.Ref.Off()] = nodetest.ClassSize(n.Size)
 		switch n.Ref.Kind() {
 		case node.KindBranch:
 			shape.Branches[n.Depth]++
@@ -132,7 +129,7 @@ func (s *subject) verify(version uint64) {
 	require.Equal(s.t, s.tx.Entries, counts.Entries)
 	require.Equal(s.t, s.tx.DataBytes, counts.DataBytes)
 	require.Equal(s.t, shape, counts.Shape)
-	s.heap.ledger(s.tx, reached)
+	s.heap.Ledger(s.tx.Pending(), reached)
 }
 
 // requireContents compares the results of all kinds of lookups and walks with model.
@@ -220,7 +217,7 @@ func TestModel(t *testing.T) {
 			}
 			s.commit()
 			require.Zero(t, s.tx.Root)
-			require.Empty(t, s.heap.live, "an empty trie takes no memory")
+			require.Zero(t, s.heap.LiveBlocks(), "an empty trie takes no memory")
 		}
 	})
 }
@@ -235,7 +232,7 @@ func TestSnapshots(t *testing.T) {
 		}
 		rnd := rand.New(rand.NewSource(7))
 		s := newSubject(t, 32<<20, hash)
-		s.heap.keepRetired = true
+		s.heap.KeepRetired = true
 		var snapshots []snapshot
 		for range 60 / slow {
 			for range 1 + rnd.Intn(20) {
@@ -292,7 +289,7 @@ func requireDiff(t testing.TB, r Reader, older, newer node.Ref, hash func([]byte
 // shape describes a trie's structure and contents, without its offsets.
 func shape(t testing.TB, r Reader, root node.Ref, hash func([]byte) uint64) string {
 	var sb strings.Builder
-	_, err := r.Check(root, 0, hash, func(n node.Node) error {
+	_, err := r.Check(root, 0, hash, node.Extra{}, func(n node.Node) error {
 		fmt.Fprintf(&sb, "%d:%d:%04x", n.Depth, n.Ref.Kind(), n.Ref.Tag())
 		switch n.Ref.Kind() {
 		case node.KindLeaf:
@@ -364,7 +361,7 @@ func TestManyCollisions(t *testing.T) {
 		s.set(fmt.Sprintf("%08d", i), fmt.Sprint(i))
 		if i%500 == 0 {
 			s.tx.Finish()
-			s.heap.commit(s.version)
+			s.heap.Commit(s.version)
 		}
 	}
 	s.commit()

@@ -24,13 +24,14 @@ func (t *Tx) Leads(hs []uint64, off, size uint64) []uint64 {
 // unchanged. The transaction must not contain changes before Move.
 func (t *Tx) Move(off uint64, hs []uint64) (moved bool, leaf node.Leaf, err error) {
 	for _, h := range hs {
-		t.nfresh, t.copied = 0, 0
+		t.BeginChange()
+		t.copied = 0
 		if moved, leaf, err = t.move(h, off); err != nil {
-			t.undo()
+			t.Undo()
 			return false, node.Leaf{}, err
 		}
 		if moved {
-			t.made = t.alloc.LogLen()
+			t.made = t.Alloc.LogLen()
 			return true, leaf, nil
 		}
 	}
@@ -41,7 +42,7 @@ func (t *Tx) Move(off uint64, hs []uint64) (moved bool, leaf node.Leaf, err erro
 // It reports false if the node at ref does not fit a block of size bytes, or if it
 // finds no leaf.
 func (t *Tx) hashBelow(ref node.Ref, size uint64) (h uint64, ok bool) {
-	fits := func(n uint64) bool { return n <= size && t.alloc.BlockSize(n) == size }
+	fits := func(n uint64) bool { return n <= size && t.Alloc.BlockSize(n) == size }
 	for depth := 0; depth <= maxDepth; depth++ {
 		switch ref.Kind() {
 		case node.KindBranch:
@@ -61,7 +62,7 @@ func (t *Tx) hashBelow(ref node.Ref, size uint64) (h uint64, ok bool) {
 			if err != nil || depth == 0 && !fits(l.Size()) {
 				return 0, false
 			}
-			return t.hash(t.r.Mem.AppendTo(nil, l.KeyOff(), uint64(l.KeyLen))), true
+			return t.hash(t.r.Mem.AppendTo(nil, l.KeyOff(), l.KeyLen())), true
 		default:
 			return 0, false
 		}
@@ -93,7 +94,7 @@ func (t *Tx) move(h, off uint64) (moved bool, leaf node.Leaf, err error) {
 		if err != nil {
 			return false, node.Leaf{}, err
 		}
-		t.drop(old.Off, old.Size())
+		t.Drop(old.Off, old.Size())
 		return true, old, nil
 	case at.Kind() == node.KindCollision:
 		return t.moveCollision(depth, h, at, off)
@@ -131,7 +132,7 @@ func (t *Tx) moveCollision(depth int, h uint64, at node.Ref, off uint64) (moved 
 		if err != nil {
 			return false, node.Leaf{}, err
 		}
-		t.drop(old.Off, old.Size())
+		t.Drop(old.Off, old.Size())
 		return true, old, nil
 	}
 	return false, node.Leaf{}, nil
@@ -142,11 +143,10 @@ func (t *Tx) copyLeaf(at node.Ref) (old node.Leaf, ref node.Ref, err error) {
 	if old, err = t.r.Leaf(at); err != nil {
 		return node.Leaf{}, 0, err
 	}
-	l, err := t.r.CopyLeaf(t.alloc, old)
+	l, err := t.r.CopyLeaf(t.Alloc, old)
 	if err != nil {
 		return node.Leaf{}, 0, err
 	}
-	t.fresh[t.nfresh] = node.Block{Off: l.Off, Size: l.Size()}
-	t.nfresh++
+	t.Note(l.Off, l.Size())
 	return old, at&^node.OffMask | node.Ref(l.Off), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -15,7 +16,7 @@ func TestMove(t *testing.T) {
 	eachHash(t, func(t *testing.T, hash func([]byte) uint64) {
 		rnd := rand.New(rand.NewSource(1))
 		s := newSubject(t, 16<<20, hash)
-		s.heap.keepRetired = true
+		s.heap.KeepRetired = true
 		for range 300 {
 			s.set(randomKey(rnd, 200), randomValue(rnd))
 		}
@@ -23,13 +24,13 @@ func TestMove(t *testing.T) {
 		var branches, leaves, collisions int
 		for round := range 60 / slow {
 			var nodes []node.Node
-			_, err := s.tx.Reader().Check(s.tx.Root, s.version, hash, func(n node.Node) error {
+			_, err := s.tx.Reader().Check(s.tx.Root, s.version, hash, node.Extra{}, func(n node.Node) error {
 				nodes = append(nodes, n)
 				return nil
 			})
 			require.NoError(t, err)
 			n := nodes[rnd.Intn(len(nodes))]
-			off, size := n.Ref.Off(), classSize(n.Size)
+			off, size := n.Ref.Off(), nodetest.ClassSize(n.Size)
 			if round == 0 {
 				// A block of another size, and an offset where no node begins.
 				for _, wrong := range [][2]uint64{{off, size + 4096}, {off + 8, size}} {
@@ -40,24 +41,24 @@ func TestMove(t *testing.T) {
 				}
 			}
 			for fail := 1; ; fail++ {
-				s.heap.allocs, s.heap.failAt = 0, fail
+				s.heap.Allocs, s.heap.FailAt = 0, fail
 				root := s.tx.Root
 				moved, leaf, err := s.tx.Move(off, s.tx.Leads(nil, off, size))
-				s.heap.failAt = 0
+				s.heap.FailAt = 0
 				if err != nil {
-					require.ErrorIs(t, err, errFull)
+					require.ErrorIs(t, err, nodetest.ErrFull)
 					require.Equal(t, root, s.tx.Root)
-					for i := range s.heap.log {
-						require.Nil(t, s.heap.live[s.heap.log[i]], "a block of a move that failed is kept")
+					for i := range s.heap.Log {
+						require.False(t, s.heap.Live(s.heap.Log[i]), "a block of a move that failed is kept")
 					}
-					s.tx.Reset(s.heap.reader(), s.heap, hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+					s.tx.Reset(reader(s.heap), s.heap, hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
 					continue
 				}
 				require.True(t, moved, "%v at depth %d", n.Ref, n.Depth)
 				require.Equal(t, n.Ref.Kind() == node.KindLeaf, leaf.Off == off)
 				break
 			}
-			require.True(t, s.heap.isWaiting(off), "the block that was moved from is retired")
+			require.True(t, s.heap.IsWaiting(off), "the block that was moved from is retired")
 			s.commit()
 			moved, _, err := s.tx.Move(off, s.tx.Leads(nil, off, size))
 			require.NoError(t, err)

@@ -136,7 +136,7 @@ func (r Reader) lookup(ref node.Ref, h uint64, key []byte, depth int) (l node.Le
 		return l, found, err
 	}
 	l, err = r.Leaf(ref)
-	return l, err == nil && l.KeyLen == uint32(len(key)) && r.Mem.Equal(l.KeyOff(), key), err
+	return l, err == nil && l.KeyLen() == uint64(len(key)) && r.Mem.Equal(l.KeyOff(), key), err
 }
 
 // The functions below validate each node that they read. The slower operations use

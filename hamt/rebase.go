@@ -34,7 +34,7 @@ func (t *Tx) Seal(hashes []uint64) error {
 		return err
 	}
 	b, err := t.r.branch(t.Root, 0)
-	if err != nil || !t.mayChange(b.off, b.size()) {
+	if err != nil || !t.MayChange(b.off, b.size()) {
 		return err
 	}
 	g.root, g.keys = old.off, 0
@@ -45,14 +45,14 @@ func (t *Tx) Seal(hashes []uint64) error {
 	b.children(t.r, g.keys, &g.is)
 
 	// Make the root branch the newest block, so that Rewind can free it alone.
-	g.made = t.alloc.LogLen()
-	t.nfresh = 0
+	g.made = t.Alloc.LogLen()
+	t.BeginChange()
 	off, err := t.newNode(b.count())
 	if err != nil {
 		return err
 	}
 	t.copyWords(off+node.HeadOff, b.off+node.HeadOff, 1+b.count())
-	t.drop(b.off, b.size())
+	t.Drop(b.off, b.size())
 	t.Root = node.MakeRef(node.KindBranch, off, 0)
 	g.ok = true
 	return nil
@@ -104,10 +104,10 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 	if bits.OnesCount64(bitmap) < 2 {
 		return false, nil // the trie may have to contract
 	}
-	t.alloc.Rewind(g.made)
-	t.alloc.Unretire(g.root)
+	t.Alloc.Rewind(g.made)
+	t.Alloc.Unretire(g.root)
 	t.r = r
-	t.nfresh = 0
+	t.BeginChange()
 	off, err := t.newNode(uint64(bits.OnesCount64(bitmap)))
 	if err != nil {
 		return false, err
@@ -118,7 +118,7 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 		t.r.Mem.SetWord(at, uint64(refs[bits.TrailingZeros64(which)&levelMask]))
 		at += node.WordSize
 	}
-	t.drop(b.off, b.size())
+	t.Drop(b.off, b.size())
 	t.Root, g.root = node.MakeRef(node.KindBranch, off, 0), b.off
 	t.Entries += entries - t.before.entries
 	t.DataBytes += dataBytes - t.before.dataBytes
@@ -156,17 +156,17 @@ func (t *Tx) Rebase(r Reader, root node.Ref, entries, dataBytes int64, h, versio
 	if !same || d == 0 {
 		return false, nil
 	}
-	t.alloc.Rewind(t.made - uint64(d)) // the upper branches were copied last
+	t.Alloc.Rewind(t.made - uint64(d)) // the upper branches were copied last
 	for i := range d {
-		t.alloc.Unretire(t.path[i].off)
+		t.Alloc.Unretire(t.path[i].off)
 		t.path[i] = path[i]
 	}
 	t.r = r
 	t.Entries += entries - t.before.entries
 	t.DataBytes += dataBytes - t.before.dataBytes
 	t.before.entries, t.before.dataBytes = entries, dataBytes
-	t.nfresh = 0
+	t.BeginChange()
 	err := t.link(d, d, h, t.copies[d])
-	t.made = t.alloc.LogLen()
+	t.made = t.Alloc.LogLen()
 	return err == nil, err
 }

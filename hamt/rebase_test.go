@@ -34,7 +34,7 @@ func TestRebaseMany(t *testing.T) {
 func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	rnd := rand.New(rand.NewSource(int64(keys)))
 	s := newSubject(t, 64<<20, hash)
-	s.heap.keepRetired = true
+	s.heap.KeepRetired = true
 	for i := range keys / 2 {
 		s.set(fmt.Sprint(i), "value")
 	}
@@ -74,7 +74,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 			all, hs = append(all, c), append(hs, hash([]byte(c.key)))
 		}
 		do := func(st state) {
-			s.tx.Reset(s.heap.reader(), s.heap, hash, st.root, st.entries, st.dataBytes)
+			s.tx.Reset(reader(s.heap), s.heap, hash, st.root, st.entries, st.dataBytes)
 			for i, c := range all {
 				var err error
 				if c.remove {
@@ -101,26 +101,26 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 			}
 			return model
 		}
-		s.heap.overtaken = true
+		s.heap.Overtaken = true
 		do(states[0])
 		var after map[string]string
 		for i, st := range states[1:] {
-			for _, off := range s.heap.log { // the births that the lost commit has stamped
-				s.heap.mem.SetWord(off, states[i].version+1)
+			for _, off := range s.heap.Log { // the births that the lost commit has stamped
+				s.heap.Mem.SetWord(off, states[i].version+1)
 			}
-			ok, err := s.tx.RebaseMany(s.heap.reader(), st.root, st.entries, st.dataBytes, states[i].version)
+			ok, err := s.tx.RebaseMany(reader(s.heap), st.root, st.entries, st.dataBytes, states[i].version)
 			require.NoError(t, err)
 			if ok {
 				rebased++
 			} else {
 				again++
 				s.heap.Rewind(0)
-				s.heap.rollback(0)
+				s.heap.Rollback(0)
 				do(st)
 			}
 			after = holds(st.model)
 		}
-		s.heap.overtaken = false
+		s.heap.Overtaken = false
 		s.model = after
 		s.commit()
 	}
@@ -145,19 +145,19 @@ func TestRebaseManyLooksAtBirths(t *testing.T) {
 		root, version := s.tx.Root, s.version-1
 		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
 		h := sip([]byte("1"))
-		s.tx.Reset(s.heap.reader(), s.heap, sip, root, entries, dataBytes)
+		s.tx.Reset(reader(s.heap), s.heap, sip, root, entries, dataBytes)
 		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
 		require.NoError(t, err)
 		require.NoError(t, s.tx.Seal([]uint64{h}))
-		b, err := s.heap.reader().branch(root, 0)
+		b, err := reader(s.heap).branch(root, 0)
 		require.NoError(t, err)
 		i, taken := b.index(h, 0)
 		require.True(t, taken)
 		if later {
-			s.heap.mem.SetWord(b.ref(s.heap.reader(), i).Off(), version+1)
+			s.heap.Mem.SetWord(b.ref(reader(s.heap), i).Off(), version+1)
 		}
-		s.heap.overtaken = true
-		ok, err := s.tx.RebaseMany(s.heap.reader(), root, entries, dataBytes, version)
+		s.heap.Overtaken = true
+		ok, err := s.tx.RebaseMany(reader(s.heap), root, entries, dataBytes, version)
 		require.NoError(t, err)
 		require.Equal(t, !later, ok)
 	}

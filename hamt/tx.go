@@ -17,24 +17,13 @@ type Tx struct {
 	Entries   int64
 	DataBytes int64 // bytes of all keys and values
 
-	// KeepLeaves keeps the transaction's own leaves readable until Finish after it
-	// has replaced or deleted them. A caller that hands out their bytes sets it.
-	KeepLeaves bool
-
-	r     Reader
-	alloc node.Allocator
-	hash  func(key []byte) uint64
-
-	resets      uint64       // number of calls of Reset
-	freezes     int          // number of running walks
-	frozenBelow uint64       // own blocks of a lower Age must not change; 0 without a walk
-	pending     []node.Block // own blocks that Finish will discard
+	node.Edit
+	r    Reader
+	hash func(key []byte) uint64
 
 	key []byte // scratch space of hashOf
 
-	path   [maxDepth]branch         // branches of the last descent, from Root down
-	fresh  [maxDepth + 2]node.Block // blocks that undo discards: branches, a collision, a leaf
-	nfresh int
+	path [maxDepth]branch // branches of the last descent, from Root down
 
 	// For Rebase: the effect of the last call.
 	copies [maxDepth]node.Ref                 // the branches that replace those of path
@@ -52,12 +41,8 @@ type Tx struct {
 func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, root node.Ref, entries, dataBytes int64) {
 	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
 	t.base, t.sealed.ok = root, false
-	t.KeepLeaves = false
-	t.r, t.alloc, t.hash = r, a, hash
-	t.resets++
-	t.freezes, t.frozenBelow = 0, 0
-	t.pending = t.pending[:0]
-	t.nfresh, t.copied = 0, 0
+	t.Begin(a)
+	t.r, t.hash, t.copied = r, hash, 0
 	t.before.entries, t.before.dataBytes = entries, dataBytes
 }
 
@@ -87,7 +72,7 @@ func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err er
 		return node.Leaf{}, Unchanged, err
 	}
 	if old, did, err = t.SetLeaf(h, leaf); err != nil {
-		t.alloc.Discard(leaf.Off, leaf.Size())
+		t.Alloc.Discard(leaf.Off, leaf.Size())
 	}
 	return old, did, err
 }
@@ -96,29 +81,30 @@ func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err er
 // it. NewLeaf followed by SetLeaf equals Set. A writer that loses its
 // compare-and-swap can keep the leaf, which may be large, and repeat SetLeaf only.
 func (t *Tx) NewLeaf(key, value []byte) (node.Leaf, error) {
-	return t.r.NewLeaf(t.alloc, key, value)
+	return t.r.NewLeaf(t.Alloc, key, value, t.Extra)
 }
 
 // SetLeaf makes leaf the entry of its key, whose hash is h. leaf must be the
 // transaction's own, and the trie must not refer to it yet. SetLeaf returns the same
 // results as Set. It takes ownership of leaf unless it returns an error.
 func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
-	t.nfresh, t.copied = 0, 0
+	t.BeginChange()
+	t.copied = 0
 	old, did, err = t.setLeaf(h, leaf)
 	if err != nil {
-		t.undo()
+		t.Undo()
 		return node.Leaf{}, Unchanged, err
 	}
-	t.made = t.alloc.LogLen()
+	t.made = t.Alloc.LogLen()
 	switch did {
 	case Unchanged:
-		t.dropLeaf(leaf)
+		t.DropLeaf(leaf)
 		return old, did, nil
 	case Inserted:
 		t.Entries++
 	case Replaced:
 		t.DataBytes -= old.DataBytes()
-		t.dropLeaf(old)
+		t.DropLeaf(old)
 	}
 	t.DataBytes += leaf.DataBytes()
 	return old, did, nil
@@ -140,7 +126,7 @@ func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err e
 	if err != nil {
 		return node.Leaf{}, Unchanged, err
 	}
-	if at.Tag() == ref.Tag() && other.KeyLen == leaf.KeyLen && t.r.Mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
+	if at.Tag() == ref.Tag() && other.KeyLen() == leaf.KeyLen() && t.r.Mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
 		if t.sameValue(other, leaf) {
 			return other, Unchanged, nil
 		}
@@ -156,7 +142,7 @@ func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err e
 // sameValue reports whether the values of l and own are equal. own must be the
 // transaction's own leaf.
 func (t *Tx) sameValue(l, own node.Leaf) bool {
-	return l.ValueLen == own.ValueLen && t.r.Mem.Equal(l.ValueOff(), t.r.Value(own))
+	return l.ValueLen() == own.ValueLen() && t.r.Mem.Equal(l.ValueOff(), t.r.Value(own))
 }
 
 // Delete removes the entry of key, whose hash is h. It returns the leaf of the entry,
@@ -164,17 +150,18 @@ func (t *Tx) sameValue(l, own node.Leaf) bool {
 // is no such entry, Delete reports false and changes nothing. Its errors are those of
 // Set without node.ErrTooLarge.
 func (t *Tx) Delete(h uint64, key []byte) (old node.Leaf, existed bool, err error) {
-	t.nfresh, t.copied = 0, 0
+	t.BeginChange()
+	t.copied = 0
 	old, existed, err = t.delete(h, key)
 	if err != nil {
-		t.undo()
+		t.Undo()
 		return node.Leaf{}, false, err
 	}
 	if existed {
-		t.made = t.alloc.LogLen()
+		t.made = t.Alloc.LogLen()
 		t.Entries--
 		t.DataBytes -= old.DataBytes()
-		t.dropLeaf(old)
+		t.DropLeaf(old)
 	}
 	return old, existed, nil
 }
@@ -188,7 +175,7 @@ func (t *Tx) delete(h uint64, key []byte) (old node.Leaf, existed bool, err erro
 		return t.deleteCollision(depth, h, at, key)
 	}
 	old, err = t.r.Leaf(at)
-	if err != nil || old.KeyLen != uint32(len(key)) || !t.r.Mem.Equal(old.KeyOff(), key) {
+	if err != nil || old.KeyLen() != uint64(len(key)) || !t.r.Mem.Equal(old.KeyOff(), key) {
 		return node.Leaf{}, false, err
 	}
 	return old, true, t.remove(depth, h)
@@ -197,7 +184,7 @@ func (t *Tx) delete(h uint64, key []byte) (old node.Leaf, existed bool, err erro
 // hashOf returns the hash of a leaf's key. It copies the key first: in a light
 // transaction the leaf may change while it is read (rule C9).
 func (t *Tx) hashOf(l node.Leaf) uint64 {
-	t.key = t.r.Mem.AppendTo(t.key[:0], l.KeyOff(), uint64(l.KeyLen))
+	t.key = t.r.Mem.AppendTo(t.key[:0], l.KeyOff(), l.KeyLen())
 	return t.hash(t.key)
 }
 
@@ -205,29 +192,7 @@ func (t *Tx) hashOf(l node.Leaf) uint64 {
 // visit returns false. visit may call Set and Delete. Walk does not see their changes.
 // If the transaction ends during a call of visit, this call must return false.
 func (t *Tx) Walk(visit func(node.Leaf) bool) error {
-	t.freezes++
-	t.frozenBelow = t.alloc.LogLen()
-	began := t.resets
-	defer func() {
-		if t.resets != began {
-			return // Reset has started another transaction
-		}
-		// Walks may end in any order. So the nodes that the latest walk needs stay
-		// frozen until all walks have ended.
-		if t.freezes--; t.freezes == 0 {
-			t.frozenBelow = 0
-		}
-	}()
-	return t.r.Walk(t.Root, visit)
-}
-
-// Finish discards the blocks that KeepLeaves and Walk have kept. Call it after the
-// last change and before the commit, and not during a Walk.
-func (t *Tx) Finish() {
-	for _, b := range t.pending {
-		t.alloc.Discard(b.Off, b.Size)
-	}
-	t.pending = t.pending[:0]
+	return t.Edit.Walk(func() error { return t.r.Walk(t.Root, visit) })
 }
 
 // descend follows h from the root and fills t.path with the branches that it passes.
@@ -277,7 +242,7 @@ func (t *Tx) link(d, depth int, h uint64, ref node.Ref) error {
 		t.Root = ref
 	}
 	for _, b := range t.path[d:depth] {
-		t.drop(b.off, b.size())
+		t.Drop(b.off, b.size())
 	}
 	return nil
 }

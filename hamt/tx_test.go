@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/nodetest"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -23,18 +24,18 @@ func TestFull(t *testing.T) {
 			del := rnd.Intn(2) == 0
 			for n := 1; ; n++ {
 				root, entries, data := s.tx.Root, s.tx.Entries, s.tx.DataBytes
-				s.heap.allocs, s.heap.failAt = 0, n
+				s.heap.Allocs, s.heap.FailAt = 0, n
 				var err error
 				if del {
 					_, _, err = s.tx.Delete(h, []byte(key))
 				} else {
 					_, _, err = s.tx.Set(h, []byte(key), []byte("value"))
 				}
-				s.heap.failAt = 0
+				s.heap.FailAt = 0
 				if err == nil {
 					break
 				}
-				require.ErrorIs(t, err, errFull)
+				require.ErrorIs(t, err, nodetest.ErrFull)
 				require.Equal(t, []any{root, entries, data}, []any{s.tx.Root, s.tx.Entries, s.tx.DataBytes})
 				s.verify(0)
 			}
@@ -118,13 +119,13 @@ func TestBatchCopiesOnce(t *testing.T) {
 	s.commit()
 
 	s.set("17", "second")
-	s.heap.allocs = 0
-	retired := len(s.heap.waits)
+	s.heap.Allocs = 0
+	retired := s.heap.Waits()
 	for range 100 {
 		s.set("17", "again")
 	}
-	require.Equal(t, 100, s.heap.allocs, "the leaf and nothing else")
-	require.Len(t, s.heap.waits, retired)
+	require.Equal(t, 100, s.heap.Allocs, "the leaf and nothing else")
+	require.Equal(t, retired, s.heap.Waits())
 	s.commit()
 }
 
@@ -145,9 +146,9 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Inserted, did)
 
-	s.heap.rollback(leaf.Off) // the compare-and-swap was lost
+	s.heap.Rollback(leaf.Off) // the compare-and-swap was lost
 	other := []byte("of the winner")
-	s.tx.Reset(s.heap.reader(), s.heap, sip, root, 100, s.tx.DataBytes-leaf.DataBytes())
+	s.tx.Reset(reader(s.heap), s.heap, sip, root, 100, s.tx.DataBytes-leaf.DataBytes())
 	_, _, err = s.tx.Set(sip(other), other, nil)
 	require.NoError(t, err)
 	_, did, err = s.tx.SetLeaf(sip(key), leaf)
@@ -178,7 +179,7 @@ func TestRebase(t *testing.T) {
 func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 	rnd := rand.New(rand.NewSource(int64(keys)))
 	s := newSubject(t, 64<<20, hash)
-	s.heap.keepRetired = true
+	s.heap.KeepRetired = true
 	for i := range keys / 2 {
 		s.set(fmt.Sprint(i), "value")
 	}
@@ -211,7 +212,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 		h := hash([]byte(key))
 		var existed bool
 		do := func(st state) {
-			s.tx.Reset(s.heap.reader(), s.heap, hash, st.root, st.entries, st.dataBytes)
+			s.tx.Reset(reader(s.heap), s.heap, hash, st.root, st.entries, st.dataBytes)
 			var err error
 			if remove {
 				_, existed, err = s.tx.Delete(h, []byte(key))
@@ -222,26 +223,26 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 			}
 			require.NoError(t, err)
 		}
-		s.heap.overtaken = true
+		s.heap.Overtaken = true
 		do(states[0])
 		for i, st := range states[1:] {
-			for _, off := range s.heap.log { // the births that the lost commit has stamped
-				s.heap.mem.SetWord(off, states[i].version+1)
+			for _, off := range s.heap.Log { // the births that the lost commit has stamped
+				s.heap.Mem.SetWord(off, states[i].version+1)
 			}
-			ok, err := s.tx.Rebase(s.heap.reader(), st.root, st.entries, st.dataBytes, h, states[i].version)
+			ok, err := s.tx.Rebase(reader(s.heap), st.root, st.entries, st.dataBytes, h, states[i].version)
 			require.NoError(t, err)
 			if ok {
 				rebased++
 			} else {
 				anew++
 				s.heap.Rewind(0)
-				s.heap.rollback(0)
+				s.heap.Rollback(0)
 				do(st)
 			}
 			_, has := st.model[key]
 			require.Equal(t, has, existed, "what was found still holds")
 		}
-		s.heap.overtaken = false
+		s.heap.Overtaken = false
 		if remove {
 			delete(s.model, key)
 		} else {

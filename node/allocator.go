@@ -44,18 +44,21 @@ func (r *Reader) Allocate(a Allocator, size uint64) (off uint64, err error) {
 
 // NewLeaf allocates a leaf that no tree refers to yet and copies key and value into it.
 // It returns ErrTooLarge for a key or value beyond the limits, or the error of Alloc.
-func (r *Reader) NewLeaf(a Allocator, key, value []byte) (Leaf, error) {
+func (r *Reader) NewLeaf(a Allocator, key, value []byte, extra Extra) (Leaf, error) {
 	if len(key) > MaxKeyLen || uint64(len(value)) > MaxValueLen {
 		return Leaf{}, ErrTooLarge
 	}
-	l := Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
+	l := MakeLeaf(0, len(key), len(value), extra.Flags)
 	var err error
 	if l.Off, err = r.Allocate(a, l.Size()); err != nil {
 		return Leaf{}, err
 	}
-	r.Mem.SetWord(l.Off+HeadOff, l.head())
+	r.Mem.SetWord(l.Off+HeadOff, l.head)
 	r.Mem.Write(l.KeyOff(), key)
 	r.Mem.Write(l.ValueOff(), value)
+	if extra.Flags&HasMap != 0 {
+		r.Mem.SetWord(l.extraOff(), extra.Map)
+	}
 	return l, nil
 }
 

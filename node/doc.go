@@ -25,8 +25,9 @@
 //	leaf       0   8    birth
 //	           8   4    length of the value
 //	           12  2.5  length of the key, 20 bits, at most 65536
-//	           14.5 1.5 flags, 12 bits; this build defines none
-//	           16       key, directly followed by the value
+//	           14.5 1.5 flags, 12 bits: 1 HasMap; the others are 0
+//	           16       key, directly followed by the value; with a flag, zero to
+//	                    seven bytes up to a multiple of 8 and a word for each flag
 //
 // A [Reader] touches no byte at or beyond its end, whatever the memory contains. It
 // reads each offset and length once and checks it before use.

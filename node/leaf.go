@@ -1,6 +1,9 @@
 package node
 
-import "errors"
+import (
+	"errors"
+	"math/bits"
+)
 
 const (
 	// HeaderSize is the size in bytes of the birth and the head of each node.
@@ -28,26 +31,61 @@ var _ [keyLenMask - MaxKeyLen]struct{}
 // ErrTooLarge reports a key longer than MaxKeyLen or a value longer than MaxValueLen.
 var ErrTooLarge = errors.New("key or value too large")
 
-// A Leaf is the offset and the lengths of one entry, not a copy of it. It is valid as
-// long as its block is not reused. The zero Leaf stands for no entry.
-type Leaf struct {
-	Off      uint64
-	KeyLen   uint32
-	ValueLen uint32
+// The flags of a leaf. For each flag that is set, the leaf ends with a further word, in
+// the order of the flags' bits.
+const (
+	// HasMap: a word identifies the map that the entry belongs to. The leaves of a
+	// store's unnamed map have none.
+	HasMap = 1 << iota
+
+	allFlags = HasMap
+)
+
+// An Extra is the further words of a leaf.
+type Extra struct {
+	Flags uint64
+	Map   uint64 // with HasMap
 }
+
+// A Leaf is the offset and the head of one entry, not a copy of it. It is valid as long
+// as its block is not reused. The zero Leaf stands for no entry.
+type Leaf struct {
+	Off  uint64
+	head uint64
+}
+
+// MakeLeaf returns the leaf of a key and a value of these lengths at off.
+func MakeLeaf(off uint64, keyLen, valueLen int, flags uint64) Leaf {
+	return Leaf{off, flags<<FlagsShift | uint64(keyLen)<<KeyLenShift | uint64(valueLen)}
+}
+
+// KeyLen returns the length of the key in bytes.
+func (l Leaf) KeyLen() uint64 { return l.head >> KeyLenShift & keyLenMask }
+
+// ValueLen returns the length of the value in bytes.
+func (l Leaf) ValueLen() uint64 { return uint64(uint32(l.head)) }
+
+// Flags returns the leaf's flags.
+func (l Leaf) Flags() uint64 { return l.head >> FlagsShift }
 
 // KeyOff returns the offset of the key's first byte.
 func (l Leaf) KeyOff() uint64 { return l.Off + HeaderSize }
 
 // ValueOff returns the offset of the value's first byte.
-func (l Leaf) ValueOff() uint64 { return l.Off + HeaderSize + uint64(l.KeyLen) }
+func (l Leaf) ValueOff() uint64 { return l.Off + HeaderSize + l.KeyLen() }
+
+// extraOff returns the offset of the first further word.
+func (l Leaf) extraOff() uint64 {
+	return (l.Off + HeaderSize + l.KeyLen() + l.ValueLen() + WordSize - 1) &^ (WordSize - 1)
+}
 
 // Size returns the size of the leaf in bytes, before rounding to a block size.
 func (l Leaf) Size() uint64 {
-	return HeaderSize + uint64(l.KeyLen) + uint64(l.ValueLen)
+	if l.Flags() == 0 {
+		return HeaderSize + l.KeyLen() + l.ValueLen()
+	}
+	return l.extraOff() - l.Off + WordSize*uint64(bits.OnesCount64(l.Flags()))
 }
 
 // DataBytes returns the number of bytes of the key and the value together.
-func (l Leaf) DataBytes() int64 { return int64(l.KeyLen) + int64(l.ValueLen) }
-
-func (l Leaf) head() uint64 { return uint64(l.KeyLen)<<KeyLenShift | uint64(l.ValueLen) }
+func (l Leaf) DataBytes() int64 { return int64(l.KeyLen() + l.ValueLen()) }

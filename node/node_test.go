@@ -55,13 +55,21 @@ func TestNewLeaf(t *testing.T) {
 	r, h := newReader(t, 1<<20)
 	for _, size := range [][2]int{{0, 0}, {1, 0}, {0, 1}, {7, 2}, {8, 8}, {100, 1000}, {MaxKeyLen, 3}} {
 		key, value := bytes.Repeat([]byte("k"), size[0]), bytes.Repeat([]byte("v"), size[1])
-		made, err := r.NewLeaf(h, key, value)
+		extra := Extra{}
+		if size[1]%2 == 1 {
+			extra = Extra{Flags: HasMap, Map: 0x1234_5678_9abc_def0 + uint64(size[0])}
+		}
+		made, err := r.NewLeaf(h, key, value, extra)
 		require.NoError(t, err)
 		require.Equal(t, h.at, r.End)
 		read, err := r.Leaf(MakeRef(KindLeaf, made.Off, 0))
 		require.NoError(t, err)
 		require.Equal(t, made, read)
-		require.EqualValues(t, HeaderSize+len(key)+len(value), read.Size())
+		if extra.Flags == 0 {
+			require.EqualValues(t, HeaderSize+len(key)+len(value), read.Size())
+		} else {
+			require.EqualValues(t, HeaderSize+(len(key)+len(value)+7)/8*8+WordSize, read.Size())
+		}
 		require.EqualValues(t, len(key)+len(value), read.DataBytes())
 
 		moved, err := r.CopyLeaf(h, made)
@@ -71,6 +79,7 @@ func TestNewLeaf(t *testing.T) {
 		for _, l := range []Leaf{made, moved} {
 			require.Equal(t, key, append([]byte{}, r.Key(l)...))
 			require.Equal(t, value, append([]byte{}, r.Value(l)...))
+			require.Equal(t, extra, r.Extra(l))
 			found, ok := r.Match(l.Off, r.Mem.Word(l.Off+HeadOff), key)
 			require.True(t, ok)
 			require.Equal(t, l, found)
@@ -78,28 +87,31 @@ func TestNewLeaf(t *testing.T) {
 			require.False(t, ok)
 		}
 	}
-	_, err := r.NewLeaf(h, make([]byte, MaxKeyLen+1), nil)
+	_, err := r.NewLeaf(h, make([]byte, MaxKeyLen+1), nil, Extra{})
 	require.ErrorIs(t, err, ErrTooLarge)
 }
 
 // Leaf returns an error for an invalid leaf, and the error names the invalid field.
 func TestBrokenLeaf(t *testing.T) {
 	r, h := newReader(t, 1<<12)
-	l, err := r.NewLeaf(h, []byte("key"), []byte("value"))
+	l, err := r.NewLeaf(h, []byte("key"), []byte("value"), Extra{})
 	require.NoError(t, err)
 	ref := MakeRef(KindLeaf, l.Off, 0)
 	for text, head := range map[string]uint64{
-		"flags 0x1":        l.head() | 1<<FlagsShift,
+		"flags 0x3":        l.head | 3<<FlagsShift,
 		"65537":            (MaxKeyLen + 1) << KeyLenShift,
 		"4294967311 bytes": MaxValueLen,
 		"25 bytes":         9, // the block has 24
+		"32 bytes":         l.head | HasMap<<FlagsShift,
 	} {
 		r.Mem.SetWord(l.Off+HeadOff, head)
 		_, err := r.Leaf(ref)
 		require.ErrorIs(t, err, region.ErrCorrupt, text)
 		require.ErrorContains(t, err, text)
-		_, ok := r.Match(l.Off, head, nil)
-		require.False(t, ok, text)
+		if l := (Leaf{l.Off, head}); l.Flags() == 0 {
+			_, ok := r.Match(l.Off, head, nil)
+			require.False(t, ok, text)
+		}
 	}
 	_, err = r.Leaf(MakeRef(KindBranch, l.Off, 0))
 	require.ErrorContains(t, err, "branch@0x8")
@@ -123,7 +135,7 @@ func TestCompareKey(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			b = append(append([]byte{}, a...), random()...)
 		}
-		l, err := r.NewLeaf(h, a, random())
+		l, err := r.NewLeaf(h, a, random(), Extra{})
 		require.NoError(t, err)
 		require.Equal(t, bytes.Compare(a, b), r.CompareKey(l, b), "%q and %q", a, b)
 	}

@@ -43,14 +43,14 @@ func (r Reader) Leaf(ref Ref) (Leaf, error) {
 // have checked that ref's offset is at most Last.
 func (r Reader) LeafHead(ref Ref, head uint64) (Leaf, error) {
 	off := ref.Off()
-	l := Leaf{Off: off, KeyLen: uint32(head >> KeyLenShift & keyLenMask), ValueLen: uint32(head)}
+	l := Leaf{off, head}
 	switch {
 	case ref.Kind() != KindLeaf:
 		return Leaf{}, Corrupt(off, "reference", "a node", "%v", ref)
-	case head>>FlagsShift != 0:
-		return Leaf{}, Corrupt(off, "leaf", "no flags", "flags %#x", head>>FlagsShift)
-	case l.KeyLen > MaxKeyLen:
-		return Leaf{}, Corrupt(off, "leaf", "a key of at most 65536 bytes", "%d", l.KeyLen)
+	case l.Flags()&^allFlags != 0:
+		return Leaf{}, Corrupt(off, "leaf", fmt.Sprintf("flags of %#x", allFlags), "flags %#x", l.Flags())
+	case l.KeyLen() > MaxKeyLen:
+		return Leaf{}, Corrupt(off, "leaf", "a key of at most 65536 bytes", "%d", l.KeyLen())
 	case off+l.Size() > r.End:
 		return Leaf{}, Corrupt(off, "leaf", "its end within the region", "%d bytes", l.Size())
 	}
@@ -69,20 +69,38 @@ func (r Reader) PrefetchLeaf(off uint64) {
 }
 
 // Match reports whether the leaf at off has this key, and returns the leaf. head is the
-// leaf's head word. The caller must have checked that off is at most Last. One compare
-// checks the key's length and that the flags are zero.
+// leaf's head word. The caller must have checked that off is at most Last. Match does
+// not check the flags.
 func (r Reader) Match(off, head uint64, key []byte) (Leaf, bool) {
-	l := Leaf{Off: off, KeyLen: uint32(len(key)), ValueLen: uint32(head)}
-	return l, head>>KeyLenShift == uint64(len(key)) && off+l.Size() <= r.End && r.Mem.Equal(l.KeyOff(), key)
+	l := Leaf{off, head}
+	return l, l.KeyLen() == uint64(len(key)) && off+l.Size() <= r.End && r.Mem.Equal(l.KeyOff(), key)
 }
 
 // Key returns the key of the leaf l without copying it. The slice is valid as long as
 // the leaf's block is not reused.
-func (r Reader) Key(l Leaf) []byte { return r.Mem.Bytes(l.KeyOff(), uint64(l.KeyLen)) }
+func (r Reader) Key(l Leaf) []byte { return r.Mem.Bytes(l.KeyOff(), l.KeyLen()) }
 
 // Value returns the value of the leaf l without copying it. The slice is valid as long as
 // the leaf's block is not reused.
-func (r Reader) Value(l Leaf) []byte { return r.Mem.Bytes(l.ValueOff(), uint64(l.ValueLen)) }
+func (r Reader) Value(l Leaf) []byte { return r.Mem.Bytes(l.ValueOff(), l.ValueLen()) }
+
+// Extra returns the further words of the leaf l, which the Reader has read by Leaf or
+// LeafHead.
+func (r Reader) Extra(l Leaf) (e Extra) {
+	if e.Flags = l.Flags(); e.Flags&HasMap != 0 {
+		e.Map = r.Mem.Word(l.extraOff())
+	}
+	return e
+}
+
+// CheckExtra returns a region.CorruptError unless the leaf l is one of a map whose leaves
+// have the further words want.
+func (r Reader) CheckExtra(l Leaf, want Extra) error {
+	if found := r.Extra(l); found != want {
+		return Corrupt(l.Off, "further words of a leaf", fmt.Sprintf("%#x", want), "%#x", found)
+	}
+	return nil
+}
 
 // Birth returns the version that published the leaf. It is meaningless for a leaf that
 // is not published yet.
@@ -91,7 +109,7 @@ func (r Reader) Birth(l Leaf) uint64 { return r.Mem.Word(l.Off) }
 // CompareKey compares the leaf's key with key, as bytes.Compare does. It reads whole
 // words, so that the race detector reports no race with an optimistic lookup.
 func (r Reader) CompareKey(l Leaf, key []byte) int {
-	n := min(uint64(l.KeyLen), uint64(len(key)))
+	n := min(l.KeyLen(), uint64(len(key)))
 	i := uint64(0)
 	for ; i+8 <= n; i += 8 {
 		a := bits.ReverseBytes64(r.Mem.Word(l.KeyOff() + i))
@@ -109,7 +127,7 @@ func (r Reader) CompareKey(l Leaf, key []byte) int {
 			return cmp.Compare(a, b)
 		}
 	}
-	return cmp.Compare(uint64(l.KeyLen), uint64(len(key)))
+	return cmp.Compare(l.KeyLen(), uint64(len(key)))
 }
 
 // Outside returns the error for a reference to an offset beyond the region.

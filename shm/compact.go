@@ -127,7 +127,7 @@ func (c *compactor) move(w *writer, off, size uint64) (bool, error) {
 		return true, nil
 	}
 	c.Moved++
-	c.MovedBytes += int64(leaf.KeyLen) + int64(leaf.ValueLen)
+	c.MovedBytes += leaf.DataBytes()
 	if c.opts.Rate <= 0 {
 		return true, c.ctx.Err()
 	}

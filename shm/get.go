@@ -117,7 +117,7 @@ func (s *Store) try(h uint64, dst, key []byte, m mode) (got []byte, birth uint64
 	if status != node.Present || m&wanted == 0 {
 		return dst, 0, status, s.a.Valid(g)
 	}
-	n := uint64(l.ValueLen)
+	n := l.ValueLen()
 	if n > uint64(cap(dst)-len(dst)) && !s.a.Valid(g) {
 		return dst, 0, status, false // a length that is garbage must not allocate (rule R2)
 	}

@@ -78,7 +78,7 @@ func (s *Store) rootNow() (root rootNode, g alloc.Stamp, ok bool) {
 // proves each of them, and the entries and bytes of data in the root node.
 func (s *Store) reach(r hamt.Reader, at alloc.Root, visit func(node.Node) error) (hamt.Counts, error) {
 	root := s.rootAt(at.Off)
-	counts, err := r.Check(root.trie, at.Version, s.hash, visit)
+	counts, err := r.Check(root.trie, at.Version, s.hash, node.Extra{}, visit)
 	if err == nil {
 		err = cmp.Or(checkSum(at, "entries", root.entries, counts.Entries), checkSum(at, "bytes of data", root.dataBytes, counts.DataBytes))
 	}

@@ -18,7 +18,7 @@ func (s *Store) checkSizes(key, value []byte) error {
 	if uint64(len(value)) > MaxValue {
 		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
 	}
-	l := node.Leaf{KeyLen: uint32(len(key)), ValueLen: uint32(len(value))}
+	l := node.MakeLeaf(0, len(key), len(value), 0)
 	if most := s.maxBlock; l.Size() > most {
 		return fmt.Errorf("%w: found a key and a value of %d bytes, expected at most %d in a store of a MaxSize of %d",
 			ErrTooLarge, len(key)+len(value), most-(l.Size()-uint64(len(key)+len(value))), s.a.MaxSize())
