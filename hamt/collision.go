@@ -19,35 +19,35 @@ func (t *Tx) collide(depth int, h uint64, a node.Ref, aLeaf node.Leaf, b node.Re
 }
 
 // setCollision does the work of setLeaf if h leads to the collision node at.
-func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
+func (t *Tx) setCollision(depth int, h uint64, at, ref node.Ref, leaf node.Leaf) (old node.Leaf, did node.Effect, err error) {
 	c, err := t.r.collision(at)
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	first, err := t.r.Leaf(c.ref(t.r, 0))
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	if g := t.hashOf(first); g != h {
-		return node.Leaf{}, Inserted, t.part(depth, h, ref, g, at)
+		return node.Leaf{}, node.Inserted, t.part(depth, h, ref, g, at)
 	}
 	i, old, existed, err := t.r.search(c, t.r.Key(leaf))
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	var off uint64
 	switch {
 	case existed && t.sameValue(old, leaf):
-		return old, Unchanged, nil
+		return old, node.Unchanged, nil
 	case existed:
-		did = Replaced
+		did = node.Replaced
 		off, err = t.withChanged(c.off, c.count, i, ref)
 	default:
-		did = Inserted
+		did = node.Inserted
 		off, err = t.withInserted(c.off, c.count, i, c.count+1, ref)
 	}
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	return old, did, t.replaceCollision(depth, h, c, node.MakeRef(node.KindCollision, off, h))
 }

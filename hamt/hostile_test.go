@@ -422,6 +422,6 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 	h.Careless = true // the leaf is retired as a branch
 	_, did, err := tx.SetLeaf(hash(key), leaf)
 	require.NoError(t, err)
-	require.Equal(t, Replaced, did, "the stray reference was followed to the neighbour's word")
+	require.Equal(t, node.Replaced, did, "the stray reference was followed to the neighbour's word")
 	require.Equal(t, before, h.Mem.Bytes(neighbour, 40))
 }

@@ -61,12 +61,12 @@ func (s *subject) set(key, value string) {
 	root := s.tx.Root
 	old, did, err := s.tx.Set(s.hash([]byte(key)), []byte(key), []byte(value))
 	require.NoError(s.t, err)
-	want := Inserted
+	want := node.Inserted
 	if had {
-		want = Replaced
+		want = node.Replaced
 	}
 	if had && was == value {
-		want = Unchanged
+		want = node.Unchanged
 		require.Equal(s.t, root, s.tx.Root)
 	}
 	require.Equal(s.t, want, did, "set %q", key)

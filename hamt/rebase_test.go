@@ -80,9 +80,9 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 				if c.remove {
 					_, c.existed, err = s.tx.Delete(hs[i], []byte(c.key))
 				} else {
-					var did Effect
+					var did node.Effect
 					_, did, err = s.tx.Set(hs[i], []byte(c.key), []byte(c.value))
-					c.existed = did != Inserted
+					c.existed = did != node.Inserted
 				}
 				require.NoError(t, err)
 			}

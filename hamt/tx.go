@@ -50,26 +50,16 @@ func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, roo
 // that later calls allocate, so get a new one after each change.
 func (t *Tx) Reader() Reader { return t.r }
 
-// Effect is the effect of a set on the trie.
-type Effect uint8
-
-// The effects of a set.
-const (
-	Unchanged Effect = iota // the entry already had this value
-	Inserted                // the key had no entry
-	Replaced                // the entry had another value
-)
-
 // Set sets the value of key, whose hash is h. It returns the leaf that the key had
 // before, or the zero Leaf. This leaf is still readable if it was published, if
-// KeepLeaves is set, or if the effect is Unchanged. Set copies key and value.
+// KeepLeaves is set, or if the effect is node.Unchanged. Set copies key and value.
 //
 // Set returns node.ErrTooLarge for a key or value beyond the limits, a
 // region.CorruptError for a damaged trie, and the errors of Alloc.
-func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did Effect, err error) {
+func (t *Tx) Set(h uint64, key, value []byte) (old node.Leaf, did node.Effect, err error) {
 	leaf, err := t.NewLeaf(key, value)
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	if old, did, err = t.SetLeaf(h, leaf); err != nil {
 		t.Alloc.Discard(leaf.Off, leaf.Size())
@@ -87,22 +77,22 @@ func (t *Tx) NewLeaf(key, value []byte) (node.Leaf, error) {
 // SetLeaf makes leaf the entry of its key, whose hash is h. leaf must be the
 // transaction's own, and the trie must not refer to it yet. SetLeaf returns the same
 // results as Set. It takes ownership of leaf unless it returns an error.
-func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
+func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did node.Effect, err error) {
 	t.BeginChange()
 	t.copied = 0
 	old, did, err = t.setLeaf(h, leaf)
 	if err != nil {
 		t.Undo()
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	t.made = t.Alloc.LogLen()
 	switch did {
-	case Unchanged:
+	case node.Unchanged:
 		t.DropLeaf(leaf)
 		return old, did, nil
-	case Inserted:
+	case node.Inserted:
 		t.Entries++
-	case Replaced:
+	case node.Replaced:
 		t.DataBytes -= old.DataBytes()
 		t.DropLeaf(old)
 	}
@@ -110,33 +100,33 @@ func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err e
 	return old, did, nil
 }
 
-func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did Effect, err error) {
+func (t *Tx) setLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did node.Effect, err error) {
 	at, depth, err := t.descend(h)
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	ref := node.MakeRef(node.KindLeaf, leaf.Off, h)
 	switch at.Kind() {
 	case node.KindNil:
-		return node.Leaf{}, Inserted, t.insert(depth, h, ref)
+		return node.Leaf{}, node.Inserted, t.insert(depth, h, ref)
 	case node.KindCollision:
 		return t.setCollision(depth, h, at, ref, leaf)
 	}
 	other, err := t.r.Leaf(at)
 	if err != nil {
-		return node.Leaf{}, Unchanged, err
+		return node.Leaf{}, node.Unchanged, err
 	}
 	if at.Tag() == ref.Tag() && other.KeyLen() == leaf.KeyLen() && t.r.Mem.Equal(other.KeyOff(), t.r.Key(leaf)) {
 		if t.sameValue(other, leaf) {
-			return other, Unchanged, nil
+			return other, node.Unchanged, nil
 		}
-		return other, Replaced, t.link(depth, depth, h, ref)
+		return other, node.Replaced, t.link(depth, depth, h, ref)
 	}
 	g := t.hashOf(other)
 	if g == h {
-		return node.Leaf{}, Inserted, t.collide(depth, h, at, other, ref, leaf)
+		return node.Leaf{}, node.Inserted, t.collide(depth, h, at, other, ref, leaf)
 	}
-	return node.Leaf{}, Inserted, t.part(depth, h, ref, g, at)
+	return node.Leaf{}, node.Inserted, t.part(depth, h, ref, g, at)
 }
 
 // sameValue reports whether the values of l and own are equal. own must be the

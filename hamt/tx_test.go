@@ -144,7 +144,7 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	root := s.tx.Root
 	_, did, err := s.tx.SetLeaf(sip(key), leaf)
 	require.NoError(t, err)
-	require.Equal(t, Inserted, did)
+	require.Equal(t, node.Inserted, did)
 
 	s.heap.Rollback(leaf.Off) // the compare-and-swap was lost
 	other := []byte("of the winner")
@@ -153,7 +153,7 @@ func TestLeafSurvivesRebase(t *testing.T) {
 	require.NoError(t, err)
 	_, did, err = s.tx.SetLeaf(sip(key), leaf)
 	require.NoError(t, err)
-	require.Equal(t, Inserted, did)
+	require.Equal(t, node.Inserted, did)
 	s.model["key"], s.model["of the winner"] = "large", ""
 	s.commit()
 }
@@ -217,9 +217,9 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 			if remove {
 				_, existed, err = s.tx.Delete(h, []byte(key))
 			} else {
-				var did Effect
+				var did node.Effect
 				_, did, err = s.tx.Set(h, []byte(key), []byte(value))
-				existed = did != Inserted
+				existed = did != node.Inserted
 			}
 			require.NoError(t, err)
 		}

@@ -17,10 +17,11 @@
 // All words are little-endian. All nodes start at multiples of 8. The columns of leaf
 // are offset and size in bytes.
 //
-//	Ref        bits 0–2    kind: 0 nil, 1 branch, 2 leaf, 3 collision
+//	Ref        bits 0–2    kind: 0 nil, 1 branch, 2 leaf, 3 collision,
+//	                       4 bottom node, 5 inner node
 //	           bits 3–47   the offset's bits 3–47
-//	           bits 48–63  leaf, collision: the tag, the top 16 bits of the hash
-//	                       of its key; branch: 0
+//	           bits 48–63  leaf, collision of a trie: the tag, the top 16 bits of
+//	                       the hash of its key; bottom, inner: 1 if tied; else 0
 //
 //	leaf       0   8    birth
 //	           8   4    length of the value

@@ -20,6 +20,16 @@ func (s Status) String() string {
 	return "damaged"
 }
 
+// Effect is the effect of a set on a tree.
+type Effect uint8
+
+// The effects of a set.
+const (
+	Unchanged Effect = iota // the entry already had this value
+	Inserted                // the key had no entry
+	Replaced                // the entry had another value
+)
+
 // A Result is the result of the lookup of one key among many. Leaf is the zero Leaf
 // unless Status is Present.
 type Result struct {

@@ -22,7 +22,9 @@ func TestRef(t *testing.T) {
 		{MakeRef(KindLeaf, off, hash), KindLeaf, 0x1234, "leaf@0xabcdef123458 tag 1234"},
 		{MakeRef(KindCollision, off, hash), KindCollision, 0x1234, "collision@0xabcdef123458 tag 1234"},
 		{MakeRef(KindLeaf, OffMask, ^uint64(0)), KindLeaf, 0xffff, "leaf@0xfffffffffff8 tag ffff"},
-		{MakeRef(5, off, 0), 5, 0, "invalid ref 0x0000abcdef12345d"},
+		{MakeRef(KindBottom, off, 0), KindBottom, 0, "bottom@0xabcdef123458 tag 0"},
+		{MakeRef(KindInner, off, 0) | Tied, KindInner, 1, "inner@0xabcdef123458 tag 1"},
+		{MakeRef(6, off, 0), 6, 0, "invalid ref 0x0000abcdef12345e"},
 		{KindBranch | 1<<TagShift, KindBranch, 1, "invalid ref 0x0001000000000001"},
 	} {
 		require.Equal(t, c.kind, c.ref.Kind(), c.text)

@@ -109,12 +109,19 @@ func (r Reader) Birth(l Leaf) uint64 { return r.Mem.Word(l.Off) }
 // CompareKey compares the leaf's key with key, as bytes.Compare does. It reads whole
 // words, so that the race detector reports no race with an optimistic lookup.
 func (r Reader) CompareKey(l Leaf, key []byte) int {
+	_, order := r.CommonKey(l, key)
+	return order
+}
+
+// CommonKey returns how many bytes at its beginning the leaf's key has in common with
+// key, and the result of CompareKey.
+func (r Reader) CommonKey(l Leaf, key []byte) (same uint64, order int) {
 	n := min(l.KeyLen(), uint64(len(key)))
 	i := uint64(0)
 	for ; i+8 <= n; i += 8 {
 		a := bits.ReverseBytes64(r.Mem.Word(l.KeyOff() + i))
 		if b := binary.BigEndian.Uint64(key[i:]); a != b {
-			return cmp.Compare(a, b)
+			return i + uint64(bits.LeadingZeros64(a^b))/8, cmp.Compare(a, b)
 		}
 	}
 	if i < n {
@@ -122,12 +129,12 @@ func (r Reader) CompareKey(l Leaf, key []byte) int {
 		var word [8]byte
 		copy(word[:], key[i:n])
 		unused := 64 - 8*(n-i)
-		a := bits.ReverseBytes64(r.Mem.Word(l.KeyOff()+i)) >> unused
-		if b := binary.BigEndian.Uint64(word[:]) >> unused; a != b {
-			return cmp.Compare(a, b)
+		a := bits.ReverseBytes64(r.Mem.Word(l.KeyOff()+i)) >> unused << unused
+		if b := binary.BigEndian.Uint64(word[:]); a != b {
+			return i + uint64(bits.LeadingZeros64(a^b))/8, cmp.Compare(a, b)
 		}
 	}
-	return cmp.Compare(l.KeyLen(), uint64(len(key)))
+	return n, cmp.Compare(l.KeyLen(), uint64(len(key)))
 }
 
 // Outside returns the error for a reference to an offset beyond the region.

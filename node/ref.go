@@ -12,8 +12,13 @@ const (
 	KindBranch
 	KindLeaf
 	KindCollision
+	KindBottom // a node of an ordered tree, whose children are leaves
+	KindInner  // a node of an ordered tree, whose children are nodes
 
 	kindMask Ref = 7
+
+	// Tied is a flag of a reference to a node of an ordered tree: see package btree.
+	Tied Ref = 1 << TagShift
 )
 
 const (
@@ -27,7 +32,8 @@ const (
 var _ [TagShift - 48]struct{}
 
 // MakeRef returns a reference to the node at off, a multiple of 8. For a leaf or
-// collision, hash is the hash of its key. For a branch, MakeRef ignores hash.
+// collision of a trie, hash is the hash of its key, otherwise 0. For a branch, MakeRef
+// ignores hash.
 func MakeRef(kind Ref, off, hash uint64) Ref {
 	if kind == KindBranch {
 		return KindBranch | Ref(off)
@@ -55,6 +61,10 @@ func (r Ref) String() string {
 		return fmt.Sprintf("leaf@%#x tag %04x", r.Off(), r.Tag())
 	case r.Kind() == KindCollision:
 		return fmt.Sprintf("collision@%#x tag %04x", r.Off(), r.Tag())
+	case r.Kind() == KindBottom && r.Tag() <= 1:
+		return fmt.Sprintf("bottom@%#x tag %d", r.Off(), r.Tag())
+	case r.Kind() == KindInner && r.Tag() <= 1:
+		return fmt.Sprintf("inner@%#x tag %d", r.Off(), r.Tag())
 	}
 	return fmt.Sprintf("invalid ref %#016x", uint64(r))
 }

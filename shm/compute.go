@@ -8,7 +8,7 @@ import (
 	"strconv"
 
 	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Action is the decision of a function of [Store.Compute] about its entry.
@@ -93,9 +93,9 @@ func (w *writer) applyDecision(e *edit) (changed bool, err error) {
 	switch do {
 	case ActionKeep:
 	case ActionSet:
-		var did hamt.Effect
+		var did node.Effect
 		_, did, err = w.tx.Set(e.hash, e.key, value)
-		changed = did != hamt.Unchanged
+		changed = did != node.Unchanged
 	case ActionDelete:
 		if exists {
 			_, changed, err = w.tx.Delete(e.hash, e.key)

@@ -170,8 +170,8 @@ func (tx *Tx) flush() error {
 		tx.w.tx.Warm(p.hashes[:p.n])
 	}
 	for i := 0; i < p.n && tx.err == nil; i++ {
-		var did hamt.Effect
-		if _, did, tx.err = tx.w.tx.SetLeaf(p.hashes[i], p.leaves[i]); did != hamt.Unchanged {
+		var did node.Effect
+		if _, did, tx.err = tx.w.tx.SetLeaf(p.hashes[i], p.leaves[i]); did != node.Unchanged {
 			tx.changes++
 		}
 	}

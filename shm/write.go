@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -190,7 +189,7 @@ func (w *writer) apply(e *edit, leaf node.Leaf) (changed bool, err error) {
 	switch e.verb {
 	case set:
 		_, did, err := w.tx.SetLeaf(e.hash, leaf)
-		return did != hamt.Unchanged, err
+		return did != node.Unchanged, err
 	case remove:
 		_, e.ok, err = w.tx.Delete(e.hash, e.key)
 		return e.ok, err
