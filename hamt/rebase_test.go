@@ -162,3 +162,34 @@ func TestRebaseManyLooksAtBirths(t *testing.T) {
 		require.Equal(t, !later, ok)
 	}
 }
+
+// The same holds for a branch on the path of a transaction of one key.
+func TestRebaseLooksAtBirths(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		s := newSubject(t, 1<<20, sip)
+		for i := range 5000 {
+			s.set(fmt.Sprint(i), "value")
+		}
+		s.commit()
+		root, version := s.tx.Root, s.version-1
+		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
+		h := sip([]byte("1"))
+		s.tx.Reset(reader(s.heap), s.heap, sip, root, entries, dataBytes)
+		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
+		require.NoError(t, err)
+		b, err := reader(s.heap).branch(root, 0)
+		require.NoError(t, err)
+		i, taken := b.index(h, 0)
+		require.True(t, taken)
+		child := b.ref(reader(s.heap), i)
+		require.Equal(t, node.KindBranch, child.Kind())
+		s.heap.Mem.SetWord(root.Off(), version+1) // another has replaced the root
+		if later {
+			s.heap.Mem.SetWord(child.Off(), version+1)
+		}
+		s.heap.Overtaken = true
+		ok, err := s.tx.Rebase(reader(s.heap), root, entries, dataBytes, h, version)
+		require.NoError(t, err)
+		require.Equal(t, !later, ok)
+	}
+}
