@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"shm":           {"hamt", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/shmexpvar": {"shm"},
 	"hamt":          {"node", "alloc/region"},
+	"btree":         {"node", "alloc/region"},
 	"node":          {"alloc/region"},
 	"alloc":         {"alloc/layout", "alloc/region"},
 	"alloc/layout":  {"alloc/region"},

@@ -1,11 +1,10 @@
 package hamt
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -19,10 +18,6 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// guard fills the words after the end of a hostile region, so that the test sees a
-// write there.
-const guard = 0x6a7d6a7d6a7d6a7d
-
 // provoke calls all functions that read, then all functions that write, on memory
 // that may be anything. They must not panic or hang, and an error must be a
 // region.CorruptError. They may write anything below end, but nothing beyond it.
@@ -35,7 +30,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		if st == node.Present && l.Off+l.Size() > end {
 			t.Fatalf("leaf %+v lies outside of %#x", l, end)
 		}
-		requireCorruptOrNil(t, r.Explain(root, hs[i], k))
+		nodetest.RequireCorruptOrNil(t, r.Explain(root, hs[i], k))
 		if st == node.Damaged && r.Explain(root, hs[i], k) == nil {
 			t.Fatalf("Find met damage that Explain does not see")
 		}
@@ -46,84 +41,39 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 			t.Fatalf("leaf %+v lies outside of %#x", o.Leaf, end)
 		}
 	}
-	requireCorruptOrNil(t, r.Walk(root, func(l node.Leaf) bool {
+	nodetest.RequireCorruptOrNil(t, r.Walk(root, func(l node.Leaf) bool {
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
 	_, err := r.Check(root, 1<<40, sip, node.Extra{}, func(node.Node) error { return nil })
-	requireCorruptOrNil(t, err)
+	nodetest.RequireCorruptOrNil(t, err)
 	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
-		requireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
-		requireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ node.Leaf) bool { return true }))
-		requireCorruptOrNil(t, Join(r, other, r, root, sip, func(_, _ node.Leaf) bool { return true }))
+		nodetest.RequireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
+		nodetest.RequireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ node.Leaf) bool { return true }))
+		nodetest.RequireCorruptOrNil(t, Join(r, other, r, root, sip, func(_, _ node.Leaf) bool { return true }))
 	}
 
 	tx := &Tx{}
-	tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
+	tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, root, 0, 0)
 	for i, k := range keys {
 		_, _, err := tx.Set(hs[i], k, []byte("value"))
-		requireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, err)
 		_, err = tx.Rebase(r, root, 0, 0, hs[i], 1<<40)
-		requireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(hs[i], k)
-		requireCorruptOrNil(t, err)
-		requireCorruptOrNil(t, tx.Seal(hs))
+		nodetest.RequireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, tx.Seal(hs))
 		_, err = tx.RebaseMany(r, root, 0, 0, 1<<40)
-		requireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, err)
 	}
 	for _, size := range []uint64{16, 40, 64, nodetest.ClassSize(r.End)} {
-		tx.Reset(r, &drain{r: r}, sip, root, 0, 0)
+		tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, root, 0, 0)
 		_, _, err := tx.Move(root.Off()&^7%end, tx.Leads(nil, root.Off()&^7%end, size))
-		requireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, err)
 		_, _, err = tx.Move(size, tx.Leads(nil, size, size))
-		requireCorruptOrNil(t, err)
+		nodetest.RequireCorruptOrNil(t, err)
 	}
-	for off := end; off < mem.Size(); off += 8 {
-		if mem.Word(off) != guard {
-			t.Fatalf("a write beyond the end, at %#x", off)
-		}
-	}
-}
-
-func requireCorruptOrNil(t testing.TB, err error) {
-	var c *region.CorruptError
-	if err != nil && !errors.Is(err, nodetest.ErrFull) && !(errors.Is(err, region.ErrCorrupt) && errors.As(err, &c) && c.Found != "") {
-		t.Fatalf("not an error of a damaged store: %v", err)
-	}
-}
-
-// drain is an Allocator that allocates anywhere in the hostile region and believes the
-// marks that it finds there.
-type drain struct {
-	r    Reader
-	next uint64
-}
-
-func (d *drain) Alloc(size uint64) (uint64, error) {
-	size = nodetest.ClassSize(size)
-	if d.next+size > d.r.End {
-		return 0, nodetest.ErrFull
-	}
-	d.next += size
-	return d.next - size, nil
-}
-func (d *drain) Mine(off, _ uint64) bool      { return d.r.Mem.Word(off)&1 != 0 }
-func (d *drain) Age(off uint64) uint64        { return d.r.Mem.Word(off) }
-func (d *drain) LogLen() uint64               { return 0 }
-func (d *drain) Discard(off, size uint64)     {}
-func (d *drain) Retire(off, size uint64)      {}
-func (d *drain) Unretire(off uint64)          {}
-func (d *drain) Rewind(n uint64)              {}
-func (d *drain) BlockSize(size uint64) uint64 { return nodetest.ClassSize(size) }
-
-// hostileRegion copies words into a region with a guard behind it.
-func hostileRegion(words []uint64) (region.Mem, uint64) {
-	all := make([]uint64, len(words)+1024)
-	copy(all, words)
-	for i := len(words); i < len(all); i++ {
-		all[i] = guard
-	}
-	return region.FromWords(all), uint64(len(words)) * 8
+	nodetest.RequireGuard(t, mem, end)
 }
 
 func someKeys() [][]byte {
@@ -144,48 +94,30 @@ func FuzzHostile(f *testing.F) {
 	for i := 2; i < len(self); i++ {
 		self[i] = uint64(node.KindBranch)
 	}
-	f.Add(toBytes(self), uint64(node.KindBranch))
+	f.Add(nodetest.ToBytes(self), uint64(node.KindBranch))
 	f.Fuzz(func(t *testing.T, p []byte, root uint64) {
-		words := make([]uint64, max(maxBranch/node.WordSize, min(len(p)/8, 4096)))
-		for i := range min(len(words), len(p)/8) {
-			words[i] = binary.LittleEndian.Uint64(p[8*i:])
-		}
-		words = append(words, make([]uint64, 8)...)
-		mem, end := hostileRegion(words)
+		words := append(nodetest.ToWords(p[:min(len(p), 1<<15)], maxBranch/node.WordSize), make([]uint64, 8)...)
+		mem, end := nodetest.HostileRegion(words)
 		provoke(t, mem, end, node.Ref(root), someKeys())
 	})
-}
-
-func toBytes(words []uint64) (p []byte) {
-	for _, w := range words {
-		p = binary.LittleEndian.AppendUint64(p, w)
-	}
-	return p
 }
 
 // TestBrokenTries runs provoke on a sound trie in which one word was overwritten with
 // a value that is likely to mislead.
 func TestBrokenTries(t *testing.T) {
-	rnd := rand.New(rand.NewSource(11))
+	rnd := rand.New(rand.NewPCG(11, 0))
 	s := newSubject(t, 1<<16, sip)
 	for i := range 40 {
 		s.set(fmt.Sprint(i), "value")
 	}
 	s.commit()
-	var sound []uint64
-	for off := uint64(0); off < s.heap.Top; off += 8 {
-		sound = append(sound, s.heap.Mem.Word(off))
-	}
+	sound := s.heap.Words()
 	for range 3000 / slow {
 		words := append([]uint64(nil), sound...)
-		for range 1 + rnd.Intn(3) {
-			i, j := rnd.Intn(len(words)), rnd.Intn(len(words))
-			words[i] = [...]uint64{
-				0, 1, ^uint64(0), words[i] ^ 1<<rnd.Intn(64), words[j], uint64(s.tx.Root),
-				uint64(len(words))*8 - 8 | uint64(node.KindBranch), words[i]&^7 | rnd.Uint64()&7,
-			}[rnd.Intn(8)]
+		for range 1 + rnd.IntN(3) {
+			nodetest.Break(rnd, words, s.tx.Root, node.KindBranch)
 		}
-		mem, end := hostileRegion(words)
+		mem, end := nodetest.HostileRegion(words)
 		provoke(t, mem, end, s.tx.Root, someKeys())
 	}
 }
@@ -199,13 +131,13 @@ func TestFindBesideReuse(t *testing.T) {
 		s.set(fmt.Sprint(i), "value")
 	}
 	s.commit()
-	mem, end := hostileRegion(make([]uint64, s.heap.Top/8))
+	mem, end := nodetest.HostileRegion(make([]uint64, s.heap.Top/8))
 	mem.Write(0, s.heap.Mem.Bytes(0, end))
 
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		rnd := rand.New(rand.NewSource(1))
+		rnd := rand.New(rand.NewPCG(1, 0))
 		words := int(end / 8)
 		for {
 			select {
@@ -213,10 +145,10 @@ func TestFindBesideReuse(t *testing.T) {
 				return
 			default:
 			}
-			i, j := uint64(rnd.Intn(words)), uint64(rnd.Intn(words))
+			i, j := uint64(rnd.IntN(words)), uint64(rnd.IntN(words))
 			w := s.heap.Mem.Word(8 * j)
-			if rnd.Intn(4) == 0 {
-				w ^= 1 << rnd.Intn(64)
+			if rnd.IntN(4) == 0 {
+				w ^= 1 << rnd.IntN(64)
 			}
 			mem.SetWord(8*i, w)
 			mem.SetWord(8*j, s.heap.Mem.Word(8*j)) // and back
@@ -334,7 +266,7 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 		return node.MakeRef(node.KindCollision, at, 0)
 	}
 	older, newer := collide(64, 2<<20), collide(1<<20, 2<<20+64)
-	mem, end := hostileRegion(words)
+	mem, end := nodetest.HostileRegion(words)
 	r := NewReader(mem, end)
 	for _, ref := range []node.Ref{older, newer} {
 		c, err := r.collision(ref)
@@ -345,7 +277,7 @@ func TestDiffOfOneLeafManyTimes(t *testing.T) {
 	began := time.Now()
 	err := r.Diff(older, newer, sip, func(_, _ node.Leaf) bool { return true })
 	require.Error(t, err)
-	requireCorruptOrNil(t, err)
+	nodetest.RequireCorruptOrNil(t, err)
 	require.Less(t, time.Since(began), 2*time.Second)
 }
 
