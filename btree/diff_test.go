@@ -117,7 +117,7 @@ func (r Reader) valueOf(l node.Leaf) string {
 
 // The time of Diff depends on what has changed, not on the size of the trees.
 func TestDiffSkipsSharedNodes(t *testing.T) {
-	for _, n := range []int{1000, 100_000} {
+	for _, n := range []int{1000, 100_000 / slow} {
 		h := nodetest.New(t, 64<<20)
 		h.Careless = true
 		var tx Tx

@@ -203,6 +203,9 @@ func TestFlippedBits(t *testing.T) {
 		if n.Ref.Kind() == node.KindLeaf && n.Ref.Off()%64 != 0 {
 			continue // some will do
 		}
+		if slow > 1 && n.Ref.Kind() == node.KindBottom && n.Ref.Off()%128 != 0 {
+			continue
+		}
 		for bit := (n.Ref.Off() + node.HeadOff) * 8; bit < (n.Ref.Off()+n.Size)*8; bit++ {
 			word, mask := bit/64*8, uint64(1)<<(bit%64)
 			s.heap.Mem.SetWord(word, s.heap.Mem.Word(word)^mask)

@@ -225,7 +225,7 @@ func TestModel(t *testing.T) {
 	eachKind(t, func(t *testing.T, key func(i uint64) string) {
 		rnd := rand.New(rand.NewPCG(1, 2))
 		s := newSubject(t, 16<<20)
-		for round := range 120 {
+		for round := range 120 / slow {
 			span := uint64(1 + rnd.IntN(1500))
 			grow := rnd.IntN(3) > 0
 			for range 1 + rnd.IntN(60) {
@@ -261,7 +261,7 @@ func TestModel(t *testing.T) {
 func TestOrders(t *testing.T) {
 	eachKind(t, func(t *testing.T, key func(i uint64) string) {
 		all := map[string]bool{}
-		for i := range uint64(1200) {
+		for i := range uint64(1200 / slow) {
 			all[key(i)] = true
 		}
 		sorted := slices.Sorted(maps.Keys(all))
@@ -317,7 +317,7 @@ func TestFull(t *testing.T) {
 			s.set(key(i*2), "value")
 		}
 		s.commit()
-		for range 300 {
+		for range 300 / slow {
 			k := key(rnd.Uint64N(1500))
 			for failAt := 1; ; failAt++ {
 				root, entries, live := s.tx.Root, s.tx.Entries, s.heap.LiveBlocks()
@@ -374,7 +374,7 @@ func TestWalkAndChange(t *testing.T) {
 				s.commit()
 			}
 		}
-		for range 5 {
+		for range max(5/slow, 1) {
 			before := slices.Clone(s.keys)
 			var seen []string
 			require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {

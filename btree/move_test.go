@@ -21,7 +21,7 @@ func TestMove(t *testing.T) {
 			s.set(key(i), fmt.Sprint(i))
 		}
 		s.commit()
-		for range 200 {
+		for range 200 / slow {
 			var all []node.Node
 			_, err := s.tx.Reader().Check(s.tx.Root, 0, node.Extra{}, func(n node.Node) error {
 				all = append(all, n)
