@@ -196,10 +196,10 @@ func (a *Arena) debug(msg string, args ...any) {
 	}
 }
 
-// Close closes the handle. Calls that are inside of it go on, and the last of
-// them gives up what the handle has: its pins, its slots, its proc and its
-// mappings. If nobody is inside, that is done when Close returns, also when it is a
-// second Close, and all of them return the same.
+// Close closes the handle. Calls and snapshots that are inside of it go on, and the last of
+// them gives up what the handle has: its slots, its proc and its mappings. Whoever has a
+// pin is inside, so there are no pins then. If nobody is inside, that is done when Close
+// returns, also when it is a second Close, and all of them return the same.
 func (a *Arena) Close() error {
 	a.closing.Lock()
 	defer a.closing.Unlock()
@@ -223,7 +223,6 @@ func (a *Arena) finish() error {
 	a.finished.Do(func() {
 		var failed error
 		if a.CanPin() {
-			a.dropPins()
 			failed = a.releaseSlots()
 			a.leaveProc()
 		}

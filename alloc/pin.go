@@ -48,7 +48,8 @@ func slotPin(i int) uint64 { return layout.OffSlotPins + uint64(i)*layout.SlotPi
 // pin that has an owner. A process that breaks this rule can erase a pin under its
 // reader, and free nothing (rule D3).
 
-// Pin holds a version's nodes in place until Unpin.
+// Pin holds a version's nodes in place until Unpin. Its holder is a user of the handle for
+// as long (see Enter).
 type Pin struct {
 	Root
 	index int32
@@ -90,7 +91,7 @@ func usersOf(i int) uint64 {
 }
 
 // Pin pins the current version, typically for long. Such pins of one handle on one
-// version share one pin in procs (rule P4). The caller is a user of the handle: see Enter.
+// version share one pin in procs (rule P4).
 func (a *Arena) Pin() (Pin, error) {
 	latest := &a.pinTable().latest
 	last := latest.Load()
@@ -105,8 +106,7 @@ func (a *Arena) Pin() (Pin, error) {
 }
 
 // PinBriefly pins the current version with a pin of its own, as long as one is free. So
-// goroutines that read at the same time write to different cache lines. The caller is a
-// user of the handle.
+// goroutines that read at the same time write to different cache lines.
 func (a *Arena) PinBriefly() (Pin, error) {
 	if !a.CanPin() {
 		return Pin{}, ErrCannotPin
@@ -207,7 +207,7 @@ func (t *pinTable) drop(i int) bool {
 	}
 }
 
-// Unpin lets go of a pin. The caller is a user of the handle.
+// Unpin lets go of a pin.
 func (a *Arena) Unpin(p Pin) { a.unpinAt(int(p.index)) }
 
 func (a *Arena) unpinAt(i int) {
@@ -242,14 +242,4 @@ func (a *Arena) claimPin(i int) bool {
 	// Raised before the pin is published: see scan.
 	a.shared.Max(layout.OffPinHigh, uint64(i)+1)
 	return true
-}
-
-// dropPins lets go of all pins of a closed handle that nobody uses.
-func (a *Arena) dropPins() {
-	t := a.pins.Load()
-	for i := range layout.MaxSnapPins {
-		if t != nil && t.users.Load(usersOf(i)) != 0 {
-			a.emptyPin(i)
-		}
-	}
 }

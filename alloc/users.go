@@ -6,10 +6,11 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// The users of a handle are the calls that are inside of it: they may touch its
-// mappings and rely on its pins. Close marks the handle as closed, which keeps
-// new users out, and the last user to leave gives up all that the handle has.
-// Close is a user itself, so it does that when nobody else is inside.
+// The users of a handle are the calls that are inside of it and the snapshots that are
+// open: they may touch its mappings and rely on its pins. Close marks the handle as closed,
+// which keeps new users out, and the last user to leave gives up all that the handle has.
+// Close is a user itself, so it does that when nobody else is inside. The calls of a
+// snapshot are inside with it, and go on in a closed handle.
 //
 // A user counts itself before it looks whether the handle is closed, and Close
 // marks the handle before anybody sums up. So a sum of zero in a closed handle
@@ -23,7 +24,7 @@ import (
 // processors seldom write to the same one.
 const lanes = 64
 
-// A User stands for one call that is inside of a handle, from Enter to Leave.
+// A User stands for a call or a snapshot that is inside of a handle, from Enter to Leave.
 type User struct{ lane *userLane }
 
 // A userLane is a part of the count, and remembers the last pin of the goroutines that
@@ -54,7 +55,7 @@ func (a *Arena) Enter() (u User, ok bool) {
 	return u, true
 }
 
-// Leave ends what Enter began. The last user of a closed handle ends the handle.
+// Leave ends what Enter began, in any goroutine. The last user of a closed handle ends the handle.
 func (a *Arena) Leave(u User) {
 	u.lane.count.Add(-1)
 	if a.closed.Load() && !a.users.any() {

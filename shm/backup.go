@@ -65,7 +65,7 @@ func (sn *Snapshot) Backup(ctx context.Context, dir string, opts ...*CopyOptions
 	case 1:
 		o = opts[0]
 	default:
-		return sn.s.fail("copying", fmt.Errorf("found %d CopyOptions, expected at most one", len(opts)))
+		return sn.fail("copying", fmt.Errorf("found %d CopyOptions, expected at most one", len(opts)))
 	}
 	return sn.makeStore(ctx, dir, nil, o, true)
 }
@@ -96,7 +96,7 @@ func (sn *Snapshot) makeStore(ctx context.Context, dir string, differences []io.
 		if errors.Is(err, fs.ErrExist) {
 			err = ErrExist
 		}
-		return sn.s.fail(fmt.Sprintf("making %s of", dir), err)
+		return sn.fail(fmt.Sprintf("making %s of", dir), err)
 	}
 	return nil
 }

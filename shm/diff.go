@@ -15,7 +15,7 @@ type Change struct{ Old, New []byte }
 
 // Diff iterates over the keys whose values differ between older and sn, in no
 // order. It takes time in proportion to what changed. The loop ends early if the store
-// is damaged, if one of the snapshots or their store is closed, or at once with
+// is damaged, if one of the snapshots is closed, or at once with
 // ErrUnrelated if the snapshots are of two stores: sn.Err tells.
 func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
 	return func(yield func(key []byte, c Change) bool) {
@@ -29,7 +29,7 @@ func (sn *Snapshot) Diff(older *Snapshot) iter.Seq2[[]byte, Change] {
 func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bool) error {
 	if !sn.s.a.Same(older.s.a) {
 		err := fmt.Errorf("%w: found a snapshot of %s, expected one of the same store", ErrUnrelated, older.s.path)
-		return sn.s.fail("comparing two snapshots of", err)
+		return sn.fail("comparing two snapshots of", err)
 	}
 	r := sn.widest(older)
 	var closed error
@@ -48,7 +48,7 @@ func (sn *Snapshot) changes(older *Snapshot, yield func(key []byte, c Change) bo
 		return yield(key, c)
 	})
 	if err != nil {
-		return sn.s.fail("comparing two snapshots of", err)
+		return sn.fail("comparing two snapshots of", err)
 	}
 	return closed
 }

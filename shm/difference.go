@@ -55,7 +55,7 @@ func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer
 		return base.hold(func() error { return sn.writeDifference(ctx, base, d, opts) })
 	})
 	if err != nil {
-		return d.changes, sn.s.fail(fmt.Sprintf("writing what changed since %s in", base.s.path), err)
+		return d.changes, sn.fail(fmt.Sprintf("writing what changed since %s in", base.s.path), err)
 	}
 	return d.changes, nil
 }

@@ -41,7 +41,8 @@ var (
 	ErrCorrupt = region.ErrCorrupt
 	// ErrVersion: the files are a store of another format version or geometry.
 	ErrVersion = layout.ErrVersion
-	// ErrTooManyProcesses: MaxProcesses handles are open.
+	// ErrTooManyProcesses: MaxProcesses handles are open, or closed with snapshots that are
+	// open.
 	ErrTooManyProcesses = alloc.ErrTooManyProcesses
 	// ErrTooManyWriters: MaxWriters transactions are under way.
 	ErrTooManyWriters = alloc.ErrTooManyWriters
@@ -92,10 +93,16 @@ type existError struct{}
 func (existError) Error() string        { return "store exists already" }
 func (existError) Is(target error) bool { return target == fs.ErrExist }
 
-// fail wraps an error with the operation and the path of the store.
+// fail wraps an error with the operation and the path of the store. In a closed handle the
+// error is ErrClosed, whatever was found.
 func (s *Store) fail(op string, err error) error {
 	if s.a.Closed() {
 		err = ErrClosed
 	}
+	return s.failAt(op, err)
+}
+
+// failAt is fail for the reading of a pinned version, which a Close does not disturb.
+func (s *Store) failAt(op string, err error) error {
 	return fmt.Errorf("shm: %s %s: %w", op, s.path, err)
 }

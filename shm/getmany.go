@@ -8,9 +8,8 @@ import (
 
 // GetMany looks many keys up in one version and calls fn for each, in order. The value is
 // valid in fn only; without ok the key is not in the store. Large stores answer it several
-// times faster for a key than Get, because the waits for memory overlap. It ends with
-// ErrClosed if the store is closed before the last key. To stop before the last key, loop
-// over [Snapshot.GetMany] in a View.
+// times faster for a key than Get, because the waits for memory overlap. To stop before the
+// last key, loop over [Snapshot.GetMany] in a View.
 func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
 	u, ok := s.a.Enter()
 	if !ok {
@@ -31,8 +30,8 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 
 // GetMany iterates over the values of keys, by their index in keys and in order; nil
 // means that the key is not there. The slices are memory of the store, as those of Get
-// are. The loop ends early if the store is damaged, or if the snapshot or the store is
-// closed: Err tells.
+// are. The loop ends early if the store is damaged, or if the snapshot is closed: Err
+// tells.
 func (sn *Snapshot) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
 	return func(yield func(i int, value []byte) bool) {
 		sn.loop(func() error {
@@ -48,7 +47,7 @@ const manyKeys = 64
 // many is a GetMany under way.
 type many struct {
 	s  *Store
-	sn *Snapshot // or nil
+	sn *Snapshot // that may be closed in between, or nil
 	view
 	fn func(i int, value []byte) bool // value is nil if the key is not there
 }
@@ -87,12 +86,9 @@ func (m *many) get(base int, keys [][]byte) (more bool, err error) {
 // tell calls fn with a result.
 func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, err error) {
 	if m.sn != nil {
-		err = m.sn.check()
-	} else if m.s.a.Closed() {
-		err = m.s.fail("reading", ErrClosed)
-	}
-	if err != nil {
-		return false, err // and what was found may have been reused
+		if err := m.sn.check(); err != nil {
+			return false, err // and what was found may have been reused
+		}
 	}
 	switch found.Status {
 	case node.Present:
@@ -100,5 +96,5 @@ func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, 
 	case node.Absent:
 		return m.fn(i, nil), nil
 	}
-	return false, m.s.fail("reading", m.outcome(found.Status, h, key))
+	return false, m.s.failAt("reading", m.outcome(found.Status, h, key))
 }

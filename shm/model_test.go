@@ -563,11 +563,12 @@ func (w *world) dieIn(m *member, fn func(tx *shm.Tx) error) {
 // lose forgets a handle that has died, and its snapshots.
 func (w *world) lose(m *member) {
 	w.dead++
+	w.snaps = slices.DeleteFunc(w.snaps, func(k *keptSnapshot) bool { return k.by == m })
 	w.forget(m)
 }
 
+// forget forgets a handle. If it was closed, its snapshots go on.
 func (w *world) forget(m *member) {
-	w.snaps = slices.DeleteFunc(w.snaps, func(k *keptSnapshot) bool { return k.by == m })
 	w.handles = slices.DeleteFunc(w.handles, func(o *member) bool { return o == m })
 	if len(w.handles) == 0 || w.rng.IntN(2) == 0 {
 		// Who attaches adopts.
@@ -784,7 +785,8 @@ func (w *world) finish() {
 	w.check(m.s)
 	sn, err := m.s.Snapshot()
 	require.NoError(w.t, err)
-	w.same(&keptSnapshot{sn, m, w.model, w.version})
 	require.NoError(w.t, m.s.Close())
+	w.same(&keptSnapshot{sn, m, w.model, w.version})
+	require.NoError(w.t, sn.Close())
 	w.t.Logf("version %d, %d entries, full %d times, %v", w.version, len(w.model), w.fulls, w.ops)
 }

@@ -843,6 +843,9 @@ func TestUseAfterClose(t *testing.T) {
 		_ = s.Version()
 		_ = s.Inspect().Info()
 
+		_, err = sn.Get([]byte("key"))
+		require.NoError(t, err, "a snapshot that is open")
+		require.NoError(t, sn.Close())
 		for _, sn := range []*Snapshot{sn, closed} {
 			_, err = sn.Get([]byte("key"))
 			require.ErrorIs(t, err, ErrClosed)
@@ -942,6 +945,8 @@ func TestCloseDuringUse(t *testing.T) {
 		for _, err := range errs {
 			require.ErrorIs(t, err, ErrClosed)
 		}
+		require.NotZero(t, sn.Len())
+		require.NoError(t, sn.Close())
 	}
 	openSound(t, path)
 }

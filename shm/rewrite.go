@@ -14,8 +14,8 @@ import (
 // bitmaps, lists and writers' slots: it does not read them, so it works even if a
 // writable Open refuses the store because of them.
 //
-// No process may have the store open. Otherwise the error matches ErrInUse and names the
-// processes. A process that opens the store while Rewrite runs waits for up to a second,
+// No process may have the store open, or a snapshot of a Store that it has closed.
+// Otherwise the error matches ErrInUse and names the processes. A process that opens the store while Rewrite runs waits for up to a second,
 // then gets ErrInUse.
 //
 // Rewrite proves that every entry is where it belongs, as Backup does. A damaged entry

@@ -13,18 +13,18 @@ import (
 )
 
 // Snapshot is one version of the store. It sees that version until it is
-// closed. Until then it holds the space of the entries that only it can see, and of no
-// others. It may be used by many goroutines.
+// closed, also when its Store was closed before. Until then it holds the space of the
+// entries that only it can see, and of no others. It may be used by many goroutines.
 //
 // The slices that it returns are memory of the store. A write to one faults. They must not
-// be used after Close of the Snapshot or of its Store, because their memory is reused. A
-// Snapshot must not be closed while another goroutine is in its Get, Has or Len.
+// be used after Close of the Snapshot, because their memory is reused. A Snapshot must not
+// be closed while another goroutine is in its Get, Has, Len or Bytes.
 type Snapshot struct {
 	s *Store
 	pinned
-	inside bool                  // of a View, which is inside of the handle for as long as the snapshot is open
-	state  atomic.Uint32         // the number of loops under way, and snapshotClosed
-	err    atomic.Pointer[error] // of the first loop that failed
+	user  alloc.User            // of the handle, until the snapshot is closed and no loop is under way
+	state atomic.Uint32         // the number of loops under way, and snapshotClosed
+	err   atomic.Pointer[error] // of the first loop that failed
 }
 
 // snapshotClosed is set in the state of a Snapshot that is closed. Its pin goes when
@@ -52,24 +52,23 @@ func (p *pinned) view(s *Store) view { return view{s.reader(), p.trie} }
 func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
 
 // Snapshot pins the current version. Close must follow. Until then the space of entries
-// that are replaced cannot be reused. If the process dies, other processes close its
-// snapshots.
+// that are replaced cannot be reused, and the handle keeps its place among MaxProcesses,
+// even if the Store is closed. If the process dies, other processes close its snapshots.
 func (s *Store) Snapshot() (*Snapshot, error) {
 	u, ok := s.a.Enter()
 	if !ok {
 		return nil, s.fail("taking a snapshot of", ErrClosed)
 	}
-	defer s.a.Leave(u)
 	p, err := s.pinned(s.a.Pin())
 	if err != nil {
+		s.a.Leave(u)
 		return nil, err
 	}
-	return &Snapshot{s: s, pinned: p}, nil
+	return &Snapshot{s: s, pinned: p, user: u}, nil
 }
 
 // View calls fn with a snapshot that is closed when fn returns, and stays so if fn
-// has kept it. A Close of the store does not take the snapshot's memory away before
-// fn returns.
+// has kept it.
 func (s *Store) View(fn func(sn *Snapshot) error) error {
 	u, ok := s.a.Enter()
 	if !ok {
@@ -81,8 +80,8 @@ func (s *Store) View(fn func(sn *Snapshot) error) error {
 		return err
 	}
 	sn := s.freshSnapshot()
-	sn.s, sn.pinned, sn.inside = s, p, true
-	defer sn.leave(u)
+	sn.s, sn.pinned, sn.user = s, p, u
+	defer func() { _ = sn.Close() }()
 	return fn(sn)
 }
 
@@ -119,21 +118,21 @@ func (s *Store) freshSnapshot() *Snapshot {
 	return &b.all[0]
 }
 
-// Close lets the snapshot's version go. It is idempotent. Loops over All and Diff
-// that are under way end with ErrClosed.
+// Close lets the snapshot's version go. It is idempotent. Loops over All, GetMany and
+// Diff that are under way end with ErrClosed. If the Store was closed before, the last of
+// its snapshots to close gives up the handle's mappings and its entry in the file procs.
 func (sn *Snapshot) Close() error {
-	if u, ok := sn.s.a.Enter(); ok { // otherwise the store's Close does it
-		sn.leave(u)
+	if sn.state.CompareAndSwap(0, snapshotClosed) || sn.state.Or(snapshotClosed) == 0 {
+		sn.end()
 	}
 	return nil
 }
 
-// leave closes the snapshot and leaves the handle.
-func (sn *Snapshot) leave(u alloc.User) {
-	if sn.state.CompareAndSwap(0, snapshotClosed) || sn.state.Or(snapshotClosed) == 0 {
-		sn.s.a.Unpin(sn.pin)
-	}
-	sn.s.a.Leave(u)
+// end lets go of the pin and of the handle, when the snapshot is closed and no loop is
+// under way.
+func (sn *Snapshot) end() {
+	sn.s.a.Unpin(sn.pin)
+	sn.s.a.Leave(sn.user)
 }
 
 // enterLoop keeps the pin until leaveLoop, unless the snapshot is closed.
@@ -151,26 +150,24 @@ func (sn *Snapshot) enterLoop() bool {
 
 func (sn *Snapshot) leaveLoop() {
 	if sn.state.Add(^uint32(0)) == snapshotClosed {
-		sn.s.a.Unpin(sn.pin)
+		sn.end()
 	}
 }
 
-// check returns ErrClosed if the snapshot or its store is closed.
+// check returns ErrClosed if the snapshot is closed.
 func (sn *Snapshot) check() error {
-	if sn.state.Load()&snapshotClosed != 0 || sn.s.a.Closed() {
+	if sn.state.Load()&snapshotClosed != 0 {
 		return fmt.Errorf("shm: reading a snapshot of %s: %w", sn.s.path, ErrClosed)
 	}
 	return nil
 }
 
+// fail wraps an error with the operation and the path of the store.
+func (sn *Snapshot) fail(op string, err error) error { return sn.s.failAt(op, err) }
+
 // hold calls fn while the snapshot's version stays pinned and mapped, even if the
-// snapshot or the store is closed in between.
+// snapshot is closed in between.
 func (sn *Snapshot) hold(fn func() error) error {
-	u, ok := sn.s.a.Enter()
-	if !ok {
-		return sn.check()
-	}
-	defer sn.s.a.Leave(u)
 	if !sn.enterLoop() {
 		return sn.check()
 	}
@@ -190,34 +187,22 @@ func (sn *Snapshot) GetVersion(key []byte) (value []byte, version uint64, err er
 	return sn.find(sn.s.hashOf(key), key)
 }
 
-// find looks up key, whose hash is h.
+// find looks up key, whose hash is h. It reads nothing of a snapshot that is closed, and
+// does not believe what it has found if the snapshot was closed in between.
 func (sn *Snapshot) find(h uint64, key []byte) (value []byte, birth uint64, err error) {
-	if sn.inside {
-		if err := sn.check(); err != nil {
-			return nil, 0, err // the View has ended: nobody is inside any more
-		}
-		return sn.findInside(h, key)
+	if err := sn.check(); err != nil {
+		return nil, 0, err
 	}
-	u, ok := sn.s.a.Enter()
-	if !ok {
-		return nil, 0, sn.check()
-	}
-	defer sn.s.a.Leave(u)
-	return sn.findInside(h, key)
-}
-
-// findInside is find for a caller that has entered the handle.
-func (sn *Snapshot) findInside(h uint64, key []byte) (value []byte, birth uint64, err error) {
 	v := sn.view(sn.s)
 	l, status := v.r.Find(v.trie, h, key)
 	if err := sn.check(); err != nil {
-		return nil, 0, err // and what was found may have been reused
+		return nil, 0, err
 	}
 	if status == node.Present {
 		return v.r.Value(l), v.r.Birth(l), nil
 	}
 	if err = v.outcome(status, h, key); err != ErrNotFound {
-		err = sn.s.fail("reading a snapshot of", err)
+		err = sn.fail("reading a snapshot of", err)
 	}
 	return nil, 0, err
 }
@@ -229,27 +214,32 @@ func (sn *Snapshot) Has(key []byte) (bool, error) {
 }
 
 // Len returns the number of entries, or 0 after Close.
-func (sn *Snapshot) Len() int {
-	u, ok := sn.s.a.Enter()
-	if !ok {
-		return 0
-	}
-	defer sn.s.a.Leave(u)
-	n := sn.root().entries
+func (sn *Snapshot) Len() int { return int(min(sn.size().entries, math.MaxInt)) }
+
+// Bytes returns the number of bytes of all keys and values, or 0 after Close. The store
+// takes more memory than that: see Stats.
+func (sn *Snapshot) Bytes() int64 { return sn.size().dataBytes }
+
+// size reads the root node, unless the snapshot is closed.
+func (sn *Snapshot) size() rootNode {
 	if sn.check() != nil {
-		return 0
+		return rootNode{}
 	}
-	return int(min(uint64(n), math.MaxInt))
+	root := sn.root()
+	if sn.check() != nil {
+		return rootNode{}
+	}
+	return root
 }
 
-// root reads the root node of the snapshot, for a caller that has entered the handle.
+// root reads the root node of the snapshot, which is open.
 func (sn *Snapshot) root() rootNode { return sn.s.rootAt(sn.pin.Off) }
 
 // Version returns the number of the commit that the snapshot shows.
 func (sn *Snapshot) Version() uint64 { return sn.pin.Version }
 
 // All iterates over all entries, in no order. The loop ends early if the store is
-// damaged, or if the snapshot or the store is closed: Err tells.
+// damaged, or if the snapshot is closed: Err tells.
 func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		sn.loop(func() error {
@@ -262,7 +252,7 @@ func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
 				return yield(r.Key(l), r.Value(l))
 			})
 			if err != nil {
-				return sn.s.fail("reading a snapshot of", err)
+				return sn.fail("reading a snapshot of", err)
 			}
 			return closed
 		})

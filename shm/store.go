@@ -162,15 +162,15 @@ func (s *Store) Closed() bool { return s.a.Closed() }
 // Path returns the path that the store was opened with.
 func (s *Store) Path() string { return s.path }
 
-// Close closes the handle. All later calls but Path, Info and Close return
-// ErrClosed, and a second Close waits for the first and returns the same.
+// Close closes the handle and does not wait for others. All later calls but Path, Info and
+// Close return ErrClosed. A second Close waits for the first and returns the same.
 //
-// Calls that are under way in other goroutines go on: a transaction may still
-// commit, and loops over All and Diff end with ErrClosed (see [Snapshot.Err]), as
-// does GetMany. What the function of a View has read stays as it is until the
-// function returns. The last of these calls gives up the handle's pins, its entry
-// and its mappings. If there is none, Close does so before it returns; a Snapshot
-// that is still open is of no use after that, and its slices must not be used.
+// Calls that are under way in other goroutines go on: a transaction may still commit, and
+// a View ends when its function returns. Snapshots that are open stay as they are until
+// they are closed. The last of these calls and snapshots to end gives up what the handle
+// has: its mappings, its files, its entry in the file procs and its writers' slots. If
+// there are none, Close does so before it returns. So a Snapshot that is never closed keeps
+// the store in use by this process, and Rewrite off, until the process ends.
 //
 // A Store that is not closed stays open until the process ends, even if the
 // program has dropped it.
