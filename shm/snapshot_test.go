@@ -236,3 +236,27 @@ func TestDiffOfTwoStores(t *testing.T) {
 		require.ErrorContains(t, sn.Err(), dir)
 	}
 }
+
+// A snapshot knows how many bytes its keys and values have.
+func TestSnapshotBytes(t *testing.T) {
+	stores(t, func(t *testing.T, s, other *shm.Store) {
+		empty, err := s.Snapshot()
+		require.NoError(t, err)
+		require.Zero(t, empty.Bytes())
+		set(t, s, "key", "value")
+		set(t, other, "k", "")
+		sn, err := s.Snapshot()
+		require.NoError(t, err)
+		require.EqualValues(t, len("key")+len("value")+len("k"), sn.Bytes())
+		set(t, s, "key", "another value")
+		require.EqualValues(t, 9, sn.Bytes())
+		require.Zero(t, empty.Bytes())
+		require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+			require.Equal(t, s.Stats().DataBytes, sn.Bytes())
+			return nil
+		}))
+		require.NoError(t, empty.Close())
+		require.NoError(t, sn.Close())
+		require.Zero(t, sn.Bytes())
+	})
+}
