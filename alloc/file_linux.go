@@ -33,7 +33,7 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 	data, err := dir.OpenFile(nameData, openFlag(o), 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		switch other := refuseOthers(dir); {
+		switch other := refuseOthers(dir, o); {
 		case o.MustExist && (other == nil || errors.Is(other, fs.ErrPermission)):
 			return nil, fmt.Errorf("no store in the directory: %w", err)
 		case other != nil:
@@ -49,6 +49,8 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 		if err != nil {
 			return nil, fmt.Errorf("creating: %w", err)
 		}
+	case errors.Is(err, syscall.EISDIR):
+		return nil, &notStoreError{fmt.Sprintf("a directory %q", nameData), "a file", o.Exclusive}
 	case err != nil:
 		return nil, err
 	case o.Exclusive:
@@ -78,6 +80,8 @@ var mappedBytes atomic.Int64
 func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if st, err := data.Stat(); err != nil {
 		return nil, err
+	} else if st.IsDir() {
+		return nil, &notStoreError{fmt.Sprintf("a directory %q", nameData), "a file", o.Exclusive}
 	} else if !st.Mode().IsRegular() || st.Size() < layout.OffTable {
 		return nil, region.Corrupt(0, "size of data (not a store?)", st.Size(), fmt.Sprintf("at least %d", layout.OffTable))
 	}

@@ -26,6 +26,7 @@ const (
 // Options for Open. Package shm documents them for users.
 type Options struct {
 	ReadOnly  bool
+	Create    bool // also with ReadOnly
 	MustExist bool
 	Exclusive bool
 	Mode      fs.FileMode
@@ -50,7 +51,7 @@ func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
-	o.MustExist = o.MustExist || o.ReadOnly
+	o.MustExist = o.MustExist || o.ReadOnly && !o.Create
 	adopted := false
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		dir, made, err := openDir(path, o)
@@ -145,11 +146,12 @@ var errDirRemoved = errors.New("the directory was removed")
 
 // openDir opens the directory of a store, and makes it where it may.
 func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
+	// Before it is opened: opening a pipe waits for its other end.
+	if st, e := os.Stat(path); e == nil && !st.IsDir() {
+		return nil, false, &notStoreError{"a file", "a directory", o.Exclusive}
+	}
 	if dir, err = os.OpenRoot(path); err == nil {
 		return dir, false, nil
-	}
-	if st, e := os.Stat(path); e == nil && !st.IsDir() {
-		return nil, false, &notStoreError{"a file", "a directory"}
 	}
 	if o.MustExist || !errors.Is(err, fs.ErrNotExist) {
 		return dir, false, err
@@ -167,33 +169,64 @@ func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
 	return dir, made, err
 }
 
-// refuseOthers refuses a directory with files that no store has.
-func refuseOthers(dir *os.Root) error {
-	names, err := readNames(dir)
+// refuseOthers refuses a directory with files that no store has. Hidden files are those of
+// the system or of a tool, and may be anywhere.
+func refuseOthers(dir *os.Root, o Options) error {
+	others, err := foreignNames(dir)
 	if err != nil {
 		return err
 	}
-	others := slices.DeleteFunc(names, func(name string) bool {
-		return name == nameData || name == nameProcs || strings.HasPrefix(name, tmpPrefix)
-	})
+	others = slices.DeleteFunc(others, func(name string) bool { return strings.HasPrefix(name, ".") })
 	if len(others) == 0 {
 		return nil
 	}
-	found := fmt.Sprintf("%q in the directory", slices.Min(others))
-	if len(others) > 1 {
-		found = fmt.Sprintf("%q and %d more in the directory", slices.Min(others), len(others)-1)
+	return &notStoreError{describeNames(others), fmt.Sprintf("%q and %q", nameData, nameProcs), o.Exclusive}
+}
+
+// foreignNames returns the names in a directory that are none of a store's.
+func foreignNames(dir *os.Root) ([]string, error) {
+	names, err := readNames(dir)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name == nameData || name == nameProcs || strings.HasPrefix(name, tmpPrefix)
+	}), err
+}
+
+// Replaceable returns an error if there is something in the store's directory that is not
+// the store's. Replace would remove it.
+func (a *Arena) Replaceable() error {
+	others, err := foreignNames(a.b.(*files).dir)
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("found %s, expected only %q and %q, because the directory is to be removed", describeNames(others), nameData, nameProcs)
 	}
-	return &notStoreError{found, fmt.Sprintf("%q and %q", nameData, nameProcs)}
+	return err
+}
+
+// describeNames names one of several files.
+func describeNames(names []string) string {
+	if len(names) > 1 {
+		return fmt.Sprintf("%q and %d more in the directory", slices.Min(names), len(names)-1)
+	}
+	return fmt.Sprintf("%q in the directory", names[0])
 }
 
 // notStoreError is that of a path where there is something, and no store. So it is
-// an error for files that are not a store, and for a store that is not there.
-type notStoreError struct{ found, want string }
+// an error for files that are not a store, and for a store that is not there. For a
+// caller that wants nothing to be there, it is one for something that is.
+type notStoreError struct {
+	found, want string
+	exclusive   bool
+}
 
 func (e *notStoreError) Error() string {
 	return fmt.Sprintf("not a store: found %s, expected %s", e.found, e.want)
 }
 
 func (e *notStoreError) Is(target error) bool {
-	return target == region.ErrCorrupt || target == fs.ErrNotExist
+	if target == region.ErrCorrupt {
+		return true
+	}
+	if e.exclusive {
+		return errors.Is(target, fs.ErrExist) // also the error that package shm has for it
+	}
+	return target == fs.ErrNotExist
 }

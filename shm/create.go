@@ -16,8 +16,8 @@ import (
 // beside path, which the next Create at path removes.
 //
 // The store that fill gets is closed when fill returns. Nobody else sees it before.
-// Of opts, nil for the defaults, ReadOnly and MustExist must not be set; Exclusive
-// is implied.
+// Of opts, nil for the defaults, ReadOnly and MustExist must not be set; Create and
+// Exclusive are implied.
 func Create(path string, opts *Options, fill func(*Store) error) error {
 	if opts == nil {
 		opts = &Options{}
@@ -39,7 +39,7 @@ func Create(path string, opts *Options, fill func(*Store) error) error {
 }
 
 func create(path string, opts Options, fill func(*Store) error) error {
-	opts.Exclusive = true
+	opts.Create, opts.Exclusive = false, true
 	if opts.Mode == 0 {
 		opts.Mode = 0o600
 	}

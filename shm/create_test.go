@@ -57,7 +57,7 @@ func TestCreateRefuses(t *testing.T) {
 	}), shm.ErrFull)
 	require.Panics(t, func() { _ = shm.Create(dir+"/store", nil, func(*shm.Store) error { panic("half of it") }) })
 	require.ErrorIs(t, shm.Create(dir+"/missing/store", nil, fill), fs.ErrNotExist)
-	for _, o := range []shm.Options{{MaxSize: -1}, {Mode: fs.ModeDir}, {ReadOnly: true}, {MustExist: true}} {
+	for _, o := range []shm.Options{{MaxSize: -1}, {Mode: fs.ModeDir}, {ReadOnly: true}, {ReadOnly: true, Create: true}, {MustExist: true}} {
 		require.ErrorContains(t, shm.Create(dir+"/store", &o, fill), "Options.")
 	}
 	nothingIn(t, dir)

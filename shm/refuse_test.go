@@ -115,7 +115,11 @@ func TestRefuseOtherThings(t *testing.T) {
 			_, err := Open(path, o)
 			require.ErrorIs(t, err, fs.ErrNotExist, "there is no store")
 		}
-		err := Rewrite(t.Context(), path, nil)
+		_, err := Open(path, &Options{Exclusive: true})
+		require.ErrorIs(t, err, ErrExist)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, `found "letter.txt"`)
+		err = Rewrite(t.Context(), path, nil)
 		require.ErrorIs(t, err, ErrCorrupt)
 		require.ErrorContains(t, err, "not a store")
 		require.NoError(t, os.WriteFile(filepath.Join(path, "procs"), nil, 0o600))
@@ -141,7 +145,10 @@ func TestRefuseOtherThings(t *testing.T) {
 			require.ErrorIs(t, err, ErrCorrupt)
 			require.ErrorContains(t, err, path)
 			require.ErrorContains(t, err, "not a store: found a file, expected a directory")
-			require.False(t, errors.Is(err, ErrExist), "%v", err)
+			taken := o != nil && o.Exclusive
+			require.Equal(t, taken, errors.Is(err, ErrExist), "%v", err)
+			require.Equal(t, taken, errors.Is(err, fs.ErrExist), "%v", err)
+			require.Equal(t, !taken, errors.Is(err, fs.ErrNotExist), "%v", err)
 		}
 		_, err := Open(path+"/below", nil)
 		require.ErrorIs(t, err, syscall.ENOTDIR)
@@ -149,6 +156,13 @@ func TestRefuseOtherThings(t *testing.T) {
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "Dear all", string(b))
+	})
+	t.Run("a pipe", func(t *testing.T) {
+		path := filepath.Join(testdir.Memory(t), "pipe")
+		require.NoError(t, syscall.Mkfifo(path, 0o600))
+		_, err := Open(path, nil)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, "not a store: found a file, expected a directory")
 	})
 	t.Run("garbage", func(t *testing.T) {
 		path := newStoreFiles(t)
@@ -178,11 +192,74 @@ func TestRefuseOtherThings(t *testing.T) {
 		path := newStoreFiles(t)
 		require.NoError(t, os.Remove(filepath.Join(path, "data")))
 		require.NoError(t, os.Mkdir(filepath.Join(path, "data"), 0o700))
-		for _, o := range []*Options{nil, {ReadOnly: true}} {
+		for _, o := range []*Options{nil, {ReadOnly: true}, {Exclusive: true}} {
 			_, err := Open(path, o)
-			require.Error(t, err)
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.ErrorContains(t, err, `not a store: found a directory "data", expected a file`)
+			require.Equal(t, o != nil && o.Exclusive, errors.Is(err, ErrExist))
 		}
 	})
+}
+
+// Hidden files in a directory are no hindrance to making a store there, and a Rewrite, which
+// would remove them, refuses to.
+func TestHiddenFiles(t *testing.T) {
+	path := testdir.Memory(t)
+	for _, name := range []string{".keep", "..data"} {
+		require.NoError(t, os.WriteFile(filepath.Join(path, name), []byte("kept"), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(path, ".trash"), 0o700))
+	_, err := Open(path, &Options{MustExist: true})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, ErrCorrupt)
+	s, err := Open(path, &Options{Exclusive: true})
+	require.NoError(t, err)
+	require.NoError(t, s.Set([]byte("k"), []byte("v")))
+	require.NoError(t, s.Close())
+	err = Rewrite(t.Context(), path, nil)
+	require.ErrorContains(t, err, `found "..data" and 2 more in the directory, expected only "data" and "procs"`)
+	require.ElementsMatch(t, []string{".keep", "..data", ".trash", "data", "procs"}, namesIn(t, path))
+	for _, name := range []string{".keep", "..data", ".trash"} {
+		require.NoError(t, os.Remove(filepath.Join(path, name)))
+	}
+	require.NoError(t, Rewrite(t.Context(), path, nil))
+	v, err := openSound(t, path).Get([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, "v", string(v))
+}
+
+// A store that is missing is made for a reader too, who asks for it.
+func TestReadOnlyCreates(t *testing.T) {
+	path := filepath.Join(testdir.Memory(t), "store")
+	for range 2 { // missing, then empty
+		s, err := Open(path, &Options{ReadOnly: true, Create: true, MaxSize: 8 << 20})
+		require.NoError(t, err)
+		require.Zero(t, s.Len())
+		require.Equal(t, uint64(1), s.Version())
+		require.EqualValues(t, 8<<20, s.Stats().MaxSize)
+		require.ErrorIs(t, s.Set([]byte("k"), nil), ErrReadOnly)
+		w, err := Open(path, &Options{MustExist: true})
+		require.NoError(t, err)
+		require.NoError(t, w.Set([]byte("k"), []byte("v")))
+		v, err := s.Get([]byte("k"))
+		require.NoError(t, err)
+		require.Equal(t, "v", string(v))
+		_, err = w.Delete([]byte("k"))
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		require.NoError(t, s.Close())
+		require.ElementsMatch(t, []string{"data", "procs"}, namesIn(t, path))
+		for _, o := range []*Options{{ReadOnly: true, Create: true, Exclusive: true}, {Create: true, Exclusive: true}} {
+			_, err = Open(path, o)
+			require.ErrorIs(t, err, ErrExist)
+		}
+		require.NoError(t, os.RemoveAll(path))
+		s, err = Open(path, &Options{ReadOnly: true, Create: true, Exclusive: true})
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.NoError(t, os.RemoveAll(path))
+		require.NoError(t, os.Mkdir(path, 0o700))
+	}
 }
 
 // On overlay, whose files may be copied up under a reader's feet, no store is
@@ -339,8 +416,10 @@ func TestRefuseByOptions(t *testing.T) {
 	require.ErrorIs(t, err, ErrExist)
 	require.ErrorIs(t, err, fs.ErrExist)
 	require.ErrorContains(t, err, path)
-	_, err = Open(path, &Options{Exclusive: true, MustExist: true})
-	require.Error(t, err)
+	for _, o := range []*Options{{Exclusive: true, MustExist: true}, {Create: true, MustExist: true}, {Exclusive: true, ReadOnly: true}} {
+		_, err = Open(path, o)
+		require.ErrorContains(t, err, "contradicts")
+	}
 
 	missing := filepath.Join(testdir.Memory(t), "missing")
 	empty := testdir.Memory(t)

@@ -15,8 +15,8 @@ import (
 // writable Open refuses the store because of them.
 //
 // No process may have the store open, or a snapshot of a Store that it has closed.
-// Otherwise the error matches ErrInUse and names the processes. A process that opens the store while Rewrite runs waits for up to a second,
-// then gets ErrInUse.
+// Otherwise the error matches ErrInUse and names the processes. A process that opens the
+// store while Rewrite runs waits for up to a second, then gets ErrInUse.
 //
 // Rewrite proves that every entry is where it belongs, as Backup does. A damaged entry
 // ends it with ErrCorrupt, and too little space with ErrFull; both stores take space for a
@@ -30,7 +30,8 @@ import (
 // Wait returns, unless the store is empty. The new version has the same contents. The Counters start again
 // from the commits of the copying. Access control lists and extended attributes are lost.
 //
-// The caller needs write permission on the store's files, on the directory path, and on
+// The directory must hold nothing but the store, not even a hidden file, because Rewrite
+// removes it. The caller needs write permission on the store's files, on the directory path, and on
 // the directory that holds path. The directory path must not be a mount point, and must
 // not be mounted elsewhere, for example into a container. Such a mount would lead to the
 // old directory, which is empty then, and a store could not be opened there until it is
@@ -64,6 +65,9 @@ func rewrite(ctx context.Context, path string, opts *CopyOptions) error {
 	}
 	defer func() { _ = a.Close() }()
 	if err := a.LockExclusive(); err != nil {
+		return err
+	}
+	if err := a.Replaceable(); err != nil {
 		return err
 	}
 	return newStore(a, path).View(func(sn *Snapshot) error { return sn.replace(ctx, opts) })

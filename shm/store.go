@@ -14,13 +14,18 @@ import (
 
 // Options say how to open a store. The zero value of each field is its default.
 type Options struct {
-	// ReadOnly maps the data read-only. A missing store is an error then. A backup
-	// can only be opened with ReadOnly. Without write permission on the file procs
-	// Get, GetVersion, Append, Has and Len work, and calls that pin a version fail.
+	// ReadOnly maps the data read-only. A missing store is an error then, unless Create
+	// is set. A backup can only be opened with ReadOnly. Without write permission on the
+	// file procs Get, GetVersion, Append, Has and Len work, and calls that pin a version
+	// fail.
 	ReadOnly bool
+	// Create makes Open create a missing store, an empty one, also with ReadOnly. Without
+	// ReadOnly it does so anyway.
+	Create bool
 	// MustExist makes a missing store an error that matches fs.ErrNotExist.
 	MustExist bool
-	// Exclusive makes an existing store an error, ErrExist.
+	// Exclusive makes an existing store an error, ErrExist. If there is something other
+	// than a store, the error matches ErrExist and ErrCorrupt.
 	Exclusive bool
 	// Mode is the permission bits of a new store's files, before umask; 0
 	// means 0600. The directory gets the same bits, and search permission for
@@ -79,9 +84,11 @@ type Store struct {
 // A backup can only be opened with Options.ReadOnly. Otherwise the error matches
 // ErrReadOnly. Restore makes a store of a backup that can be written to.
 //
-// Open refuses directories that hold something else, damaged files, other versions of the
-// format, network file systems, and overlay. The error says what was found. In a
-// container, put the store on a volume or a tmpfs.
+// Open refuses plain files, directories that hold something else, damaged files, other
+// versions of the format, network file systems, and overlay. The error says what was found
+// and what was expected. A store may be made in a directory that is empty or holds hidden
+// files only, those whose names begin with a dot. In a container, put the store on a
+// volume or a tmpfs.
 func Open(path string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -91,7 +98,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		return fail(err)
 	}
 	a, err := alloc.Open(path, opts.alloc())
-	if opts.Exclusive && errors.Is(err, fs.ErrExist) {
+	if opts.Exclusive && errors.Is(err, fs.ErrExist) && !errors.Is(err, ErrCorrupt) {
 		return fail(ErrExist)
 	}
 	if err != nil {
@@ -109,8 +116,10 @@ func (o *Options) check() error {
 		return fmt.Errorf("Options.Mode is %v, expected permission bits", o.Mode)
 	case o.HugePages < HugePagesAuto || o.HugePages > HugePagesOff:
 		return fmt.Errorf("Options.HugePages is %d, expected HugePagesAuto, HugePagesOn or HugePagesOff", o.HugePages)
-	case o.Exclusive && (o.ReadOnly || o.MustExist):
-		return errors.New("Options.Exclusive contradicts ReadOnly and MustExist")
+	case o.MustExist && (o.Create || o.Exclusive):
+		return errors.New("Options.MustExist contradicts Create and Exclusive")
+	case o.Exclusive && o.ReadOnly && !o.Create:
+		return errors.New("Options.Exclusive contradicts ReadOnly without Create")
 	}
 	return nil
 }
@@ -130,6 +139,7 @@ func checkMaxSize(name string, size int64) error {
 func (o *Options) alloc() alloc.Options {
 	return alloc.Options{
 		ReadOnly:  o.ReadOnly,
+		Create:    o.Create,
 		MustExist: o.MustExist,
 		Exclusive: o.Exclusive,
 		Mode:      o.Mode,
