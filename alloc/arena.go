@@ -44,6 +44,8 @@ type Arena struct {
 	finished  sync.Once   // no call is inside: see finish
 	finishErr error
 
+	tallies [layout.MaxSlots]atomic.Pointer[region.Mem] // see tallyOf
+
 	lastGate atomic.Uint64 // the gate that this handle has waited for, and does not wait for again
 
 	pace   pace

@@ -1,6 +1,9 @@
 package alloc
 
-import "github.com/seed-869cc763/shmkv/alloc/layout"
+import (
+	"github.com/seed-869cc763/shmkv/alloc/layout"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+)
 
 // Counts are what writers have counted of their work, by the Count constants. They lie
 // in the slots' pages, in a cache line of their own, so they outlive processes. A slot's
@@ -21,11 +24,36 @@ const (
 	numCounts
 )
 
-// count adds n to one of the slot's counters.
+// count adds n to one of the slot's counters, and to the handle's own.
 func (s *Slot) count(i, n uint64) {
 	if at := s.base + layout.SlotCounts + 8*i; n > 0 {
 		s.m.SetWord(at, s.m.Word(at)+n)
+		s.tally.SetWord(8*i, s.tally.Word(8*i)+n)
 	}
+}
+
+// tallyOf returns the Counts of what this handle has done with slot i, in memory of the
+// process. Whoever in this handle holds the slot calls it and adds to them.
+func (a *Arena) tallyOf(i int) region.Mem {
+	t := a.tallies[i].Load()
+	if t == nil {
+		words := region.FromWords(make([]uint64, numCounts))
+		t = &words
+		a.tallies[i].Store(t)
+	}
+	return *t
+}
+
+// Tally sums up the Counts of what this handle alone has done since it was opened.
+func (a *Arena) Tally() (sum Counts) {
+	for i := range a.tallies {
+		if t := a.tallies[i].Load(); t != nil {
+			for j := range sum {
+				sum[j] += t.Word(8 * uint64(j))
+			}
+		}
+	}
+	return sum
 }
 
 // CountChanges adds to the entries that commits have set or deleted.

@@ -21,6 +21,8 @@ type Slot struct {
 	base uint64 // the slot's page
 	mark layout.Head
 
+	tally region.Mem // of the handle: see tallyOf
+
 	owner    layout.Owner    // what the slot's word says while it is in use
 	handover region.Handover // from one user to the next
 	place    uint32          // in the pool
@@ -171,7 +173,7 @@ func (a *Arena) loadSlot(i int, page uint64) (*Slot, error) {
 	if got := a.mem.Word(page + layout.SlotIndex); got != uint64(i)+1 {
 		return nil, region.Corrupt(page, "index of a slot", got, fmt.Sprint(i+1))
 	}
-	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: layout.MakeMark(i), freedRuns: make([]freedRun, 0, freedCap)}
+	s := &Slot{a: a, m: &a.mem, idx: i, base: page, mark: layout.MakeMark(i), tally: a.tallyOf(i), freedRuns: make([]freedRun, 0, freedCap)}
 	w := func(off uint64) uint64 { return s.m.Word(page + off) }
 	for c := range layout.NumClasses {
 		s.mags[c] = w(layout.SlotMags + uint64(c)*8)

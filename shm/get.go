@@ -93,6 +93,7 @@ func (s *Store) read(dst, key []byte, m mode) (got []byte, birth uint64, err err
 			}
 			break
 		}
+		s.repeated.Add(1)
 	}
 	return s.readSlowly(h, dst, key, m)
 }
@@ -175,6 +176,7 @@ func (s *Store) readUnpinned(h uint64, dst, key []byte, m mode) ([]byte, uint64,
 		got, birth, status, valid := s.try(h, dst, key, m)
 		switch {
 		case !valid:
+			s.repeated.Add(1)
 			continue
 		case status == node.Present:
 			return got, birth, nil

@@ -74,6 +74,8 @@ type Store struct {
 	rivals    rivals
 	views     atomic.Pointer[viewBlocks] // nil until the first View
 	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
+
+	repeated atomic.Uint64 // tries of reads: see Tally
 }
 
 // Open opens the store in the directory path, and creates it if it is missing. Nil
