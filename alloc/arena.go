@@ -233,11 +233,19 @@ func (a *Arena) finish() error {
 	return a.finishErr
 }
 
-// releaseSlots gives back all slots of a handle that nobody uses.
+// Idle gives back the slots that no transaction uses, and takes the pages of the mappings
+// out of the process until they are accessed again. The caller is a user of the handle.
+func (a *Arena) Idle() error {
+	err := a.releaseSlots()
+	a.b.unload()
+	return err
+}
+
+// releaseSlots gives back the slots of the handle that nobody uses.
 func (a *Arena) releaseSlots() (failed error) {
-	for _, s := range a.slots.all {
+	for _, s := range a.slots.list() {
 		if !s.retake() {
-			continue // others have taken it while it was idle
+			continue // in use, or others have taken it while it was idle
 		}
 		if err := s.flush(); err != nil && !errors.Is(err, ErrFull) {
 			failed = errors.Join(failed, err)

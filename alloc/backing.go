@@ -27,6 +27,9 @@ type backing interface {
 	// locks opens the lock file another time: locks of one opening never conflict
 	// with each other (rule D1).
 	locks() (locker, error)
+	// unload takes the pages of all mappings out of the process, as far as possible. They
+	// come back when they are accessed.
+	unload()
 	close() error
 }
 

@@ -320,6 +320,12 @@ func (f *files) allocated() (uint64, error) {
 	return sum, nil
 }
 
+func (f *files) unload() {
+	for i := range f.maps.all {
+		f.maps.all[i].Unload()
+	}
+}
+
 // close lets go of the files. The mappings read as zeros from now on: optimistic
 // readers may still be inside of them, and their last look at the horizon tells
 // them.

@@ -232,6 +232,8 @@ func (b *heapBacking) locks() (locker, error) {
 	return l, nil
 }
 
+func (b *heapBacking) unload() {}
+
 // close detaches the views as files does, in a build with the tag shmhook and for
 // a handle with a hook. A view of the Go heap cannot be detached otherwise.
 func (b *heapBacking) close() error {

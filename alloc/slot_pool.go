@@ -59,10 +59,7 @@ func (p *slotPool) take() (*Slot, uint32) {
 // takeAny takes any idle slot of the handle into use, or returns nil. It forgets those
 // that others have taken.
 func (p *slotPool) takeAny() *Slot {
-	p.mu.Lock()
-	all := slices.Clone(p.all)
-	p.mu.Unlock()
-	for _, s := range all {
+	for _, s := range p.list() {
 		if s.retake() {
 			return s
 		}
@@ -73,6 +70,13 @@ func (p *slotPool) takeAny() *Slot {
 		}
 	}
 	return nil
+}
+
+// list returns the slots of the handle. Others may have taken some of them.
+func (p *slotPool) list() []*Slot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
 }
 
 // begin waits until few enough brief transactions are under way, and counts one more.

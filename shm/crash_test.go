@@ -411,7 +411,7 @@ var stories = []story{
 		return append(all, step{func(s *Store) error { _, err := s.Delete([]byte("key001")); return err }, nil})
 	}},
 	{name: "keeping house", size: 4 << 20, prepare: sparseStore, steps: func(b contents) (all []step) {
-		keep := step{func(s *Store) error { _, err := s.keep(); return err }, b}
+		keep := step{func(s *Store) error { _, err := s.keep(func() error { return nil }); return err }, b}
 		all = append(all, keep, keep, setStep(b, "key0130", strings.Repeat("v", 301)))
 		keep.after = all[2].after
 		return append(all, keep, step{func(s *Store) error {

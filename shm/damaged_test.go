@@ -213,7 +213,7 @@ func (g *guest) fill() {
 func (g *guest) keep() {
 	g.doing = "keeping house"
 	for range 3 {
-		_, err := g.s.keep()
+		_, err := g.s.keep(func() error { return nil })
 		g.clear(g.doing, err)
 	}
 }

@@ -11,15 +11,16 @@ import (
 
 // A keeper is the goroutine of a handle that gives unused memory of the store back: see
 // alloc.Slot.Keep. The first commit starts it. It ends when the store has been quiet for
-// some seconds and nothing is left to do. The next commit starts another one.
+// some seconds and nothing is left to do, or when the handle is idle. The next commit starts
+// another one.
 type keeper struct {
 	awake atomic.Bool // the goroutine is there, or is about to be
 
 	mu     sync.Mutex
 	closed bool
-	quit   chan struct{} // closed by end; nil before the first goroutine
-	done   sync.WaitGroup
-	id     uintptr // of the goroutine
+	quit   chan struct{} // ends the goroutine that was started last; nil once that was done
+	done   chan struct{} // closed by that goroutine when it ends; nil before the first
+	id     uintptr       // of the goroutine
 }
 
 // wake starts the goroutine if there is none.
@@ -35,56 +36,70 @@ func (k *keeper) start(s *Store) {
 	if k.closed || k.awake.Load() {
 		return
 	}
-	if k.quit == nil {
-		k.quit = make(chan struct{})
-	}
 	k.awake.Store(true)
-	k.done.Go(func() { k.run(s) })
+	k.quit, k.done = make(chan struct{}), make(chan struct{})
+	go k.run(s, k.quit, k.done)
 }
 
-// end ends the goroutine and waits for it. It reports false if there never was one, or if
-// it was called before. The goroutine may call end itself, because it calls the user's
-// logger. Then end does not wait.
-func (k *keeper) end() bool {
+// rest ends the goroutine until the next commit, and waits for it. The goroutine may call
+// rest and end itself, because it calls the user's logger. Then they do not wait.
+func (k *keeper) rest() { k.stop(false) }
+
+// end is rest for good. It reports whether there was a goroutine since the last rest or end.
+func (k *keeper) end() bool { return k.stop(true) }
+
+func (k *keeper) stop(forGood bool) bool {
 	k.mu.Lock()
-	first := !k.closed && k.quit != nil
+	k.closed = k.closed || forGood
+	first := k.quit != nil
 	if first {
 		close(k.quit)
+		k.quit = nil
 	}
-	k.closed = true
-	self := k.id == region.Goroutine()
+	done, self := k.done, k.id == region.Goroutine()
 	k.mu.Unlock()
 	if self {
 		return false
 	}
-	k.done.Wait()
+	if done != nil {
+		<-done
+	}
 	return first
 }
 
-func (k *keeper) run(s *Store) {
-	k.setID(region.Goroutine())
-	defer k.setID(0)
+func (k *keeper) run(s *Store, quit <-chan struct{}, done chan<- struct{}) {
+	defer close(done)
+	k.setGoroutine(region.Goroutine(), true)
+	defer k.setGoroutine(0, false)
+	goOn := func() error {
+		select {
+		case <-quit:
+			return ErrClosed
+		default:
+			return nil
+		}
+	}
 	wait := time.NewTimer(firstKeep)
 	defer wait.Stop()
 	for {
 		select {
-		case <-k.quit:
+		case <-quit:
 			return
 		case <-wait.C:
 		}
-		rest, err := s.keep()
+		rest, err := s.keep(goOn)
 		if rest == 0 || err != nil {
-			k.awake.Store(false) // the next commit begins anew
-			return
+			return // the next commit begins anew
 		}
 		wait.Reset(rest)
 	}
 }
 
-func (k *keeper) setID(id uintptr) {
+func (k *keeper) setGoroutine(id uintptr, awake bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.id = id
+	k.awake.Store(awake)
 }
 
 const (
@@ -92,33 +107,24 @@ const (
 	lastKeep  = 50 * time.Millisecond  // what Close may spend
 )
 
-// keep does some of the work and returns when there may be more, or 0.
-func (s *Store) keep() (time.Duration, error) {
+// keep does some of the work and returns when there may be more, or 0. It moves no blocks
+// any more when goOn returns an error.
+func (s *Store) keep(goOn func() error) (time.Duration, error) {
 	w, err := s.writer(alloc.Brief | alloc.Frees)
 	if err != nil {
 		return 0, err
 	}
 	defer w.release()
-	return w.slot.Keep(uint64(s.stats().LiveBytes), s.keeper.goOn, w.mover())
+	return w.slot.Keep(uint64(s.stats().LiveBytes), goOn, w.mover())
 }
 
 // keepLast does the next work of the goroutine, for a moment. In a process that lives for a
 // short time the goroutine would never run.
 func (s *Store) keepLast() {
 	for began := time.Now(); time.Since(began) < lastKeep; {
-		if rest, err := s.keep(); err != nil || rest != alloc.BusyTime {
+		if rest, err := s.keep(func() error { return ErrClosed }); err != nil || rest != alloc.BusyTime {
 			return
 		}
-	}
-}
-
-// goOn returns ErrClosed when the goroutine is to end.
-func (k *keeper) goOn() error {
-	select {
-	case <-k.quit:
-		return ErrClosed
-	default:
-		return nil
 	}
 }
 

@@ -226,6 +226,7 @@ func (w *world) run() {
 		{"modify", 10, w.modify}, {"update", 12, w.update}, {"view", 3, w.view},
 		{"snapshot", 2, w.snapshot}, {"closesnapshot", 2, w.closeSnapshot}, {"diff", 1, w.diff},
 		{"stats", 3, w.stats}, {"end", 1, w.endHandle}, {"adopt", 1, w.adopt},
+		{"idle", 1, w.idle},
 	}
 	sum := 0
 	for _, o := range ops {
@@ -602,6 +603,8 @@ func (w *world) adopt() {
 	}
 	w.dead = 0
 }
+
+func (w *world) idle() { require.NoError(w.t, w.some().s.Idle()) }
 
 func (w *world) view() {
 	m := w.some()

@@ -180,7 +180,7 @@ func actAdopt() op {
 // actKeep does what a handle's keeper does at a time.
 func actKeep() op {
 	return op{"keep house",
-		func(a *actor) string { _, err := a.store.keep(); return fmt.Sprint(err) },
+		func(a *actor) string { _, err := a.store.keep(func() error { return nil }); return fmt.Sprint(err) },
 		func(contents, string) string { return "<nil>" }}
 }
 
@@ -327,6 +327,11 @@ func actKill() op {
 			return ""
 		},
 		func(contents, string) string { return "" }}
+}
+
+// actIdle makes the handle idle.
+func actIdle() op {
+	return op{"idle", func(a *actor) string { return fmt.Sprint(a.store.Idle()) }, ignoring}
 }
 
 // closers are the scenes in which one goroutine closes a handle while another of
@@ -632,6 +637,10 @@ var scenes = slices.Concat(closers(), groups(), []scene{
 	{name: "writer, keeper and adopter", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{
 		{actSet("key0130", strings.Repeat("x", 300)), actDelete("key0260")}, {actKeep(), actKeep()}, {actAdopt()}}},
 	{name: "two keepers", size: 4 << 20, prepare: sparseStore, focus: tables, actors: [][]op{{actKeep(), actKeep()}, {actKeep(), actKeep()}}},
+	{name: "idler", prepare: filled(3, 8), handles: []int{0, 0, 2}, actors: [][]op{
+		{actSet("a", "1"), actAppend("key001")}, {actIdle(), actIdle()}, {actSet("key001", "1"), actDelete("a")}}},
+	{name: "idler in a full store", prepare: full, focus: owners, handles: []int{0, 0, 2}, actors: [][]op{
+		{actSet("b", "1")}, {actIdle()}, {actSet("a", strings.Repeat("A", 60_000))}}},
 	{name: "closer", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1"), actClose()}, {actSet("a", "2"), actView()}}},
 	{name: "opener", prepare: filled(3, 8), actors: [][]op{{actOpen("a", "1")}, {actSet("a", "2"), actAdopt()}}},
 	{name: "large values", size: 4 << 20, prepare: filled(3, 8), actors: [][]op{

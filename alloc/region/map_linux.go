@@ -84,6 +84,10 @@ func (m *Mem) Detach() error {
 // because each page is then mapped at its first access.
 func (m *Mem) Populate(off, n uint64) { _ = m.advise(off, n, unix.MADV_POPULATE_READ) }
 
+// Unload takes the pages of the mapping out of the process. An access maps a page again,
+// with the contents that it has in the file. Unload ignores errors: locked pages stay.
+func (m *Mem) Unload() { _ = m.advise(0, m.size, unix.MADV_DONTNEED) }
+
 // Collapse replaces the small pages of the n bytes at off by huge pages. The range must
 // have memory. Collapse needs Linux 6.1 and a tmpfs, with any mount options. After an
 // error the pages stay small.
