@@ -15,7 +15,8 @@ type Watcher struct {
 }
 
 // Watch returns a Watcher of the store. Its loops sleep while nothing is committed, as
-// Wait does, and end when ctx is done.
+// Wait does. They end when ctx is done or the store is closed, once they have shown all of
+// the version that they are at.
 func (s *Store) Watch(ctx context.Context) *Watcher { return &Watcher{s: s, ctx: ctx} }
 
 // Err returns the error that ended the last loop: that of the context, ErrClosed,
