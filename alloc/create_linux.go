@@ -153,13 +153,18 @@ func (f *files) sweep() {
 	}
 }
 
-func readNames(dir *os.Root) ([]string, error) {
+// readNames returns the names in a directory. A directory that is being removed has none,
+// although its path may still lead to it for a moment.
+func readNames(dir *os.Root) (names []string, err error) {
 	d, err := dir.Open(".")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer func() { _ = d.Close() }()
+		names, err = d.Readdirnames(-1)
 	}
-	defer func() { _ = d.Close() }()
-	return d.Readdirnames(-1)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errDirRemoved, err)
+	}
+	return names, err
 }
 
 func readID(dir *os.Root) (layout.StoreID, error) {

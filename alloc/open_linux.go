@@ -134,7 +134,8 @@ func whereLeads(path string, dir *os.Root) destination {
 	} else if err != nil {
 		return there
 	}
-	if opened, err := dir.Stat("."); err == nil && !os.SameFile(named, opened) {
+	opened, err := dir.Stat(".") // not found: it was removed, and another one made
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(named, opened) {
 		return elsewhere
 	}
 	return there
