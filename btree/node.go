@@ -13,7 +13,7 @@ import (
 const (
 	// maxBottom and maxInner are the most children of a node. A node that is not on the
 	// right edge of the tree has at least a quarter of that, unless it is the root.
-	maxBottom   = 64
+	maxBottom   = 32
 	maxInner    = 64
 	maxChildren = max(maxBottom, maxInner)
 
@@ -29,7 +29,7 @@ const (
 
 	headSize = 8
 
-	prefetchLines = 7
+	prefetchLines = 4
 )
 
 // nodeSize returns the size in bytes of a node of n children.
