@@ -55,7 +55,8 @@ func (a *Arena) Enter() (u User, ok bool) {
 	return u, true
 }
 
-// Leave ends what Enter began, in any goroutine. The last user of a closed handle ends the handle.
+// Leave ends what Enter began, in any goroutine. The last user of a closed handle ends the
+// handle.
 func (a *Arena) Leave(u User) {
 	u.lane.count.Add(-1)
 	if a.closed.Load() && !a.users.any() {

@@ -133,21 +133,26 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 }
 
+// overtakenSet returns a trie of some levels in which a transaction has set one key, the
+// root that the transaction began with, and the hash of the key.
+func overtakenSet(t *testing.T) (s *subject, root node.Ref, h uint64) {
+	s = newSubject(t, 1<<20, sip)
+	for i := range 5000 {
+		s.set(fmt.Sprint(i), "value")
+	}
+	s.commit()
+	root, h = s.tx.Root, sip([]byte("1"))
+	_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
+	require.NoError(t, err)
+	return s, root, h
+}
+
 // A child at the same offset as before but with a newer birth is another node, because
 // its block was reused.
 func TestRebaseManyLooksAtBirths(t *testing.T) {
 	for _, later := range []bool{false, true} {
-		s := newSubject(t, 1<<20, sip)
-		for i := range 500 {
-			s.set(fmt.Sprint(i), "value")
-		}
-		s.commit()
-		root, version := s.tx.Root, s.version-1
-		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
-		h := sip([]byte("1"))
-		s.tx.Reset(reader(s.heap), s.heap, sip, root, entries, dataBytes)
-		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
-		require.NoError(t, err)
+		s, root, h := overtakenSet(t)
+		version, entries, dataBytes := s.version-1, s.tx.Entries, s.tx.DataBytes
 		require.NoError(t, s.tx.Seal([]uint64{h}))
 		b, err := reader(s.heap).branch(root, 0)
 		require.NoError(t, err)
@@ -166,17 +171,8 @@ func TestRebaseManyLooksAtBirths(t *testing.T) {
 // The same holds for a branch on the path of a transaction of one key.
 func TestRebaseLooksAtBirths(t *testing.T) {
 	for _, later := range []bool{false, true} {
-		s := newSubject(t, 1<<20, sip)
-		for i := range 5000 {
-			s.set(fmt.Sprint(i), "value")
-		}
-		s.commit()
-		root, version := s.tx.Root, s.version-1
-		entries, dataBytes := s.tx.Entries, s.tx.DataBytes
-		h := sip([]byte("1"))
-		s.tx.Reset(reader(s.heap), s.heap, sip, root, entries, dataBytes)
-		_, _, err := s.tx.Set(h, []byte("1"), []byte("other"))
-		require.NoError(t, err)
+		s, root, h := overtakenSet(t)
+		version, entries, dataBytes := s.version-1, s.tx.Entries, s.tx.DataBytes
 		b, err := reader(s.heap).branch(root, 0)
 		require.NoError(t, err)
 		i, taken := b.index(h, 0)

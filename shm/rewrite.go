@@ -31,8 +31,8 @@ import (
 // from the commits of the copying. Access control lists and extended attributes are lost.
 //
 // The directory must hold nothing but the store, not even a hidden file, because Rewrite
-// removes it. The caller needs write permission on the store's files, on the directory path, and on
-// the directory that holds path. The directory path must not be a mount point, and must
+// removes it. The caller needs write permission on the store's files, on the directory
+// path, and on the directory that holds path. The directory path must not be a mount point, and must
 // not be mounted elsewhere, for example into a container. Such a mount would lead to the
 // old directory, which is empty then, and a store could not be opened there until it is
 // mounted again. Rewrite cannot see the mounts of other containers, so mount the directory
