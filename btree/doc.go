@@ -82,6 +82,31 @@
 // Larger inner nodes spare a level. Larger bottom nodes are copied by each set. In the same
 // rounds a lookup of package hamt, without the hash, took 76, 492 and 1049 ns.
 //
+// # Why leaves of their own, and why not a radix tree
+//
+// Two other structures were measured as prototypes beside this one: entries inside bottom
+// nodes of 16 or 32, and a persistent adaptive radix tree with counts. The figures are
+// medians of ratios of CPU time to this package in the same round, with random keys of 16
+// bytes and values of 100; below 1 the other one is faster.
+//
+//	                          inside, 16   inside, 32   radix
+//	get among 10^3                  1.06         0.98    0.54
+//	get among 10^6                  0.94         0.91    0.91
+//	set, one a commit, 10^5         1.08         1.21    0.92
+//	insert, one a commit, 10^5      1.47         1.54    1.33
+//	scan, 10^5                      0.87         0.73    1.60
+//	range of 100, 10^6              0.66         0.60    1.12
+//	bytes copied by a set, 10^6     1.5          1.9     2.5
+//	memory, 10^6                    0.97         0.96    0.98
+//
+// Entries inside the nodes make scans and ranges faster and sets slower; a set of a value
+// of 1000 bytes takes twice as long. Large entries would need leaves all the same, and each
+// entry a birth of its own. Differences could not skip shared leaves.
+//
+// A radix tree halves a get that stays in the cache. But its depth is in the hands of those
+// who choose the keys: with 4000 keys that are prefixes of each other, a set took 1.7 ms and
+// copied 3976 blocks, where this tree copies 3.
+//
 // # Sources
 //
 // B+trees with the first bytes of keys beside the references, to save cache misses, are

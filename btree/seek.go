@@ -62,6 +62,7 @@ func (r Reader) seek(root node.Ref, key []byte, p *path) (found bool, err error)
 func (r Reader) descend(root node.Ref, key []byte, p *path) (l node.Leaf, found bool, err error) {
 	ref := root
 	for depth := 0; ; depth++ {
+		r.prefetch(ref.Off())
 		t, err := r.node(ref, depth)
 		if err != nil {
 			return node.Leaf{}, false, err

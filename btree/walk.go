@@ -55,6 +55,9 @@ func (w *walker) node(ref node.Ref, depth int) error {
 			w.pass -= n
 			continue
 		}
+		if k+1 < t.n {
+			w.r.prefetch(w.r.ref(t, w.index(t, k+1)).Off())
+		}
 		if err := w.node(w.r.ref(t, i), depth+1); err != nil {
 			return err
 		}
@@ -70,10 +73,11 @@ func (w *walker) index(t tnode, k uint64) uint64 {
 }
 
 // leaves visits the leaves of a bottom node. It reads the head words of all of them first,
-// so that these loads overlap. A walk spends most of its time in them.
+// and prefetches what follows, so that these loads overlap. A walk spends most of its time
+// in them.
 func (w *walker) leaves(t tnode) error {
-	var refs [maxChildren]node.Ref
-	var heads [maxChildren]uint64
+	var refs [maxBottom]node.Ref
+	var heads [maxBottom]uint64
 	if passed := min(w.pass, t.n); passed > 0 {
 		if w.room < passed {
 			return w.tooMany(t.off)
@@ -87,7 +91,9 @@ func (w *walker) leaves(t tnode) error {
 	n := min(t.n-w.pass, w.left)
 	for k := range n {
 		ref := w.r.ref(t, w.index(t, w.pass+k))
-		refs[k], heads[k] = ref, w.r.Mem.Word(min(ref.Off(), w.r.Last())+node.HeadOff)
+		off := min(ref.Off(), w.r.Last())
+		refs[k], heads[k] = ref, w.r.Mem.Word(off+node.HeadOff)
+		w.r.PrefetchLeaf(off)
 	}
 	w.pass = 0
 	for k, ref := range refs[:n] {
