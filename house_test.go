@@ -25,7 +25,7 @@ const module = "github.com/seed-869cc763/shmkv"
 // mayImport says which packages of the module a package may import, tests not
 // counted. Imports run downwards.
 var mayImport = map[string][]string{
-	"shm":           {"hamt", "node", "alloc", "alloc/layout", "alloc/region"},
+	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/shmexpvar": {"shm"},
 	"hamt":          {"node", "alloc/region"},
 	"btree":         {"node", "alloc/region"},

@@ -38,7 +38,7 @@ func TestMaxBlockFits(t *testing.T) {
 			_, err = s.Begin()
 			require.NoError(t, err)
 			if _, err = s.Alloc(a.MaxBlock() + more); err == nil {
-				_, err = s.Commit([PayloadWords]uint64{})
+				_, err = s.Commit(&[PayloadWords]uint64{})
 			}
 			if more > 0 {
 				require.ErrorIs(t, err, ErrFull, "MaxSize %d", maxSize)

@@ -102,7 +102,7 @@ func (s *Slot) unpin() { s.a.shared.Release(slotPin(s.idx)+layout.PinVersion, 0)
 //     successor left, tells that it was committed, and the adopter does 7.
 //  7. The queue's tail moves (to an absolute value), the log is emptied, the
 //     intent is dropped. Dead: done again.
-func (s *Slot) Commit(payload [PayloadWords]uint64) (bool, error) {
+func (s *Slot) Commit(payload *[PayloadWords]uint64) (bool, error) {
 	a, old := s.a, s.root
 	version := old.Version + 1
 

@@ -104,7 +104,7 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		s.Mem().SetWord(b+8, 0xb10c)
 		s.Mem().SetWord(b+16, i)
-		won, err := s.Commit([PayloadWords]uint64{i + 1, 24, 0, b})
+		won, err := s.Commit(&[PayloadWords]uint64{i + 1, 24, 0, b})
 		require.NoError(t, err)
 		require.True(t, won)
 		s.End()

@@ -119,6 +119,12 @@ func (s *Slot) Keep(live uint64, step func() error, mover Mover) (time.Duration,
 	return rest, err
 }
 
+// IsKeeper reports whether it is the turn of the slot's handle to keep house.
+func (s *Slot) IsKeeper() bool {
+	turn := s.a.house.turn
+	return turn != 0 && turn == s.a.ro.Load(layout.OffKeeper)
+}
+
 // takeTurn makes the caller the keeper, or keeps it, if it can.
 func (h *house) takeTurn(a *Arena, now uint64) bool {
 	until := a.ro.Load(layout.OffKeeper)

@@ -18,7 +18,7 @@ func commit(t *testing.T, a *Arena) {
 	require.NoError(t, err)
 	_, err = s.Begin()
 	require.NoError(t, err)
-	won, err := s.Commit([PayloadWords]uint64{})
+	won, err := s.Commit(&[PayloadWords]uint64{})
 	require.NoError(t, err)
 	require.True(t, won)
 	s.End()

@@ -36,7 +36,7 @@ func benchTree(b *testing.B, n int, key func(uint64) [16]byte) (*nodetest.Heap, 
 	h := nodetest.New(b, 8<<20+n*400)
 	h.Careless = true
 	tx := &Tx{}
-	tx.Reset(reader(h), h, 0, 0, 0)
+	tx.Reset(reader(h), h, node.Tree{})
 	var value [100]byte
 	keys := make([][16]byte, n)
 	for i := range n {
@@ -106,7 +106,7 @@ func BenchmarkSet(b *testing.B) {
 		var value [100]byte
 		for b.Loop() {
 			binary.LittleEndian.PutUint64(value[:], version)
-			tx.Reset(reader(h), h, tx.Root, tx.Entries, tx.DataBytes)
+			tx.Reset(reader(h), h, tx.Tree)
 			if _, _, err := tx.Set(keys[seq.next()][:], value[:]); err != nil {
 				b.Fatal(err)
 			}
@@ -123,14 +123,14 @@ func BenchmarkInsertDelete(b *testing.B) {
 		var value [100]byte
 		for i := 0; b.Loop(); i++ {
 			k := keys[seq.next()]
-			tx.Reset(reader(h), h, tx.Root, tx.Entries, tx.DataBytes)
+			tx.Reset(reader(h), h, tx.Tree)
 			if _, existed, err := tx.Delete(k[:]); err != nil {
 				b.Fatal(err)
 			} else if !existed {
 				b.Fatal("absent")
 			}
 			h.Commit(version)
-			tx.Reset(reader(h), h, tx.Root, tx.Entries, tx.DataBytes)
+			tx.Reset(reader(h), h, tx.Tree)
 			if _, _, err := tx.Set(k[:], value[:]); err != nil {
 				b.Fatal(err)
 			}
@@ -164,12 +164,12 @@ func BenchmarkAscending(b *testing.B) {
 	h := nodetest.New(b, 2<<30)
 	h.Careless = true
 	tx := &Tx{}
-	tx.Reset(reader(h), h, 0, 0, 0)
+	tx.Reset(reader(h), h, node.Tree{})
 	var value [100]byte
 	var k [16]byte
 	for i := uint64(0); b.Loop(); i++ {
 		binary.BigEndian.PutUint64(k[8:], i)
-		tx.Reset(reader(h), h, tx.Root, tx.Entries, tx.DataBytes)
+		tx.Reset(reader(h), h, tx.Tree)
 		if _, _, err := tx.Set(k[:], value[:]); err != nil {
 			b.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func TestDiffSkipsSharedNodes(t *testing.T) {
 		h := nodetest.New(t, 64<<20)
 		h.Careless = true
 		var tx Tx
-		tx.Reset(reader(h), h, 0, 0, 0)
+		tx.Reset(reader(h), h, node.Tree{})
 		for i := range n {
 			_, _, err := tx.Set(fmt.Appendf(nil, "key%08d", i*7919%n), []byte("value"))
 			require.NoError(t, err)
@@ -129,7 +129,7 @@ func TestDiffSkipsSharedNodes(t *testing.T) {
 		h.Commit(1)
 		before := tx.Root
 		h2 := &keeper{Heap: h}
-		tx.Reset(reader(h), h2, tx.Root, tx.Entries, tx.DataBytes)
+		tx.Reset(reader(h), h2, tx.Tree)
 		for i := range 10 {
 			_, _, err := tx.Set(fmt.Appendf(nil, "key%08d", i*97), []byte("other"))
 			require.NoError(t, err)

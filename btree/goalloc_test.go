@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/nodetest"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 const slow = 1
@@ -19,7 +20,7 @@ func TestNoGoAllocations(t *testing.T) {
 	h.Careless = true
 	h.Log = make([]uint64, 0, 1<<20)
 	tx := &Tx{}
-	tx.Reset(reader(h), h, 0, 0, 0)
+	tx.Reset(reader(h), h, node.Tree{})
 	var keys [][]byte
 	for i := range 2000 {
 		keys = append(keys, fmt.Append(nil, "key ", i))

@@ -58,7 +58,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 	}
 
 	tx := &Tx{}
-	tx.Reset(r, &nodetest.Drain{R: r.Reader}, root, 0, 0)
+	tx.Reset(r, &nodetest.Drain{R: r.Reader}, node.Tree{Root: root})
 	for _, k := range keys {
 		_, _, err := tx.Set(k, []byte("value"))
 		nodetest.RequireCorruptOrNil(t, err)
@@ -66,7 +66,7 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		nodetest.RequireCorruptOrNil(t, err)
 	}
 	for _, size := range []uint64{32, 40, 64, nodetest.ClassSize(r.End)} {
-		tx.Reset(r, &nodetest.Drain{R: r.Reader}, root, 0, 0)
+		tx.Reset(r, &nodetest.Drain{R: r.Reader}, node.Tree{Root: root})
 		for _, off := range []uint64{root.Off() &^ 7 % end, size} {
 			l, ok := tx.LeafBelow(off, size)
 			if ok {

@@ -28,7 +28,7 @@ type subject struct {
 
 func newSubject(t testing.TB, size int) *subject {
 	s := &subject{t: t, heap: nodetest.New(t, size), tx: &Tx{}, values: map[string]string{}, version: 1}
-	s.tx.Reset(reader(s.heap), s.heap, 0, 0, 0)
+	s.tx.Reset(reader(s.heap), s.heap, node.Tree{})
 	return s
 }
 
@@ -84,7 +84,7 @@ func (s *subject) commit() {
 	s.heap.Commit(s.version)
 	s.version++
 	keep := s.tx.KeepLeaves
-	s.tx.Reset(reader(s.heap), s.heap, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+	s.tx.Reset(reader(s.heap), s.heap, s.tx.Tree)
 	s.tx.KeepLeaves = keep
 	s.verify(s.version - 1)
 }

@@ -10,9 +10,7 @@ import "github.com/seed-869cc763/shmkv/node"
 // goroutine at a time may use a Tx. A Tx contains its scratch space, so reuse it with
 // Reset.
 type Tx struct {
-	Root      node.Ref
-	Entries   int64
-	DataBytes int64 // bytes of all keys and values
+	node.Tree // as it is now
 
 	node.Edit
 	r Reader
@@ -22,10 +20,12 @@ type Tx struct {
 	draft    [2]draft
 }
 
-// Reset starts a transaction on the tree at root, of the given entries and data bytes. r
-// reads the tree, and its region must be writable.
-func (t *Tx) Reset(r Reader, a node.Allocator, root node.Ref, entries, dataBytes int64) {
-	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
+// Reset starts a transaction on a tree. r reads the tree, and its region must be writable.
+//
+// A transaction may change several trees, one at a time: the caller keeps the Tree and
+// the Extra of each, and sets these fields before it goes on with one.
+func (t *Tx) Reset(r Reader, a node.Allocator, tree node.Tree) {
+	t.Tree = tree
 	t.Begin(a)
 	t.r = r
 }

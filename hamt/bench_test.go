@@ -26,7 +26,7 @@ func benchTrie(b *testing.B, n int) (*nodetest.Heap, *Tx) {
 	h := nodetest.New(b, 8<<20+n*400)
 	h.Careless = true
 	tx := &Tx{}
-	tx.Reset(reader(h), h, sip, 0, 0, 0)
+	tx.Reset(reader(h), h, sip, node.Tree{})
 	var value [100]byte
 	for i := range n {
 		k := benchKey(uint64(i))
@@ -107,7 +107,7 @@ func BenchmarkSet(b *testing.B) {
 					}
 					if i%batch == batch-1 {
 						h.Commit(2)
-						tx.Reset(reader(h), h, sip, tx.Root, tx.Entries, tx.DataBytes)
+						tx.Reset(reader(h), h, sip, tx.Tree)
 					}
 				}
 			})

@@ -20,7 +20,7 @@ func TestNoGoAllocations(t *testing.T) {
 	h.Careless = true
 	h.Log = make([]uint64, 0, 1<<20)
 	tx := &Tx{}
-	tx.Reset(reader(h), h, sip, 0, 0, 0)
+	tx.Reset(reader(h), h, sip, node.Tree{})
 	var keys [][]byte
 	for i := range 2000 {
 		keys = append(keys, fmt.Append(nil, "key ", i))

@@ -54,23 +54,23 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 	}
 
 	tx := &Tx{}
-	tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, root, 0, 0)
+	tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, node.Tree{Root: root})
 	for i, k := range keys {
 		_, _, err := tx.Set(hs[i], k, []byte("value"))
 		nodetest.RequireCorruptOrNil(t, err)
-		_, err = tx.Rebase(r, root, 0, 0, hs[i], 1<<40)
+		_, err = tx.Rebase(r, node.Tree{Root: root}, hs[i], 1<<40)
 		nodetest.RequireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(hs[i], k)
 		nodetest.RequireCorruptOrNil(t, err)
 		nodetest.RequireCorruptOrNil(t, tx.Seal(hs))
-		_, err = tx.RebaseMany(r, root, 0, 0, 1<<40)
+		_, err = tx.RebaseMany(r, node.Tree{Root: root}, 1<<40)
 		nodetest.RequireCorruptOrNil(t, err)
 	}
 	for _, size := range []uint64{16, 40, 64, nodetest.ClassSize(r.End)} {
-		tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, root, 0, 0)
-		_, _, err := tx.Move(root.Off()&^7%end, tx.Leads(nil, root.Off()&^7%end, size))
+		tx.Reset(r, &nodetest.Drain{R: r.Reader}, sip, node.Tree{Root: root})
+		_, _, err := move(tx, root.Off()&^7%end, size)
 		nodetest.RequireCorruptOrNil(t, err)
-		_, _, err = tx.Move(size, tx.Leads(nil, size, size))
+		_, _, err = move(tx, size, size)
 		nodetest.RequireCorruptOrNil(t, err)
 	}
 	nodetest.RequireGuard(t, mem, end)
@@ -343,7 +343,7 @@ func TestStrayReferenceToAnOwnLeaf(t *testing.T) {
 	key, value := make([]byte, 15), make([]byte, 7)        // as a bitmap their lengths have 7 bits, the last at 35
 	other := published(1, 15<<node.KeyLenShift|7, 0, 0, 1) // another value
 	r := NewReader(h.Mem, h.Mem.Size())
-	tx.Reset(r, h, hash, 0, 1, 22)
+	tx.Reset(r, h, hash, node.Tree{Entries: 1, DataBytes: 22})
 	leaf, err := tx.NewLeaf(key, value)
 	require.NoError(t, err)
 	require.Equal(t, uint64(40), nodetest.ClassSize(leaf.Size()))

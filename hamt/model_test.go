@@ -51,7 +51,7 @@ type subject struct {
 
 func newSubject(t testing.TB, size int, hash func([]byte) uint64) *subject {
 	s := &subject{t: t, heap: nodetest.New(t, size), tx: &Tx{}, hash: hash, model: map[string]string{}, version: 1}
-	s.tx.Reset(reader(s.heap), s.heap, hash, 0, 0, 0)
+	s.tx.Reset(reader(s.heap), s.heap, hash, node.Tree{})
 	return s
 }
 
@@ -96,7 +96,7 @@ func (s *subject) commit() {
 	s.heap.Commit(s.version)
 	s.version++
 	keep := s.tx.KeepLeaves
-	s.tx.Reset(reader(s.heap), s.heap, s.hash, s.tx.Root, s.tx.Entries, s.tx.DataBytes)
+	s.tx.Reset(reader(s.heap), s.heap, s.hash, s.tx.Tree)
 	s.tx.KeepLeaves = keep
 	s.verify(s.version - 1)
 }

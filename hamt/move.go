@@ -2,72 +2,62 @@ package hamt
 
 import "github.com/seed-869cc763/shmkv/node"
 
-// Leads appends to hs the hashes of up to three leaves that may be at or below the
-// block of size bytes at off. The block may contain garbage. Leads interprets it as
-// each kind of node that fits its size. Garbage may refer to holes in the file, so
-// the caller must handle faults.
-func (t *Tx) Leads(hs []uint64, off, size uint64) []uint64 {
+// Leads appends to ls up to three leaves that may be at or below the block of size bytes
+// at off. The block may contain garbage. Leads interprets it as each kind of node that
+// fits its size. Garbage may refer to holes in the file, so the caller must handle faults.
+func (t *Tx) Leads(ls []node.Leaf, off, size uint64) []node.Leaf {
 	for _, kind := range [...]node.Ref{node.KindLeaf, node.KindBranch, node.KindCollision} {
-		if h, ok := t.hashBelow(kind|node.Ref(off&node.OffMask), size); ok {
-			hs = append(hs, h)
+		if l, ok := t.leafBelow(kind|node.Ref(off&node.OffMask), size); ok {
+			ls = append(ls, l)
 		}
 	}
-	return hs
+	return ls
 }
 
 // Move copies the node at off to a new block and retires the old one. The node must
-// be on the path of one of the hashes hs, which Leads returned. Move copies the
-// branches above as any change does. The entries stay the same.
+// be on the path of key, whose hash is h and which is that of a leaf that Leads returned.
+// Move copies the branches above as any change does. The entries stay the same.
 //
-// Move reports false and does nothing if the trie has no node at off on these paths.
+// Move reports false and does nothing if the trie has no node at off on this path.
 // If the node is a leaf, Move returns the old leaf. After an error the transaction is
-// unchanged. The transaction must not contain changes before Move.
-func (t *Tx) Move(off uint64, hs []uint64) (moved bool, leaf node.Leaf, err error) {
-	for _, h := range hs {
-		t.BeginChange()
-		t.copied = 0
-		if moved, leaf, err = t.move(h, off); err != nil {
-			t.Undo()
-			return false, node.Leaf{}, err
-		}
-		if moved {
-			t.made = t.Alloc.LogLen()
-			return true, leaf, nil
-		}
+// unchanged. The trie must not have been changed before Move.
+func (t *Tx) Move(off, h uint64) (moved bool, leaf node.Leaf, err error) {
+	t.BeginChange()
+	t.copied = 0
+	if moved, leaf, err = t.move(h, off); err != nil {
+		t.Undo()
+		return false, node.Leaf{}, err
 	}
-	return false, node.Leaf{}, nil
+	t.made = t.Alloc.LogLen()
+	return moved, leaf, nil
 }
 
-// hashBelow returns the hash of a leaf at or below ref, which may refer to garbage.
-// It reports false if the node at ref does not fit a block of size bytes, or if it
-// finds no leaf.
-func (t *Tx) hashBelow(ref node.Ref, size uint64) (h uint64, ok bool) {
+// leafBelow returns a leaf at or below ref, which may refer to garbage. It reports false
+// if the node at ref does not fit a block of size bytes, or if it finds no leaf.
+func (t *Tx) leafBelow(ref node.Ref, size uint64) (l node.Leaf, ok bool) {
 	fits := func(n uint64) bool { return n <= size && t.Alloc.BlockSize(n) == size }
 	for depth := 0; depth <= maxDepth; depth++ {
 		switch ref.Kind() {
 		case node.KindBranch:
 			b, err := t.r.branch(ref, 0)
 			if err != nil || depth == 0 && !fits(b.size()) {
-				return 0, false
+				return l, false
 			}
 			ref = b.ref(t.r, 0)
 		case node.KindCollision:
 			c, err := t.r.collision(ref)
 			if err != nil || depth == 0 && !fits(c.size()) {
-				return 0, false
+				return l, false
 			}
 			ref = c.ref(t.r, 0)
 		case node.KindLeaf:
 			l, err := t.r.Leaf(ref)
-			if err != nil || depth == 0 && !fits(l.Size()) {
-				return 0, false
-			}
-			return t.hash(t.r.Mem.AppendTo(nil, l.KeyOff(), l.KeyLen())), true
+			return l, err == nil && (depth > 0 || fits(l.Size()))
 		default:
-			return 0, false
+			return l, false
 		}
 	}
-	return 0, false
+	return l, false
 }
 
 // move copies the node at off if it is on the path of h.

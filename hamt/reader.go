@@ -139,6 +139,44 @@ func (r Reader) lookup(ref node.Ref, h uint64, key []byte, depth int) (l node.Le
 	return l, err == nil && l.KeyLen() == uint64(len(key)) && r.Mem.Equal(l.KeyOff(), key), err
 }
 
+// AtHash calls visit for each leaf at the end of the path of the hash h, until visit returns
+// false: all entries of this hash, or one of another hash.
+func (r Reader) AtHash(root node.Ref, h uint64, visit func(node.Leaf) bool) error {
+	ref := root
+	for depth := 0; ref.Kind() == node.KindBranch; depth++ {
+		b, err := r.branch(ref, depth)
+		if err != nil {
+			return err
+		}
+		i, ok := b.index(h, depth)
+		if !ok {
+			return nil
+		}
+		if ref = b.ref(r, i); ref == 0 {
+			return corruptNil(b.off)
+		}
+	}
+	n := uint64(1)
+	at := func(uint64) node.Ref { return ref }
+	switch ref.Kind() {
+	case node.KindNil:
+		return nil
+	case node.KindCollision:
+		c, err := r.collision(ref)
+		if err != nil {
+			return err
+		}
+		n, at = c.count, func(i uint64) node.Ref { return c.ref(r, i) }
+	}
+	for i := range n {
+		l, err := r.Leaf(at(i))
+		if err != nil || !visit(l) {
+			return err
+		}
+	}
+	return nil
+}
+
 // The functions below validate each node that they read. The slower operations use
 // them, on nodes that are pinned or the transaction's own. findCarefully and light
 // transactions use them on nodes that may be reused meanwhile, too.

@@ -26,10 +26,10 @@ type sealed struct {
 func (t *Tx) Seal(hashes []uint64) error {
 	g := &t.sealed
 	g.ok = false
-	if t.base.Kind() != node.KindBranch || t.Root.Kind() != node.KindBranch || t.Root == t.base {
+	if t.before.Root.Kind() != node.KindBranch || t.Root.Kind() != node.KindBranch || t.Root == t.before.Root {
 		return nil
 	}
-	old, err := t.r.branch(t.base, 0)
+	old, err := t.r.branch(t.before.Root, 0)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (b branch) children(r Reader, which uint64, refs *[fanout]node.Ref) {
 }
 
 // RebaseMany moves a sealed transaction from the trie of the given version on which
-// it was built to the trie at root. The result is the same as that of Reset and the
+// it was built to trie. The result is the same as that of Reset and the
 // same calls. RebaseMany replaces, in a copy of the new root branch, the children on
 // the paths of the transaction's keys.
 //
@@ -79,12 +79,12 @@ func (b branch) children(r Reader, which uint64, refs *[fanout]node.Ref) {
 // differs between the two tries. The caller must repeat the transaction then. A child
 // is the same if its reference is the same and its birth is not newer than version:
 // the block may have been reused.
-func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, version uint64) (bool, error) {
+func (t *Tx) RebaseMany(r Reader, trie node.Tree, version uint64) (bool, error) {
 	g := &t.sealed
-	if !g.ok || root.Kind() != node.KindBranch {
+	if !g.ok || trie.Root.Kind() != node.KindBranch {
 		return false, nil
 	}
-	b, err := r.branch(root, 0)
+	b, err := r.branch(trie.Root, 0)
 	if err != nil {
 		return false, err
 	}
@@ -120,14 +120,12 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 	}
 	t.Drop(b.off, b.size())
 	t.Root, g.root = node.MakeRef(node.KindBranch, off, 0), b.off
-	t.Entries += entries - t.before.entries
-	t.DataBytes += dataBytes - t.before.dataBytes
-	t.before.entries, t.before.dataBytes = entries, dataBytes
+	t.moveTo(trie)
 	return true, nil
 }
 
 // Rebase moves a transaction of one SetLeaf or Delete, of a key whose hash is h, from
-// the trie of the given version on which it was built to the trie at root. The result
+// the trie of the given version on which it was built to trie. The result
 // is the same as that of Reset and the same call. Rebase reports false, with a nil
 // error and without a change, if the caller must repeat the call instead.
 //
@@ -136,8 +134,8 @@ func (t *Tx) RebaseMany(r Reader, root node.Ref, entries, dataBytes int64, versi
 // C4), and Rebase copies only the branches above again. A branch is the same if its
 // offset is the same and its birth is not newer than version: the block may have
 // been reused.
-func (t *Tx) Rebase(r Reader, root node.Ref, entries, dataBytes int64, h, version uint64) (bool, error) {
-	at, d, same := root, 0, false
+func (t *Tx) Rebase(r Reader, trie node.Tree, h, version uint64) (bool, error) {
+	at, d, same := trie.Root, 0, false
 	var path [maxDepth]branch
 	for ; d < t.copied && at.Kind() == node.KindBranch; d++ {
 		if same = at.Off() == t.path[d].off && r.Mem.Word(at.Off()) <= version; same {
@@ -162,11 +160,16 @@ func (t *Tx) Rebase(r Reader, root node.Ref, entries, dataBytes int64, h, versio
 		t.path[i] = path[i]
 	}
 	t.r = r
-	t.Entries += entries - t.before.entries
-	t.DataBytes += dataBytes - t.before.dataBytes
-	t.before.entries, t.before.dataBytes = entries, dataBytes
+	t.moveTo(trie)
 	t.BeginChange()
 	err := t.link(d, d, h, t.copies[d])
 	t.made = t.Alloc.LogLen()
 	return err == nil, err
+}
+
+// moveTo makes the totals those of the transaction's changes to trie.
+func (t *Tx) moveTo(trie node.Tree) {
+	t.Entries += trie.Entries - t.before.Entries
+	t.DataBytes += trie.DataBytes - t.before.DataBytes
+	t.before = trie
 }

@@ -40,13 +40,12 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	s.commit()
 	type state struct {
-		root               node.Ref
-		entries, dataBytes int64
-		version            uint64
-		model              map[string]string
+		tree    node.Tree
+		version uint64
+		model   map[string]string
 	}
 	now := func() state {
-		return state{s.tx.Root, s.tx.Entries, s.tx.DataBytes, s.version - 1, maps.Clone(s.model)}
+		return state{s.tx.Tree, s.version - 1, maps.Clone(s.model)}
 	}
 	type change struct {
 		key, value string
@@ -74,7 +73,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 			all, hs = append(all, c), append(hs, hash([]byte(c.key)))
 		}
 		do := func(st state) {
-			s.tx.Reset(reader(s.heap), s.heap, hash, st.root, st.entries, st.dataBytes)
+			s.tx.Reset(reader(s.heap), s.heap, hash, st.tree)
 			for i, c := range all {
 				var err error
 				if c.remove {
@@ -108,7 +107,7 @@ func testRebaseMany(t *testing.T, hash func([]byte) uint64, keys int) {
 			for _, off := range s.heap.Log { // the births that the lost commit has stamped
 				s.heap.Mem.SetWord(off, states[i].version+1)
 			}
-			ok, err := s.tx.RebaseMany(reader(s.heap), st.root, st.entries, st.dataBytes, states[i].version)
+			ok, err := s.tx.RebaseMany(reader(s.heap), st.tree, states[i].version)
 			require.NoError(t, err)
 			if ok {
 				rebased++
@@ -152,7 +151,8 @@ func overtakenSet(t *testing.T) (s *subject, root node.Ref, h uint64) {
 func TestRebaseManyLooksAtBirths(t *testing.T) {
 	for _, later := range []bool{false, true} {
 		s, root, h := overtakenSet(t)
-		version, entries, dataBytes := s.version-1, s.tx.Entries, s.tx.DataBytes
+		version, trie := s.version-1, s.tx.Tree
+		trie.Root = root
 		require.NoError(t, s.tx.Seal([]uint64{h}))
 		b, err := reader(s.heap).branch(root, 0)
 		require.NoError(t, err)
@@ -162,7 +162,7 @@ func TestRebaseManyLooksAtBirths(t *testing.T) {
 			s.heap.Mem.SetWord(b.ref(reader(s.heap), i).Off(), version+1)
 		}
 		s.heap.Overtaken = true
-		ok, err := s.tx.RebaseMany(reader(s.heap), root, entries, dataBytes, version)
+		ok, err := s.tx.RebaseMany(reader(s.heap), trie, version)
 		require.NoError(t, err)
 		require.Equal(t, !later, ok)
 	}
@@ -172,7 +172,8 @@ func TestRebaseManyLooksAtBirths(t *testing.T) {
 func TestRebaseLooksAtBirths(t *testing.T) {
 	for _, later := range []bool{false, true} {
 		s, root, h := overtakenSet(t)
-		version, entries, dataBytes := s.version-1, s.tx.Entries, s.tx.DataBytes
+		version, trie := s.version-1, s.tx.Tree
+		trie.Root = root
 		b, err := reader(s.heap).branch(root, 0)
 		require.NoError(t, err)
 		i, taken := b.index(h, 0)
@@ -184,7 +185,7 @@ func TestRebaseLooksAtBirths(t *testing.T) {
 			s.heap.Mem.SetWord(child.Off(), version+1)
 		}
 		s.heap.Overtaken = true
-		ok, err := s.tx.Rebase(reader(s.heap), root, entries, dataBytes, h, version)
+		ok, err := s.tx.Rebase(reader(s.heap), trie, h, version)
 		require.NoError(t, err)
 		require.Equal(t, !later, ok)
 	}

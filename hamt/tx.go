@@ -13,9 +13,7 @@ import (
 // allocated (I8). A change reads and copies at most 11 branches. One goroutine at a
 // time may use a Tx. A Tx contains its scratch space, so reuse it with Reset.
 type Tx struct {
-	Root      node.Ref
-	Entries   int64
-	DataBytes int64 // bytes of all keys and values
+	node.Tree // as it is now
 
 	node.Edit
 	r    Reader
@@ -26,24 +24,25 @@ type Tx struct {
 	path [maxDepth]branch // branches of the last descent, from Root down
 
 	// For Rebase: the effect of the last call.
-	copies [maxDepth]node.Ref                 // the branches that replace those of path
-	copied int                                // the length of copies
-	made   uint64                             // LogLen after the call
-	before struct{ entries, dataBytes int64 } // counts of the trie below the transaction
+	copies [maxDepth]node.Ref // the branches that replace those of path
+	copied int                // the length of copies
+	made   uint64             // LogLen after the call
+	before node.Tree          // the trie below the transaction
 
-	base   node.Ref // the root that the transaction began with
 	sealed sealed
 }
 
-// Reset starts a transaction on the trie at root, of the given entries and data
-// bytes. r reads the trie, and its region must be writable. hash must be the function
-// that the trie was built with.
-func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, root node.Ref, entries, dataBytes int64) {
-	t.Root, t.Entries, t.DataBytes = root, entries, dataBytes
-	t.base, t.sealed.ok = root, false
+// Reset starts a transaction on a trie. r reads the trie, and its region must be
+// writable. hash must be the function that the trie was built with.
+//
+// A transaction may change several tries, one at a time: the caller keeps the Tree and
+// the Extra of each, and sets these fields before it goes on with one. Rebase and
+// RebaseMany are for the trie of Reset only, and only if it was the only one.
+func (t *Tx) Reset(r Reader, a node.Allocator, hash func(key []byte) uint64, trie node.Tree) {
+	t.Tree, t.before = trie, trie
+	t.sealed.ok = false
 	t.Begin(a)
 	t.r, t.hash, t.copied = r, hash, 0
-	t.before.entries, t.before.dataBytes = entries, dataBytes
 }
 
 // Reader returns a Reader for lookups in the trie at t.Root. It does not cover blocks

@@ -148,7 +148,7 @@ func TestLeafSurvivesRebase(t *testing.T) {
 
 	s.heap.Rollback(leaf.Off) // the compare-and-swap was lost
 	other := []byte("of the winner")
-	s.tx.Reset(reader(s.heap), s.heap, sip, root, 100, s.tx.DataBytes-leaf.DataBytes())
+	s.tx.Reset(reader(s.heap), s.heap, sip, node.Tree{Root: root, Entries: 100, DataBytes: s.tx.DataBytes - leaf.DataBytes()})
 	_, _, err = s.tx.Set(sip(other), other, nil)
 	require.NoError(t, err)
 	_, did, err = s.tx.SetLeaf(sip(key), leaf)
@@ -185,13 +185,12 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 	}
 	s.commit()
 	type state struct {
-		root               node.Ref
-		entries, dataBytes int64
-		version            uint64
-		model              map[string]string
+		tree    node.Tree
+		version uint64
+		model   map[string]string
 	}
 	now := func() state {
-		return state{s.tx.Root, s.tx.Entries, s.tx.DataBytes, s.version - 1, maps.Clone(s.model)}
+		return state{s.tx.Tree, s.version - 1, maps.Clone(s.model)}
 	}
 	rebased, anew := 0, 0
 	for range min(400, 60_000/keys) / slow {
@@ -212,7 +211,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 		h := hash([]byte(key))
 		var existed bool
 		do := func(st state) {
-			s.tx.Reset(reader(s.heap), s.heap, hash, st.root, st.entries, st.dataBytes)
+			s.tx.Reset(reader(s.heap), s.heap, hash, st.tree)
 			var err error
 			if remove {
 				_, existed, err = s.tx.Delete(h, []byte(key))
@@ -229,7 +228,7 @@ func testRebase(t *testing.T, hash func([]byte) uint64, keys int) {
 			for _, off := range s.heap.Log { // the births that the lost commit has stamped
 				s.heap.Mem.SetWord(off, states[i].version+1)
 			}
-			ok, err := s.tx.Rebase(reader(s.heap), st.root, st.entries, st.dataBytes, h, states[i].version)
+			ok, err := s.tx.Rebase(reader(s.heap), st.tree, h, states[i].version)
 			require.NoError(t, err)
 			if ok {
 				rebased++

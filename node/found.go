@@ -20,6 +20,13 @@ func (s Status) String() string {
 	return "damaged"
 }
 
+// A Tree is the root of a tree, and its totals.
+type Tree struct {
+	Root      Ref
+	Entries   int64
+	DataBytes int64 // bytes of all keys and values
+}
+
 // Effect is the effect of a set on a tree.
 type Effect uint8
 

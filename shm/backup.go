@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
+	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
@@ -175,53 +176,67 @@ const (
 	fillBytes   = 1 << 20
 )
 
-// copyTo writes all entries of the snapshot to an empty store, in the order of the trie.
+// A copied is an entry that is to be copied, or a named map that is to be made: then the
+// leaf is the zero Leaf.
+type copied struct {
+	to   *target
+	leaf node.Leaf
+}
+
+// copyTo writes all entries of the snapshot to an empty store, in the order of the trees.
 func (sn *Snapshot) copyTo(ctx context.Context, to *Store, opts *CopyOptions) error {
 	r := sn.s.reader()
-	var leaves []node.Leaf
+	var batch []copied
 	var bytes uint64
 	var done int64
 	commit := func() error {
 		if err := cmp.Or(ctx.Err(), sn.check()); err != nil {
 			return err
 		}
-		err := to.Update(func(tx *Tx) error {
-			for _, l := range leaves {
-				if err := tx.Set(r.Key(l), r.Value(l)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		done += int64(len(leaves))
-		leaves, bytes = leaves[:0], 0
-		opts.progress(done, sn.root().entries)
+		err := to.Update(func(tx *Tx) error { return tx.take(r, batch) })
+		done += int64(len(batch))
+		batch, bytes = batch[:0], 0
+		total := sn.root().all().entries
+		opts.progress(min(done, total), total)
 		return err
 	}
-	_, err := sn.s.reach(r, sn.pin.Root, func(n node.Node) error {
-		if n.Leaf == (node.Leaf{}) {
-			return nil
-		}
-		leaves = append(leaves, n.Leaf)
-		if bytes += n.Size; len(leaves) < fillEntries && bytes < fillBytes {
+	add := func(c copied, size uint64) error {
+		batch = append(batch, c)
+		if bytes += size; len(batch) < fillEntries && bytes < fillBytes {
 			return nil
 		}
 		return commit()
-	})
+	}
+	p := prover{s: sn.s, r: r, at: sn.pin.Root,
+		visit: func(to *target, n node.Node) error {
+			if n.Leaf == (node.Leaf{}) {
+				return nil
+			}
+			return add(copied{to, n.Leaf}, n.Size)
+		},
+		enter: func(to *target) error { return add(copied{to: to}, 0) },
+	}
+	_, err := p.run()
 	if err == nil {
 		err = commit()
 	}
 	return cmp.Or(err, sn.check())
 }
 
-// holds compares the number of entries that a reading of the whole snapshot has found with
-// the one in the root node.
-func (sn *Snapshot) holds(entries int64) error {
-	if err := sn.check(); err != nil {
-		return err
-	}
-	if want := sn.root().entries; entries != want {
-		return alloc.Corrupt(sn.pin.Off, "entries in the root node", want, entries)
+// take writes a part of another store of the same hash.
+func (tx *Tx) take(r hamt.Reader, batch []copied) error {
+	in := &tx.txKeyed
+	for _, c := range batch {
+		if c.to != in.to {
+			in = &txKeyed{tx: tx, to: c.to}
+		}
+		if c.leaf == (node.Leaf{}) {
+			if err := in.create(); err != nil {
+				return err
+			}
+		} else if err := in.Set(r.Key(c.leaf), r.Value(c.leaf)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -461,7 +461,7 @@ func TestDifferenceFormat(t *testing.T) {
 	n, err := sn.BackupSince(background, older, &d, nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)
-	const want = "hkvdif\x1a\n" + "\x01\x00\x00\x00\x00\x00\x00\x00" +
+	const want = "hkvdif\x1a\n" + "\x02\x00\x00\x00\x00\x00\x00\x00" +
 		"yromem\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x03\x00\x00\x00\x00\x00\x00\x00" +
 		"yromem\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x05\x00\x00\x00\x00\x00\x00\x00" +
 		"\x05\x00\x00\x00\x03\x00\x00\x01" + "new" + "value" +
@@ -520,7 +520,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	require.ErrorIs(t, restore(0, append(bytes.Clone(d), 0)), shm.ErrCorrupt)
 	bad := bytes.Clone(d)
-	bad[8] = 2
+	bad[8] = 1
 	require.ErrorIs(t, restore(0, bad), shm.ErrVersion)
 	nothingIn(t, dir, "0", "1", "2")
 

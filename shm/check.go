@@ -24,7 +24,7 @@ type CheckOptions struct {
 // these sums.
 type Report struct {
 	Version       uint64      `json:"version"`
-	Entries       int64       `json:"entries"`
+	Entries       int64       `json:"entries"`         // of all maps
 	LiveBytes     int64       `json:"live_bytes"`      // blocks that the current root reaches
 	RetiredBytes  int64       `json:"retired_bytes"`   // replaced, not yet reclaimed
 	HeldBytes     int64       `json:"held_bytes"`      // of these, deferred for a snapshot
@@ -93,23 +93,26 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	if _, err := s.a.AdoptDead(); err != nil {
 		return nil, s.fail("checking", err)
 	}
-	var found hamt.Counts // in the last pass
+	var found hamt.Counts // of the unnamed map, in the last pass
+	var entries int64     // of all maps
 	live := func(root alloc.Root, note func(off, size uint64) error) error {
 		end, err := s.a.Limit()
 		if err != nil {
 			return err
 		}
 		walk := func() {
-			liveBytes, blocks := s.rootAt(root.Off).liveBytes, int64(0)
-			found, err = s.reach(hamt.NewReader(s.a.Mem(), end), root, func(n node.Node) error {
+			stated := s.rootAt(root.Off)
+			liveBytes, blocks := stated.liveBytes, int64(0)
+			entries = stated.all().entries
+			p := prover{s: s, r: hamt.NewReader(s.a.Mem(), end), at: root, visit: func(_ *target, n node.Node) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 				blocks += int64(layout.BlockSize(n.Size))
 				return note(n.Ref.Off(), n.Size)
-			})
-			if err == nil {
-				err = checkSum(root, "bytes of live blocks", liveBytes, blocks)
+			}}
+			if found, err = p.run(); err == nil {
+				err = checkSum(root.Off, "bytes of live blocks stated in the root node", liveBytes, blocks)
 			}
 		}
 		if s.a.CanPin() {
@@ -128,7 +131,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	}
 	rep := &Report{
 		Version:       l.Version,
-		Entries:       found.Entries,
+		Entries:       entries,
 		LiveBytes:     l.Live,
 		RetiredBytes:  l.Retired,
 		HeldBytes:     l.Held,

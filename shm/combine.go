@@ -13,13 +13,13 @@ import (
 
 // Goroutines that write through one handle at the same time share commits.
 //
-// A handle has two lanes. A goroutine that writes one key takes the lead of a lane by one
-// compare-and-swap. If nobody waits there that is all: it makes its change in a transaction
-// of its own. While both lanes are led, others queue requests. A leader carries out the
-// requests that wait in its lane, as many as it finds in one transaction, before it gives
-// up the lead. So each commit contains the requests that arrived during the commit before
-// it. Each request gets its own result, as if the requests were carried out one by one in
-// the order of the queue.
+// A handle has two lanes for its unnamed map, and one for all named maps. A goroutine that
+// writes one key takes the lead of a lane by one compare-and-swap. If nobody waits there
+// that is all: it makes its change in a transaction of its own. While its lanes are led,
+// others queue requests. A leader carries out the requests that wait in its lane, as many
+// as it finds in one transaction, before it gives up the lead. So each commit contains the
+// requests that arrived during the commit before it. Each request gets its own result, as
+// if the requests were carried out one by one in the order of the queue.
 //
 // In a crowded lane callers queue their requests first, let other goroutines run, and only
 // then take the lead. Without this few processors would form no groups.
@@ -28,7 +28,8 @@ import (
 // of its key's hash chooses the lane of a request. It also decides whether the key lies
 // below an even or an odd child of the root. So the groups of the two lanes change
 // different children, and the loser of the compare-and-swap keeps all but the root branch
-// (hamt.Tx.RebaseMany).
+// (hamt.Tx.RebaseMany). All changes of named maps are in one lane: they all change the
+// directory, so two groups of them would overtake each other.
 //
 // States of a request, and who sets them:
 //
@@ -59,7 +60,8 @@ import (
 // After a death in the middle either all of a group is committed or nothing of it, as with
 // any transaction.
 const (
-	lanes = 2
+	unnamedLanes = 2
+	allLanes     = 3
 	// A group has at most groupMost changes. A leader stops after ledMost changes.
 	groupMost = 64
 	ledMost   = 256
@@ -88,7 +90,7 @@ type lane struct {
 
 // writers is the lanes of a handle.
 type writers struct {
-	lanes [lanes]lane
+	lanes [allLanes]lane
 	free  [64]atomic.Pointer[request] // by the callers' lanes, to be used again
 }
 
@@ -113,10 +115,11 @@ const (
 func (s *Store) share(e *edit) (took bool) {
 	for {
 		s.a.Step()
-		own := &s.writers.lanes[e.hash%lanes]
+		lanes := s.writers.lanesOf(e)
+		own := &lanes[e.hash%uint64(len(lanes))]
 		if !own.crowded.Load() { // else the others run first, so that they can join
-			for i := range s.writers.lanes {
-				if l := &s.writers.lanes[i]; !l.crowded.Load() && l.lead() {
+			for i := range lanes {
+				if l := &lanes[i]; !l.crowded.Load() && l.lead() {
 					return s.lead(l, e, nil)
 				}
 			}
@@ -132,6 +135,14 @@ func (s *Store) share(e *edit) (took bool) {
 	}
 }
 
+// lanesOf returns the lanes that may carry out an edit.
+func (ws *writers) lanesOf(e *edit) []lane {
+	if e.to != nil {
+		return ws.lanes[unnamedLanes:]
+	}
+	return ws.lanes[:unnamedLanes]
+}
+
 // lead makes the caller the lane's leader, unless there is one.
 func (l *lane) lead() bool { return !l.led.Load() && l.led.CompareAndSwap(false, true) }
 
@@ -143,7 +154,7 @@ func (ws *writers) request(e *edit) *request {
 		r.decide = r.conditional
 	}
 	r.bytes = append(append(append(r.bytes[:0], e.key...), e.value...), e.old...)
-	r.verb, r.hash, r.value, r.old = e.verb, e.hash, nil, nil
+	r.verb, r.to, r.hash, r.value, r.old = e.verb, e.to, e.hash, nil, nil
 	n, m := len(e.key), len(e.key)+len(e.value)
 	r.key = r.bytes[:n]
 	if e.value != nil {
@@ -373,14 +384,14 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, err
 	}
+	named, allFree := group[0].to != nil, true
 	l.hashes = l.hashes[:0]
-	allFree := true
 	for _, r := range group {
 		l.hashes = append(l.hashes, r.hash)
 		allFree = allFree && r.frees()
 	}
-	if w.tx.Entries >= warmFrom {
-		w.tx.Warm(l.hashes)
+	if !named && w.unnamed.now.Entries >= warmFrom {
+		w.trie.Warm(l.hashes)
 	}
 	w.slot.AllowReserve(allFree)
 	changes := uint64(0)
@@ -396,16 +407,22 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 		w.slot.Abort(0)
 		return false, nil
 	}
-	if err := w.tx.Seal(l.hashes); err != nil {
-		return false, err
+	if !named {
+		if err := w.trie.Seal(l.hashes); err != nil {
+			return false, err
+		}
+		w.unnamed.now = w.trie.Tree
 	}
 	for {
 		won, err := w.commit(changes)
 		if won || err != nil {
 			return won, err
 		}
-		if !w.slot.Sound() {
+		switch {
+		case !w.slot.Sound():
 			return false, nil
+		case named:
+			return false, errOvertaken
 		}
 		if ok, err := w.rebaseMany(); err != nil {
 			return false, err
@@ -418,13 +435,17 @@ func (w *writer) group(l *lane, group []*request) (committed bool, err error) {
 // applyShared makes an edit part of a group. A group that fails is given up as a whole,
 // so it need not keep leaves.
 func (w *writer) applyShared(e *edit) (changed bool, err error) {
+	t, err := w.table(e.to)
+	if err != nil {
+		return false, err
+	}
 	var leaf node.Leaf
 	if e.verb == set {
-		if leaf, err = w.tx.NewLeaf(e.key, e.value); err != nil {
+		if leaf, err = w.newLeaf(t, e.key, e.value); err != nil {
 			return false, err
 		}
 	}
-	return w.apply(e, leaf)
+	return w.apply(t, e, leaf)
 }
 
 // rebaseMany brings a group that was overtaken to the version that is current now. It
@@ -434,5 +455,7 @@ func (w *writer) rebaseMany() (bool, error) {
 	if err := w.take(); err != nil {
 		return false, err
 	}
-	return w.tx.RebaseMany(w.taken(), w.root.trie, w.root.entries, w.root.dataBytes, was)
+	stands, err := w.trie.RebaseMany(w.taken(), w.root.unnamed, was)
+	w.unnamed.now = w.trie.Tree
+	return stands, err
 }

@@ -22,10 +22,10 @@ import (
 
 // together carries out edits of one lane as the requests of one group, in their order.
 func together(s *Store, edits ...*edit) {
-	l := &s.writers.lanes[0]
+	l := &s.writers.lanesOf(edits[0])[0]
 	var all []*request
 	for _, e := range edits {
-		e.hash = s.hashOf(e.key)
+		e.hash = s.hashIn(e.to, e.key)
 		if e.verb == swap || e.verb == compareAndSwap {
 			e.decide = e.conditional
 		}
@@ -65,7 +65,7 @@ func requireSound(t testing.TB, s *Store) {
 	require.NoError(t, err)
 	require.Zero(t, rep.LeakedBytes)
 	require.Zero(t, rep.InFlightBytes)
-	require.Equal(t, int64(s.Len()), rep.Entries)
+	require.Equal(t, int64(s.Stats().Entries), rep.Entries)
 }
 
 // Requests of one group see each other, in their order, get their own results, and are
@@ -211,7 +211,7 @@ func TestFaultWhileLeading(t *testing.T) {
 	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, unix.Munmap(page)) }()
-	for range 2 * lanes {
+	for range 2 * unnamedLanes {
 		func() {
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			require.Panics(t, func() { _ = s.Set([]byte("key"), page[:100]) })
@@ -293,7 +293,7 @@ func TestGroupsAreLinearizable(t *testing.T) {
 			var last [historyKeys]uint64
 			for range n {
 				if rng.IntN(8) == 0 {
-					s.writers.lanes[rng.IntN(lanes)].crowded.Store(true)
+					s.writers.lanes[rng.IntN(allLanes)].crowded.Store(true)
 				}
 				k := rng.IntN(historyKeys)
 				key := []byte{byte(k)}
@@ -412,7 +412,7 @@ func TestCloseBesideGroups(t *testing.T) {
 			wg.Go(func() {
 				for i := range 10_000 {
 					if i%16 == 0 {
-						s.writers.lanes[i/16%lanes].crowded.Store(true)
+						s.writers.lanes[i/16%allLanes].crowded.Store(true)
 					}
 					err := s.Set(fmt.Append(nil, g, "/", i), []byte{1})
 					if errors.Is(err, ErrClosed) {

@@ -2,6 +2,8 @@ package shm
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/alloc"
@@ -31,9 +33,9 @@ type CompactStats struct {
 const compactPasses = 3
 
 // Compact gives space back to the file system: it moves entries from sparse pages to free
-// space in others, and punches holes in place of the empty pages. The file keeps its
-// length, and AllocatedBytes falls. A write that finds no space moves entries too, as far
-// as it needs.
+// space in others, and punches holes in place of the empty pages. Before that it deletes
+// what is left of dropped maps. The file keeps its length, and AllocatedBytes falls. A
+// write that finds no space moves entries too, as far as it needs.
 //
 // Compact works beside readers and writers, by ordinary commits of one entry each, so it
 // delays them no more than any commit does. The version rises, and Diff shows no change.
@@ -74,6 +76,9 @@ func (c *compactor) run() error {
 	if err := c.shrink(); err != nil {
 		return err
 	}
+	if err := c.takeApart(); err != nil {
+		return err
+	}
 	for c.Passes < compactPasses {
 		before := c.s.stats().AllocatedBytes
 		emptied, err := c.pass()
@@ -111,10 +116,28 @@ func (c *compactor) step(at uint64) error {
 	if c.opts.Progress != nil {
 		c.opts.Progress(int64(at), int64(max(at, c.s.a.FileBytes())))
 	}
+	return c.goOn()
+}
+
+// goOn returns the error by which the work ends early.
+func (c *compactor) goOn() error {
 	if c.s.a.Closed() {
 		return ErrClosed
 	}
 	return c.ctx.Err()
+}
+
+// takeApart takes dropped maps apart to the end, unless there is no space for that.
+func (c *compactor) takeApart() error {
+	w, err := c.s.writer(alloc.Brief | alloc.Frees)
+	if err != nil {
+		return err
+	}
+	defer w.release()
+	if _, err = w.takeApartFor(math.MaxInt64, c.goOn); errors.Is(err, ErrFull) {
+		return nil
+	}
+	return err
 }
 
 // move moves the node in a block, at the rate that the options permit.

@@ -34,9 +34,9 @@ type decision func(old []byte, exists bool) (value []byte, do Action, err error)
 // run again, when another commit came first, at most MaxRuns times (ErrConflict), or when
 // room was made for its value in a full store. So it should do nothing but compute. It may read the store, and must not write to it
 // (ErrNested). A panic in fn changes nothing.
-func (s *Store) Compute(key []byte, fn func(old []byte, exists bool) (value []byte, do Action, err error)) error {
-	e := edit{verb: compute, hash: s.hashOf(key), key: key, decide: fn}
-	return s.write("writing to", &e)
+func (k *keyed) Compute(key []byte, fn func(old []byte, exists bool) (value []byte, do Action, err error)) error {
+	e := edit{verb: compute, key: key, decide: fn}
+	return k.write("writing to", &e)
 }
 
 // compute carries out an edit that runs code of the user.
@@ -52,7 +52,7 @@ func (s *Store) compute(e *edit) {
 		if !done { // the function has panicked
 			w.slot.Abort(0)
 		}
-		w.finish(e.changed)
+		w.end(e.changed)
 	}()
 	s.functions.enter()
 	defer s.functions.leave()
@@ -61,9 +61,9 @@ func (s *Store) compute(e *edit) {
 }
 
 // applyDecision calls the decision of an edit and makes its action part of the transaction.
-func (w *writer) applyDecision(e *edit) (changed bool, err error) {
+func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 	e.did = ActionKeep
-	v := w.view()
+	v := w.view(t)
 	l, err := v.find(e.hash, e.key)
 	exists := err == nil
 	if err != nil && err != ErrNotFound {
@@ -82,7 +82,7 @@ func (w *writer) applyDecision(e *edit) (changed bool, err error) {
 		return false, err
 	}
 	if do == ActionSet {
-		if err := w.s.checkSizes(e.key, value); err != nil {
+		if err := w.s.checkSizes(e.to, e.key, value); err != nil {
 			return false, err
 		}
 	}
@@ -94,11 +94,11 @@ func (w *writer) applyDecision(e *edit) (changed bool, err error) {
 	case ActionKeep:
 	case ActionSet:
 		var did node.Effect
-		_, did, err = w.tx.Set(e.hash, e.key, value)
+		did, err = w.set(t, e.hash, e.key, value)
 		changed = did != node.Unchanged
 	case ActionDelete:
 		if exists {
-			_, changed, err = w.tx.Delete(e.hash, e.key)
+			changed, err = w.remove(t, e.hash, e.key)
 		}
 	default:
 		err = fmt.Errorf("a function of Compute returned the action %d, expected ActionKeep, ActionSet or ActionDelete", do)
@@ -124,10 +124,10 @@ func (e *edit) conditional(was []byte, exists bool) ([]byte, Action, error) {
 
 // Swap makes value the value of key, and returns the old value, copied. A nil value means
 // absent: key is deleted.
-func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
-	e := &edit{verb: swap, hash: s.hashOf(key), key: key, value: value}
+func (k *keyed) Swap(key, value []byte) (old []byte, existed bool, err error) {
+	e := &edit{verb: swap, key: key, value: value}
 	e.decide = e.conditional
-	if err := s.write("writing to", e); err != nil {
+	if err := k.write("writing to", e); err != nil {
 		return nil, false, err
 	}
 	return e.was, e.ok, nil
@@ -135,17 +135,17 @@ func (s *Store) Swap(key, value []byte) (old []byte, existed bool, err error) {
 
 // CompareAndSwap replaces the value old of key by new and reports whether key had that
 // value. nil means absent: as old, the key must not be there; as new, it is deleted.
-func (s *Store) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
-	e := &edit{verb: compareAndSwap, hash: s.hashOf(key), key: key, value: new, old: old}
+func (k *keyed) CompareAndSwap(key, old, new []byte) (swapped bool, err error) {
+	e := &edit{verb: compareAndSwap, key: key, value: new, old: old}
 	e.decide = e.conditional
-	err = s.write("writing to", e)
+	err = k.write("writing to", e)
 	return e.ok && err == nil, err
 }
 
 // Modify is Compute for a function that cannot fail: with keep, new becomes the value of
 // key, and without it key is deleted.
-func (s *Store) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
-	return s.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
+func (k *keyed) Modify(key []byte, fn func(old []byte, exists bool) (new []byte, keep bool)) error {
+	return k.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
 		if value, keep := fn(old, exists); keep {
 			return value, ActionSet, nil
 		}
@@ -162,16 +162,16 @@ var ErrRange = errors.New("the sum is out of range")
 // Add adds n to the number that the value of key is, in decimal, and returns the sum. An
 // absent key counts as 0. After an error, of ErrNotNumber or ErrRange for one, nothing is
 // changed.
-func (s *Store) Add(key []byte, n int64) (sum int64, err error) {
-	err = s.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
+func (k *keyed) Add(key []byte, n int64) (sum int64, err error) {
+	err = k.Compute(key, func(old []byte, exists bool) ([]byte, Action, error) {
 		sum = 0
 		if exists {
 			if sum, err = strconv.ParseInt(string(old), 10, 64); err != nil {
-				return nil, ActionKeep, s.fail("adding in", fmt.Errorf("%w: found %.40q", ErrNotNumber, old))
+				return nil, ActionKeep, k.fail("adding in", fmt.Errorf("%w: found %.40q", ErrNotNumber, old))
 			}
 		}
 		if n > 0 && sum > math.MaxInt64-n || n < 0 && sum < math.MinInt64-n {
-			return nil, ActionKeep, s.fail("adding in", fmt.Errorf("%w: found %d and %d", ErrRange, sum, n))
+			return nil, ActionKeep, k.fail("adding in", fmt.Errorf("%w: found %d and %d", ErrRange, sum, n))
 		}
 		sum += n
 		return strconv.AppendInt(nil, sum, 10), ActionSet, nil

@@ -48,7 +48,7 @@ func TestOvertakenReader(t *testing.T) {
 		require.ErrorIs(t, err, ErrCannotPin)
 		require.ErrorContains(t, err, "too fast")
 		require.Equal(t, "before ", string(got))
-		require.Less(t, commits, 2*readOnlyTries)
+		require.Less(t, commits, 3*readOnlyTries) // a try reads the horizon again at most twice
 	}
 }
 

@@ -116,7 +116,7 @@ func readAll(s *Store) (contents, error) {
 		if len(c) != sn.Len() {
 			return fmt.Errorf("%d entries were found and %d are counted", len(c), sn.Len())
 		}
-		return nil
+		return readMaps(sn, c)
 	})
 	return c, err
 }
@@ -234,7 +234,7 @@ func nearlyFullDeferred(t testing.TB, h *alloc.Heap, s *Store) {
 	t.Fatal("no deferred page becomes full")
 }
 
-var stories = []story{
+var stories = append(mapStories(), []story{
 	{name: "first insert", size: 1 << 20, steps: func(b contents) []step { return one(setStep(b, "a", "1")) }},
 	{name: "insert", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step { return one(setStep(b, "new", "value")) }},
 	{name: "set of the same value", size: 1 << 20, prepare: filled(70, 20), steps: func(b contents) []step {
@@ -446,7 +446,7 @@ var stories = []story{
 			})
 		}, contents{}})
 	}},
-}
+}...)
 
 // base is a story's prepared store, to be cloned, whose preparer has died with
 // its handle open.

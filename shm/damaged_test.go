@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,7 @@ import (
 )
 
 // clearErrors are what a damaged store may say.
-var clearErrors = []error{ErrCorrupt, ErrVersion, ErrFull, ErrNotFound, ErrTooManyProcesses, ErrTooManySnapshots,
+var clearErrors = []error{ErrCorrupt, ErrKind, ErrVersion, ErrFull, ErrNotFound, ErrTooManyProcesses, ErrTooManySnapshots,
 	ErrClosed} // an end of 0 looks like that of a store that was rewritten
 
 // A guest uses a store that may be damaged in any way. What it reads may be
@@ -106,7 +107,79 @@ func (g *guest) look(sn *Snapshot) error {
 	if err == nil {
 		_, err = sn.Has(imageKey(5))
 	}
+	return errors.Join(err, g.lookAtMaps(sn))
+}
+
+// lookAtMaps reads all of a snapshot's named maps.
+func (g *guest) lookAtMaps(sn *Snapshot) error {
+	g.doing = "iterating over maps"
+	_, err := sn.Maps()
+	m, o := sn.Map("hash kept"), sn.Ordered("ordered kept")
+	for _, all := range []iter.Seq2[[]byte, []byte]{m.All(), o.All(), o.Backward(imageKey(3), imageKey(70)), o.Prefix([]byte("key"))} {
+		n := 0
+		for key, value := range all {
+			g.touch(key, value)
+			if n++; n > g.most {
+				return fmt.Errorf("an iteration over a map yields more than %d entries", g.most)
+			}
+		}
+	}
+	_, err2 := m.Get(imageKey(7))
+	_, _, err3 := o.Floor(imageKey(9))
+	_, _, err4 := o.At(50)
+	return errors.Join(err, notFound(err2), notFound(err3), notFound(err4))
+}
+
+// notFound returns err if it is not ErrNotFound.
+func notFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	return err
+}
+
+// maps reads and changes named maps.
+func (g *guest) maps() {
+	m, o := g.s.Map("hash kept"), g.s.Ordered("ordered kept")
+	for i := range 100 {
+		g.doing = "asking maps"
+		_, err := m.Get(imageKey(i))
+		g.clear(g.doing, err)
+		_, err = o.Append(nil, imageKey(i))
+		g.clear(g.doing, err)
+		_, _, err = o.Higher(imageKey(i))
+		g.clear(g.doing, err)
+		_, _, err = o.Rank(imageKey(i))
+		g.clear(g.doing, err)
+		if i%10 == 0 {
+			g.doing = "changing maps"
+			g.clear(g.doing, m.Set(imageKey(i), imageValue(i+1)))
+			g.clear(g.doing, o.Set(imageKey(i), imageValue(i+1)))
+			_, err = o.Delete(imageKey(i + 1))
+			g.clear(g.doing, err)
+		}
+	}
+	_, _ = m.Len(), o.Len()
+	_, err := o.Count(imageKey(3), nil)
+	g.clear(g.doing, err)
+	g.doing = "updating maps"
+	g.clear(g.doing, g.s.Update(func(tx *Tx) error {
+		for i := range 40 {
+			if err := tx.Ordered("ordered kept").Set(imageKey(i), imageValue(i)); err != nil {
+				return err
+			}
+			if _, err := tx.Map("hash kept").Delete(imageKey(i)); err != nil {
+				return err
+			}
+		}
+		return tx.Map("new").Set(imageKey(1), nil)
+	}))
+	g.doing = "deleting a range"
+	_, err = o.DeleteRange(imageKey(10), imageKey(30))
+	g.clear(g.doing, err)
+	g.doing = "dropping a map"
+	_, err = g.s.DropMap("ordered kept")
+	g.clear(g.doing, err)
 }
 
 // compare goes through the differences of two snapshots, both ways.
@@ -236,6 +309,7 @@ func (g *guest) use() {
 	held, err := g.s.Snapshot()
 	g.clear("holding a snapshot", err)
 	g.check()
+	g.maps()
 	g.write()
 	if held != nil {
 		g.clear("viewing what was written", g.s.View(func(sn *Snapshot) error {

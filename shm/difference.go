@@ -11,9 +11,7 @@ import (
 	"hash/crc64"
 	"io"
 
-	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/alloc/layout"
-	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/btree"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/node"
 )
@@ -23,16 +21,21 @@ import (
 //	header   magic, format version, the id (2) and version of what it was written
 //	         since, the id (2) and version of what it leads to
 //	changes  a word, length of the value | length of the key << 32 | kind << 56,
-//	         then the key, then the value
+//	         then the key, then the value. Kind 1 sets, 2 deletes. The first changes
+//	         are those of the unnamed map. After kind 4, whose key is a name and whose
+//	         length of the value is a Kind, they are those of that named map, which is
+//	         made if it is not there. Kind 5, whose key is a name, drops that map.
 //	end      a word, kind 3; the number of changes; the entries and the bytes of
 //	         keys and values in what it leads to; the CRC-64/ECMA of all before
 const (
 	magicDifference  = 0x0a1a666964766b68 // "hkvdif\x1a\n"
-	differenceFormat = 1
+	differenceFormat = 2
 
 	kindSet    = 1
 	kindDelete = 2
 	kindEnd    = 3
+	kindMap    = 4
+	kindDrop   = 5
 
 	keyLenShift = 32
 	kindShift   = 56
@@ -69,45 +72,20 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	}
 	from, to := base.shows(), sn.shows()
 	d.words(magicDifference, differenceFormat, from.Store[0], from.Store[1], from.Version, to.Store[0], to.Store[1], to.Version)
-
-	r, before := sn.s.reader(), base.s.reader()
-	var failed error
-	var older, newer, seen int64
-	visit := func(old, new node.Leaf) bool {
-		if seen++; seen%fillEntries == 0 {
-			if failed = cmp.Or(ctx.Err(), sn.check(), base.check()); failed != nil {
-				return false
-			}
-			opts.progress(newer, sn.root().entries)
-		}
-		if old != (node.Leaf{}) {
-			older++
-		}
-		if new == (node.Leaf{}) {
-			d.change(kindDelete, before.Key(old), nil)
-			return d.err == nil
-		}
-		newer++
-		if value := r.Value(new); old == (node.Leaf{}) || !bytes.Equal(before.Value(old), value) {
-			d.change(kindSet, r.Key(new), value)
-		}
-		return d.err == nil
+	c := comparison{sn: sn, base: base, d: d, step: func(done int64) error {
+		opts.progress(min(done, sn.root().all().entries), sn.root().all().entries)
+		return cmp.Or(ctx.Err(), sn.check(), base.check(), d.err)
+	}}
+	err := c.entries(&base.mapView, &sn.mapView, nil)
+	if err == nil {
+		err = c.maps()
 	}
-	var err error
-	if base.s == sn.s {
-		err = sn.diff(base, visit)
-		older, newer = base.root().entries, sn.root().entries
-	} else {
-		err = hamt.Join(before, base.trie, r, sn.trie, sn.s.hash, visit)
-	}
-	if err = cmp.Or(err, failed, d.err, ctx.Err()); err == nil {
-		err = cmp.Or(base.holds(older), sn.holds(newer))
-	}
-	if err != nil {
+	if err = cmp.Or(err, ctx.Err(), sn.check(), base.check()); err != nil {
 		return err
 	}
-	opts.progress(sn.root().entries, sn.root().entries)
-	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(sn.root().entries), uint64(sn.root().dataBytes))
+	all := sn.root().all()
+	opts.progress(all.entries, all.entries)
+	d.words(kindEnd<<kindShift, uint64(d.changes), uint64(all.entries), uint64(all.dataBytes))
 	if d.err == nil {
 		d.err = d.w.Flush() // so that the sum is of all before
 	}
@@ -116,6 +94,131 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 		d.err = d.w.Flush()
 	}
 	return d.err
+}
+
+// A comparison compares two snapshots for a difference. In the same handle it looks at what
+// differs, otherwise at everything.
+type comparison struct {
+	sn, base *Snapshot
+	d        *differenceWriter
+	seen     int64
+	step     func(done int64) error // called now and then
+}
+
+// entries writes the differences between two views of a map. older may be nil.
+// Before the first one it calls begin, if that is not nil.
+func (c *comparison) entries(older, newer *mapView, begin func()) error {
+	r, before := c.sn.s.reader(), c.base.s.reader()
+	if older == nil {
+		older = &mapView{sn: c.base, to: newer.to, named: &namedView{}}
+	}
+	var failed error
+	var olds, news int64
+	write := func(kind uint64, key, value []byte) {
+		if begin != nil {
+			begin()
+			begin = nil
+		}
+		c.d.change(kind, key, value)
+	}
+	visit := func(old, new node.Leaf) bool {
+		if c.seen++; c.seen%fillEntries == 0 {
+			if failed = c.step(c.seen); failed != nil {
+				return false
+			}
+		}
+		if old != (node.Leaf{}) {
+			olds++
+		}
+		if new == (node.Leaf{}) {
+			write(kindDelete, before.Key(old), nil)
+			return c.d.err == nil
+		}
+		news++
+		if value := r.Value(new); old == (node.Leaf{}) || !bytes.Equal(before.Value(old), value) {
+			write(kindSet, r.Key(new), value)
+		}
+		return c.d.err == nil
+	}
+	var err error
+	switch {
+	case c.base.s == c.sn.s:
+		err = newer.visitChanges(older, visit)
+		return cmp.Or(err, failed, c.d.err)
+	case newer.to.ordered():
+		err = btree.Join(btree.Reader{Reader: before.Reader}, older.top, btree.Reader{Reader: r.Reader}, newer.top, visit)
+	default:
+		err = hamt.Join(before, older.top, r, newer.top, c.sn.s.hash, visit)
+	}
+	if err = cmp.Or(err, failed, c.d.err); err != nil {
+		return err
+	}
+	return cmp.Or(older.holds(olds), newer.holds(news))
+}
+
+// holds compares the number of entries that a reading of the whole map has found with
+// the one that the snapshot states.
+func (m *mapView) holds(entries int64) error {
+	if err := m.sn.check(); err != nil {
+		return err
+	}
+	return checkSum(m.sn.pin.Off, "entries stated of a map", m.size().Entries, entries)
+}
+
+// maps writes the differences between the named maps.
+func (c *comparison) maps() error {
+	r, before := c.sn.s.reader(), c.base.s.reader()
+	var failed error
+	visit := func(old, new node.Leaf) bool {
+		failed = cmp.Or(c.sn.check(), c.base.check())
+		var past, now mapRecord
+		var name []byte
+		if failed == nil && old != (node.Leaf{}) {
+			name = before.Key(old)
+			past, failed = readRecord(before.Reader, old)
+		}
+		if failed == nil && new != (node.Leaf{}) {
+			name = r.Key(new)
+			now, failed = readRecord(r.Reader, new)
+		}
+		if failed == nil {
+			failed = c.namedMap(name, past, now)
+		}
+		return failed == nil
+	}
+	olds, news := mapView{sn: c.base}, mapView{sn: c.sn}
+	olds.top, news.top = c.base.root().directory, c.sn.root().directory
+	var err error
+	if c.base.s == c.sn.s {
+		err = news.visitChanges(&olds, visit)
+	} else {
+		err = hamt.Join(before, olds.top, r, news.top, c.sn.s.hash, visit)
+	}
+	return cmp.Or(err, failed)
+}
+
+// namedMap writes the differences between two records of a map. A record of no kind means
+// that the map is not there.
+func (c *comparison) namedMap(name []byte, past, now mapRecord) error {
+	if past.kind != now.kind && past.kind != 0 {
+		c.d.dropMap(name)
+		past = mapRecord{}
+	}
+	if now.kind == 0 {
+		return c.d.err
+	}
+	to := &target{name: name, kind: now.kind}
+	begin := func() { c.d.beginMap(name, now.kind) }
+	var older *mapView
+	if past.kind != 0 {
+		was := c.base.viewIn(to, past.Tree)
+		older = &was
+	} else {
+		begin() // also for a map without entries
+		begin = nil
+	}
+	is := c.sn.viewIn(to, now.Tree)
+	return c.entries(older, &is, begin)
 }
 
 type differenceWriter struct {
@@ -146,137 +249,13 @@ func (d *differenceWriter) change(kind uint64, key, value []byte) {
 	d.changes++
 }
 
-// apply makes the changes of a difference. The base of the difference must be the version
-// that the store shows. apply returns the version that it shows afterwards.
-func (s *Store) apply(ctx context.Context, shows layout.Origin, r io.Reader) (layout.Origin, error) {
-	d := &differenceReader{r: bufio.NewReaderSize(r, 256<<10), crc: crc64.New(crcTable)}
-	head := d.words(8)
-	if d.err != nil {
-		return shows, d.err
-	}
-	if head[0] != magicDifference {
-		return shows, region.Corrupt(0, "magic (not a difference?)", fmt.Sprintf("%#x", head[0]), fmt.Sprintf("%#x", uint64(magicDifference)))
-	}
-	if head[1] != differenceFormat {
-		return shows, fmt.Errorf("%w: found a difference of format %d, this build reads %d", ErrVersion, head[1], differenceFormat)
-	}
-	from, to := [2]uint64(head[2:4]), [2]uint64(head[5:7])
-	if from != shows.Store || head[4] != shows.Version {
-		return shows, fmt.Errorf("%w: found one since version %d of store %s, expected one since version %d of store %s",
-			ErrUnrelated, head[4], alloc.FormatID(from), shows.Version, alloc.FormatID(shows.Store))
-	}
-	for more := true; more; {
-		if err := ctx.Err(); err != nil {
-			return shows, err
-		}
-		var changes []differenceChange
-		if changes, more = d.batch(); d.err != nil {
-			return shows, d.err
-		}
-		err := s.Update(func(tx *Tx) error {
-			for _, c := range changes {
-				if err := c.apply(tx); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return shows, err
-		}
-	}
-	end, at := d.words(3), d.at
-	sum := d.crc.Sum64()
-	if got := d.words(1); d.err == nil && got[0] != sum {
-		d.err = region.Corrupt(d.at-8, "checksum of a difference", fmt.Sprintf("%#x", got[0]), fmt.Sprintf("%#x", sum))
-	}
-	if d.err == nil {
-		if _, err := d.r.ReadByte(); err != io.EOF {
-			d.err = cmp.Or(err, region.Corrupt(d.at, "end of a difference", "more", "the end of the file"))
-		}
-	}
-	if d.err != nil {
-		return shows, d.err
-	}
-	st := s.Stats()
-	for i, got := range []int64{d.changes, st.Entries, st.DataBytes} {
-		if end[i] != uint64(got) {
-			what := [...]string{"changes", "entries", "bytes of keys and values"}[i]
-			return shows, alloc.Corrupt(at-24+8*uint64(i), what+" of a difference", int64(end[i]), got)
-		}
-	}
-	return layout.Origin{Store: to, Version: head[7]}, nil
-}
+// beginMap begins the changes of a named map.
+func (d *differenceWriter) beginMap(name []byte, kind Kind) { d.mark(kindMap, name, kind) }
 
-// A differenceReader reads a difference. All of it may be damaged, lengths too.
-type differenceReader struct {
-	r       *bufio.Reader
-	crc     hash.Hash64
-	at      uint64 // bytes read
-	changes int64
-	err     error
-}
+// dropMap drops a named map.
+func (d *differenceWriter) dropMap(name []byte) { d.mark(kindDrop, name, 0) }
 
-type differenceChange struct {
-	at         uint64
-	kind       uint64
-	key, value []byte
-}
-
-func (c differenceChange) apply(tx *Tx) error {
-	if c.kind == kindSet {
-		return tx.Set(c.key, c.value)
-	}
-	existed, err := tx.Delete(c.key)
-	if err == nil && !existed {
-		err = region.Corrupt(c.at, "change", "the removal of a key that is not there", "one of a key that is")
-	}
-	return err
-}
-
-// batch reads changes for one transaction, and reports whether there are more.
-func (d *differenceReader) batch() (changes []differenceChange, more bool) {
-	for start := d.at; len(changes) < fillEntries && d.at-start < fillBytes; {
-		at := d.at
-		head := d.words(1)[0]
-		kind := head >> kindShift
-		keyLen, valueLen := head>>keyLenShift&(1<<(kindShift-keyLenShift)-1), head&(1<<keyLenShift-1)
-		switch {
-		case d.err != nil || head == kindEnd<<kindShift:
-			return changes, false
-		case kind != kindSet && kind != kindDelete || keyLen > MaxKey || kind == kindDelete && valueLen > 0:
-			d.err = region.Corrupt(at, "change", fmt.Sprintf("%#x", head), "a kind and lengths")
-			return changes, false
-		}
-		changes = append(changes, differenceChange{at, kind, d.bytes(keyLen), d.bytes(valueLen)})
-		d.changes++
-	}
-	return changes, true
-}
-
-func (d *differenceReader) words(n int) []uint64 {
-	words := make([]uint64, n)
-	b := d.bytes(uint64(n) * 8)
-	for i := 0; d.err == nil && i < n; i++ {
-		words[i] = binary.LittleEndian.Uint64(b[8*i:])
-	}
-	return words
-}
-
-// bytes reads n bytes. A damaged length takes no more memory than the input is long.
-func (d *differenceReader) bytes(n uint64) []byte {
-	if d.err != nil {
-		return nil
-	}
-	var b []byte
-	for have := uint64(0); have < n && d.err == nil; have = uint64(len(b)) {
-		b = append(b, make([]byte, min(n-have, max(have, fillBytes)))...)
-		_, d.err = io.ReadFull(d.r, b[have:])
-	}
-	d.at += n
-	if d.err == io.EOF || d.err == io.ErrUnexpectedEOF {
-		d.err = region.Corrupt(d.at, "difference", "its end", "more: it is not complete")
-	}
-	_, _ = d.crc.Write(b)
-	return b
+func (d *differenceWriter) mark(kind uint64, name []byte, of Kind) {
+	d.words(kind<<kindShift | uint64(len(name))<<keyLenShift | uint64(of))
+	d.write(name)
 }

@@ -6,6 +6,9 @@
 //     block, and block nobody.
 //   - A write builds new nodes beside the old ones and publishes them by one
 //     compare-and-swap of the root. Update does so for many keys, as a whole.
+//   - A store has an unnamed hash map, whose calls are those of Store, and any number of
+//     named maps: hash maps (Map) and maps in the order of bytes (Ordered). One commit
+//     and one snapshot span all of them.
 //   - A Snapshot shows one version for as long as it is open, without copies. It
 //     keeps the blocks that only it can see, and no others: the space of entries
 //     that were written and replaced since is reused.

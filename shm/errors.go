@@ -33,7 +33,7 @@ var (
 	// system is full. Nothing was changed; reads go on, and writes do once
 	// space was freed.
 	ErrFull = alloc.ErrFull
-	// ErrTooLarge: a key above MaxKey, a value above MaxValue, a value that a store of
+	// ErrTooLarge: a key above MaxKey, a value above MaxValue, a map's name above MaxName, a value that a store of
 	// its MaxSize can never hold, or a MaxSize above MaxStore.
 	ErrTooLarge = node.ErrTooLarge
 	// ErrCorrupt: the files are damaged, or are not a store. An error for a path
@@ -62,6 +62,8 @@ var (
 	// Update, Compute or Modify of the same handle, by other means than the transaction.
 	// The transaction could never commit.
 	ErrNested = errors.New("a write inside of Update or Compute")
+	// ErrKind: Map for the name of an ordered map, or Ordered for that of a hash map.
+	ErrKind = errors.New("a map of another kind")
 	// ErrConflict: another commit came first MaxRuns times in a row. The function of
 	// Update, Compute or Modify waits for another write to the store, as a rule. Other
 	// writes do not return it.
@@ -77,6 +79,7 @@ var (
 const (
 	MaxKey       = node.MaxKeyLen     // bytes of a key
 	MaxValue     = node.MaxValueLen   // bytes of a value
+	MaxName      = 255                // bytes of a map's name
 	MaxStore     = layout.MaxSize     // bytes that Options.MaxSize can be: 16 TiB
 	MaxProcesses = layout.MaxProcs    // open handles on a store
 	MaxWriters   = layout.MaxSlots    // transactions under way at one time

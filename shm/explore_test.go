@@ -62,6 +62,7 @@ func (sc *scene) start(t testing.TB) *search {
 	sc.prepare(t, h, s)
 	require.NoError(t, s.Close())
 	reader, _ := attachPlain(t, h.Clone())
+	reader.hostile = sc.hash
 	before := read(t, reader)
 	sn, err := reader.Snapshot()
 	require.NoError(t, err)
@@ -77,7 +78,7 @@ func (sc *scene) start(t testing.TB) *search {
 // the others do: readers few, since nobody makes them try again for ever; writers
 // as many as it takes to adopt all the dead, to look for space everywhere, to try
 // once more for every commit of another, and to look whether the gate is open.
-var bounds = map[string]int{"get": 200, "peek": 100, "view": 300}
+var bounds = map[string]int{"get": 200, "peek": 100, "view": 300, "fetch": 300, "higher": 300, "rank": 300, "look": 300}
 
 const otherBound = 50_000
 

@@ -68,7 +68,7 @@ func sound(t testing.TB, s *shm.Store) *shm.Report {
 	require.Empty(t, rep.Problems)
 	require.Zero(t, rep.LeakedBytes)
 	require.Zero(t, rep.InFlightBytes)
-	require.Equal(t, int64(s.Len()), rep.Entries)
+	require.Equal(t, int64(s.Stats().Entries), rep.Entries)
 	return rep
 }
 

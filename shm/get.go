@@ -2,7 +2,6 @@ package shm
 
 import (
 	"bytes"
-	"fmt"
 	"runtime/debug"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -20,8 +19,8 @@ const readOnlyTries = 10000
 
 // Get returns the value of key, copied, or ErrNotFound. The slice of an empty value is not
 // nil, so the result of a Get can be the old value of a CompareAndSwap.
-func (s *Store) Get(key []byte) ([]byte, error) {
-	value, err := s.Append(nil, key)
+func (k *keyed) Get(key []byte) ([]byte, error) {
+	value, err := k.Append(nil, key)
 	if value == nil && err == nil {
 		value = []byte{} // empty is not absent
 	}
@@ -32,8 +31,8 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // wrote the entry. Two reads that return the same version have returned the same value.
 // The store may also write an entry by itself, without a change, when it moves it to
 // give space back.
-func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error) {
-	if value, version, err = s.read(nil, key, wanted); err == nil && value == nil {
+func (k *keyed) GetVersion(key []byte) (value []byte, version uint64, err error) {
+	if value, version, err = k.read(nil, key, wanted); err == nil && value == nil {
 		value = []byte{}
 	}
 	return value, version, err
@@ -47,17 +46,17 @@ func (s *Store) GetVersion(key []byte) (value []byte, version uint64, err error)
 // It leaves no trace in the store: it reads the root, walks, copies, and then checks
 // whether the memory that it has read could have been reused since. If so it tries
 // again, and after a few tries it pins the version.
-func (s *Store) Append(dst, key []byte) ([]byte, error) {
+func (k *keyed) Append(dst, key []byte) ([]byte, error) {
 	if cap(dst) > len(dst) && region.Overlap(key, dst[len(dst):cap(dst)]) {
 		key = bytes.Clone(key) // a try that fails may have copied over it
 	}
-	got, _, err := s.read(dst, key, wanted)
+	got, _, err := k.read(dst, key, wanted)
 	return got, err
 }
 
 // Has reports whether key is in the store.
-func (s *Store) Has(key []byte) (bool, error) {
-	_, _, err := s.read(nil, key, 0)
+func (k *keyed) Has(key []byte) (bool, error) {
+	_, _, err := k.read(nil, key, 0)
 	return found(err)
 }
 
@@ -80,10 +79,10 @@ const (
 
 // read appends the value of key to dst, if it is wanted, and returns the birth of the
 // entry. On an error it returns dst.
-func (s *Store) read(dst, key []byte, m mode) (got []byte, birth uint64, err error) {
-	h := s.hashOf(key)
+func (k *keyed) read(dst, key []byte, m mode) (got []byte, birth uint64, err error) {
+	h := k.s.hashIn(k.to, key)
 	for range optimisticTries {
-		got, birth, status, valid := s.try(h, dst, key, m)
+		got, birth, status, valid := k.try(h, dst, key, m)
 		if valid {
 			switch status {
 			case node.Present:
@@ -93,9 +92,9 @@ func (s *Store) read(dst, key []byte, m mode) (got []byte, birth uint64, err err
 			}
 			break
 		}
-		s.repeated.Add(1)
+		k.s.repeated.Add(1)
 	}
-	return s.readSlowly(h, dst, key, m)
+	return k.readSlowly(h, dst, key, m)
 }
 
 // try looks for a value and copies it while it may be reused: unless valid, its
@@ -105,32 +104,38 @@ func (s *Store) read(dst, key []byte, m mode) (got []byte, birth uint64, err err
 // for holes after it has read the root and the end, and before it follows the
 // root: the process that makes the first hole announces it long before (see
 // alloc.Arena.Punched).
-func (s *Store) try(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
-	g, ok := s.a.Stamp()
+func (k *keyed) try(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
+	g, ok := k.a.Stamp()
 	if !ok {
 		return dst, 0, node.Damaged, true
 	}
-	if m&inGuard == 0 && s.a.Punched() {
-		return s.tryGuarded(h, dst, key, m)
+	if m&inGuard == 0 && k.a.Punched() {
+		return k.tryGuarded(h, dst, key, m)
 	}
-	mem := s.a.Mem()
-	l, status := hamt.NewReader(mem, g.End()).Find(s.trieAt(g.Root()), h, key)
+	mem := k.a.Mem()
+	r := hamt.NewReader(mem, g.End())
+	var l node.Leaf
+	if k.to == nil {
+		l, status = r.Find(trieAt(mem, g.Root()), h, key)
+	} else {
+		l, status = k.lookUpNamed(r, g, h, key)
+	}
 	if status != node.Present || m&wanted == 0 {
-		return dst, 0, status, s.a.Valid(g)
+		return dst, 0, status, k.a.Valid(g)
 	}
 	n := l.ValueLen()
-	if n > uint64(cap(dst)-len(dst)) && !s.a.Valid(g) {
+	if n > uint64(cap(dst)-len(dst)) && !k.a.Valid(g) {
 		return dst, 0, status, false // a length that is garbage must not allocate (rule R2)
 	}
 	birth = mem.Word(l.Off)
 	got = mem.AppendTo(dst, l.ValueOff(), n)
-	return got, birth, status, s.a.Valid(g)
+	return got, birth, status, k.a.Valid(g)
 }
 
 // tryGuarded is try under a guard. A fault is damage, or a sign that the root was
 // overtaken: a read under a pin tells.
-func (s *Store) tryGuarded(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
-	if guarded(func() { got, birth, status, valid = s.try(h, dst, key, m|inGuard) }) {
+func (k *keyed) tryGuarded(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, status node.Status, valid bool) {
+	if guarded(func() { got, birth, status, valid = k.try(h, dst, key, m|inGuard) }) {
 		return dst, 0, node.Damaged, true
 	}
 	return got, birth, status, valid
@@ -152,59 +157,19 @@ func guarded(read func()) (faulted bool) {
 	return false
 }
 
-// readSlowly reads under a pin, where nothing changes that it reads.
-func (s *Store) readSlowly(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, err error) {
-	if s.a.Closed() {
-		return dst, 0, s.fail("reading", ErrClosed)
-	}
-	if !s.a.CanPin() {
-		return s.readUnpinned(h, dst, key, m)
-	}
+// readSlowly reads under a pin, where nothing changes that it reads, if that is permitted.
+func (k *keyed) readSlowly(h uint64, dst, key []byte, m mode) (got []byte, birth uint64, err error) {
 	got = dst
-	err = s.View(func(sn *Snapshot) error {
-		value, version, err := sn.find(h, key)
-		if err == nil && m&wanted != 0 {
-			got, birth = append(dst, value...), version
+	err = k.look(func(v view, now hold) error {
+		l, err := v.find(h, key)
+		if err == nil && m&wanted != 0 && now.valid() {
+			birth = v.r.Birth(l)
+			got = v.r.Mem.AppendTo(dst, l.ValueOff(), l.ValueLen())
 		}
 		return err
 	})
-	return got, birth, err
-}
-
-func (s *Store) readUnpinned(h uint64, dst, key []byte, m mode) ([]byte, uint64, error) {
-	for range readOnlyTries {
-		got, birth, status, valid := s.try(h, dst, key, m)
-		switch {
-		case !valid:
-			s.repeated.Add(1)
-			continue
-		case status == node.Present:
-			return got, birth, nil
-		case status == node.Absent:
-			return dst, 0, ErrNotFound
-		}
-		if err := s.explain(h, key); err != nil {
-			return dst, 0, s.fail("reading", err)
-		}
+	if err != nil {
+		return dst, 0, err
 	}
-	return dst, 0, s.fail("reading", fmt.Errorf("%w, and writers were too fast for a read without a pin", ErrCannotPin))
-}
-
-// explain returns the damage on the way to a key. It returns nil if there is none, or if
-// the memory that it has read may have been reused.
-func (s *Store) explain(h uint64, key []byte) error {
-	g, ok := s.a.Stamp()
-	if !ok {
-		_, err := s.a.Limit()
-		return damage(err)
-	}
-	var err error
-	r := hamt.NewReader(s.a.Mem(), g.End())
-	if guarded(func() { err = r.Explain(s.trieAt(g.Root()), h, key) }) {
-		err = errNoMemory
-	}
-	if !s.a.Valid(g) {
-		return nil
-	}
-	return err
+	return got, birth, nil
 }

@@ -10,18 +10,22 @@ import (
 // valid in fn only; without ok the key is not in the store. Large stores answer it several
 // times faster for a key than Get, because the waits for memory overlap. To stop before the
 // last key, loop over [Snapshot.GetMany] in a View.
-func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
-	u, ok := s.a.Enter()
+func (k *keyed) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) error {
+	u, ok := k.s.a.Enter()
 	if !ok {
-		return s.fail("taking a snapshot of", ErrClosed)
+		return k.fail("taking a snapshot of", ErrClosed)
 	}
-	defer s.a.Leave(u)
-	p, err := s.pinned(s.a.PinBriefly())
+	defer k.s.a.Leave(u)
+	pin, err := k.s.pinned(k.s.a.PinBriefly())
 	if err != nil {
 		return err
 	}
-	defer s.a.Unpin(p.pin)
-	m := many{s: s, view: p.view(s), fn: func(i int, value []byte) bool {
+	defer k.s.a.Unpin(pin)
+	v, err := k.to.viewAt(k.s.a.Mem(), k.s.a.Known(), pin.Off)
+	if err != nil {
+		return k.fail("reading", err)
+	}
+	m := many{s: k.s, to: k.to, view: v, fn: func(i int, value []byte) bool {
 		fn(i, value, value != nil)
 		return true
 	}}
@@ -32,11 +36,11 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 // means that the key is not there. The slices are memory of the store, as those of Get
 // are. The loop ends early if the store is damaged, or if the snapshot is closed: Err
 // tells.
-func (sn *Snapshot) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
+func (m *mapView) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
 	return func(yield func(i int, value []byte) bool) {
-		sn.loop(func() error {
-			m := many{s: sn.s, sn: sn, view: sn.view(sn.s), fn: yield}
-			return m.run(keys)
+		m.loop(func() error {
+			many := many{s: m.sn.s, to: m.to, sn: m.sn, view: m.view(), fn: yield}
+			return many.run(keys)
 		})
 	}
 }
@@ -47,17 +51,22 @@ const manyKeys = 64
 // many is a GetMany under way.
 type many struct {
 	s  *Store
+	to *target
 	sn *Snapshot // that may be closed in between, or nil
 	view
 	fn func(i int, value []byte) bool // value is nil if the key is not there
 }
 
 func (m *many) run(keys [][]byte) error {
-	if len(keys) == 1 {
-		h := m.s.hashOf(keys[0])
-		l, status := m.r.Find(m.trie, h, keys[0])
-		_, err := m.tell(0, node.Result{Leaf: l, Status: status}, h, keys[0])
-		return err
+	if m.ordered || len(keys) == 1 {
+		for i, key := range keys {
+			h := m.s.hashIn(m.to, key)
+			l, status := m.lookUp(h, key)
+			if more, err := m.tell(i, node.Result{Leaf: l, Status: status}, h, key); err != nil || !more {
+				return err
+			}
+		}
+		return nil
 	}
 	for base := 0; base < len(keys); base += manyKeys {
 		if more, err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil || !more {
@@ -72,9 +81,9 @@ func (m *many) get(base int, keys [][]byte) (more bool, err error) {
 	var hashes [manyKeys]uint64
 	var out [manyKeys]node.Result
 	for i, key := range keys {
-		hashes[i] = m.s.hashOf(key)
+		hashes[i] = m.s.hashIn(m.to, key)
 	}
-	m.r.FindMany(m.trie, hashes[:len(keys)], keys, out[:len(keys)])
+	m.r.FindMany(m.tree.Root, hashes[:len(keys)], keys, out[:len(keys)])
 	for i, key := range keys {
 		if more, err := m.tell(base+i, out[i], hashes[i], key); err != nil || !more {
 			return false, err
@@ -96,5 +105,5 @@ func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, 
 	case node.Absent:
 		return m.fn(i, nil), nil
 	}
-	return false, m.s.failAt("reading", m.outcome(found.Status, h, key))
+	return false, m.s.failAt(m.to.op("reading"), m.outcome(found.Status, h, key))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ func TestHashSharedMem(t *testing.T) {
 	t.Run("modes", hashSharedMemModes)
 	t.Run("single keys", hashSharedMemKeys)
 	t.Run("whole hashes", hashSharedMemWhole)
+	t.Run("order", hashSharedMemOrder)
 	t.Run("snapshots", hashSharedMemSnapshots)
 	t.Run("maintenance", hashSharedMemMaintenance)
 	t.Run("tallies", hashSharedMemTallies)
@@ -154,7 +156,8 @@ func openWith(t testing.TB, path string, opts *shm.Options) *shm.Store {
 }
 
 func hashSharedMemKeys(t *testing.T) {
-	s := fileStore(t, nil)
+	store := fileStore(t, nil)
+	s := store.Ordered("shash")
 	k := []byte("a\x00\xff")
 	has := func(want bool) {
 		t.Helper()
@@ -168,8 +171,8 @@ func hashSharedMemKeys(t *testing.T) {
 
 	require.NoError(t, s.Set(k, []byte("one")))
 	has(true)
-	require.NoError(t, s.View(func(sn *shm.Snapshot) error {
-		value, err := sn.Get(k)
+	require.NoError(t, store.View(func(sn *shm.Snapshot) error {
+		value, err := sn.Ordered("shash").Get(k)
 		require.Len(t, value, 3)
 		return err
 	}))
@@ -222,12 +225,78 @@ func hashSharedMemKeys(t *testing.T) {
 		n, err := strconv.Atoi(string(old))
 		return fmt.Append(nil, 10*n), shm.ActionSet, err
 	}))
-	require.Equal(t, "30", get(t, s, "n"))
+	value, err = s.Get([]byte("n"))
+	require.NoError(t, err)
+	require.Equal(t, "30", string(value))
+}
+
+// hashSharedMemOrder asks for the neighbours of keys that are there and of keys that are
+// not, in the order of bytes, through a handle, a snapshot and a transaction.
+func hashSharedMemOrder(t *testing.T) {
+	s := fileStore(t, nil)
+	o := s.Ordered("shash")
+	keys := []string{"", "a", "a\x00", "ab", "b", "b\xff", "\xff"}
+	for i, key := range []int{3, 0, 6, 2, 5, 1, 4} {
+		require.NoError(t, o.Set([]byte(keys[key]), fmt.Append(nil, i)))
+	}
+	ask := func(t *testing.T, o queries, all iter.Seq2[[]byte, []byte]) {
+		key := func(key, _ []byte, err error) string {
+			if errors.Is(err, shm.ErrNotFound) {
+				return "undef"
+			}
+			require.NoError(t, err)
+			return string(key)
+		}
+		require.Equal(t, "", key(o.Min()))
+		require.Equal(t, "\xff", key(o.Max()))
+		for _, c := range []struct{ key, ge, gt, le, lt string }{
+			{"", "", "a", "", "undef"},
+			{"\x00", "a", "a", "", ""},
+			{"a", "a", "a\x00", "a", ""},
+			{"a\x00\x00", "ab", "ab", "a\x00", "a\x00"},
+			{"b", "b", "b\xff", "b", "ab"},
+			{"b\xff\xff", "\xff", "\xff", "b\xff", "b\xff"},
+			{"\xff", "\xff", "undef", "\xff", "b\xff"},
+			{"\xff\xff", "undef", "undef", "\xff", "\xff"},
+		} {
+			k := []byte(c.key)
+			require.Equal(t, c.ge, key(o.Ceil(k)), "ge %q", k)
+			require.Equal(t, c.gt, key(o.Higher(k)), "gt %q", k)
+			require.Equal(t, c.le, key(o.Floor(k)), "le %q", k)
+			require.Equal(t, c.lt, key(o.Lower(k)), "lt %q", k)
+		}
+		for i, k := range keys {
+			require.Equal(t, k, key(o.At(i)))
+			rank, found, err := o.Rank([]byte(k))
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, i, rank)
+		}
+		var got []string
+		for key := range all {
+			got = append(got, string(key))
+		}
+		require.Equal(t, keys, got)
+	}
+	require.NoError(t, s.View(func(sn *shm.Snapshot) error {
+		ask(t, o, sn.Ordered("shash").All())
+		ask(t, sn.Ordered("shash"), sn.Ordered("shash").All())
+		return nil
+	}))
+	require.NoError(t, s.Update(func(tx *shm.Tx) error {
+		ask(t, tx.Ordered("shash"), tx.Ordered("shash").All())
+		return nil
+	}))
+	_, _, err := s.Ordered("none").Min()
+	require.ErrorIs(t, err, shm.ErrNotFound)
+	_, _, err = s.Map("shash").Swap([]byte("a"), nil)
+	require.ErrorIs(t, err, shm.ErrKind)
 }
 
 func hashSharedMemWhole(t *testing.T) {
 	s := fileStore(t, nil)
-	require.Zero(t, s.Len())
+	o := s.Ordered("shash")
+	require.Zero(t, o.Len())
 	require.Zero(t, s.Stats().DataBytes)
 	want := map[string]string{}
 	bytesOf := 0
@@ -235,21 +304,22 @@ func hashSharedMemWhole(t *testing.T) {
 		key, value := string(numbered(i)), strings.Repeat("v", i)
 		want[key] = value
 		bytesOf += len(key) + len(value)
-		set(t, s, key, value)
+		require.NoError(t, o.Set([]byte(key), []byte(value)))
 	}
-	require.Equal(t, 100, s.Len())
+	require.Equal(t, 100, o.Len())
 	require.Greater(t, s.Stats().LiveBytes, int64(bytesOf))
 	require.NoError(t, s.View(func(sn *shm.Snapshot) error {
-		require.EqualValues(t, bytesOf, sn.Bytes())
-		require.Equal(t, 100, sn.Len())
+		ov := sn.Ordered("shash")
+		require.EqualValues(t, bytesOf, ov.Bytes())
+		require.Equal(t, 100, ov.Len())
 		group := map[string]string{}
 		var keys [][]byte
-		for key, value := range sn.All() {
+		for key, value := range ov.All() {
 			group[string(key)] = string(value)
 			keys = append(keys, key)
 		}
 		require.Equal(t, want, group)
-		slices.SortFunc(keys, bytes.Compare)
+		require.True(t, slices.IsSortedFunc(keys, bytes.Compare))
 		require.Equal(t, "key 0", string(keys[0]))
 		require.Equal(t, "key 99", string(keys[99]))
 		return sn.Err()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestHooked(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err != nil {
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "===") || strings.Contains(l, "--- PASS") })
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-60):], "\n"))
 	}
 	for _, l := range lines {

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc64"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,7 +21,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // An image is the files of a store, for damaging. The stores are made on the Go
@@ -31,9 +33,9 @@ import (
 type image struct {
 	data, slots []byte
 	words       []int64  // offsets of the words that are not 0: what damage meets
-	nodes       []int64  // of these, the births, heads and references of the trie
+	nodes       []int64  // of these, the births, heads and references of the trees, and the root node
 	lists       []int64  // of these, what a writer's slot, the header and the tables say
-	births      []uint64 // offsets of the trie's nodes, and so of their births
+	births      []uint64 // offsets of the nodes of trees, and so of their births
 }
 
 // Of the files, as package alloc describes them.
@@ -49,7 +51,7 @@ const (
 	imgTail       = 8 * 4
 	imgLogTop     = 8 * 5
 	imgLog        = 8 * 192
-	imgRootClass  = 6
+	imgRootClass  = 8
 	imgEntries    = 0x1000 // in procs
 	imgSlotPins   = 0x5000
 	imgSnapPins   = imgSlotPins + MaxWriters*64
@@ -97,6 +99,21 @@ func newImage(a *alloc.Arena, pins ...uint64) *image {
 	return m
 }
 
+// fillMaps makes two named maps of each kind, and drops one of each that is too large to be
+// taken apart at once.
+func fillMaps(s *Store, fail func(error)) {
+	for i := range 6 * dropStep {
+		for _, name := range []string{"kept", "dropped"} {
+			fail(s.Map("hash "+name).Set(imageKey(i), imageValue(i)))
+			fail(s.Ordered("ordered "+name).Set(imageKey(i), imageValue(i)))
+		}
+	}
+	for _, name := range []string{"hash dropped", "ordered dropped"} {
+		_, err := s.DropMap(name)
+		fail(err)
+	}
+}
+
 // images are: a clean store; one whose only process died within a transaction,
 // with snapshots; the same, dead just after its commit, with the intent there;
 // the same, dead before it, with an intent that was not committed; and one dead
@@ -122,11 +139,13 @@ var images = sync.OnceValue(func() []*image {
 		fail(s.Set(imageKey(i), imageValue(i)))
 	}
 	fail(s.Set([]byte("big"), bigImageValue(1)))
+	fillMaps(s, fail)
 	// What Close does for the next opener; a handle on the heap needs its
 	// memory to be copied first.
 	all = append(all, newImage(s.a))
 
 	s = open()
+	fillMaps(s, fail)
 	var held []*Snapshot
 	var pins []uint64
 	for i := range 400 {
@@ -145,6 +164,7 @@ var images = sync.OnceValue(func() []*image {
 			_, err := tx.Delete(imageKey(i*3 + 1))
 			fail(err)
 		}
+		fail(tx.Set(make([]byte, 10), make([]byte, 54))) // a leaf of the size of a root node
 		fail(tx.Set([]byte("big"), bigImageValue(7)))
 		all = append(all, newImage(s.a, pins...))
 		return errors.New("no")
@@ -234,27 +254,46 @@ func (m *image) aim() {
 			m.words = append(m.words, -int64(off)-1)
 		}
 	}
-	var node func(ref uint64)
-	node = func(ref uint64) {
-		off := ref & (imgOffset &^ 7)
-		m.births = append(m.births, off)
-		m.nodes = append(m.nodes, int64(off), int64(off)+8)
-		if ref&7 != imgBranch {
-			return
-		}
-		for i := range uint64(bits.OnesCount64(m.word(off + 8))) {
-			m.nodes = append(m.nodes, int64(off+16+8*i))
-			node(m.word(off + 16 + 8*i))
-		}
+	root := m.word(imgRoot) & imgOffset
+	for i := range uint64(alloc.PayloadWords) {
+		m.nodes = append(m.nodes, int64(root+16+8*i))
 	}
-	trie := m.word(imgRoot)&imgOffset + imgTrie
-	m.nodes = append(m.nodes, int64(trie))
-	node(m.word(trie))
+	m.eachNode(func(n node.Node) {
+		off := n.Ref.Off()
+		m.births = append(m.births, off)
+		words := n.Size / 8
+		if n.Ref.Kind() == node.KindLeaf && n.Leaf != (node.Leaf{}) {
+			words = 2 // keys and values are any bytes
+		}
+		for i := range words {
+			m.nodes = append(m.nodes, int64(off+8*i))
+		}
+	})
 	page := int64(m.slotPage(0))
 	for _, off := range m.words {
 		if off >= imgRoot && off < imgDescs+256*64 || page != 0 && off >= page && off < page+4096 {
 			m.lists = append(m.lists, off)
 		}
+	}
+}
+
+// eachNode calls visit for each node that the current version reaches. In a record of a map
+// Leaf is not set.
+func (m *image) eachNode(visit func(node.Node)) {
+	root := m.word(imgRoot) & imgOffset
+	words := make([]uint64, len(m.data)/8)
+	for i := range words {
+		words[i] = m.word(uint64(8 * i))
+	}
+	mem := region.FromWords(words)
+	s := &Store{k0: m.word(40), k1: m.word(48)}
+	s.hash = s.hashOf
+	p := prover{s: s, r: hamt.NewReader(mem, mem.Size()), at: alloc.Root{Off: root, Version: m.word(root)}, visit: func(_ *target, n node.Node) error {
+		visit(n)
+		return nil
+	}}
+	if _, err := p.run(); err != nil {
+		panic(err)
 	}
 }
 

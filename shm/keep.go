@@ -115,7 +115,14 @@ func (s *Store) keep(goOn func() error) (time.Duration, error) {
 		return 0, err
 	}
 	defer w.release()
-	return w.slot.Keep(uint64(s.stats().LiveBytes), goOn, w.mover())
+	rest, err := w.slot.Keep(uint64(s.stats().LiveBytes), goOn, w.mover())
+	if err == nil && w.slot.IsKeeper() {
+		var more bool
+		if more, err = w.takeApartFor(dropTime, goOn); more {
+			rest = alloc.BusyTime
+		}
+	}
+	return rest, err
 }
 
 // keepLast does the next work of the goroutine, for a moment. In a process that lives for a

@@ -143,7 +143,7 @@ func TestOvertakenCheckFindsFaults(t *testing.T) {
 	}{
 		{"a leak among blocks of another size", func(m region.Mem) bool { return setClear(m, shared, class(1024)) }, "neither free nor in use"},
 		{"a leak among blocks that are written", func(m region.Mem) bool {
-			return setClear(m, shared, class(24)) || setClear(m, owned, class(24)) || setClear(m, owned, class(64))
+			return setClear(m, shared, class(24)) || setClear(m, owned, class(24)) || setClear(m, owned, class(layout.RootSize))
 		}, "neither free nor in use"},
 		{"a live block that is free", func(m region.Mem) bool {
 			return pages(m, shared, func(desc, _, c uint64) bool {

@@ -1,6 +1,8 @@
 package shm
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 
 	"github.com/seed-869cc763/shmkv/alloc"
@@ -41,8 +43,13 @@ func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 		return false
 	}
 	defer w.release()
+	began := w.s.stats().LiveBytes
+	if _, err := w.takeApartFor(roomTime, func() error { return nil }); err != nil && !errors.Is(err, ErrFull) {
+		return false
+	}
+	dropped := w.s.stats().LiveBytes < began
 	made, err := w.slot.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), w.mover())
-	return made && err == nil
+	return (made || dropped) && err == nil
 }
 
 // moveTries bounds how often a move of a block is tried when other commits come first.
@@ -72,11 +79,11 @@ func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err
 	if err = w.begin(); err == nil {
 		// Any commit moves the root node.
 		if moved = off == w.at.Off; !moved {
-			var hs []uint64
-			if guarded(func() { hs = w.tx.Leads(nil, off, size) }) {
-				hs = nil // the block was freed, and its memory with it
+			for _, lead := range w.leads(off, size) {
+				if moved, leaf, err = w.follow(lead, off); moved || err != nil {
+					break
+				}
 			}
-			moved, leaf, err = w.tx.Move(off, hs)
 		}
 	}
 	if moved && err == nil {
@@ -86,4 +93,82 @@ func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err
 		w.slot.Abort(0)
 	}
 	return won, moved, leaf, err
+}
+
+// A lead is the key of an entry in a block or below it, and the hash of its map's name. All
+// of it may be garbage.
+type lead struct {
+	key   []byte
+	extra node.Extra
+}
+
+// leads returns the entries by which a block may be reached.
+func (w *writer) leads(off, size uint64) (leads []lead) {
+	r := w.taken()
+	note := func(l node.Leaf) {
+		leads = append(leads, lead{r.Mem.AppendTo(nil, l.KeyOff(), l.KeyLen()), r.Extra(l)})
+	}
+	faulted := guarded(func() {
+		for _, l := range w.trie.Leads(nil, off, size) {
+			note(l)
+		}
+		if l, ok := w.treeOf(&table{}).LeafBelow(off, size); ok {
+			note(l)
+		}
+	})
+	if faulted {
+		return nil // the block was freed, and its memory with it
+	}
+	return leads
+}
+
+// follow moves the node at off if it is on the path of a lead. Dropped maps are not moved:
+// they are about to be deleted.
+func (w *writer) follow(on lead, off uint64) (moved bool, leaf node.Leaf, err error) {
+	h := w.s.hashOf(on.key)
+	switch on.extra {
+	case node.Extra{}:
+		return w.moveIn(&w.unnamed, h, on.key, off)
+	case directoryExtra:
+		for _, trie := range []*node.Ref{&w.root.directory, &w.root.dropped} {
+			if moved, _, err = w.recordsOf(*trie).Move(off, h); moved || err != nil {
+				*trie = w.trie.Root
+				return moved, node.Leaf{}, err
+			}
+		}
+		return false, node.Leaf{}, nil
+	}
+	r := w.taken()
+	var failed error
+	err = r.AtHash(w.root.directory, on.extra.Map, func(l node.Leaf) bool {
+		name := bytes.Clone(r.Key(l))
+		if w.s.hashOf(name) != on.extra.Map {
+			return true // the path of a hash may lead to a record of another one
+		}
+		record, err := readRecord(r.Reader, l)
+		if err == nil {
+			to := &target{name, on.extra.Map, record.kind}
+			var t *table
+			if t, err = w.table(to); err == nil {
+				moved, leaf, err = w.moveIn(t, h, on.key, off)
+			}
+		}
+		failed = err
+		return !moved && err == nil
+	})
+	return moved, leaf, cmp.Or(err, failed)
+}
+
+// moveIn moves the node at off if it is on the path of key, whose hash is h, in a map.
+func (w *writer) moveIn(t *table, h uint64, key []byte, off uint64) (moved bool, leaf node.Leaf, err error) {
+	if t.to.ordered() {
+		tx := w.treeOf(t)
+		moved, leaf, err = tx.Move(off, key)
+		t.now = tx.Tree
+	} else {
+		tx := w.trieOf(t)
+		moved, leaf, err = tx.Move(off, h)
+		t.now = tx.Tree
+	}
+	return moved, leaf, err
 }

@@ -1,20 +1,38 @@
 package shm
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/seed-869cc763/shmkv/alloc"
-	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/node"
 )
 
 // A rootNode is what the root node of a version says of it.
 type rootNode struct {
+	unnamed   node.Tree // the trie of the unnamed map
+	liveBytes int64     // of the blocks that the version reaches
+	directory node.Ref  // the trie of the named maps' records
+	dropped   node.Ref  // the trie of the records of maps that are being taken apart
+	named     totals    // of the named maps
+}
+
+// totals are sums over maps.
+type totals struct {
 	entries   int64
-	liveBytes int64 // of the blocks that the version reaches
 	dataBytes int64 // of keys and values
-	trie      node.Ref
+}
+
+func (t *totals) add(tree node.Tree) {
+	t.entries += tree.Entries
+	t.dataBytes += tree.DataBytes
+}
+
+// all returns the totals of all maps.
+func (n rootNode) all() totals {
+	sum := n.named
+	sum.add(n.unnamed)
+	return sum
 }
 
 // The payload of a root node.
@@ -23,32 +41,50 @@ const (
 	rootLive
 	rootData
 	rootTrie
+	rootDirectory
+	rootDropped
+	rootNamedEntries
+	rootNamedData
 )
 
-// encode returns the payload of a root node.
-func (n rootNode) encode() [alloc.PayloadWords]uint64 {
-	return [alloc.PayloadWords]uint64{
-		rootEntries: uint64(n.entries),
-		rootLive:    uint64(n.liveBytes),
-		rootData:    uint64(n.dataBytes),
-		rootTrie:    uint64(n.trie),
+// encode makes p the payload of a root node.
+func (n *rootNode) encode(p *[alloc.PayloadWords]uint64) {
+	*p = [alloc.PayloadWords]uint64{
+		rootEntries:      uint64(n.unnamed.Entries),
+		rootLive:         uint64(n.liveBytes),
+		rootData:         uint64(n.unnamed.DataBytes),
+		rootTrie:         uint64(n.unnamed.Root),
+		rootDirectory:    uint64(n.directory),
+		rootDropped:      uint64(n.dropped),
+		rootNamedEntries: uint64(n.named.entries),
+		rootNamedData:    uint64(n.named.dataBytes),
+	}
+}
+
+// readRoot reads the root node at off.
+func readRoot(m region.Mem, off uint64) rootNode {
+	at := alloc.PayloadAt(off)
+	word := func(i uint64) uint64 { return m.Word(at + 8*i) }
+	return rootNode{
+		unnamed:   node.Tree{Root: node.Ref(word(rootTrie)), Entries: int64(word(rootEntries)), DataBytes: int64(word(rootData))},
+		liveBytes: int64(word(rootLive)),
+		directory: node.Ref(word(rootDirectory)),
+		dropped:   node.Ref(word(rootDropped)),
+		named:     totals{int64(word(rootNamedEntries)), int64(word(rootNamedData))},
 	}
 }
 
 // rootAt reads the root node at off.
-func (s *Store) rootAt(off uint64) rootNode {
-	m, at := s.a.Mem(), alloc.PayloadAt(off)
-	return rootNode{
-		entries:   int64(m.Word(at + 8*rootEntries)),
-		liveBytes: int64(m.Word(at + 8*rootLive)),
-		dataBytes: int64(m.Word(at + 8*rootData)),
-		trie:      node.Ref(m.Word(at + 8*rootTrie)),
-	}
+func (s *Store) rootAt(off uint64) rootNode { return readRoot(s.a.Mem(), off) }
+
+// trieAt reads the reference of the unnamed map's trie in the root node at off.
+func trieAt(m region.Mem, off uint64) node.Ref {
+	return node.Ref(m.Word(alloc.PayloadAt(off) + 8*rootTrie))
 }
 
-// trieAt reads the root node at off for a lookup.
-func (s *Store) trieAt(off uint64) node.Ref {
-	return node.Ref(s.a.Mem().Word(alloc.PayloadAt(off) + 8*rootTrie))
+// directoryAt reads the reference of the directory in the root node at off.
+func directoryAt(m region.Mem, off uint64) node.Ref {
+	return node.Ref(m.Word(alloc.PayloadAt(off) + 8*rootDirectory))
 }
 
 // rootNow reads the current root node without a pin. Without ok the handle is
@@ -72,57 +108,6 @@ func (s *Store) rootNow() (root rootNode, g alloc.Stamp, ok bool) {
 		}
 		return root, g, true
 	}
-}
-
-// reach visits every node that a version reaches, a node before those below it. It
-// proves each of them, and the entries and bytes of data in the root node.
-func (s *Store) reach(r hamt.Reader, at alloc.Root, visit func(node.Node) error) (hamt.Counts, error) {
-	root := s.rootAt(at.Off)
-	counts, err := r.Check(root.trie, at.Version, s.hash, node.Extra{}, visit)
-	if err == nil {
-		err = cmp.Or(checkSum(at, "entries", root.entries, counts.Entries), checkSum(at, "bytes of data", root.dataBytes, counts.DataBytes))
-	}
-	return counts, err
-}
-
-// checkSum compares a sum in a root node with the one that was found.
-func checkSum(at alloc.Root, what string, root, found int64) error {
-	if root != found {
-		return alloc.Corrupt(at.Off, what+" in the root node", root, found)
-	}
-	return nil
-}
-
-// A view is a trie that can be looked up in: of a version, or of a transaction.
-type view struct {
-	r    hamt.Reader
-	trie node.Ref
-}
-
-// find returns the leaf of key, whose hash is h, or ErrNotFound, or the damage that it
-// met on the way. The view must hold still.
-func (v view) find(h uint64, key []byte) (node.Leaf, error) {
-	l, status := v.r.Find(v.trie, h, key)
-	return l, v.outcome(status, h, key)
-}
-
-// outcome returns the error of a lookup.
-func (v view) outcome(status node.Status, h uint64, key []byte) error {
-	switch status {
-	case node.Present:
-		return nil
-	case node.Absent:
-		return ErrNotFound
-	}
-	return damage(v.r.Explain(v.trie, h, key))
-}
-
-// damage returns the error of a lookup that found damage, explained or not.
-func damage(explained error) error {
-	if explained == nil {
-		return ErrCorrupt
-	}
-	return explained
 }
 
 // errNoMemory: there is a hole in the file where data is expected, or the file ends

@@ -2,53 +2,51 @@ package shm
 
 import (
 	"fmt"
-	"iter"
-	"math"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
-	"github.com/seed-869cc763/shmkv/node"
 )
 
-// Snapshot is one version of the store. It sees that version until it is
+// Snapshot is one version of the store, with all its maps: its calls on keys work on the
+// unnamed map, Map and Ordered return the named ones. It sees that version until it is
 // closed, also when its Store was closed before. Until then it holds the space of the
 // entries that only it can see, and of no others. It may be used by many goroutines.
 //
 // The slices that it returns are memory of the store. A write to one faults. They must not
 // be used after Close of the Snapshot, because their memory is reused. A Snapshot must not
-// be closed while another goroutine is in its Get, Has, Len or Bytes.
+// be closed while another goroutine is in its Get, Has, Len or Bytes, or in such a call of
+// one of its maps.
 type Snapshot struct {
-	s *Store
-	pinned
-	user  alloc.User            // of the handle, until the snapshot is closed and no loop is under way
-	state atomic.Uint32         // the number of loops under way, and snapshotClosed
-	err   atomic.Pointer[error] // of the first loop that failed
+	mapView // of the unnamed map
+	s       *Store
+	pin     alloc.Pin
+	user    alloc.User            // of the handle, until the snapshot is closed and no loop is under way
+	state   atomic.Uint32         // the number of loops under way, and snapshotClosed
+	err     atomic.Pointer[error] // of the first loop that failed
 }
 
 // snapshotClosed is set in the state of a Snapshot that is closed. Its pin goes when
 // that is all that the state says.
 const snapshotClosed = 1 << 31
 
-// pinned is a pinned version, and its trie.
-type pinned struct {
-	pin  alloc.Pin
-	trie node.Ref
-}
-
-// pinned returns the version of a pin, or the error of pinning it.
-func (s *Store) pinned(pin alloc.Pin, err error) (pinned, error) {
+// pinned returns a pin, or the error of pinning it.
+func (s *Store) pinned(pin alloc.Pin, err error) (alloc.Pin, error) {
 	if err != nil {
-		return pinned{}, s.fail("taking a snapshot of", err)
+		return pin, s.fail("taking a snapshot of", err)
 	}
-	return pinned{pin, s.trieAt(pin.Off)}, nil
+	return pin, nil
 }
 
-// view returns the trie of the version. The handle must know all of it.
-func (p *pinned) view(s *Store) view { return view{s.reader(), p.trie} }
+// begin makes a Snapshot that nobody has had one of a pinned version.
+func (sn *Snapshot) begin(s *Store, pin alloc.Pin, user alloc.User) {
+	sn.s, sn.pin, sn.user = s, pin, user
+	sn.sn, sn.top = sn, trieAt(s.a.Mem(), pin.Off)
+}
 
-// reader returns a reader of everything that is pinned by now.
+// reader returns a reader of everything that is pinned by now. The handle must know all
+// of it.
 func (s *Store) reader() hamt.Reader { return hamt.NewReader(s.a.Mem(), s.a.Known()) }
 
 // Snapshot pins the current version. Close must follow. Until then the space of entries
@@ -59,12 +57,14 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if !ok {
 		return nil, s.fail("taking a snapshot of", ErrClosed)
 	}
-	p, err := s.pinned(s.a.Pin())
+	pin, err := s.pinned(s.a.Pin())
 	if err != nil {
 		s.a.Leave(u)
 		return nil, err
 	}
-	return &Snapshot{s: s, pinned: p, user: u}, nil
+	sn := &Snapshot{}
+	sn.begin(s, pin, u)
+	return sn, nil
 }
 
 // View calls fn with a snapshot that is closed when fn returns, and stays so if fn
@@ -74,13 +74,13 @@ func (s *Store) View(fn func(sn *Snapshot) error) error {
 	if !ok {
 		return s.fail("taking a snapshot of", ErrClosed)
 	}
-	p, err := s.pinned(s.a.PinBriefly())
+	pin, err := s.pinned(s.a.PinBriefly())
 	if err != nil {
 		s.a.Leave(u)
 		return err
 	}
 	sn := s.freshSnapshot()
-	sn.s, sn.pinned, sn.user = s, p, u
+	sn.begin(s, pin, u)
 	defer func() { _ = sn.Close() }()
 	return fn(sn)
 }
@@ -175,92 +175,14 @@ func (sn *Snapshot) hold(fn func() error) error {
 	return fn()
 }
 
-// Get returns the value of key, not copied, or ErrNotFound.
-func (sn *Snapshot) Get(key []byte) ([]byte, error) {
-	value, _, err := sn.find(sn.s.hashOf(key), key)
-	return value, err
-}
-
-// GetVersion returns the value of key, not copied, and the version of the commit that
-// last wrote the entry, as [Store.GetVersion] does.
-func (sn *Snapshot) GetVersion(key []byte) (value []byte, version uint64, err error) {
-	return sn.find(sn.s.hashOf(key), key)
-}
-
-// find looks up key, whose hash is h. It reads nothing of a snapshot that is closed, and
-// does not believe what it has found if the snapshot was closed in between.
-func (sn *Snapshot) find(h uint64, key []byte) (value []byte, birth uint64, err error) {
-	if err := sn.check(); err != nil {
-		return nil, 0, err
-	}
-	v := sn.view(sn.s)
-	l, status := v.r.Find(v.trie, h, key)
-	if err := sn.check(); err != nil {
-		return nil, 0, err
-	}
-	if status == node.Present {
-		return v.r.Value(l), v.r.Birth(l), nil
-	}
-	if err = v.outcome(status, h, key); err != ErrNotFound {
-		err = sn.fail("reading a snapshot of", err)
-	}
-	return nil, 0, err
-}
-
-// Has reports whether key is in the snapshot.
-func (sn *Snapshot) Has(key []byte) (bool, error) {
-	_, _, err := sn.find(sn.s.hashOf(key), key)
-	return found(err)
-}
-
-// Len returns the number of entries, or 0 after Close.
-func (sn *Snapshot) Len() int { return int(min(sn.size().entries, math.MaxInt)) }
-
-// Bytes returns the number of bytes of all keys and values, or 0 after Close. The store
-// takes more memory than that: see Stats.
-func (sn *Snapshot) Bytes() int64 { return sn.size().dataBytes }
-
-// size reads the root node, unless the snapshot is closed.
-func (sn *Snapshot) size() rootNode {
-	if sn.check() != nil {
-		return rootNode{}
-	}
-	root := sn.root()
-	if sn.check() != nil {
-		return rootNode{}
-	}
-	return root
-}
-
 // root reads the root node of the snapshot, which is open.
 func (sn *Snapshot) root() rootNode { return sn.s.rootAt(sn.pin.Off) }
 
 // Version returns the number of the commit that the snapshot shows.
 func (sn *Snapshot) Version() uint64 { return sn.pin.Version }
 
-// All iterates over all entries, in no order. The loop ends early if the store is
-// damaged, or if the snapshot is closed: Err tells.
-func (sn *Snapshot) All() iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		sn.loop(func() error {
-			var closed error
-			r := sn.s.reader()
-			err := r.Walk(sn.trie, func(l node.Leaf) bool {
-				if closed = sn.check(); closed != nil {
-					return false
-				}
-				return yield(r.Key(l), r.Value(l))
-			})
-			if err != nil {
-				return sn.fail("reading a snapshot of", err)
-			}
-			return closed
-		})
-	}
-}
-
-// Err returns the error that ended a loop over All, GetMany or Diff early: ErrClosed or
-// ErrCorrupt, as a rule. It is nil if all loops have ended by themselves or by a
+// Err returns the error that ended a loop over the snapshot or one of its maps early:
+// ErrClosed or ErrCorrupt, as a rule. It is nil if all loops have ended by themselves or by a
 // break, and keeps the first error otherwise.
 func (sn *Snapshot) Err() error {
 	if err := sn.err.Load(); err != nil {

@@ -4,9 +4,9 @@ package shm
 // Entries, DataBytes and LiveBytes are of one commit.
 type Stats struct {
 	Version        uint64 `json:"version"`         // of the latest commit
-	Entries        int64  `json:"entries"`         // keys in the store
+	Entries        int64  `json:"entries"`         // keys in all maps; Store.Len and Maps tell those of each
 	DataBytes      int64  `json:"data_bytes"`      // of keys and values
-	LiveBytes      int64  `json:"live_bytes"`      // of the blocks that hold them, with the trie and all rounding
+	LiveBytes      int64  `json:"live_bytes"`      // of the blocks that hold them, with trees and all rounding, and of dropped maps
 	FreeBytes      int64  `json:"free_bytes"`      // of free pages with memory behind them, about
 	FileBytes      int64  `json:"file_bytes"`      // length of the file data
 	AllocatedBytes int64  `json:"allocated_bytes"` // memory or disk behind the store's files, by the file system
@@ -39,8 +39,8 @@ func (s *Store) stats() Stats {
 	}
 	st := Stats{
 		Version:   s.a.VersionOf(g),
-		Entries:   root.entries,
-		DataBytes: root.dataBytes,
+		Entries:   root.all().entries,
+		DataBytes: root.all().dataBytes,
 		LiveBytes: root.liveBytes,
 		FreeBytes: int64(s.a.FreeBytes()),
 		FileBytes: int64(s.a.FileBytes()),

@@ -54,14 +54,15 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Store is an open handle on a store. All its methods may be called by many
+// Store is an open handle on a store. Its calls on keys, from Get to GetMany and Len, work
+// on the store's unnamed hash map. Map and Ordered return the named ones. All its methods may be called by many
 // goroutines at once. A process may have several handles on one store.
 //
 // After a fork without exec the child must not use the parent's handles; Go
 // programs do not fork.
 type Store struct {
-	a    *alloc.Arena
-	path string
+	keyed // of the unnamed map
+	path  string
 
 	k0, k1  uint64
 	hostile func(key []byte) uint64 // replaces the hash in tests
@@ -72,6 +73,7 @@ type Store struct {
 	writers   writers
 	keeper    keeper
 	rivals    rivals
+	drops     dropPace
 	views     atomic.Pointer[viewBlocks] // nil until the first View
 	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
 
@@ -153,7 +155,8 @@ func (o *Options) alloc() alloc.Options {
 }
 
 func newStore(a *alloc.Arena, path string) *Store {
-	s := &Store{a: a, path: path, maxBlock: a.MaxBlock()}
+	s := &Store{path: path, maxBlock: a.MaxBlock()}
+	s.keyed = keyed{s: s, a: a}
 	s.k0, s.k1 = a.Seed()
 	s.hash = s.hashOf
 	return s
@@ -164,6 +167,14 @@ func (s *Store) hashOf(key []byte) uint64 {
 		return s.hostile(key)
 	}
 	return hamt.Hash(s.k0, s.k1, key)
+}
+
+// hashIn returns the hash of a key in a map. An ordered map needs none.
+func (s *Store) hashIn(to *target, key []byte) uint64 {
+	if to.ordered() {
+		return 0
+	}
+	return s.hashOf(key)
 }
 
 // Closed reports whether the handle was closed, by Close or because the store was
@@ -204,10 +215,4 @@ func (s *Store) Version() uint64 {
 		return 0
 	}
 	return v
-}
-
-// Len returns the number of entries, or 0 after Close.
-func (s *Store) Len() int {
-	root, _, _ := s.rootNow()
-	return int(root.entries)
 }

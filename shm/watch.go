@@ -9,15 +9,16 @@ import (
 // a time.
 type Watcher struct {
 	s       *Store
+	to      *target // the map of Changes
 	ctx     context.Context
 	version uint64
 	err     error
 }
 
-// Watch returns a Watcher of the store. Its loops sleep while nothing is committed, as
+// Watch returns a Watcher of the store, whose Changes are those of the map. Its loops sleep while nothing is committed, as
 // Wait does. They end when ctx is done or the store is closed, once they have shown all of
 // the version that they are at.
-func (s *Store) Watch(ctx context.Context) *Watcher { return &Watcher{s: s, ctx: ctx} }
+func (k *keyed) Watch(ctx context.Context) *Watcher { return &Watcher{s: k.s, to: k.to, ctx: ctx} }
 
 // Err returns the error that ended the last loop: that of the context, ErrClosed,
 // ErrCorrupt or ErrCannotPin, as a rule. It is nil after a break.
@@ -87,9 +88,9 @@ func (w *Watcher) Snapshots() iter.Seq2[*Snapshot, *Snapshot] {
 	}
 }
 
-// Changes iterates over the contents of the store and then over the changes to it: first
+// Changes iterates over the contents of the map and then over the changes to it: first
 // all entries, as changes from nothing, then the difference between each version that it
-// sees and the one before. So the changes make a copy of the store, and keep it current.
+// sees and the one before. So the changes make a copy of the map, and keep it current.
 // Commits between two looks are merged: a key that two of them wrote is shown once, and
 // changes that took each other back are not shown. The slices are memory of the store,
 // and valid until the next step of the loop.
@@ -99,30 +100,28 @@ func (w *Watcher) Snapshots() iter.Seq2[*Snapshot, *Snapshot] {
 func (w *Watcher) Changes() iter.Seq2[[]byte, Change] {
 	return func(yield func(key []byte, c Change) bool) {
 		for older, newer := range w.Snapshots() {
-			more := newer.since(older, yield)
-			if err := newer.Err(); err != nil {
-				w.err = err
-				return
-			}
-			if !more {
+			more := newer.changesSince(older, w.to, yield)
+			if w.err = newer.Err(); w.err != nil || !more {
 				return
 			}
 		}
 	}
 }
 
-// since calls yield for all that changed since an older snapshot, or all entries if
-// that is nil, and reports whether yield wants more.
-func (sn *Snapshot) since(older *Snapshot, yield func(key []byte, c Change) bool) (more bool) {
+// changesSince calls yield for all that changed in a map since an older snapshot, or for
+// all entries if that is nil, and reports whether yield wants more.
+func (sn *Snapshot) changesSince(older *Snapshot, to *target, yield func(key []byte, c Change) bool) bool {
+	now := sn.of(to)
 	if older == nil {
-		for key, value := range sn.All() {
+		for key, value := range now.All() {
 			if !yield(key, Change{New: value}) {
 				return false
 			}
 		}
 		return true
 	}
-	for key, c := range sn.Diff(older) {
+	past := older.of(to)
+	for key, c := range now.diff(&past) {
 		if !yield(key, c) {
 			return false
 		}

@@ -10,14 +10,14 @@ import (
 )
 
 // checkSizes refuses what no format or no store of this MaxSize can hold.
-func (s *Store) checkSizes(key, value []byte) error {
+func (s *Store) checkSizes(to *target, key, value []byte) error {
 	if len(key) > MaxKey {
 		return fmt.Errorf("%w: found a key of %d bytes, expected at most %d", ErrTooLarge, len(key), MaxKey)
 	}
 	if uint64(len(value)) > MaxValue {
 		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
 	}
-	l := node.MakeLeaf(0, len(key), len(value), 0)
+	l := node.MakeLeaf(0, len(key), len(value), to.extra().Flags)
 	if most := s.maxBlock; l.Size() > most {
 		return fmt.Errorf("%w: found a key and a value of %d bytes, expected at most %d in a store of a MaxSize of %d",
 			ErrTooLarge, len(key)+len(value), most-(l.Size()-uint64(len(key)+len(value))), s.a.MaxSize())
@@ -28,6 +28,7 @@ func (s *Store) checkSizes(key, value []byte) error {
 // An edit is a write to one key, and what came of it.
 type edit struct {
 	verb  verb
+	to    *target
 	hash  uint64
 	key   []byte
 	value []byte // nil, in a swap or a compareAndSwap: the key is deleted
@@ -79,7 +80,9 @@ func (e *edit) use() alloc.Use {
 
 // write carries out an edit, and makes room for it where that helps. op says what it is
 // doing, for errors.
-func (s *Store) write(op string, e *edit) error {
+func (k *keyed) write(op string, e *edit) error {
+	s := k.s
+	e.to, e.hash = k.to, s.hashIn(k.to, e.key)
 	for tries, round := 0, 0; ; {
 		if e.verb == compute {
 			s.compute(e)
@@ -89,7 +92,7 @@ func (s *Store) write(op string, e *edit) error {
 		if e.err == nil || e.failed {
 			return e.err
 		}
-		err := s.fail(op, e.err)
+		err := k.fail(op, e.err)
 		if s.makesRoom(err, &round) {
 			continue
 		}
@@ -150,15 +153,19 @@ func (w *writer) commitEdit(e *edit) (committed bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, w.abandon(err)
 	}
+	t, err := w.table(e.to)
+	if err != nil {
+		return false, w.abandon(err)
+	}
 	var leaf node.Leaf
 	keep := uint64(0)
 	if e.verb == set {
-		if leaf, err = w.tx.NewLeaf(e.key, e.value); err != nil {
+		if leaf, err = w.newLeaf(t, e.key, e.value); err != nil {
 			return false, w.abandon(err)
 		}
 		keep = 1
 	}
-	changed, err := w.apply(e, leaf)
+	changed, err := w.apply(t, e, leaf)
 	for lost := 0; err == nil && changed; {
 		if committed, err = w.commit(1); committed {
 			return true, nil
@@ -173,7 +180,9 @@ func (w *writer) commitEdit(e *edit) (committed bool, err error) {
 		if stands, err = w.rebase(e.hash); !stands && err == nil {
 			w.slot.Abort(keep)
 			w.reset()
-			changed, err = w.apply(e, leaf)
+			if t, err = w.table(e.to); err == nil {
+				changed, err = w.apply(t, e, leaf)
+			}
 		}
 	}
 	if e.failed { // of the user's function: no matter which
@@ -183,18 +192,18 @@ func (w *writer) commitEdit(e *edit) (committed bool, err error) {
 	return false, w.abandon(err)
 }
 
-// apply makes an edit part of a transaction, and reports whether it changes anything.
-// leaf is that of a set.
-func (w *writer) apply(e *edit, leaf node.Leaf) (changed bool, err error) {
+// apply makes an edit part of a transaction, and reports whether it changes anything. t is
+// the table of its map, and leaf that of a set.
+func (w *writer) apply(t *table, e *edit, leaf node.Leaf) (changed bool, err error) {
 	switch e.verb {
 	case set:
-		_, did, err := w.tx.SetLeaf(e.hash, leaf)
+		did, err := w.setLeaf(t, e.hash, leaf)
 		return did != node.Unchanged, err
 	case remove:
-		_, e.ok, err = w.tx.Delete(e.hash, e.key)
+		e.ok, err = w.remove(t, e.hash, e.key)
 		return e.ok, err
 	}
-	return w.applyDecision(e)
+	return w.applyDecision(t, e)
 }
 
 // Set makes value the value of key. Both are copied. A nil value is an empty one. If key
@@ -202,19 +211,19 @@ func (w *writer) apply(e *edit, leaf node.Leaf) (changed bool, err error) {
 // such a Set may be refused all the same. Sets that goroutines
 // make at one time may be one commit, else each is one of its own; many keys are faster
 // in one Update.
-func (s *Store) Set(key, value []byte) error {
-	if err := s.checkSizes(key, value); err != nil {
-		return s.fail("writing to", err)
+func (k *keyed) Set(key, value []byte) error {
+	if err := k.s.checkSizes(k.to, key, value); err != nil {
+		return k.fail("writing to", err)
 	}
-	e := edit{verb: set, hash: s.hashOf(key), key: key, value: value}
-	return s.write("writing to", &e)
+	e := edit{verb: set, key: key, value: value}
+	return k.write("writing to", &e)
 }
 
 // Delete removes key and reports whether it was there. If it was not, nothing is
 // written and the version stays.
-func (s *Store) Delete(key []byte) (existed bool, err error) {
-	e := edit{verb: remove, hash: s.hashOf(key), key: key}
-	err = s.write("deleting from", &e)
+func (k *keyed) Delete(key []byte) (existed bool, err error) {
+	e := edit{verb: remove, key: key}
+	err = k.write("deleting from", &e)
 	return e.ok && err == nil, err
 }
 

@@ -4,18 +4,28 @@ import (
 	"errors"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/btree"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // A writer is a slot with the state of one transaction.
 type writer struct {
-	slot *alloc.Slot
-	s    *Store
-	tx   hamt.Tx
-	at   alloc.Root // of the version that the transaction builds on
-	root rootNode   // of that version
-	end  uint64     // of what may be touched from there
-	use  alloc.User // from writer to release
+	slot  *alloc.Slot
+	s     *Store
+	at    alloc.Root // of the version that the transaction builds on
+	root  rootNode   // of that version
+	limit uint64     // of what may be touched from there
+	use   alloc.User // from writer to release
+
+	trie    hamt.Tx  // of all hash maps and the directory
+	inTrie  *table   // the one that trie works on; nil: a trie of records
+	tree    btree.Tx // of all ordered maps
+	ordered bool     // the transaction has begun to use tree
+	unnamed table
+	tables  openTables
+	record  [node.WordSize + recordSize]byte // of the last setRecord
+	payload [alloc.PayloadWords]uint64       // of the root node, from finish on
 
 	light   bool // transactions begin without a pin
 	guarded bool // and a fault in one is caught
@@ -87,7 +97,7 @@ func (w *writer) take() (err error) {
 	if err != nil {
 		return err
 	}
-	if w.end, err = w.s.a.Limit(); err != nil {
+	if w.limit, err = w.s.a.Limit(); err != nil {
 		w.slot.End()
 		return err
 	}
@@ -132,27 +142,26 @@ const lightTries = 3
 
 // reset makes the transaction one on the version that was taken.
 func (w *writer) reset() {
-	w.tx.Reset(w.taken(), w.slot, w.s.hash, w.root.trie, w.root.entries, w.root.dataBytes)
+	w.trie.Reset(w.taken(), w.slot, w.s.hash, w.root.unnamed)
+	w.unnamed.now, w.inTrie, w.ordered = w.root.unnamed, &w.unnamed, false
+	w.tables.reset()
 }
 
 // taken reads the version that was taken, through the writable mapping.
-func (w *writer) taken() hamt.Reader { return hamt.NewReader(w.slot.Mem(), w.end) }
-
-// view returns the transaction's trie, through the read-only mapping.
-func (w *writer) view() view {
-	end, _ := w.s.a.Limit()
-	return view{hamt.NewReader(w.s.a.Mem(), end), w.tx.Root}
-}
+func (w *writer) taken() hamt.Reader { return hamt.NewReader(w.slot.Mem(), w.limit) }
 
 // rebase brings a transaction that changed one key, of hash h, and that was overtaken, to
 // the version that is current now. It reports false if the change has to be made again on
-// that version. Then all blocks of the transaction are still allocated.
-func (w *writer) rebase(h uint64) (bool, error) {
+// that version. Then all blocks of the transaction are still allocated. That is so for each
+// change of a named map: a commit that overtakes it replaces the directory, as a rule.
+func (w *writer) rebase(h uint64) (stands bool, err error) {
 	was := w.at.Version
-	if err := w.take(); err != nil {
+	if err := w.take(); err != nil || len(w.tables.all) > 0 {
 		return false, err
 	}
-	return w.tx.Rebase(w.taken(), w.root.trie, w.root.entries, w.root.dataBytes, h, was)
+	stands, err = w.trie.Rebase(w.taken(), w.root.unnamed, h, was)
+	w.unnamed.now = w.trie.Tree
+	return stands, err
 }
 
 // commit publishes the transaction. changes is added to the counters. If another commit
@@ -161,9 +170,10 @@ func (w *writer) commit(changes uint64) (bool, error) {
 	if w.light {
 		w.slot.PassGate() // it may have been closed since; nothing is pinned
 	}
-	w.tx.Finish()
-	made := rootNode{w.tx.Entries, w.root.liveBytes + w.slot.Delta(), w.tx.DataBytes, w.tx.Root}
-	won, err := w.slot.Commit(made.encode())
+	if err := w.finish(); err != nil {
+		return false, err
+	}
+	won, err := w.slot.Commit(&w.payload)
 	if won {
 		w.slot.CountChanges(changes)
 	}
@@ -186,11 +196,14 @@ func (w *writer) conclude(committed bool) {
 		w.s.a.Notify()
 		w.slot.ReclaimIfDue()
 		w.s.keeper.wake(w.s)
+		if w.root.dropped != 0 {
+			_ = w.takeApart() // the next commit tries again
+		}
 	}
 }
 
-// finish ends a transaction and gives the slot back.
-func (w *writer) finish(committed bool) {
+// end ends a transaction and gives the slot back.
+func (w *writer) end(committed bool) {
 	w.conclude(committed)
 	s, took := w.s, w.slot.TookReserve()
 	w.release()

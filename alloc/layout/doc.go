@@ -68,10 +68,12 @@
 //	112 to 190  the top of each class's magazine, or 0
 //	192 to 511  the first items of the log
 //
-// A root node is 64 bytes: the version that it is of, the mark of being superseded (0 or 1),
-// and six words for the layer above, which are in package shm: the number of entries, the
-// bytes of live blocks, the bytes of keys and values, the reference of the trie (package
-// hamt), and two words that are 0.
+// A root node is 80 bytes: the version that it is of, the mark of being superseded (0 or 1),
+// and eight words for the layer above, which are in package shm: of the unnamed map the number
+// of entries, then the bytes of all live blocks, of the unnamed map the bytes of keys and
+// values and the reference of its trie (package hamt), the references of the directory and
+// of the trie of dropped maps, and the entries and the bytes of keys and values of all named
+// maps.
 //
 // A queue page and a deferred page have: the next page of a queue, what holds the blocks of a
 // deferred page, the number of its items, an unused word, then pairs of an Item and the

@@ -54,7 +54,7 @@ const (
 	RootBirth      = 0
 	RootSuperseded = 8
 	RootPayload    = 16
-	RootSize       = 64
+	RootSize       = 80
 )
 
 // Words of a slot's page.
