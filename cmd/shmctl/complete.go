@@ -1,9 +1,13 @@
 package main
 
 import (
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // completing makes shells complete the arguments of a verb by their names in its usage
@@ -19,9 +23,35 @@ func completing(cmd *cobra.Command) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		case "FILE", "FILE|-":
 			return nil, cobra.ShellCompDirectiveDefault
+		case "NAME":
+			return mapNames(args), cobra.ShellCompDirectiveNoFileComp
 		}
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeMap completes the value of --map.
+func completeMap(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return mapNames(args), cobra.ShellCompDirectiveNoFileComp
+}
+
+// mapNames returns the names of the maps in the store of a command line. It leaves out the
+// names that text.Printable quotes, because a shell would insert the quoted form.
+func mapNames(args []string) (names []cobra.Completion) {
+	path := os.Getenv(storeVariable)
+	if len(args) > 0 {
+		path = args[0]
+	}
+	_ = withStore(openToRead, path, func(s *shm.Store) error {
+		maps, err := s.Maps()
+		for _, m := range maps {
+			if text.Printable([]byte(m.Name)) == m.Name {
+				names = append(names, m.Name)
+			}
+		}
+		return err
+	})
+	return names
 }
 
 // addCompletion adds cobra's completion verb.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 func newDel() *cobra.Command {
 	var key64 bool
+	var of mapChoice
 	var match keyMatch
 	cmd := &cobra.Command{
 		Use:   "del STORE [KEY...]",
@@ -21,7 +23,7 @@ func newDel() *cobra.Command {
 also works in a full store. The exit code is 3 if one or more keys did not exist.
 del deletes the other keys in any case.
 
---prefix and --glob select keys instead of KEY. del reads all entries of one version
+--prefix and --glob select keys instead of KEY. del reads the entries of one version
 and then deletes the selected keys, including those that got another value in the
 meantime. Keys that were added later stay. del prints the number of deleted keys. The
 exit code is 3 if no key matches. del refuses an empty prefix and a pattern that
@@ -44,7 +46,7 @@ consists only of *. To see which keys del would delete, run keys with the same f
 			case match.prefix == "" && match.glob != "" && strings.Trim(match.glob, "*") == "":
 				return usagef("del: found --glob %q, expected one that does not choose all keys", match.glob)
 			}
-			if err := match.compile(); err != nil {
+			if err := cmp.Or(of.parse(), match.compile()); err != nil {
 				return err
 			}
 			keys, err := keyArguments(rest, key64)
@@ -52,27 +54,32 @@ consists only of *. To see which keys del would delete, run keys with the same f
 				return err
 			}
 			return withStore(openToWrite, path, func(s *shm.Store) error {
+				m, err := of.find(s)
+				if err != nil {
+					return err
+				}
 				if match.given() {
-					n, err := delMatching(s, match)
+					n, err := delMatching(s, m, &of, &match)
 					if err != nil {
 						return err
 					}
 					_, err = fmt.Fprintln(cmd.OutOrStdout(), text.Things(n, "key", "keys")+" deleted")
 					return err
 				}
-				return del(s, keys)
+				return del(m, keys)
 			})
 		},
 	}
 	keyFlag(cmd, &key64)
+	of.flags(cmd)
 	match.flags(cmd)
 	return cmd
 }
 
-func del(s *shm.Store, keys [][]byte) error {
+func del(m keyed, keys [][]byte) error {
 	var absent [][]byte
 	for _, key := range keys {
-		existed, err := s.Delete(key)
+		existed, err := m.Delete(key)
 		if err != nil {
 			return err
 		}
@@ -85,10 +92,14 @@ func del(s *shm.Store, keys [][]byte) error {
 
 // delMatching deletes the matching keys and returns their number. It closes its snapshot
 // before it deletes, because a snapshot would keep the space of the deleted entries.
-func delMatching(s *shm.Store, match keyMatch) (deleted int, err error) {
+func delMatching(s *shm.Store, m keyed, of *mapChoice, match *keyMatch) (deleted int, err error) {
 	var keys [][]byte
 	err = s.View(func(sn *shm.Snapshot) error {
-		return match.each(sn, func(key, _ []byte) error {
+		v, err := of.view(sn)
+		if err != nil {
+			return err
+		}
+		return match.each(v, func(key, _ []byte) error {
 			keys = append(keys, bytes.Clone(key))
 			return nil
 		})
@@ -100,7 +111,7 @@ func delMatching(s *shm.Store, match keyMatch) (deleted int, err error) {
 		return 0, fmt.Errorf("del: no key matches: %w", shm.ErrNotFound)
 	}
 	for _, key := range keys {
-		existed, err := s.Delete(key)
+		existed, err := m.Delete(key)
 		if err != nil {
 			return deleted, fmt.Errorf("del: %d of %d keys deleted, then: %w", deleted, len(keys), err)
 		}

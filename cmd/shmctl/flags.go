@@ -28,12 +28,14 @@ func keyArgument(arg string, in64 bool) ([]byte, error) {
 	if !in64 {
 		return []byte(arg), nil
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(arg)
+	key, err := decode64(arg)
 	if err != nil {
 		return nil, usagef("key %q: %w", arg, err)
 	}
 	return key, nil
 }
+
+func decode64(s string) ([]byte, error) { return base64.StdEncoding.Strict().DecodeString(s) }
 
 // maxSizeFlag adds --max-size for a store that the verb creates.
 func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {

@@ -17,8 +17,8 @@ import (
 )
 
 func newGet() *cobra.Command {
-	var key64 bool
-	var match keyMatch
+	var of mapChoice
+	var chosen selection
 	cmd := &cobra.Command{
 		Use:   "get STORE [KEY...]",
 		Short: "Print the value of a key, or of many",
@@ -31,30 +31,35 @@ the value. Both are quoted as in Go if they are empty, begin with a quote or con
 characters that are not printable. All values are of one version. The exit code is 3
 if one or more keys are not in the store.
 
---prefix and --glob select keys of one version instead of KEY. get prints them in
-the same way, in no particular order. The exit code is 3 if no key matches.
+--prefix, --glob and --limit select keys of one version instead of KEY, as do the
+flags for an ordered map. get prints them in the same way, those of a hash map in no
+particular order. The exit code is 3 if no key matches.
 
-` + matchHelp,
-		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache greeting photo --json\n  shmctl get /dev/shm/cache --glob 'user:*:name'",
+` + selectionHelp,
+		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache greeting photo --json\n  shmctl get /dev/shm/cache --glob 'user:*:name'\n  shmctl get /dev/shm/cache --map scores --reverse --limit 10",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			least, most := 1, unlimited
-			if match.given() {
+			if chosen.given() {
 				least, most = 0, 0
 			}
-			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with --prefix or --glob", least, most)
+			path, rest, err := storeArguments(cmd, args, "STORE KEY..., or STORE with flags that select keys", least, most)
 			if err != nil {
 				return err
 			}
-			if err := match.compile(); err != nil {
+			if err := cmp.Or(of.parse(), chosen.parse(&of)); err != nil {
 				return err
 			}
-			keys, err := keyArguments(rest, key64)
+			keys, err := keyArguments(rest, chosen.key64)
 			if err != nil {
 				return err
 			}
 			return withStore(openToRead, path, func(s *shm.Store) error {
+				m, err := of.find(s)
+				if err != nil {
+					return err
+				}
 				if len(keys) == 1 {
-					return get(s, cmd.OutOrStdout(), keys[0], asJSON(cmd))
+					return get(m, cmd.OutOrStdout(), keys[0], asJSON(cmd))
 				}
 				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 				print := newRecordWriter(out).record
@@ -64,21 +69,21 @@ the same way, in no particular order. The exit code is 3 if no key matches.
 						return err
 					}
 				}
-				if match.given() {
-					return flush(out, getMatching(s, match, print))
+				if chosen.given() {
+					return flush(out, getSelected(s, &of, &chosen, print))
 				}
-				return flush(out, getMany(s, keys, print))
+				return flush(out, getMany(m, keys, print))
 			})
 		},
 	}
 	jsonFlag(cmd)
-	keyFlag(cmd, &key64)
-	match.flags(cmd)
+	of.flags(cmd)
+	chosen.flags(cmd)
 	return cmd
 }
 
-func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
-	value, err := s.Get(key)
+func get(m keyed, out io.Writer, key []byte, asJSON bool) error {
+	value, err := m.Get(key)
 	if err != nil {
 		return fmt.Errorf("get %s: %w", text.Printable(key), err)
 	}
@@ -93,10 +98,10 @@ func get(s *shm.Store, out io.Writer, key []byte, asJSON bool) error {
 	return err
 }
 
-func getMany(s *shm.Store, keys [][]byte, print func(key, value []byte) error) error {
+func getMany(m keyed, keys [][]byte, print func(key, value []byte) error) error {
 	var absent [][]byte
 	var failed error
-	err := s.GetMany(keys, func(i int, value []byte, ok bool) {
+	err := m.GetMany(keys, func(i int, value []byte, ok bool) {
 		switch {
 		case !ok:
 			absent = append(absent, keys[i])
@@ -107,10 +112,14 @@ func getMany(s *shm.Store, keys [][]byte, print func(key, value []byte) error) e
 	return cmp.Or(err, failed, absentKeys("get", absent))
 }
 
-func getMatching(s *shm.Store, match keyMatch, print func(key, value []byte) error) error {
+func getSelected(s *shm.Store, of *mapChoice, chosen *selection, print func(key, value []byte) error) error {
 	found := false
 	err := s.View(func(sn *shm.Snapshot) error {
-		return match.each(sn, func(key, value []byte) error {
+		v, err := of.view(sn)
+		if err != nil {
+			return err
+		}
+		return chosen.each(v, func(key, value []byte) error {
 			found = true
 			return print(key, value)
 		})

@@ -12,19 +12,24 @@ import (
 
 func newIncr() *cobra.Command {
 	var key64 bool
+	var of mapChoice
 	cmd := &cobra.Command{
 		Use:   "incr STORE KEY [N]",
 		Short: "Add to the number that is the value of a key",
 		Long: `incr adds N, or 1, to the value of KEY and prints the sum. The value must be a
 decimal integer of at most 64 bits, without a newline. A key that is not in the
 store counts as 0. Write a negative N after --. If the value is not such an integer
-or the sum is out of range, incr changes nothing and the exit code is 1.
+or the sum is out of range, incr changes nothing and the exit code is 1. incr creates
+a map that does not exist, as set does, but no store.
 
 No addition is lost when several processes add to the same key.`,
 		Example: "  shmctl incr /dev/shm/cache visits\n  shmctl incr /dev/shm/cache -- stock -3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, rest, err := storeArguments(cmd, args, "STORE KEY [N]", 1, 2)
 			if err != nil {
+				return err
+			}
+			if err := of.parse(); err != nil {
 				return err
 			}
 			key, err := keyArgument(rest[0], key64)
@@ -38,7 +43,11 @@ No addition is lost when several processes add to the same key.`,
 				}
 			}
 			return withStore(openToWrite, path, func(s *shm.Store) error {
-				sum, err := s.Add(key, n)
+				m, err := of.findOrMake(s)
+				if err != nil {
+					return err
+				}
+				sum, err := m.Add(key, n)
 				if err != nil {
 					return fmt.Errorf("incr %s: %w", text.Printable(key), err)
 				}
@@ -48,5 +57,6 @@ No addition is lost when several processes add to the same key.`,
 		},
 	}
 	keyFlag(cmd, &key64)
+	of.flagsToMake(cmd)
 	return cmd
 }

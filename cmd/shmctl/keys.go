@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"errors"
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,31 +11,26 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-var errEnoughKeys = errors.New("enough keys")
-
 func newKeys() *cobra.Command {
-	var limit int
-	var match keyMatch
+	var of mapChoice
+	var chosen selection
 	cmd := &cobra.Command{
 		Use:   "keys STORE",
 		Short: "List the keys",
-		Long: `keys lists the keys of one version of the store, one on a line, in no particular
-order. A key that is empty, begins with a quote or contains characters that are not
-printable is quoted as in Go. With --json each line is {"key":"..."}, or
+		Long: `keys lists the keys of one version of a map, one on a line, those of a hash map in no
+particular order. A key that is empty, begins with a quote or contains characters
+that are not printable is quoted as in Go. With --json each line is {"key":"..."}, or
 {"key64":"..."} in base64 if the key is not valid UTF-8. With --limit N, keys ends
 after any N keys and reads no more entries.
 
-` + matchHelp,
-		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'",
+` + selectionHelp,
+		Example: "  shmctl keys /dev/shm/cache --prefix user: | sort\n  shmctl keys /dev/shm/cache --glob '*.jpg'\n  shmctl keys /dev/shm/cache --map log --from 2026-01 --to 2026-02",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)
 			if err != nil {
 				return err
 			}
-			if limit < 0 {
-				return usagef("keys: found --limit %d, expected 0 or more", limit)
-			}
-			if err := match.compile(); err != nil {
+			if err := cmp.Or(of.parse(), chosen.parse(&of)); err != nil {
 				return err
 			}
 			return withStore(openToRead, path, func(s *shm.Store) error {
@@ -45,46 +40,20 @@ after any N keys and reads no more entries.
 					print = newRecordWriter(out).key
 				}
 				err := s.View(func(sn *shm.Snapshot) error {
-					left := limit
-					return match.each(sn, func(key, _ []byte) error {
-						if err := print(key); err != nil {
-							return err
-						}
-						if left--; left == 0 {
-							return errEnoughKeys
-						}
-						return nil
-					})
+					v, err := of.view(sn)
+					if err != nil {
+						return err
+					}
+					return chosen.each(v, func(key, _ []byte) error { return print(key) })
 				})
-				if errors.Is(err, errEnoughKeys) {
-					err = nil
-				}
 				return flush(out, err)
 			})
 		},
 	}
 	jsonFlag(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 0, "end after `N` keys (0 = all)")
-	match.flags(cmd)
+	of.flags(cmd)
+	chosen.flags(cmd)
 	return cmd
-}
-
-// each calls fn for all entries of a snapshot, and verifies their number.
-func each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
-	seen := 0
-	for key, value := range sn.All() {
-		if err := fn(key, value); err != nil {
-			return err
-		}
-		seen++
-	}
-	if err := sn.Err(); err != nil {
-		return err
-	}
-	if seen != sn.Len() {
-		return fmt.Errorf("%w: found %d entries in version %d, expected %d (see shmctl check)", shm.ErrCorrupt, seen, sn.Version(), sn.Len())
-	}
-	return nil
 }
 
 // flush flushes w. It returns err, or the error of the flush if err is nil.

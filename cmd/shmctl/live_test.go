@@ -95,6 +95,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 	for i := range liveKeys {
 		require.NoError(t, s.Set(liveKey(i), []byte("first")))
 	}
+	require.NoError(t, s.Map("m").Set([]byte("key"), nil))
 	var writers [liveWriter]*exec.Cmd
 	var stdins [liveWriter]io.Closer
 	var outs [liveWriter]strings.Builder
@@ -126,6 +127,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		{"get", s.Path(), "--glob", "key:*7", "--json"},
 		{"keys", s.Path(), "--prefix", "key:1"},
 		{"dump", s.Path()},
+		{"maps", s.Path()},
 		{"map", s.Path(), "--output", filepath.Join(t.TempDir(), "map.svg")},
 		{"diff", s.Path(), s.Path()}, // two versions of the store
 		{"doctor", s.Path()},

@@ -1,5 +1,5 @@
 // Command shmctl manages shared-memory key/value stores. It reads and writes single
-// keys, loads and dumps whole stores, shows the attached processes, accounts for every
+// keys and maps, loads and dumps whole stores, shows the attached processes, accounts for every
 // byte of the file, and demonstrates all of this on real data.
 //
 // It accesses stores through package shm only, so a program can do the same.
@@ -42,7 +42,8 @@ func newRoot() *cobra.Command {
 		Use:   "shmctl",
 		Short: "Manage shared-memory key/value stores",
 		Long: `shmctl manages shared-memory key/value stores of package shm. STORE is the
-directory of a store. All verbs work while other programs use the store, except
+directory of a store. A store has an unnamed map and may have named ones: --map NAME
+chooses one of these. All verbs work while other programs use the store, except
 compact --exclusive and check --repair.
 
 ` + storeHelp + "\n\n" + exitHelp(),
@@ -61,7 +62,7 @@ compact --exclusive and check --repair.
 	root.AddCommand(
 		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
 		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
-		newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newRestore(), newSet(), newSlots(), newStat(),
+		newDrop(), newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newMaps(), newRestore(), newSet(), newSlots(), newStat(),
 		newTop(), newWatch(),
 	)
 	for _, cmd := range root.Commands() {

@@ -196,6 +196,7 @@ func TestExitCodes(t *testing.T) {
 		shm.ErrVersion:    exitFailure,
 		usagef("wrong"):   exitUsage,
 		shm.ErrNotFound:   exitNotFound,
+		errNoMap:          exitNotFound,
 		shm.ErrCorrupt:    exitDamaged,
 		shm.ErrFull:       exitFull,
 		errDiffer:         exitDiffer,

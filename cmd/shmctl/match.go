@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -16,7 +17,8 @@ import (
 const matchHelp = `In --glob, * matches any bytes, ? one character, [a-z] one character of a set, and
 [!a-z] one character outside of a set. A \ makes the next character literal. The
 pattern must match the whole key. With --prefix as well, a key must match both. A
-store has no order of keys: all entries are read, however few are selected.`
+hash map has no order of keys, so all entries are read, however few are selected. Of
+an ordered map only those with the prefix are read.`
 
 // keyMatch selects keys by --prefix and --glob.
 type keyMatch struct {
@@ -27,7 +29,7 @@ type keyMatch struct {
 
 func (m *keyMatch) flags(cmd *cobra.Command) {
 	m.cmd = cmd
-	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`; all entries are read")
+	cmd.Flags().StringVar(&m.prefix, "prefix", "", "only keys that begin with `P`; in a hash map all entries are read")
 	cmd.Flags().StringVar(&m.glob, "glob", "", "only keys that match `PATTERN`, such as 'user:*'; all entries are read")
 }
 
@@ -48,14 +50,30 @@ func (m *keyMatch) matches(key []byte) bool {
 	return bytes.HasPrefix(key, []byte(m.prefix)) && (m.re == nil || m.re.Match(key))
 }
 
-// each calls fn for the entries of a snapshot whose keys match.
-func (m *keyMatch) each(sn *shm.Snapshot, fn func(key, value []byte) error) error {
-	return each(sn, func(key, value []byte) error {
+// each calls fn for the entries of a map whose keys match.
+func (m *keyMatch) each(v mapView, fn func(key, value []byte) error) error {
+	if o, ok := v.entries.(*shm.OrderedView); ok && m.prefix != "" {
+		return m.among(o.Prefix([]byte(m.prefix)), v.sn, fn)
+	}
+	return v.each(func(key, value []byte) error {
 		if !m.matches(key) {
 			return nil
 		}
 		return fn(key, value)
 	})
+}
+
+// among calls fn for those of some entries of a snapshot whose keys match.
+func (m *keyMatch) among(entries iter.Seq2[[]byte, []byte], sn *shm.Snapshot, fn func(key, value []byte) error) error {
+	for key, value := range entries {
+		if !m.matches(key) {
+			continue
+		}
+		if err := fn(key, value); err != nil {
+			return err
+		}
+	}
+	return sn.Err()
 }
 
 // compileGlob translates a pattern to a regular expression. A slash has no special

@@ -15,8 +15,8 @@ func TestVerbsRefuseOtherThings(t *testing.T) {
 	out := t.TempDir()
 	s := newStore(t)
 	args := map[string][]string{
-		"backup": {out + "/backup"}, "check": {"--repair"}, "compact": nil, "del": {"key"}, "dump": nil, "get": {"key"}, "incr": {"key"},
-		"keys": nil, "load": nil, "map": {"--output", out + "/map.svg"}, "restore": {out + "/restored"}, "set": {"key", "value"},
+		"backup": {out + "/backup"}, "check": {"--repair"}, "compact": nil, "del": {"key"}, "drop": {"name"}, "dump": nil, "get": {"key"}, "incr": {"key"},
+		"keys": nil, "load": nil, "maps": nil, "map": {"--output", out + "/map.svg"}, "restore": {out + "/restored"}, "set": {"key", "value"},
 		"slots": nil, "stat": nil, "top": {"--json"}, "watch": {"key"}, "doctor": nil, "diff": {s.Path()},
 	}
 	for _, cmd := range newRoot().Commands() {

@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"strconv"
-	"unicode/utf16"
 	"unicode/utf8"
-
-	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // recordHelp describes the format of records for dump and load.
 const recordHelp = `A record is a line of JSON, {"key":"...","value":"..."}. A key or value that is
-not valid UTF-8 is in base64, as "key64" or "value64".`
+not valid UTF-8 is in base64, as "key64" or "value64". A line
+{"map":"NAME","kind":"hash"} begins a named map, or one of kind "ordered": the
+records after it are entries of the map. A name that is not valid UTF-8 is in base64,
+as "map64". A line {"map":null} begins the unnamed map, to which records at the
+beginning belong too.`
 
 // jsonRecord is the JSON form of a record. Of each pair of fields one is set.
 type jsonRecord struct {
@@ -39,6 +35,23 @@ func textOr64(b []byte) (*string, []byte) {
 	return &s, nil
 }
 
+// jsonName is the JSON form of a map's name. Of the unnamed map no field is set.
+type jsonName struct {
+	Map   *string `json:"map,omitempty"`
+	Map64 []byte  `json:"map64,omitempty"`
+}
+
+func nameOf(name string) (n jsonName) {
+	n.Map, n.Map64 = textOr64([]byte(name))
+	return n
+}
+
+// jsonMap is the line that begins a named map.
+type jsonMap struct {
+	jsonName
+	Kind string `json:"kind"`
+}
+
 // recordWriter writes records as JSON Lines.
 type recordWriter struct{ enc *json.Encoder }
 
@@ -53,117 +66,18 @@ func (w recordWriter) record(key, value []byte) error {
 	return w.enc.Encode(&r)
 }
 
+// begin writes the line that begins a map.
+func (w recordWriter) begin(v mapView) error {
+	if v.name == nil {
+		return w.enc.Encode(struct {
+			Map *string `json:"map"`
+		}{})
+	}
+	return w.enc.Encode(jsonMap{nameOf(*v.name), v.kind.String()})
+}
+
 func (w recordWriter) key(key []byte) error {
 	var r jsonRecord
 	r.setKey(key)
 	return w.enc.Encode(&r)
-}
-
-// parseRecord parses a line of JSON Lines. Unlike package json it returns an error for
-// invalid UTF-8, for lone surrogates, and for two fields of one name.
-func parseRecord(line []byte) (key, value []byte, err error) {
-	if !utf8.Valid(line) {
-		return nil, nil, errors.New("not valid UTF-8; write such keys and values in base64, as key64 and value64")
-	}
-	if loneSurrogate(line) {
-		return nil, nil, errors.New(`half of a \u surrogate pair`)
-	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, nil, malformed("an object", err)
-	}
-	var haveKey, haveValue bool
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, nil, malformed("a field", err)
-		}
-		var in64 bool
-		var to *[]byte
-		var have *bool
-		switch name {
-		case "key", "key64":
-			to, have, in64 = &key, &haveKey, name == "key64"
-		case "value", "value64":
-			to, have, in64 = &value, &haveValue, name == "value64"
-		default:
-			return nil, nil, fmt.Errorf("unknown field %q", name)
-		}
-		if *have {
-			return nil, nil, fmt.Errorf("field %q: its value was already given", name)
-		}
-		t, err := dec.Token()
-		text, ok := t.(string)
-		if err != nil || !ok {
-			return nil, nil, malformed(fmt.Sprintf("a string as field %q", name), err)
-		}
-		*to = []byte(text)
-		if in64 {
-			if *to, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
-				return nil, nil, fmt.Errorf("field %q: %w", name, err)
-			}
-		}
-		*have = true
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, nil, malformed("the end of the object", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, nil, errors.New("the line has more text after the object")
-	}
-	switch {
-	case !haveKey:
-		return nil, nil, errors.New("no field key or key64")
-	case !haveValue:
-		return nil, nil, errors.New("no field value or value64")
-	case len(key) > shm.MaxKey:
-		return nil, nil, fmt.Errorf("%w: found a key of %d bytes, expected at most %d", shm.ErrTooLarge, len(key), shm.MaxKey)
-	case uint64(len(value)) > shm.MaxValue:
-		return nil, nil, fmt.Errorf("%w: found a value of %d bytes, expected at most %d", shm.ErrTooLarge, len(value), uint64(shm.MaxValue))
-	}
-	return key, value, nil
-}
-
-func malformed(expected string, err error) error {
-	switch {
-	case err == nil:
-		return fmt.Errorf("expected %s", expected)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("expected %s, found the end of the line", expected)
-	}
-	return fmt.Errorf("expected %s: %w", expected, err)
-}
-
-// loneSurrogate reports whether line contains an escape of half a surrogate pair, such as
-// \ud800 alone.
-func loneSurrogate(line []byte) bool {
-	for i := 0; i < len(line); i++ {
-		if line[i] != '\\' {
-			continue
-		}
-		r, ok := escape(line[i:])
-		if !ok {
-			i++ // an escape of two bytes
-			continue
-		}
-		i += 5
-		if !utf16.IsSurrogate(r) {
-			continue
-		}
-		low, ok := escape(line[i+1:])
-		if !ok || utf16.DecodeRune(r, low) == utf8.RuneError {
-			return true
-		}
-		i += 6
-	}
-	return false
-}
-
-// escape parses \uXXXX at the start of b.
-func escape(b []byte) (rune, bool) {
-	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
-	return rune(n), err == nil
 }

@@ -15,10 +15,11 @@ func roundTrip(t *testing.T, key, value []byte) {
 	var line bytes.Buffer
 	require.NoError(t, newRecordWriter(&line).record(key, value))
 	require.Equal(t, 1, strings.Count(line.String(), "\n"), "%s", line.String())
-	k, v, err := parseRecord(line.Bytes())
+	l, err := parseLine(line.Bytes())
 	require.NoError(t, err, "%s", line.String())
-	require.True(t, bytes.Equal(key, k), "%q became %q", key, k)
-	require.True(t, bytes.Equal(value, v), "%q became %q", value, v)
+	require.Nil(t, l.begins)
+	require.True(t, bytes.Equal(key, l.key), "%q became %q", key, l.key)
+	require.True(t, bytes.Equal(value, l.value), "%q became %q", value, l.value)
 }
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -29,6 +30,25 @@ func TestRecordRoundTrip(t *testing.T) {
 		roundTrip(t, []byte(s), []byte("v"))
 		roundTrip(t, []byte("k"), []byte(s))
 	}
+}
+
+// The line that begins a map keeps its name and kind.
+func TestHeadRoundTrip(t *testing.T) {
+	for _, name := range strangeNames {
+		for _, kind := range []shm.Kind{shm.KindHash, shm.KindOrdered} {
+			var text bytes.Buffer
+			require.NoError(t, newRecordWriter(&text).begin(mapView{name: &name, kind: kind}))
+			l, err := parseLine(text.Bytes())
+			require.NoError(t, err, text.String())
+			require.Equal(t, dumpLine{begins: &mapHead{name, kind}}, l, text.String())
+		}
+	}
+	var text bytes.Buffer
+	require.NoError(t, newRecordWriter(&text).begin(mapView{kind: shm.KindHash}))
+	require.Equal(t, `{"map":null}`+"\n", text.String())
+	l, err := parseLine(text.Bytes())
+	require.NoError(t, err)
+	require.Equal(t, dumpLine{begins: &mapHead{}}, l)
 }
 
 func FuzzRecordRoundTrip(f *testing.F) {
@@ -50,9 +70,9 @@ func TestRecordAccepts(t *testing.T) {
 		`{"key":"\u006b","value":"\ufffd"}`:    {"k", "\ufffd"},
 		`{"key":"k","value64":"gA==" }` + "\r": {"k", "\x80"},
 	} {
-		key, value, err := parseRecord([]byte(line))
+		l, err := parseLine([]byte(line))
 		require.NoError(t, err, line)
-		require.Equal(t, want, [2]string{string(key), string(value)}, line)
+		require.Equal(t, want, [2]string{string(l.key), string(l.value)}, line)
 	}
 }
 
@@ -81,9 +101,22 @@ func TestRecordRefuses(t *testing.T) {
 		`{"key":"\ud800\u0041","value":"v"}`: "surrogate",
 		`{"key":"\udc00","value":"v"}`:       "surrogate",
 		"{\"key\":\"\xff\",\"value\":\"v\"}": "not valid UTF-8",
-		`{"key":"` + strings.Repeat("k", shm.MaxKey+1) + `","value":""}`: "too large",
+		`{"map":"m"}`:                        "no field kind",
+		`{"kind":"hash"}`:                    "no field map",
+		`{"map":"m","kind":"list"}`:          `found kind "list", expected "hash" or "ordered"`,
+		`{"map":"m","kind":null}`:            `expected a string as field "kind"`,
+		`{"map":null,"kind":"hash"}`:         `found kind "hash" of the unnamed map, expected none`,
+		`{"map":1,"kind":"hash"}`:            `expected a string as field "map"`,
+		`{"map64":null,"kind":"hash"}`:       `expected a string as field "map64"`,
+		`{"map":"m","map64":"","kind":"x"}`:  "already given",
+		`{"map":null,"map":"m"}`:             "already given",
+		`{"map64":"?","kind":"hash"}`:        "base64",
+		`{"map":null,"key":"k","value":"v"}`: "a key or value beside the field map",
+		`{"map":"m","kind":"hash","key":""}`: "a key or value beside the field map",
+		`{"map":"` + strings.Repeat("m", shm.MaxName+1) + `","kind":"hash"}`: "too large",
+		`{"key":"` + strings.Repeat("k", shm.MaxKey+1) + `","value":""}`:     "too large",
 	} {
-		_, _, err := parseRecord([]byte(line))
+		_, err := parseLine([]byte(line))
 		require.ErrorContains(t, err, want, line)
 	}
 }

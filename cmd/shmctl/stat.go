@@ -17,8 +17,9 @@ type storeStat struct {
 	Path string `json:"path"`
 	shm.Info
 	shm.Stats
-	Rate *statRate `json:"rate,omitempty"`
-	Deep *statDeep `json:"deep,omitempty"`
+	NamedMaps *int      `json:"named_maps,omitempty"` // nil: this process may not pin a version
+	Rate      *statRate `json:"rate,omitempty"`
+	Deep      *statDeep `json:"deep,omitempty"`
 }
 
 // statRate contains the changes of the counters during --rate.
@@ -33,8 +34,8 @@ func newStat() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stat STORE",
 		Short: "Show the properties and counters of a store",
-		Long: `stat shows the version, sizes and counters of a store. Its time does not depend on
-the size of the store. The counters count events since the store was created. The
+		Long: `stat shows the version, sizes and counters of a store, of all its maps together. Its
+time does not depend on the number of entries. The counters count events since the store was created. The
 counts of a killed process may lack its last operation. Gets are not counted.
 
 With --rate, stat reads the counters twice and shows the change in each second. With
@@ -53,6 +54,9 @@ trie, and the space of each block size.`,
 			return withStore(openToRead, path, func(s *shm.Store) (err error) {
 				st := storeStat{Path: path, Info: s.Inspect().Info()}
 				if st.Stats, err = stats(s); err != nil {
+					return fmt.Errorf("stat %w", err)
+				}
+				if st.NamedMaps, err = namedMaps(s); err != nil {
 					return fmt.Errorf("stat %w", err)
 				}
 				if rate > 0 {
@@ -88,6 +92,19 @@ func stats(s *shm.Store) (shm.Stats, error) {
 	return st, nil
 }
 
+// namedMaps returns the number of named maps, or nil if this process may not pin a version.
+func namedMaps(s *shm.Store) (*int, error) {
+	maps, err := s.Maps()
+	switch {
+	case errors.Is(err, shm.ErrCannotPin):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	n := len(maps)
+	return &n, nil
+}
+
 func (st storeStat) Print(w io.Writer) error {
 	rows := [][]string{
 		{"store", st.Path},
@@ -103,10 +120,14 @@ func (st storeStat) Print(w io.Writer) error {
 		}
 		rows = append(rows, []string{kind, fmt.Sprintf(form, text.Count(o.Version), o.ID)})
 	}
+	named := ""
+	if n := st.NamedMaps; n != nil && *n > 0 {
+		named = ", with those of " + text.Things(*n, "named map", "named maps")
+	}
 	rows = append(rows, [][]string{
 		{"created", fmt.Sprintf("%s (%s)", st.Created.Format(time.RFC3339), text.Ago(st.Created, time.Now()))},
 		{"version", text.Count(st.Version)},
-		{"entries", text.Count(st.Entries)},
+		{"entries", text.Count(st.Entries) + named},
 		{"data", text.Size(st.DataBytes) + " of keys and values"},
 		{"live", text.Size(st.LiveBytes) + " of blocks hold them" + text.PerByte(st.LiveBytes, st.DataBytes)},
 		{"free", text.Size(st.FreeBytes) + " of pages, about"},

@@ -28,7 +28,8 @@ func newWatch() *cobra.Command {
 		Use:   "watch STORE [KEY]",
 		Short: "Print changes as they happen",
 		Long: `watch prints a line for each change of KEY, or with --all of any key, until it is
-interrupted. A line shows the time at which watch saw the change, the version, and
+interrupted. It watches one map: the unnamed one, or that of --map, which need not be
+there yet. When a map is dropped, watch prints that its keys were deleted. A line shows the time at which watch saw the change, the version, and
 the change. With --json a line is a record as dump writes it, with "time", "version"
 and "change", which is "set" or "deleted".
 
@@ -38,7 +39,7 @@ second. If a key changes several times between two of them, watch prints only th
 last value, and nothing if the value is the same as before. With --all it holds a
 snapshot for the next comparison. watch shortens values of more than 64 bytes,
 except in JSON.`,
-		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key",
+		Example: "  shmctl watch /dev/shm/cache greeting\n  shmctl watch /dev/shm/cache --all --json | jq .key\n  shmctl watch /dev/shm/cache --map scores --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := 1
 			if all {
@@ -50,6 +51,9 @@ except in JSON.`,
 			}
 			if w.count < 0 {
 				return usagef("watch: found --count %d, expected 0 or more", w.count)
+			}
+			if err := w.of.parse(); err != nil {
+				return err
 			}
 			var key []byte
 			if !all {
@@ -84,6 +88,7 @@ except in JSON.`,
 	}
 	jsonFlag(cmd)
 	keyFlag(cmd, &key64)
+	w.of.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "watch all keys")
 	cmd.Flags().BoolVar(&w.existing, "existing", false, "first print the existing entries as if they were set now")
 	cmd.Flags().IntVar(&w.count, "count", 0, "end after `N` changes (0 = no limit)")
@@ -93,6 +98,7 @@ except in JSON.`,
 // watcher prints changes of a store.
 type watcher struct {
 	s        *shm.Store
+	of       mapChoice
 	out      *bufio.Writer
 	print    func(watched) error
 	existing bool
@@ -148,7 +154,11 @@ func (w *watcher) watch(ctx context.Context, look func() (uint64, error)) error 
 func (w *watcher) lookAt(key []byte) (version uint64, err error) {
 	err = w.s.View(func(sn *shm.Snapshot) error {
 		version = sn.Version()
-		value, err := sn.Get(key)
+		v, err := w.of.viewOrEmpty(sn)
+		if err != nil {
+			return err
+		}
+		value, err := v.Get(key)
 		if err != nil && !errors.Is(err, shm.ErrNotFound) {
 			return err
 		}
@@ -171,37 +181,43 @@ func (w *watcher) lookAtAll() (version uint64, err error) {
 		return 0, err
 	}
 	version = sn.Version()
+	now, err := w.of.viewOrEmpty(sn)
 	switch {
+	case err != nil:
 	case w.last != nil:
-		err = w.compare(sn)
-		_ = w.last.Close()
+		err = w.compare(now)
 	case w.existing:
-		err = each(sn, func(key, value []byte) error { return w.show(version, key, value) })
+		err = now.each(func(key, value []byte) error { return w.show(version, key, value) })
+	}
+	if w.last != nil {
+		_ = w.last.Close()
 	}
 	w.last = sn
 	return version, err
 }
 
 // compare prints the differences from the last snapshot.
-func (w *watcher) compare(sn *shm.Snapshot) error {
-	entries := w.last.Len()
-	for key, change := range sn.Diff(w.last) {
+func (w *watcher) compare(now mapView) error {
+	past, err := w.of.viewOrEmpty(w.last)
+	if err != nil {
+		return err
+	}
+	entries, version := past.Len(), now.sn.Version()
+	err = now.changes(past, func(key []byte, change shm.Change) error {
 		if change.Old == nil {
 			entries++
 		}
 		if change.New == nil {
 			entries--
 		}
-		if err := w.show(sn.Version(), key, change.New); err != nil {
-			return err
-		}
-	}
-	if err := sn.Err(); err != nil {
+		return w.show(version, key, change.New)
+	})
+	if err != nil {
 		return err
 	}
-	if entries != sn.Len() {
+	if entries != now.Len() {
 		return fmt.Errorf("%w: the changes from version %d to %d lead to %d entries, expected %d (see shmctl check)",
-			shm.ErrCorrupt, w.last.Version(), sn.Version(), entries, sn.Len())
+			shm.ErrCorrupt, w.last.Version(), version, entries, now.Len())
 	}
 	return nil
 }

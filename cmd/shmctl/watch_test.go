@@ -97,6 +97,53 @@ func TestWatchSeesOthers(t *testing.T) {
 	require.Len(t, found, 1, "they have let go of the store")
 }
 
+// watch follows a named map from before it is there. It sees a drop, and a map of the same name
+// and of another kind.
+func TestWatchNamedMap(t *testing.T) {
+	s := newStore(t)
+	require.NoError(t, s.Set([]byte("other"), []byte("1")))
+	all := startWatch(t, s.Path(), "--map", "m", "--all")
+	one := startWatch(t, s.Path(), "--map", "m", "a")
+	see := func(ws []*watching, pattern string) {
+		t.Helper()
+		for _, w := range ws {
+			require.Regexp(t, pattern, w.line())
+		}
+	}
+	both := []*watching{all, one}
+	require.Eventually(t, func() bool { // both have looked once
+		all, err := s.Inspect().Processes()
+		require.NoError(t, err)
+		return len(all) == 3
+	}, 20*time.Second, time.Millisecond)
+	require.NoError(t, s.Set([]byte("a"), []byte("in the unnamed map")))
+	require.NoError(t, s.Map("m").Set([]byte("a"), []byte("1")))
+	see(both, `  set  a  1$`)
+	require.NoError(t, s.Map("m").Set([]byte("b"), []byte("2")))
+	see([]*watching{all}, `  set  b  2$`)
+	_, err := s.DropMap("m")
+	require.NoError(t, err)
+	lines := []string{all.line(), all.line()}
+	require.Regexp(t, `  deleted  [ab]$`, lines[0])
+	require.Regexp(t, `  deleted  [ab]$`, lines[1])
+	see([]*watching{one}, `  deleted  a$`)
+	require.NoError(t, s.Ordered("m").Set([]byte("a"), []byte("ordered")))
+	see(both, `  set  a  ordered$`)
+
+	// Between two looks of the watch the map is replaced by one of the other kind.
+	for _, w := range both {
+		require.NoError(t, w.cmd.Process.Signal(syscall.SIGSTOP))
+	}
+	_, err = s.DropMap("m")
+	require.NoError(t, err)
+	require.NoError(t, s.Map("m").Set([]byte("c"), []byte("hash")))
+	for _, w := range both {
+		require.NoError(t, w.cmd.Process.Signal(syscall.SIGCONT))
+	}
+	see(both, `  deleted  a$`)
+	see([]*watching{all}, `  set  c  hash$`)
+}
+
 func TestWatchJSON(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Set([]byte("k"), []byte("\xff")))
