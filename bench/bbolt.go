@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"time"
@@ -104,6 +105,50 @@ func (b boltTable) view() (find func(key []byte) ([]byte, error), end func() err
 
 func (b boltTable) scan(each func(key, value []byte) error) error {
 	return b.db.View(func(tx *bbolt.Tx) error { return tx.Bucket(bucketName).ForEach(each) })
+}
+
+func (b boltTable) ascend(from []byte, n int, each func(key, value []byte) error) error {
+	return b.db.View(func(tx *bbolt.Tx) error {
+		cursor := tx.Bucket(bucketName).Cursor()
+		key, value := cursor.Seek(from)
+		for range n {
+			if key == nil {
+				return nil
+			}
+			if err := each(key, value); err != nil {
+				return err
+			}
+			key, value = cursor.Next()
+		}
+		return nil
+	})
+}
+
+func (b boltTable) near(rel relation, dst, limit []byte) (key, value []byte, err error) {
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		cursor := tx.Bucket(bucketName).Cursor()
+		switch rel {
+		case minimum:
+			key, value = cursor.First()
+		case higher:
+			if key, value = cursor.Seek(limit); bytes.Equal(key, limit) {
+				key, value = cursor.Next()
+			}
+		case floor:
+			switch key, value = cursor.Seek(limit); {
+			case key == nil:
+				key, value = cursor.Last()
+			case !bytes.Equal(key, limit):
+				key, value = cursor.Prev()
+			}
+		}
+		if key == nil {
+			return errAbsent
+		}
+		key, value = copyEntry(dst, key, value)
+		return nil
+	})
+	return key, value, err
 }
 
 func (b boltTable) close() error { return b.db.Close() }

@@ -28,6 +28,9 @@ type config struct {
 	dir        string   // directory of the stores
 	batch      int      // keys in a get-many or in a commit of set, for a profile
 
+	orderedNs []int  // entries, for ordered
+	profiled  string // peer, for a profile
+
 	crowdNs      []int   // entries, for crowd
 	crowdSeconds float64 // duration of each measurement of crowd
 	processes    []int   // numbers of writing processes in crowd
@@ -84,6 +87,7 @@ func (b *bench) parts() (parts []part) {
 		}
 	}
 	add(measurements, b.ns)
+	add(orderedMeasurements, b.orderedNs)
 	add(b.crowdMeasurements(), b.crowdNs)
 	return parts
 }

@@ -39,18 +39,25 @@ func everyPeer(t *testing.T) *bench {
 	return b
 }
 
-// cannot lists the works that peers cannot do. A peer must support all other works.
+// needOrder lists the works that only peers with ordered entries can do.
+var needOrder = []string{"range", "scan-ordered", "min", "higher", "floor", "at", "rank"}
+
+// orderedPeers are the peers with ordered entries that the bench uses as such.
+var orderedPeers = []string{orderedName, "lmdb", "bbolt", "btree"}
+
+// cannot lists the works that peers cannot do, beside needOrder. A peer must support all other works.
 var cannot = map[string][]string{
-	"lmdb":      {},
+	"lmdb":      {"at", "rank"},
 	"lmdb-go":   {"get workers"},
 	"tdb":       {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
-	"sharedmem": {"load batch", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
+	"sharedmem": {"load batch", "load ascending", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
 	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "hold"},
 	"flat":      {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers", "open", "latency writers"},
 	"xsync":     {"load batch", "set batch", "open"},
 	"syncmap":   {"load batch", "set batch", "open"},
 	"otter":     {"load batch", "set batch", "open"},
-	"bbolt":     {},
+	"bbolt":     {"at", "rank"},
+	"btree":     {"load batch", "set batch", "open", "rank"},
 	"memory": {
 		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency", "latency-set",
 		"latency writers", "hold", "open", "delete",
@@ -88,8 +95,16 @@ func TestPeersDoTheSameWork(t *testing.T) {
 		{name: "mixed", task: task{work: "mixed"}, sameAs: "get"},
 		{name: "hold", task: task{work: "hold"}},
 		{name: "get after", task: task{work: "get"}, sameAs: "get"},
+		{name: "range", task: task{work: "range", batch: 10}},
+		{name: "scan-ordered", task: task{work: "scan-ordered"}, sameAs: "load"},
+		{name: "min", task: task{work: "min"}},
+		{name: "higher", task: task{work: "higher"}},
+		{name: "floor", task: task{work: "floor"}},
+		{name: "at", task: task{work: "at"}},
+		{name: "rank", task: task{work: "rank"}},
 		{name: "delete", task: task{work: "delete"}, sameAs: "load"},
 		{name: "load batch", task: task{work: "load", batch: 100}, sameAs: "load"},
+		{name: "load ascending", task: task{work: "load", order: ascending}, sameAs: "load"},
 	}
 	b := everyPeer(t)
 	sums := map[string]uint64{}
@@ -103,8 +118,8 @@ func TestPeersDoTheSameWork(t *testing.T) {
 			}
 			for _, w := range works {
 				task.work, task.zipf, task.batch, task.workers, task.warm = w.work, w.zipf, w.batch, w.workers, w.warm
-				task.writers = w.writers
-				if w.name == "load batch" {
+				task.writers, task.order = w.writers, w.order
+				if w.name == "load batch" || w.name == "load ascending" {
 					drop()
 					if drop, err = b.makeStore(t.Context(), p, task); err != nil {
 						t.Fatal(p.name, err)
@@ -129,7 +144,9 @@ func TestPeersDoTheSameWork(t *testing.T) {
 func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums map[string]uint64) {
 	t.Helper()
 	r, err := run(t.Context(), p, task)
-	switch unable := slices.Contains(cannot[p.name], name); {
+	unable := slices.Contains(cannot[p.name], name) ||
+		slices.Contains(needOrder, name) && !slices.Contains(orderedPeers, p.name)
+	switch {
 	case errors.Is(err, errUnsupported) != unable:
 		t.Errorf("%s: %s: %v, but it is listed as one that can or cannot", p.name, name, err)
 	case unable || name == "hold":
@@ -277,8 +294,8 @@ func TestRun(t *testing.T) {
 
 func TestTaskArgs(t *testing.T) {
 	want := task{
-		work: "set", n: 3, value: 7, seed: 1 << 63, zipf: zipfTop(3), path: "p", batch: 8, workers: 9, writers: 1, ops: 4,
-		seconds: 0.25, warm: 5, capacity: 6,
+		work: "set", n: 3, value: 7, seed: 1 << 63, zipf: zipfTop(3), path: "p", order: ascending, batch: 8, workers: 9, writers: 1, ops: 4,
+		seconds: 0.25, warm: 5, capacity: 6, quiet: 0.5,
 	}
 	if got, err := parseTask(want.args()); err != nil || got != want {
 		t.Errorf("parseTask(args of %+v) = %+v, %v", want, got, err)

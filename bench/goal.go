@@ -1,8 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// A goal is the goal of the store in a row: at least or at most a figure. With a peer it applies to the ratio to that
+// A goal is the goal of a row's subject: at least or at most a figure. With a peer it applies to the ratio to that
 // peer.
 type goal struct {
 	AtLeast float64 `json:"atLeast,omitempty"`
@@ -10,31 +13,42 @@ type goal struct {
 	Peer    string  `json:"peer,omitempty"`
 }
 
-// aim sets the goal of a row if the row exists. The zero goal is no goal.
-func (r *report) aim(work string, entries int, g goal) {
-	if row := r.row(work, entries); row != nil && g != (goal{}) {
-		row.Goal = &g
+// aim sets the goals of a row if the row exists. The zero goal is no goal.
+func (r *report) aim(work string, entries int, goals ...goal) {
+	row := r.row(work, entries)
+	if row == nil {
+		return
+	}
+	row.Goals = nil
+	for _, g := range goals {
+		if g != (goal{}) {
+			row.Goals = append(row.Goals, g)
+		}
 	}
 }
 
-// verdict returns a row's goal and whether the store has reached it, in the median of the rounds or, for an upper
+// verdict returns a row's goals and whether its subject has reached them, in the median of the rounds or, for an upper
 // limit, in all rounds.
 func (r *row) verdict() string {
-	if r.Goal == nil {
-		return ""
+	var all []string
+	for _, g := range r.Goals {
+		found, ok := r.Summary[r.subject()]
+		if g.Peer != "" {
+			found, ok = r.Ratios[g.Peer]
+		}
+		all = append(all, g.verdict(found, ok))
 	}
-	found, ok := r.Summary[storeName]
-	text := ""
-	if r.Goal.Peer != "" {
-		found, ok = r.Ratios[r.Goal.Peer]
-		text = " × " + r.Goal.Peer
+	return strings.Join(all, "; ")
+}
+
+// verdict returns the goal and, if ok, whether the figures found have reached it.
+func (g goal) verdict(found summary, ok bool) string {
+	text, reached := fmt.Sprintf("≥ %.4g", g.AtLeast), found.Median >= g.AtLeast
+	if g.AtMost > 0 {
+		text, reached = fmt.Sprintf("≤ %.4g", g.AtMost), found.Max <= g.AtMost
 	}
-	reached := found.Median >= r.Goal.AtLeast
-	if r.Goal.AtMost > 0 {
-		reached = found.Max <= r.Goal.AtMost
-		text = fmt.Sprintf("≤ %.4g", r.Goal.AtMost) + text
-	} else {
-		text = fmt.Sprintf("≥ %.4g", r.Goal.AtLeast) + text
+	if g.Peer != "" {
+		text += " × " + g.Peer
 	}
 	switch {
 	case !ok:

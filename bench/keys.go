@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // All peers store the same entries. Key i is splitmix64(i) followed by i, both big-endian. The keys are distinct, and
@@ -25,6 +27,19 @@ func splitmix64(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// ascending is the order of load in which each key is greater than the one before it.
+const ascending = "ascending"
+
+// ascendingIndices returns the indices below n in the order of their keys.
+func ascendingIndices(n int) []uint64 {
+	indices := make([]uint64, n)
+	for i := range indices {
+		indices[i] = uint64(i)
+	}
+	slices.SortFunc(indices, func(a, b uint64) int { return cmp.Compare(splitmix64(a), splitmix64(b)) })
+	return indices
 }
 
 // putKey writes key i into dst, which has keyBytes bytes.
@@ -54,7 +69,7 @@ func checkValue(value []byte, i uint64, size int) error {
 type sequence struct {
 	seed, n uint64
 	zipf    float64 // 0 is uniform; else see zipfTop
-	sum     uint64  // of the indices drawn: equal sums, equal work
+	sum     uint64  // of the indices drawn, and of those found: equal sums, equal work
 }
 
 func (s *sequence) draw(i uint64) uint64 {

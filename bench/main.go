@@ -30,8 +30,8 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all, crowd, or of "+strings.Join(allWorks(), ","))
-	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\") and crowd (default \"1000,100000,1000000\")")
+	works := f.String("work", defaultWorks, "what to measure; all, ordered, crowd, or of "+strings.Join(allWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
@@ -48,7 +48,8 @@ func command(args []string) error {
 	plots := f.String("plots", "", "draw plots into this `directory`")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	cpuProfile := f.String("cpuprofile", "", "write a CPU profile of the store to this `file` instead; -work then names a task")
-	f.IntVar(&cfg.batch, "batch", 1, "with -cpuprofile: keys in one get-many, or in one commit of set")
+	f.StringVar(&cfg.profiled, "profiled", storeName, "with -cpuprofile: the store, or a peer written in Go")
+	f.IntVar(&cfg.batch, "batch", 1, "with -cpuprofile: keys in one get-many, one range, or one commit of set")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -57,12 +58,16 @@ func command(args []string) error {
 	if *peers == "all" {
 		cfg.peers = allPeers()
 	}
+	if slices.ContainsFunc(cfg.works, isOrdered) && !slices.Contains(cfg.peers, orderedName) {
+		cfg.peers = append(cfg.peers, orderedName)
+	}
 	if cfg.ns, err = numbers(cmp.Or(*ns, "100000,1000000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
 	}
 	if cfg.crowdNs, err = numbers(cmp.Or(*ns, "1000,100000,1000000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
 	}
+	cfg.orderedNs = cfg.crowdNs
 	if cfg.processes, err = numbers(*processes); err != nil {
 		return fmt.Errorf("-processes: %w", err)
 	}
@@ -129,7 +134,9 @@ const (
 	defaultPeers = "lmdb,tdb,xsync,flat"
 )
 
-func allWorks() []string { return append(append(speedWorks(), "values", "size"), crowdWorks()...) }
+func allWorks() []string {
+	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks())
+}
 
 // expand replaces the names of groups of works by their works.
 func expand(works []string) (all []string) {
@@ -137,6 +144,8 @@ func expand(works []string) (all []string) {
 		switch w {
 		case "all":
 			all = append(all, allWorks()...)
+		case ordered:
+			all = append(all, orderedWorks()...)
 		case crowd:
 			all = append(all, crowdWorks()...)
 		default:

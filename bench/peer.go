@@ -32,15 +32,24 @@ type peer struct {
 // storeName is the name of the store itself among the peers.
 const storeName = "shm"
 
+// The variants of the store that use a named map: a hash map, or an ordered map.
+const (
+	namedName   = "shm-map"
+	orderedName = "shm-ordered"
+)
+
 // goPeers are the peers that this binary implements, as a child. The build tag lmdb adds one.
 var goPeers = map[string]goPeer{
 	storeName:      {open: openShm(shm.Options{}), stats: shmStats, rewrite: rewriteShm},
 	"shm-small":    {open: openShm(shm.Options{HugePages: shm.HugePagesOff}), stats: shmStats, rewrite: rewriteShm},
 	"shm-prefault": {open: openShm(shm.Options{Prefault: true}), stats: shmStats, rewrite: rewriteShm},
+	namedName:      {open: openMap, stats: shmStats, rewrite: rewriteShm},
+	orderedName:    {open: openOrdered, stats: shmStats, rewrite: rewriteShm},
 	"memory":       {open: openMemory},
 	"xsync":        {open: openXsync, volatile: true},
 	"syncmap":      {open: openSyncMap, volatile: true},
 	"otter":        {open: openOtter, volatile: true},
+	"btree":        {open: openBTree, volatile: true},
 	"bbolt":        {open: openBolt},
 	"memcached":    {open: openMemcached, serve: serveMemcached},
 }
@@ -61,9 +70,12 @@ var peerBuilders = []struct {
 	{"xsync", "xsync.Map, in one process", buildGo("xsync", peer{alone: true, fleeting: true})},
 	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true, fleeting: true})},
 	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true, fleeting: true})},
+	{"btree", "tidwall/btree, in one process", buildGo("btree", peer{alone: true, fleeting: true})},
 	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true})},
 	{"shm-small", "the store, without huge pages", buildGo("shm-small", peer{keepsHouse: true})},
 	{"shm-prefault", "the store, prefaulted", buildGo("shm-prefault", peer{keepsHouse: true})},
+	{namedName, "the store, with a named hash map", buildGo(namedName, peer{keepsHouse: true})},
+	{orderedName, "the store, with an ordered map", buildGo(orderedName, peer{keepsHouse: true})},
 	{"memory", "no store: copying from and to an array in mapped memory", buildGo("memory", peer{})},
 }
 

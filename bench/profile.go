@@ -11,11 +11,14 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/tempdir"
 )
 
-// profile executes one task on the store in this process and writes a CPU profile of the timed part to a file. The
+// profile executes one task on the store, or on a peer written in Go, in this process and writes a CPU profile of the timed part to a file. The
 // config's work is the name of a task.
 func profile(cfg config, file string, w io.Writer) (err error) {
 	if len(cfg.works) != 1 || len(cfg.ns) != 1 {
 		return errors.New("-cpuprofile takes one -work (a task, as in task.go) and one -n")
+	}
+	if goPeers[cfg.profiled].open == nil {
+		return fmt.Errorf("-profiled: %q is not a peer written in Go", cfg.profiled)
 	}
 	tmp, err := tempdir.Make(cfg.dir, "shmkv-profile.tmp-")
 	if err != nil {
@@ -36,15 +39,15 @@ func profile(cfg config, file string, w io.Writer) (err error) {
 		path: filepath.Join(dir, "store")}
 	var r result
 	if cfg.works[0] == "load" {
-		r, err = runGo(storeName, load, begin)
+		r, err = runGo(cfg.profiled, load, begin)
 	} else {
-		if _, err := runGo(storeName, load, open); err != nil {
+		if _, err := runGo(cfg.profiled, load, open); err != nil {
 			return err
 		}
 		t := load
 		t.work, t.ops, t.seconds = cfg.works[0], 0, cfg.seconds
 		t.batch = cfg.batch
-		r, err = runGo(storeName, t, begin)
+		r, err = runGo(cfg.profiled, t, begin)
 	}
 	pprof.StopCPUProfile()
 	if err != nil {

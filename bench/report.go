@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -28,6 +29,8 @@ const (
 	nanosPerOp         = "ns/op" // less is better
 	thousandsPerSecond = "k/s"   // more is better
 	timesAsFast        = "×"     // more is better
+	timesAGet          = "× get" // the speed, divided by that of a get of the same peer
+	timesRandom        = "× random"
 	count              = "count" // the title names the counted things
 )
 
@@ -36,6 +39,8 @@ var aboveOne = map[string]string{
 	nanosPerOp:         "the store is faster",
 	thousandsPerSecond: "the store is faster",
 	timesAsFast:        "several do more than one",
+	timesAGet:          "it is faster than a get",
+	timesRandom:        "it is faster than in random order",
 }
 
 // readReport reads a report from JSON.
@@ -58,9 +63,11 @@ type row struct {
 	Unit    string               `json:"unit"`
 	Samples map[string][]float64 `json:"samples"`
 	Summary map[string]summary   `json:"summary"`
-	// Ratios are the store's speed divided by that of each peer, from samples of the same round.
+	// Ratios are the subject's speed divided by that of each peer, from samples of the same round.
 	Ratios map[string]summary `json:"ratios,omitempty"`
-	Goal   *goal              `json:"goal,omitempty"`
+	Goals  []goal             `json:"goals,omitempty"`
+	// Of is the peer that the ratios and goals are about. It is empty if they are about the store itself.
+	Of string `json:"of,omitempty"`
 
 	rounds map[string][]int // rounds of the samples
 }
@@ -74,6 +81,8 @@ type spaceRow struct {
 	Peak       int64 `json:"peakBytes"` // largest allocation at any time
 	Overwrites int   `json:"overwrites"`
 	Full       bool  `json:"full"` // the store was full before the end
+	// Goal applies to the allocated bytes per byte of keys and values.
+	Goal *goal `json:"goal,omitempty"`
 }
 
 // perByte returns bytes, divided by the bytes of keys and values.
@@ -88,6 +97,17 @@ func (r *report) row(work string, entries int) *row {
 		return nil
 	}
 	return r.Speed[i]
+}
+
+// subject returns the peer that the row's ratios and goals are about.
+func (r *row) subject() string { return cmp.Or(r.Of, storeName) }
+
+// meaning says what ratios, or the figures themselves, mean above 1.
+func (r *row) meaning() string {
+	if r.Of != "" && (r.Unit == nanosPerOp || r.Unit == thousandsPerSecond) {
+		return r.Of + " is faster"
+	}
+	return aboveOne[r.Unit]
 }
 
 // add adds a sample of this round to the row of a work and size.
@@ -136,18 +156,19 @@ func (r *report) summarize() {
 	slices.SortStableFunc(r.Speed, func(a, b *row) int { return a.Entries - b.Entries })
 }
 
-// ratios returns the store's speed divided by a peer's, for each round that has a sample of both. Some units have no
+// ratios returns the subject's speed divided by a peer's, for each round that has a sample of both. Some units have no
 // ratios.
 func (r *row) ratios(name string) (ratios []float64) {
-	if name == storeName || r.Unit != nanosPerOp && r.Unit != thousandsPerSecond {
+	of := r.subject()
+	if name == of || r.Unit != nanosPerOp && r.Unit != thousandsPerSecond {
 		return nil
 	}
 	for i, sample := range r.Samples[name] {
-		j := slices.Index(r.rounds[storeName], r.rounds[name][i])
+		j := slices.Index(r.rounds[of], r.rounds[name][i])
 		if j < 0 {
 			continue
 		}
-		ratio := sample / r.Samples[storeName][j]
+		ratio := sample / r.Samples[of][j]
 		if r.Unit == thousandsPerSecond {
 			ratio = 1 / ratio
 		}

@@ -45,10 +45,16 @@ type life struct {
 	live   func(ctx context.Context, b *bench, w *spaceWatch) error
 }
 
+// States of a store that has a goal in them.
+const (
+	stateLoaded      = "loaded"
+	stateOverwritten = "overwritten"
+)
+
 // A store has two lives. In the first one it is loaded, overwritten and emptied. In the second one it is loaded, then
 // overwritten while another process holds a snapshot, and overwritten again without the snapshot.
 var lives = []life{
-	{[]string{"loaded", "overwritten", "everything deleted"}, plainLife},
+	{[]string{stateLoaded, stateOverwritten, "everything deleted"}, plainLife},
 	{[]string{"loaded again", "overwritten, snapshot held", "snapshot closed, overwritten again"}, heldLife},
 }
 
@@ -159,6 +165,7 @@ func (w *spaceWatch) change(ctx context.Context, work string, ops int) error {
 	if work == "set" {
 		w.row.Overwrites = r.Ops
 	}
+	w.row.Goal = goalOfSpace(w.peer, state, t.n)
 	w.row.space, err = spaceOf(t.path)
 	w.row.Peak = max(w.row.Peak, w.row.Allocated)
 	return err

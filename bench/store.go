@@ -13,11 +13,15 @@ type shmTable struct{ store *shm.Store }
 // openShm opens the store with these options.
 func openShm(options shm.Options) func(task) (table, error) {
 	return func(t task) (table, error) {
-		o := options
-		o.Exclusive, o.MustExist = t.work == "load", t.work != "load"
-		s, err := shm.Open(t.path, &o)
+		s, err := openStore(t, options)
 		return shmTable{s}, err
 	}
+}
+
+// openStore opens the store of a task, and makes it for load.
+func openStore(t task, o shm.Options) (*shm.Store, error) {
+	o.Exclusive, o.MustExist = t.work == "load", t.work != "load"
+	return shm.Open(t.path, &o)
 }
 
 // shmStats returns the Stats of a store that others may use.
@@ -50,8 +54,13 @@ func (s shmTable) remove(key []byte) error {
 }
 
 func (s shmTable) readMany(keys [][]byte, each func(j int, value []byte) error) error {
+	return readManyOf(s.store.GetMany, keys, each)
+}
+
+// readManyOf reads many keys with the GetMany of a map.
+func readManyOf(getMany func([][]byte, func(int, []byte, bool)) error, keys [][]byte, each func(int, []byte) error) error {
 	var failed error
-	err := s.store.GetMany(keys, func(j int, value []byte, ok bool) {
+	err := getMany(keys, func(j int, value []byte, ok bool) {
 		if err := each(j, value); err != nil || !ok {
 			failed = errors.Join(errAbsent, err)
 		}
@@ -91,8 +100,12 @@ func (s shmTable) scan(each func(key, value []byte) error) error {
 
 func (s shmTable) close() error { return s.store.Close() }
 
+// shmError returns the error of the bench for one of the store.
 func shmError(err error) error {
-	if errors.Is(err, shm.ErrFull) {
+	switch {
+	case err == shm.ErrNotFound:
+		return errAbsent
+	case errors.Is(err, shm.ErrFull):
 		return errFull
 	}
 	return err

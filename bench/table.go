@@ -39,12 +39,16 @@ func (r *report) writeTables(w io.Writer) error {
 }
 
 func (r *report) writeSpeed(w io.Writer) {
-	fmt.Fprintf(w, "\nSpeed: median (lowest–highest) of the rounds; ×: how many times as fast as that the store is, the median of the rounds\n\n")
+	fmt.Fprintf(w, "\nSpeed: median (lowest–highest) of the rounds; ×: how many times as fast as that the store is, the median of the rounds\n")
+	if slices.ContainsFunc(r.Speed, func(x *row) bool { return x.Of != "" }) {
+		fmt.Fprintf(w, "(× of a row of ordered maps: how many times as fast %s is)\n", orderedName)
+	}
+	fmt.Fprintln(w)
 	peers := slices.DeleteFunc(slices.Clone(r.Peers), func(name string) bool {
 		return !slices.ContainsFunc(r.Speed, func(x *row) bool { return len(x.Samples[name]) > 0 })
 	})
 	header := append(append([]string{"entries", "work", "unit"}, peers...), "a ratio above 1 says")
-	goals := slices.ContainsFunc(r.Speed, func(x *row) bool { return x.Goal != nil })
+	goals := slices.ContainsFunc(r.Speed, func(x *row) bool { return len(x.Goals) > 0 })
 	if goals {
 		header = append(header, "goal")
 	}
@@ -54,7 +58,7 @@ func (r *report) writeSpeed(w io.Writer) {
 		for _, p := range peers {
 			cells = append(cells, cell(row, p))
 		}
-		cells = append(cells, aboveOne[row.Unit])
+		cells = append(cells, row.meaning())
 		if goals {
 			cells = append(cells, row.verdict())
 		}
@@ -64,17 +68,26 @@ func (r *report) writeSpeed(w io.Writer) {
 
 func (r *report) writeSpace(w io.Writer) {
 	fmt.Fprintf(w, "\nSpace: bytes in the store's files per byte of keys and values (absolute in KiB)\n\n")
-	writeCells(w, []string{"entries", "state", "peer", "allocated", "at its peak", "KiB", "file length", "KiB", "overwrites"})
+	header := []string{"entries", "state", "peer", "allocated", "at its peak", "KiB", "file length", "KiB", "overwrites"}
+	goals := slices.ContainsFunc(r.Space, func(s spaceRow) bool { return s.Goal != nil })
+	if goals {
+		header = append(header, "goal of allocated")
+	}
+	writeCells(w, header)
 	for _, s := range r.Space {
 		overwrites := fmt.Sprint(s.Overwrites)
 		if s.Full {
 			overwrites += ", then full"
 		}
-		writeCells(w, []string{
+		cells := []string{
 			fmt.Sprint(s.Entries), s.State, s.Peer,
 			number(s.perByte(s.Allocated)), number(s.perByte(s.Peak)), fmt.Sprint(s.Allocated >> 10),
 			number(s.perByte(s.File)), fmt.Sprint(s.File >> 10), overwrites,
-		})
+		}
+		if goals {
+			cells = append(cells, s.verdict())
+		}
+		writeCells(w, cells)
 	}
 }
 

@@ -27,6 +27,13 @@ import (
 //	latency-set    set, and measure the time of each set
 //	hold           open a snapshot and keep it until release
 //	serve          run the server of the store until release
+//	range          visit -batch entries in ascending order, from a random key on, and read each cache line of the values
+//	scan-ordered   visit all entries in ascending order like that, repeatedly until the time is over
+//	min            find the least key, and copy its entry
+//	higher         find the least key greater than a random key, and copy its entry
+//	floor          find the greatest key not greater than a random key that does not exist, and copy its entry
+//	at             find the entry of a random rank, and copy it
+//	rank           count the keys less than a random key
 //	chase          follow random pointers through as much memory as the entries take
 type task struct {
 	work    string
@@ -35,7 +42,8 @@ type task struct {
 	seed    uint64  // of the random sequence
 	zipf    float64 // 0 draws keys uniformly; else by Zipf's law (zipfTop)
 	path    string  // of the store: a directory
-	batch   int     // keys in one commit of load and set, and in one get-many
+	order   string  // in which load inserts: "" that of the indices, or ascending that of the keys
+	batch   int     // keys in one commit of load and set, in one get-many, and in one range
 	workers int     // goroutines that do the work at the same time, each with its own sequence
 	writers int     // goroutines that overwrite at full speed meanwhile, not measured
 	ops     int     // operations of each worker; 0 is no limit
@@ -57,6 +65,7 @@ func (t *task) flags() *flag.FlagSet {
 	f.Uint64Var(&t.seed, "seed", t.seed, "")
 	f.Float64Var(&t.zipf, "zipf", t.zipf, "")
 	f.StringVar(&t.path, "path", t.path, "")
+	f.StringVar(&t.order, "order", t.order, "")
 	f.IntVar(&t.batch, "batch", t.batch, "")
 	f.IntVar(&t.workers, "workers", t.workers, "")
 	f.IntVar(&t.writers, "writers", t.writers, "")
@@ -70,7 +79,8 @@ func (t *task) flags() *flag.FlagSet {
 
 func (t task) args() (args []string) {
 	t.flags().VisitAll(func(f *flag.Flag) {
-		if f.Name != "quiet" || t.quiet > 0 { // peers in other languages do not have this flag
+		// Peers in other languages do not have the flag quiet, and not all have order.
+		if f.Name != "quiet" && f.Name != "order" || f.Name == "quiet" && t.quiet > 0 || f.Name == "order" && t.order != "" {
 			args = append(args, "-"+f.Name, f.Value.String())
 		}
 	})
@@ -100,10 +110,12 @@ type result struct {
 	Peer        string `json:"peer,omitempty"` // name and version
 	Ops         int    `json:"ops"`            // keys read or written
 	Nanos       int64  `json:"nanos"`
-	Sum         uint64 `json:"sum"`  // of the indices of the keys used
+	Sum         uint64 `json:"sum"`  // of the indices of the keys used, and of the entries and ranks found
 	Full        bool   `json:"full"` // the store was full before the end
 	// CPUNanos is the CPU time of the whole process during the work. Some peers omit it.
 	CPUNanos int64 `json:"cpuNanos,omitempty"`
+	// Allocs is the number of objects that the process allocated on its heap during the work. Only peers in Go have it.
+	Allocs uint64 `json:"allocs,omitempty"`
 	// Latencies are pairs of a time in nanoseconds and its count.
 	Latencies [][2]int64 `json:"latencies,omitempty"`
 	batchRuns

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -179,10 +180,10 @@ func together(tab table, t task, gate func() error) (sum result, err error) {
 		})
 	}
 	err = gate()
-	before := processTime()
+	before, allocsBefore := processTime(), allocs()
 	close(started)
 	running.Wait()
-	sum.CPUNanos = processTime() - before
+	sum.CPUNanos, sum.Allocs = processTime()-before, allocs()-allocsBefore
 	stop.Store(true)
 	beside.Wait()
 	for _, r := range results {
@@ -202,4 +203,11 @@ func processTime() int64 {
 		return 0
 	}
 	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// allocs returns the number of objects that this process has allocated on its heap so far.
+func allocs() uint64 {
+	count := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(count)
+	return count[0].Value.Uint64()
 }

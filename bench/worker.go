@@ -18,6 +18,9 @@ type worker struct {
 	copied    []byte // read value
 	indices   []uint64
 	many      [][]byte // keys, for readMany
+	order     []uint64 // indices to load, or nil for 0, 1, 2, …
+	found     []byte   // entry that was looked up by its place
+	words     uint64   // sum of words of the values visited
 	latencies *hdrhistogram.Histogram
 	runs      batchRuns
 }
@@ -31,6 +34,7 @@ func newWorker(tab table, t task, number int) *worker {
 	w := &worker{
 		task: t, table: tab, keys: sequence{seed: seed, n: uint64(t.n), zipf: t.zipf},
 		value: make([]byte, t.value), copied: make([]byte, 0, t.value), indices: make([]uint64, t.batch),
+		found: make([]byte, 0, keyBytes+t.value),
 	}
 	for range t.batch {
 		w.many = append(w.many, make([]byte, keyBytes))
@@ -43,6 +47,9 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 	opsPerCall, end = 1, func() error { return nil }
 	switch w.work {
 	case "load":
+		if w.task.order == ascending {
+			w.order = ascendingIndices(w.n)
+		}
 		op = w.load
 		if w.batch > 1 {
 			opsPerCall, op = w.batch, w.loadMany
@@ -80,6 +87,8 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 		var s scanner
 		s, err = as[scanner](w.table)
 		opsPerCall, op = w.n, func(uint64) error { return w.scan(s) }
+	case "range", "scan-ordered", "min", "higher", "floor", "at", "rank":
+		opsPerCall, op, err = w.orderedOperation()
 	case "latency":
 		op = w.timed(w.get)
 	case "latency-set":
@@ -154,8 +163,17 @@ func (w *worker) hold(gate func() error) error {
 }
 
 func (w *worker) load(i uint64) error {
-	w.keys.sum += i
-	return w.put(i, 0)
+	k := w.inserted(i)
+	w.keys.sum += k
+	return w.put(k, 0)
+}
+
+// inserted returns the i-th index to load.
+func (w *worker) inserted(i uint64) uint64 {
+	if w.order != nil {
+		return w.order[i]
+	}
+	return i
 }
 
 // loadMany inserts the next batch, which is smaller at the end.
@@ -163,8 +181,8 @@ func (w *worker) loadMany(i uint64) error {
 	first := i * uint64(w.batch)
 	n := min(uint64(w.batch), uint64(w.n)-first)
 	for j := range n {
-		w.indices[j] = first + j
-		w.keys.sum += first + j
+		w.indices[j] = w.inserted(first + j)
+		w.keys.sum += w.indices[j]
 	}
 	return w.putMany(int(n), 0)
 }

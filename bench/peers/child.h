@@ -23,6 +23,13 @@
 /* What the operations of a store return. Whatever else goes wrong ends the program: see die. */
 enum { OK, ABSENT, FULL };
 
+/* What entry of an ordered store is wanted: the least of all; that of the least key greater than a given one, or of
+ * the greatest key not greater. */
+enum relation { MIN, HIGHER, FLOOR };
+
+/* Instead of an index: the beginning of an ordered store. */
+#define BEGINNING (~(uint64_t)0)
+
 /* The operations of a store; what it cannot do is NULL. */
 static const struct store {
 	const char *name;
@@ -39,13 +46,16 @@ static const struct store {
 	int (*viewGet)(uint64_t index);   /* copies out */
 	int (*viewCheck)(uint64_t index); /* looks in place, with checkValue */
 	int (*scan)(void);                /* calls scanned for each entry */
+	/* of stores that keep their entries in the order of the keys: */
+	int (*ascend)(uint64_t index, uint64_t count); /* calls visited for so many entries, from the first key not less on */
+	int (*near)(enum relation, uint64_t index);    /* copies an entry out, with foundEntry */
 	int threads;                      /* several may work on it at once */
 	int fleeting;                    /* it is gone when the process ends, so that every child fills its own */
 	int serves;                       /* it needs a process that keeps it open */
 } store;
 
 /* A task, as the flags say it. */
-static const char *work = "", *path = "";
+static const char *work = "", *path = "", *order = "";
 static uint64_t n, valueBytes, seed, batch, workers, ops, warm, capacity, writers;
 static double seconds, zipf;
 
@@ -55,6 +65,9 @@ enum { KEY = 16, MANY = 16384 };
 static __thread unsigned char key[KEY];
 static __thread unsigned char *value, *copy; /* written, read */
 static __thread uint64_t copied;             /* bytes in copy */
+static __thread unsigned char foundKey[KEY];
+static __thread volatile uint64_t words; /* of a value visited; volatile, so that the words are read */
+static uint64_t *inOrder;       /* indices in the order of their keys, for load */
 static __thread uint64_t indices[MANY];
 static __thread uint64_t ownSeed, sum; /* of the sequence of draws; of the indices drawn */
 
@@ -89,6 +102,20 @@ static uint64_t draw(uint64_t i) {
 	uint64_t k = zipf == 0 ? (uint64_t)((unsigned __int128)x * n >> 64) : permute(zipfRank(x));
 	sum += k;
 	return k;
+}
+
+static int compareKeys(const void *a, const void *b) {
+	uint64_t x = splitmix64(*(const uint64_t *)a), y = splitmix64(*(const uint64_t *)b);
+	return x < y ? -1 : x > y;
+}
+
+static void sortIndices(void) {
+	inOrder = malloc(n * sizeof *inOrder);
+	if (!inOrder)
+		die("memory", strerror(errno));
+	for (uint64_t i = 0; i < n; i++)
+		inOrder[i] = i;
+	qsort(inOrder, n, sizeof *inOrder, compareKeys);
 }
 
 static void putKey(uint64_t i) {
@@ -145,12 +172,18 @@ static void drawMany(uint64_t i) {
 		indices[j] = draw(i * batch + j);
 }
 
-static int opLoad(uint64_t i) { sum += i; return store.set(i, 0); }
+static uint64_t inserted(uint64_t i) { return inOrder ? inOrder[i] : i; }
+
+static int opLoad(uint64_t i) {
+	uint64_t k = inserted(i);
+	sum += k;
+	return store.set(k, 0);
+}
 
 static int opLoadMany(uint64_t i) {
 	uint64_t count = n - i * batch < batch ? n - i * batch : batch;
 	for (uint64_t j = 0; j < count; j++)
-		sum += indices[j] = i * batch + j;
+		sum += indices[j] = inserted(i * batch + j);
 	return store.setMany(count, 0);
 }
 
@@ -212,6 +245,54 @@ static void scanned(const unsigned char *k, const unsigned char *data, uint64_t 
 }
 
 static int opScan(uint64_t i) { (void)i; return store.scan(); }
+
+/* --- operations of ordered stores --- */
+
+static uint64_t indexOf(const unsigned char *k) {
+	uint64_t index;
+	memcpy(&index, k + 8, 8);
+	return __builtin_bswap64(index);
+}
+
+/* visited reads a word of each cache line of a value, and the last word. */
+static void visited(const unsigned char *k, const unsigned char *data, uint64_t bytes) {
+	uint64_t word, all = 0, index = indexOf(k);
+	checkValue(data, bytes, index);
+	sum += index;
+	for (uint64_t at = 64; at + 8 < bytes; at += 64) {
+		memcpy(&word, data + at, 8);
+		all += word;
+	}
+	memcpy(&word, data + bytes - 8, 8);
+	words = all + word;
+}
+
+static void foundEntry(const void *k, const void *data, uint64_t bytes) {
+	memcpy(foundKey, k, KEY);
+	copyOut(data, bytes);
+}
+
+static int opRange(uint64_t i) { return store.ascend(draw(i), batch); }
+
+static int opScanOrdered(uint64_t i) { (void)i; return store.ascend(BEGINNING, n); }
+
+/* nearest finds an entry, unless there is none. */
+static int nearest(enum relation relation, uint64_t limit) {
+	int rc = store.near(relation, limit);
+	if (rc == OK) {
+		uint64_t index = indexOf(foundKey);
+		sum += index;
+		checkValue(copy, copied, index);
+	}
+	return rc == ABSENT ? OK : rc;
+}
+
+static int opMin(uint64_t i) { return nearest(MIN, draw(i)); }
+
+static int opHigher(uint64_t i) { return nearest(HIGHER, draw(i)); }
+
+/* The keys from n on do not exist. */
+static int opFloor(uint64_t i) { return nearest(FLOOR, n + draw(i)); }
 
 /* --- latencies: counted to within a hundredth, a hundred and twenty-eight steps for each doubling --- */
 
@@ -409,6 +490,7 @@ static void parse(int argc, char **argv) {
 		const char *name = argv[i], *arg = argv[i + 1];
 		if (!strcmp(name, "-work")) work = arg;
 		else if (!strcmp(name, "-path")) path = arg;
+		else if (!strcmp(name, "-order")) order = arg;
 		else if (!strcmp(name, "-n")) n = strtoull(arg, NULL, 10);
 		else if (!strcmp(name, "-value")) valueBytes = strtoull(arg, NULL, 10);
 		else if (!strcmp(name, "-seed")) seed = strtoull(arg, NULL, 10);
@@ -428,6 +510,8 @@ static void parse(int argc, char **argv) {
 		workers = 1;
 	if (batch > MANY)
 		die("-batch", "too many");
+	if (!strcmp(order, "ascending"))
+		sortIndices();
 }
 
 /* A job is a work that is a loop over one operation. */
@@ -461,6 +545,11 @@ int main(int argc, char **argv) {
 			{"mixed", opMixed, 1, 1},
 			{"delete", opDelete, 1, 1},
 			{"scan", opScan, store.scan != NULL, n},
+			{"range", opRange, store.ascend != NULL, 1},
+			{"scan-ordered", opScanOrdered, store.ascend != NULL, n},
+			{"min", opMin, store.near != NULL, 1},
+			{"higher", opHigher, store.near != NULL, 1},
+			{"floor", opFloor, store.near != NULL, 1},
 			{"latency", opLatency, 1, 1},
 			{"latency-set", opLatencySet, 1, 1},
 			{NULL},

@@ -126,6 +126,47 @@ static int scan(void) {
 	return rc == MDB_NOTFOUND ? OK : status(rc);
 }
 
+/* --- in the order of the keys --- */
+
+static __thread MDB_cursor *cursor; /* the thread's, renewed with its transaction */
+
+static void renewCursor(void) {
+	renew();
+	status(cursor ? mdb_cursor_renew(reading, cursor) : mdb_cursor_open(reading, dbi, &cursor));
+}
+
+static int ascend(uint64_t index, uint64_t count) {
+	MDB_val k = keyOf(index), v;
+	renewCursor();
+	int rc = mdb_cursor_get(cursor, &k, &v, index == BEGINNING ? MDB_FIRST : MDB_SET_RANGE);
+	while (!rc) {
+		visited(k.mv_data, v.mv_data, v.mv_size);
+		if (!--count)
+			break;
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	}
+	reset();
+	return rc == MDB_NOTFOUND ? OK : status(rc);
+}
+
+static int isLimit(const MDB_val *k) { return !memcmp(k->mv_data, key, KEY); }
+
+static int near(enum relation relation, uint64_t index) {
+	MDB_val k = keyOf(index), v;
+	renewCursor();
+	int rc = mdb_cursor_get(cursor, &k, &v, relation == MIN ? MDB_FIRST : MDB_SET_RANGE);
+	if (relation == HIGHER && !rc && isLimit(&k))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	else if (relation == FLOOR && rc == MDB_NOTFOUND)
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+	else if (relation == FLOOR && !rc && !isLimit(&k))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
+	if (!rc)
+		foundEntry(k.mv_data, v.mv_data, v.mv_size);
+	reset();
+	return status(rc);
+}
+
 /* --- the environment --- */
 
 static void openEnv(void) {
@@ -142,6 +183,8 @@ static void openEnv(void) {
 }
 
 static void closeEnv(void) {
+	if (cursor)
+		mdb_cursor_close(cursor);
 	if (reading)
 		mdb_txn_abort(reading);
 	mdb_env_close(env);
@@ -155,6 +198,7 @@ static const struct store store = {
 	.open = openEnv, .close = closeEnv,
 	.set = set, .setMany = setMany, .delete = delete,
 	.get = get, .getMany = getMany, .scan = scan,
+	.ascend = ascend, .near = near,
 	.view = renew, .viewEnd = reset, .viewGet = lookup, .viewCheck = check,
 	.threads = 1,
 };

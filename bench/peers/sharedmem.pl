@@ -13,7 +13,7 @@ my ($ops, $seconds, $warm, $batch) = @t{qw(-ops -seconds -warm -batch)};
 
 my %possible = map { $_ => 1 }
 	qw(load get get-dependent get-absent get-snapshot set mixed delete scan open hold latency latency-set);
-if (!$possible{$work} || $t{-workers} > 1 || $t{-writers} > 0 || $batch > 1) {
+if (!$possible{$work} || $t{-workers} > 1 || $t{-writers} > 0 || $batch > 1 || $t{-order}) {
 	print qq({"unsupported":true}\n);
 	exit 0;
 }
