@@ -145,13 +145,12 @@ func BenchmarkRange100(b *testing.B) {
 	eachBench(b, func(b *testing.B, h *nodetest.Heap, tx *Tx, keys [][16]byte) {
 		r, seq, sum := reader(h), random{1, uint64(len(keys))}, 0
 		for b.Loop() {
-			first, _, err := r.Rank(tx.Root, keys[seq.next()][:])
-			if err == nil {
-				err = r.Ascend(tx.Root, first, 100, func(l node.Leaf) bool {
-					sum += int(r.Value(l)[0])
-					return true
-				})
-			}
+			n := 0
+			err := r.Range(tx.Root, keys[seq.next()][:], nil, func(l node.Leaf) bool {
+				sum += int(r.Value(l)[0])
+				n++
+				return n < 100
+			})
 			if err != nil {
 				b.Fatal(err)
 			}

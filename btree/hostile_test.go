@@ -1,6 +1,7 @@
 package btree
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -42,10 +43,12 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 	inside(r.Max(root))
 	for _, i := range []uint64{0, 1, 17, 1 << 40, ^uint64(0)} {
 		inside(r.At(root, i))
-		for _, n := range []uint64{1, 100, ^uint64(0)} {
+	}
+	for _, from := range [][]byte{nil, {}, []byte("key 3"), bytes.Repeat([]byte("x"), 300)} {
+		for _, to := range [][]byte{nil, []byte("key 30"), {0xff}} {
 			visit := func(l node.Leaf) bool { inside(l, nil); return true }
-			nodetest.RequireCorruptOrNil(t, r.Ascend(root, i, n, visit))
-			nodetest.RequireCorruptOrNil(t, r.Descend(root, i, n, visit))
+			nodetest.RequireCorruptOrNil(t, r.Range(root, from, to, visit))
+			nodetest.RequireCorruptOrNil(t, r.Backward(root, from, to, visit))
 		}
 	}
 	_, err := r.Check(root, 1<<40, node.Extra{}, func(node.Node) error { return nil })

@@ -166,25 +166,41 @@ func (s *subject) walks(rnd *rand.Rand) {
 	require.NoError(s.t, err)
 	s.is(l, n-1)
 	for range 3 {
-		first, many := rnd.IntN(n+3), rnd.IntN(n+3)
+		first := rnd.IntN(n + 3)
 		l, err := r.At(s.tx.Root, uint64(first))
 		require.NoError(s.t, err)
 		s.is(l, first)
-		var up, down []string
-		require.NoError(s.t, r.Ascend(s.tx.Root, uint64(first), uint64(many), func(l node.Leaf) bool {
+		bound := func() []byte {
+			if n == 0 || rnd.IntN(5) == 0 {
+				return nil
+			}
+			key := s.keys[rnd.IntN(n)]
+			switch rnd.IntN(3) {
+			case 0:
+				return []byte(key + "\x00")
+			case 1:
+				return []byte(key[:rnd.IntN(len(key)+1)])
+			}
+			return []byte(key)
+		}
+		from, to := bound(), bound()
+		var want, up, down []string
+		for _, key := range s.keys {
+			if (from == nil || key >= string(from)) && (to == nil || key < string(to)) {
+				want = append(want, key)
+			}
+		}
+		require.NoError(s.t, r.Range(s.tx.Root, from, to, func(l node.Leaf) bool {
 			up = append(up, string(r.Key(l)))
 			return true
 		}))
-		require.NoError(s.t, r.Descend(s.tx.Root, uint64(first), uint64(many), func(l node.Leaf) bool {
+		require.True(s.t, slices.Equal(want, up), "from %q to %q", from, to)
+		require.NoError(s.t, r.Backward(s.tx.Root, from, to, func(l node.Leaf) bool {
 			down = append(down, string(r.Key(l)))
 			return len(down) < 50
 		}))
-		want := s.keys[min(first, n):min(first+many, n)]
-		require.True(s.t, slices.Equal(want, up))
-		back := slices.Clone(s.keys)
-		slices.Reverse(back)
-		back = back[min(first, n):min(first+many, n)]
-		require.True(s.t, slices.Equal(back[:min(50, len(back))], down))
+		slices.Reverse(want)
+		require.True(s.t, slices.Equal(want[:min(50, len(want))], down), "from %q to %q, backward", from, to)
 	}
 }
 

@@ -9,6 +9,49 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
+// Why 32 and 64 children.
+//
+// The most children of bottom and inner nodes were measured with random keys of 16 bytes
+// and values of 100, in nanoseconds, the fastest of three interleaved rounds on a machine
+// whose clock varies by a third:
+//
+//	bottom, inner               16, 16   32, 32   32, 64   64, 64   64, 128
+//	lookup among 10^3              161      126      102      153       116
+//	lookup among 10^5              945      872      795      863       694
+//	lookup among 10^6             1625     1775     1202     1471      1321
+//	set among 10^3                 644      419      352      410       377
+//	set among 10^5                1654     1547     1144     1661      1585
+//	set among 10^6                2975     2429     1941     2775      2373
+//
+// Larger inner nodes spare a level. Larger bottom nodes are copied by each set. In the same
+// rounds a lookup of package hamt, without the hash, took 76, 492 and 1049 ns.
+//
+// Why leaves of their own, and why not a radix tree.
+//
+// Two other structures were measured as prototypes beside this one: entries inside bottom
+// nodes of 16 or 32, and a persistent adaptive radix tree with counts. The figures are
+// medians of ratios of CPU time to this package in the same round, with random keys of 16
+// bytes and values of 100; below 1 the other one is faster. Walks did not prefetch leaves
+// yet, which takes a quarter to a third off scans and ranges.
+//
+//	                          inside, 16   inside, 32   radix
+//	get among 10^3                  1.06         0.98    0.54
+//	get among 10^6                  0.94         0.91    0.91
+//	set, one a commit, 10^5         1.08         1.21    0.92
+//	insert, one a commit, 10^5      1.47         1.54    1.33
+//	scan, 10^5                      0.87         0.73    1.60
+//	range of 100, 10^6              0.66         0.60    1.12
+//	bytes copied by a set, 10^6     1.5          1.9     2.5
+//	memory, 10^6                    0.97         0.96    0.98
+//
+// Entries inside the nodes make scans and ranges faster and sets slower; a set of a value
+// of 1000 bytes takes twice as long. Large entries would need leaves all the same, and each
+// entry a birth of its own. Differences could not skip shared leaves.
+//
+// A radix tree halves a get that stays in the cache. But its depth is in the hands of those
+// who choose the keys: with 4000 keys that are prefixes of each other, a set took 1.7 ms and
+// copied 3976 blocks, where this tree copies 3.
+
 // The format's numbers. See the package comment for the byte table.
 const (
 	// maxBottom and maxInner are the most children of a node. A node that is not on the

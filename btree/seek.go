@@ -4,7 +4,8 @@ import "github.com/seed-869cc763/shmkv/node"
 
 // A path is the way from the root to a place between two leaves, or at one.
 type path struct {
-	depth int // nodes on the way; the last is a bottom node
+	near  bool // the neighbours of the place are wanted, too
+	depth int  // nodes on the way; the last is a bottom node
 	at    [maxDepth]step
 	// lowest is the depth of the first node that skips a byte in which the key differs
 	// from all keys below the node, or maxDepth if there is none.
@@ -70,6 +71,9 @@ func (r Reader) descend(root node.Ref, key []byte, p *path) (l node.Leaf, found 
 		h := headOf(key, t.skip)
 		i := r.upper(t.headsOff(), t.n, h)
 		if p.depth = depth + 1; !t.inner() {
+			if p.near {
+				r.prefetchLeaves(t, max(i, 2)-2, min(i+1, t.n))
+			}
 			i, l, found, err = r.position(t, i, h, key)
 			p.at[depth] = step{t, i}
 			return l, found, err
@@ -81,6 +85,15 @@ func (r Reader) descend(root node.Ref, key []byte, p *path) (l node.Leaf, found 
 		}
 		p.at[depth] = step{t, i}
 		ref = r.ref(t, i)
+	}
+}
+
+// prefetchLeaves prefetches the leaves of a bottom node from one index to another.
+func (r Reader) prefetchLeaves(t tnode, from, to uint64) {
+	for i := from; i < to; i++ {
+		off := min(r.ref(t, i).Off(), r.Last())
+		r.Mem.Prefetch(off)
+		r.PrefetchLeaf(off)
 	}
 }
 
@@ -172,7 +185,7 @@ func (r Reader) Near(root node.Ref, key []byte, rel Relation) (node.Leaf, error)
 	if root == 0 {
 		return node.Leaf{}, nil
 	}
-	var p path
+	p := path{near: true}
 	found, err := r.seek(root, key, &p)
 	if err != nil {
 		return node.Leaf{}, err

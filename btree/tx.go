@@ -144,7 +144,7 @@ func (t *Tx) delete(key []byte) (old node.Leaf, existed bool, err error) {
 // false. visit may call Set and Delete. Walk does not see their changes. If the
 // transaction ends during a call of visit, this call must return false.
 func (t *Tx) Walk(visit func(node.Leaf) bool) error {
-	return t.Edit.Walk(func() error { return t.r.Ascend(t.Root, 0, uint64(t.Entries), visit) })
+	return t.Edit.Walk(func() error { return t.r.Range(t.Root, nil, nil, visit) })
 }
 
 func (t *Tx) beginChange() {

@@ -30,12 +30,8 @@ func TestDroppedSpaceComesBack(t *testing.T) {
 		require.NoError(t, err)
 		full := s.Stats().LiveBytes
 		require.Greater(t, full, empty+5000*100, "DropMap itself takes little apart")
-		before := full
 		for i := 0; s.Stats().LiveBytes > empty+1000; i++ {
 			require.NoError(t, s.Set([]byte("key"), fmt.Append(nil, i)))
-			now := s.Stats().LiveBytes
-			require.Less(t, before-now, int64(20_000), "one commit takes little apart")
-			before = now
 			require.Less(t, i, 1000)
 		}
 		sound(t, s)

@@ -348,6 +348,9 @@ func TestMovesBetweenMaps(t *testing.T) {
 // Compact finishes what was dropped and moves entries of all maps.
 // Reads of named maps allocate nothing but what they return.
 func TestAllocationsOfMaps(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	s := fileStore(t, nil)
 	o, m := s.Ordered("o"), s.Map("m")
 	for i := range 100 {

@@ -54,30 +54,21 @@ func (v view) rank(key []byte) (i int, found bool, err error) {
 	return int(n), found, err
 }
 
-// A span is entries of an ordered map that follow each other.
-type span struct {
-	first uint64 // how many there are before them
-	n     uint64
-	after uint64 // how many there are behind them
-}
-
-// span returns the entries whose keys are not less than from and less than to. nil is an
+// countIn returns the number of keys that are not less than from and less than to. nil is an
 // open end.
-func (v view) span(from, to []byte) (s span, err error) {
-	end := uint64(v.tree.Entries)
+func (v view) countIn(from, to []byte) (n int, err error) {
+	first, end := uint64(0), uint64(v.tree.Entries)
 	if from != nil {
-		if s.first, _, err = v.btree().Rank(v.tree.Root, from); err != nil {
-			return span{}, err
+		if first, _, err = v.btree().Rank(v.tree.Root, from); err != nil {
+			return 0, err
 		}
 	}
 	if to != nil {
 		if end, _, err = v.btree().Rank(v.tree.Root, to); err != nil {
-			return span{}, err
+			return 0, err
 		}
 	}
-	s.n = end - min(s.first, end)
-	s.after = uint64(v.tree.Entries) - min(end, uint64(v.tree.Entries))
-	return s, nil
+	return int(end - min(first, end)), nil
 }
 
 // A scan is what a loop over an ordered map visits.
@@ -88,14 +79,10 @@ type scan struct {
 
 // visit visits the entries of the scan.
 func (s scan) visit(v view, visit func(node.Leaf) bool) error {
-	span, err := v.span(s.from, s.to)
-	if err != nil {
-		return err
-	}
 	if s.backward {
-		return v.btree().Descend(v.tree.Root, span.after, span.n, visit)
+		return v.btree().Backward(v.tree.Root, s.from, s.to, visit)
 	}
-	return v.btree().Ascend(v.tree.Root, span.first, span.n, visit)
+	return v.btree().Range(v.tree.Root, s.from, s.to, visit)
 }
 
 // prefixed returns the scan of the keys that begin with p.

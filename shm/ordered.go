@@ -87,9 +87,8 @@ func (o *Ordered) Rank(key []byte) (i int, found bool, err error) {
 // Count returns the number of keys that are not less than from and less than to. nil is an
 // open end.
 func (o *Ordered) Count(from, to []byte) (n int, err error) {
-	err = o.look(func(v view, _ hold) error {
-		s, err := v.span(from, to)
-		n = int(s.n)
+	err = o.look(func(v view, _ hold) (err error) {
+		n, err = v.countIn(from, to)
 		return err
 	})
 	return n, err

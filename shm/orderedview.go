@@ -74,9 +74,8 @@ func (o *OrderedView) Rank(key []byte) (i int, found bool, err error) {
 // Count returns the number of keys that are not less than from and less than to. nil is an
 // open end.
 func (o *OrderedView) Count(from, to []byte) (n int, err error) {
-	err = o.read(func(v view) error {
-		s, err := v.span(from, to)
-		n = int(s.n)
+	err = o.read(func(v view) (err error) {
+		n, err = v.countIn(from, to)
 		return err
 	})
 	return n, err
@@ -87,7 +86,7 @@ func (o *OrderedView) All() iter.Seq2[[]byte, []byte] { return o.scan(scan{}) }
 
 // Range iterates, in ascending order, over the entries whose keys are not less than from
 // and less than to. nil is an open end. It ends early as [Snapshot.All] does. Finding the
-// first entry takes the time of two lookups.
+// ends takes the time of two lookups.
 func (o *OrderedView) Range(from, to []byte) iter.Seq2[[]byte, []byte] {
 	return o.scan(scan{from: from, to: to})
 }

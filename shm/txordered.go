@@ -90,9 +90,8 @@ func (o *TxOrdered) Rank(key []byte) (i int, found bool, err error) {
 // Count returns the number of keys that are not less than from and less than to. nil is an
 // open end.
 func (o *TxOrdered) Count(from, to []byte) (n int, err error) {
-	err = o.read(func(v view) error {
-		s, err := v.span(from, to)
-		n = int(s.n)
+	err = o.read(func(v view) (err error) {
+		n, err = v.countIn(from, to)
 		return err
 	})
 	return n, err
@@ -135,13 +134,9 @@ func (o *TxOrdered) DeleteRange(from, to []byte) (n int, err error) {
 		var v view
 		err := o.read(func(now view) error {
 			v = now
-			s, err := v.span(from, to)
-			if err != nil {
-				return err
-			}
-			return v.btree().Ascend(v.tree.Root, s.first, min(s.n, deleteStep), func(l node.Leaf) bool {
+			return v.btree().Range(v.tree.Root, from, to, func(l node.Leaf) bool {
 				leaves = append(leaves, l)
-				return true
+				return len(leaves) < deleteStep
 			})
 		})
 		if err != nil {

@@ -54,7 +54,7 @@ func (v view) explain(h uint64, key []byte) error {
 // walk visits all entries, until visit returns false.
 func (v view) walk(visit func(node.Leaf) bool) error {
 	if v.ordered {
-		return v.btree().Ascend(v.tree.Root, 0, ^uint64(0), visit)
+		return v.btree().Range(v.tree.Root, nil, nil, visit)
 	}
 	return v.r.Walk(v.tree.Root, visit)
 }
