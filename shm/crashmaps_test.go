@@ -73,7 +73,7 @@ func mapStories() []story {
 			s.put(hashAt("o"), "a", "1")
 			s.drop("o")
 		})},
-		{name: "a dropped map is taken apart", size: 1 << 20, prepare: withDropped(o, 70), steps: steps(func(s *steadily) {
+		{name: "a dropped map is taken apart", size: 1 << 20, prepare: withDropped(o, dropStep*7/4), steps: steps(func(s *steadily) {
 			s.same(takeApart)
 			s.same(func(s *Store) error {
 				if !isDropped(s) {

@@ -324,7 +324,7 @@ func mapScenes() []scene {
 			{actPut(o, "a", "1"), actFetch(o, "k01")}, {actDropMap("o"), actPut(h, "o", "1")}}},
 		{name: "two drops of one map", prepare: withMap(o, 2), actors: [][]op{
 			{actDropMap("o"), actPut(o, "a", "1"), actDropMap("o")}, {actDropMap("o"), actPut(hashAt("o"), "b", "2")}}},
-		{name: "writers beside the taking apart of a map", prepare: withDropped(o, 70), actors: [][]op{
+		{name: "writers beside the taking apart of a map", prepare: withDropped(o, dropStep*7/4), actors: [][]op{
 			{actPut(m, "a", "1"), actSet("a", "1")}, {actTakeApart(), actPut(o, "a", "2")}}},
 		{name: "two take one map apart", prepare: withDropped(h, 5), actors: [][]op{
 			{actTakeApart(), actTakeApart()}, {actTakeApart(), actDropMap("m"), actTakeApart()}}},
