@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -586,7 +587,14 @@ func copyMaps(m *mapsModel) {
 		}))
 		sound(t, r)
 		require.NoError(t, r.Close())
-		require.NoError(t, shm.Rewrite(ctx, made, nil))
+		// A process that another test is starting has the files of this one until its exec.
+		require.Eventually(t, func() bool {
+			err := shm.Rewrite(ctx, made, nil)
+			if !errors.Is(err, shm.ErrInUse) {
+				require.NoError(t, err)
+			}
+			return err == nil
+		}, 10*time.Second, 10*time.Millisecond)
 		r, err = shm.Open(made, nil)
 		require.NoError(t, err)
 		require.NoError(t, r.View(func(sn *shm.Snapshot) error {
