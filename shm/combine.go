@@ -447,15 +447,3 @@ func (w *writer) applyShared(e *edit) (changed bool, err error) {
 	}
 	return w.apply(t, e, leaf)
 }
-
-// rebaseMany brings a group that was overtaken to the version that is current now. It
-// reports false if the group has to be made again.
-func (w *writer) rebaseMany() (bool, error) {
-	was := w.at.Version
-	if err := w.take(); err != nil {
-		return false, err
-	}
-	stands, err := w.trie.RebaseMany(w.taken(), w.root.unnamed, was)
-	w.unnamed.now = w.trie.Tree
-	return stands, err
-}

@@ -149,16 +149,13 @@ func (w *writer) setLeaf(t *table, h uint64, leaf node.Leaf) (did node.Effect, e
 
 // set sets key, whose hash is h, as setLeaf does.
 func (w *writer) set(t *table, h uint64, key, value []byte) (did node.Effect, err error) {
-	if t.to.ordered() {
-		tx := w.treeOf(t)
-		_, did, err = tx.Set(key, value)
-		t.now = tx.Tree
-	} else {
-		tx := w.trieOf(t)
-		_, did, err = tx.Set(h, key, value)
-		t.now = tx.Tree
+	leaf, err := w.newLeaf(t, key, value)
+	if err != nil {
+		return node.Unchanged, err
 	}
-	t.create = t.create || err == nil
+	if did, err = w.setLeaf(t, h, leaf); err != nil {
+		w.slot.Discard(leaf.Off, leaf.Size())
+	}
 	return did, err
 }
 

@@ -164,6 +164,18 @@ func (w *writer) rebase(h uint64) (stands bool, err error) {
 	return stands, err
 }
 
+// rebaseMany brings a group that was overtaken to the version that is current now. It
+// reports false if the group has to be made again.
+func (w *writer) rebaseMany() (bool, error) {
+	was := w.at.Version
+	if err := w.take(); err != nil {
+		return false, err
+	}
+	stands, err := w.trie.RebaseMany(w.taken(), w.root.unnamed, was)
+	w.unnamed.now = w.trie.Tree
+	return stands, err
+}
+
 // commit publishes the transaction. changes is added to the counters. If another commit
 // came first, commit returns false, and the caller aborts the transaction or rebases it.
 func (w *writer) commit(changes uint64) (bool, error) {
