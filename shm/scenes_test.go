@@ -546,7 +546,7 @@ func inPages(off uint64) bool { return off >= layout.Segments[0].First && off < 
 func intents(sc *scene, _ int, off uint64) bool {
 	switch in := off % 4096; {
 	case off-in == sc.rootPage:
-		return off%64 == layout.RootSuperseded
+		return in%layout.RootSize == layout.RootSuperseded
 	case inPages(off):
 		return in == layout.SlotIntent || in == layout.SlotQueueTail || in == layout.SlotLogTop
 	}
@@ -567,7 +567,7 @@ func hotWords(_ *scene, _ int, off uint64) bool {
 // which it sets after its commit.
 func judging(sc *scene, actor int, off uint64) bool {
 	if off&^4095 == sc.rootPage {
-		return off%64 == layout.RootSuperseded
+		return off%4096%layout.RootSize == layout.RootSuperseded
 	}
 	return off == layout.OffRoot || actor == 0 && inPages(off) && off%4096 == layout.SlotQueueTail
 }
