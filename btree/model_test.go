@@ -89,6 +89,11 @@ func (s *subject) commit() {
 	s.verify(s.version - 1)
 }
 
+// walk visits the leaves of the transaction. visit may change it.
+func (s *subject) walk(visit func(node.Leaf) bool) error {
+	return s.tx.Walk(func() error { return s.tx.Reader().Range(s.tx.Root, nil, nil, visit) })
+}
+
 // verify compares the tree with the model, and the blocks that the tree reaches with the
 // allocated blocks.
 func (s *subject) verify(version uint64) {
@@ -393,7 +398,7 @@ func TestWalkAndChange(t *testing.T) {
 		for range max(5/slow, 1) {
 			before := slices.Clone(s.keys)
 			var seen []string
-			require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
+			require.NoError(t, s.walk(func(l node.Leaf) bool {
 				seen = append(seen, string(s.tx.Reader().Key(l)))
 				for range 2 {
 					if k := key(rnd.Uint64N(900)); rnd.IntN(2) == 0 {

@@ -140,13 +140,6 @@ func (t *Tx) delete(key []byte) (old node.Leaf, existed bool, err error) {
 	return old, true, t.remove()
 }
 
-// Walk calls visit for each entry of the transaction, in order, until visit returns
-// false. visit may call Set and Delete. Walk does not see their changes. If the
-// transaction ends during a call of visit, this call must return false.
-func (t *Tx) Walk(visit func(node.Leaf) bool) error {
-	return t.Edit.Walk(func() error { return t.r.Range(t.Root, nil, nil, visit) })
-}
-
 func (t *Tx) beginChange() {
 	t.BeginChange()
 	t.replaced = t.replaced[:0]

@@ -101,6 +101,11 @@ func (s *subject) commit() {
 	s.verify(s.version - 1)
 }
 
+// walk visits the leaves of the transaction. visit may change it.
+func (s *subject) walk(visit func(node.Leaf) bool) error {
+	return s.tx.Walk(func() error { return s.tx.Reader().Walk(s.tx.Root, visit) })
+}
+
 // verify compares the trie with the model, and the blocks that the trie reaches with
 // the allocated blocks.
 func (s *subject) verify(version uint64) {

@@ -177,13 +177,6 @@ func (t *Tx) hashOf(l node.Leaf) uint64 {
 	return t.hash(t.key)
 }
 
-// Walk calls visit for each entry of the transaction, in no particular order, until
-// visit returns false. visit may call Set and Delete. Walk does not see their changes.
-// If the transaction ends during a call of visit, this call must return false.
-func (t *Tx) Walk(visit func(node.Leaf) bool) error {
-	return t.Edit.Walk(func() error { return t.r.Walk(t.Root, visit) })
-}
-
 // descend follows h from the root and fills t.path with the branches that it passes.
 // It returns their number, and the leaf or collision at the end of the path, or 0 if
 // there is none.

@@ -71,12 +71,12 @@ func TestWalkAndChange(t *testing.T) {
 			churn(40)
 			before, seen := maps.Clone(s.model), map[string]string{}
 			steps := 0
-			require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
+			require.NoError(t, s.walk(func(l node.Leaf) bool {
 				seen[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
 				churn(3)
 				if steps++; steps%16 == 0 { // start a nested walk
 					inner, got := maps.Clone(s.model), map[string]string{}
-					require.NoError(t, s.tx.Walk(func(l node.Leaf) bool {
+					require.NoError(t, s.walk(func(l node.Leaf) bool {
 						got[string(s.tx.r.Key(l))] = string(s.tx.r.Value(l))
 						churn(1)
 						return true

@@ -42,19 +42,27 @@ func (r Reader) Leaf(ref Ref) (Leaf, error) {
 // LeafHead is Leaf for a caller that has already read the head word. The caller must
 // have checked that ref's offset is at most Last.
 func (r Reader) LeafHead(ref Ref, head uint64) (Leaf, error) {
-	off := ref.Off()
-	l := Leaf{off, head}
+	l := Leaf{ref.Off(), head}
+	if ref.Kind() == KindLeaf && l.Flags()&^allFlags == 0 && l.KeyLen() <= MaxKeyLen && l.Off+l.Size() <= r.End {
+		return l, nil
+	}
+	return Leaf{}, r.noLeaf(ref, l)
+}
+
+// noLeaf returns the error for a leaf that is not valid. It is not inlined, which keeps
+// LeafHead short.
+//
+//go:noinline
+func (r Reader) noLeaf(ref Ref, l Leaf) error {
 	switch {
 	case ref.Kind() != KindLeaf:
-		return Leaf{}, Corrupt(off, "reference", "a node", "%v", ref)
+		return Corrupt(l.Off, "reference", "a node", "%v", ref)
 	case l.Flags()&^allFlags != 0:
-		return Leaf{}, Corrupt(off, "leaf", fmt.Sprintf("flags of %#x", allFlags), "flags %#x", l.Flags())
+		return Corrupt(l.Off, "leaf", fmt.Sprintf("flags of %#x", allFlags), "flags %#x", l.Flags())
 	case l.KeyLen() > MaxKeyLen:
-		return Leaf{}, Corrupt(off, "leaf", "a key of at most 65536 bytes", "%d", l.KeyLen())
-	case off+l.Size() > r.End:
-		return Leaf{}, Corrupt(off, "leaf", "its end within the region", "%d bytes", l.Size())
+		return Corrupt(l.Off, "leaf", "a key of at most 65536 bytes", "%d", l.KeyLen())
 	}
-	return l, nil
+	return Corrupt(l.Off, "leaf", "its end within the region", "%d bytes", l.Size())
 }
 
 // PrefetchLeaf prefetches the second and third cache line of the leaf at off, which

@@ -260,7 +260,7 @@ func (w *writer) firstDropped() (key []byte, t *table, err error) {
 func (w *writer) shrink(t *table, n int) (deleted int, err error) {
 	var leaves []node.Leaf
 	v := w.view(t)
-	if err := v.walk(func(l node.Leaf) bool {
+	if err := v.walk(scan{}, func(l node.Leaf) bool {
 		leaves = append(leaves, l)
 		return len(leaves) < n
 	}); err != nil {

@@ -154,27 +154,31 @@ func (m *mapView) size() node.Tree {
 // store is damaged, if the map is of another kind, or if the snapshot is closed: the
 // snapshot's Err tells.
 func (m *mapView) All() iter.Seq2[[]byte, []byte] {
-	return m.entries(func(v view, visit func(node.Leaf) bool) error { return v.walk(visit) })
+	return m.scan(scan{})
 }
 
-// entries iterates over the entries that walk visits.
-func (m *mapView) entries(walk func(v view, visit func(node.Leaf) bool) error) iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		m.loop(func() error {
-			var closed error
-			v := m.view()
-			err := walk(v, func(l node.Leaf) bool {
-				if closed = m.sn.check(); closed != nil {
-					return false
-				}
-				return yield(v.r.Key(l), v.r.Value(l))
-			})
-			if err != nil {
-				return m.fail(err)
+// scan iterates over the entries of a scan.
+func (m *mapView) scan(s scan) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) { m.each(s, yield) }
+}
+
+// each calls yield for the entries of a scan. It is no part of the iterator, so that
+// callers do not inline it.
+func (m *mapView) each(s scan, yield func(key, value []byte) bool) {
+	m.loop(func() error {
+		var closed error
+		v := m.view()
+		err := v.walk(s, func(l node.Leaf) bool {
+			if closed = m.sn.check(); closed != nil {
+				return false
 			}
-			return closed
+			return yield(v.r.Key(l), v.r.Value(l))
 		})
-	}
+		if err != nil {
+			return m.fail(err)
+		}
+		return closed
+	})
 }
 
 // loop runs a loop over the map, and keeps its error in the snapshot.

@@ -71,18 +71,10 @@ func (v view) countIn(from, to []byte) (n int, err error) {
 	return int(end - min(first, end)), nil
 }
 
-// A scan is what a loop over an ordered map visits.
+// A scan is what a loop visits: all entries of a hash map, or a range of an ordered map.
 type scan struct {
 	from, to []byte // nil: an open end
 	backward bool
-}
-
-// visit visits the entries of the scan.
-func (s scan) visit(v view, visit func(node.Leaf) bool) error {
-	if s.backward {
-		return v.btree().Backward(v.tree.Root, s.from, s.to, visit)
-	}
-	return v.btree().Range(v.tree.Root, s.from, s.to, visit)
 }
 
 // prefixed returns the scan of the keys that begin with p.

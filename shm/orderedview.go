@@ -2,8 +2,6 @@ package shm
 
 import (
 	"iter"
-
-	"github.com/seed-869cc763/shmkv/node"
 )
 
 // An OrderedView is an ordered map as a Snapshot sees it. What is said of a MapView holds
@@ -98,10 +96,6 @@ func (o *OrderedView) Backward(from, to []byte) iter.Seq2[[]byte, []byte] {
 
 // Prefix iterates, in ascending order, over the entries whose keys begin with p, as Range.
 func (o *OrderedView) Prefix(p []byte) iter.Seq2[[]byte, []byte] { return o.scan(prefixed(p)) }
-
-func (o *OrderedView) scan(s scan) iter.Seq2[[]byte, []byte] {
-	return o.entries(func(v view, visit func(node.Leaf) bool) error { return s.visit(v, visit) })
-}
 
 // Diff iterates over the keys whose values differ between older and o, in ascending order.
 // Otherwise it is as [Snapshot.Diff].

@@ -157,9 +157,17 @@ func (sn *Snapshot) leaveLoop() {
 // check returns ErrClosed if the snapshot is closed.
 func (sn *Snapshot) check() error {
 	if sn.state.Load()&snapshotClosed != 0 {
-		return fmt.Errorf("shm: reading a snapshot of %s: %w", sn.s.path, ErrClosed)
+		return sn.closed()
 	}
 	return nil
+}
+
+// closed returns the error of a snapshot that is closed. It is not inlined, so that check
+// is.
+//
+//go:noinline
+func (sn *Snapshot) closed() error {
+	return fmt.Errorf("shm: reading a snapshot of %s: %w", sn.s.path, ErrClosed)
 }
 
 // fail wraps an error with the operation and the path of the store.

@@ -173,12 +173,14 @@ func (w *writer) remove(t *table, h uint64, key []byte) (existed bool, err error
 	return existed, err
 }
 
-// walk visits all entries of t as they are now. visit may change t.
-func (w *writer) walk(t *table, visit func(node.Leaf) bool) error {
+// walk visits the entries of a scan of t as they are now. visit may change t.
+func (w *writer) walk(t *table, s scan, visit func(node.Leaf) bool) error {
+	v := w.view(t)
+	walk := func() error { return v.walk(s, visit) }
 	if t.to.ordered() {
-		return w.treeOf(t).Walk(visit)
+		return w.treeOf(t).Walk(walk)
 	}
-	return w.trieOf(t).Walk(visit)
+	return w.trieOf(t).Walk(walk)
 }
 
 // view returns t as it is now, read through the read-only mapping.

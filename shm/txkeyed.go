@@ -180,11 +180,11 @@ func (k *txKeyed) Len() int {
 // map is of another kind, the loop ends early, and the transaction is lost: the
 // transaction's Err tells.
 func (k *txKeyed) All() iter.Seq2[[]byte, []byte] {
-	return k.entries(func(t *table, visit func(node.Leaf) bool) error { return k.tx.w.walk(t, visit) })
+	return k.scan(scan{})
 }
 
-// entries iterates over the entries that walk visits.
-func (k *txKeyed) entries(walk func(t *table, visit func(node.Leaf) bool) error) iter.Seq2[[]byte, []byte] {
+// scan iterates over the entries of a scan.
+func (k *txKeyed) scan(s scan) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		tx := k.tx
 		if tx.done || tx.err != nil {
@@ -196,7 +196,7 @@ func (k *txKeyed) entries(walk func(t *table, visit func(node.Leaf) bool) error)
 		}
 		if err == nil {
 			r := tx.w.view(t).r
-			err = walk(t, func(l node.Leaf) bool {
+			err = tx.w.walk(t, s, func(l node.Leaf) bool {
 				return yield(r.Key(l), r.Value(l)) && !tx.done
 			})
 		}

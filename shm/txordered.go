@@ -115,14 +115,6 @@ func (o *TxOrdered) Backward(from, to []byte) iter.Seq2[[]byte, []byte] {
 // Prefix iterates, in ascending order, over the entries whose keys begin with p, as Range.
 func (o *TxOrdered) Prefix(p []byte) iter.Seq2[[]byte, []byte] { return o.scan(prefixed(p)) }
 
-func (o *TxOrdered) scan(s scan) iter.Seq2[[]byte, []byte] {
-	return o.entries(func(t *table, visit func(node.Leaf) bool) error {
-		w := o.tx.w
-		v := w.view(t)
-		return w.treeOf(t).Edit.Walk(func() error { return s.visit(v, visit) })
-	})
-}
-
 // deleteStep is how many entries DeleteRange looks up before it deletes them.
 const deleteStep = 1024
 

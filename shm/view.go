@@ -51,12 +51,15 @@ func (v view) explain(h uint64, key []byte) error {
 	return v.r.Explain(v.tree.Root, h, key)
 }
 
-// walk visits all entries, until visit returns false.
-func (v view) walk(visit func(node.Leaf) bool) error {
-	if v.ordered {
-		return v.btree().Range(v.tree.Root, nil, nil, visit)
+// walk visits the entries of a scan, until visit returns false.
+func (v view) walk(s scan, visit func(node.Leaf) bool) error {
+	switch {
+	case !v.ordered:
+		return v.r.Walk(v.tree.Root, visit)
+	case s.backward:
+		return v.btree().Backward(v.tree.Root, s.from, s.to, visit)
 	}
-	return v.r.Walk(v.tree.Root, visit)
+	return v.btree().Range(v.tree.Root, s.from, s.to, visit)
 }
 
 // damage returns the error of a lookup that found damage, explained or not.
