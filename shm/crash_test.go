@@ -579,7 +579,11 @@ func TestCrashPoints(t *testing.T) {
 
 			rng := rand.New(rand.NewPCG(1, uint64(i)))
 			stride := 1
-			if !*crashAll {
+			switch {
+			case *crashAll:
+			case testing.Short(): // in an emulator
+				stride = 1 + whole.changes/30
+			default:
 				stride = 1 + whole.changes/testdir.Scale(100, 200)
 			}
 			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
