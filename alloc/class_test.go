@@ -10,9 +10,9 @@ import (
 
 func TestMaxBlock(t *testing.T) {
 	for _, c := range []struct{ maxSize, want uint64 }{
-		{1 << 20, 229 << 12},                    // the first segment, without what is always in use
-		{1<<20 + 64<<10, 247 << 12},             // the second is shorter, but may hold those
-		{1<<20 + 512<<10, 247 << 12},            // still
+		{1 << 20, 227 << 12},                    // the first segment, without what is always in use
+		{1<<20 + 64<<10, 245 << 12},             // the second is shorter, but may hold those
+		{1<<20 + 512<<10, 245 << 12},            // still
 		{2 << 20, 251 << 12},                    // the second, without its table
 		{2<<20 + 64<<10, 251 << 12},             // the third is shorter
 		{4 << 20, 503 << 12},                    // 2 MiB less a table of 512 pages

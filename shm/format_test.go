@@ -64,14 +64,14 @@ func TestFormatOfMaps(t *testing.T) {
 	require.Equal(t, `root node 0: 0x1
 root node 1: 0x410
 root node 2: 0x2
-root node 3: 0x7aa300000001b002
-root node 4: 0x1d421
-root node 5: 0xe5be00000002204a
+root node 3: 0x7aa300000001d002
+root node 4: 0x1f421
+root node 5: 0xe5be00000002404a
 root node 6: 0x2
 root node 7: 0x7
-record "hash", flags 1, map 0x0: 4 zeros, 0x1 0x1 0x3 0xd5b400000001d002
-record "ordered", flags 1, map 0x0: 1 zeros, 0x2 0x1 0x4 0x1d044
-record "\x00\x00\x00\x00\x00\x00\x00\x06old", flags 1, map 0x0: 5 zeros, 0x1 0x10 0x3a 0x29091
+record "hash", flags 1, map 0x0: 4 zeros, 0x1 0x1 0x3 0xd5b400000001f002
+record "ordered", flags 1, map 0x0: 1 zeros, 0x2 0x1 0x4 0x1f044
+record "\x00\x00\x00\x00\x00\x00\x00\x06old", flags 1, map 0x0: 5 zeros, 0x1 0x10 0x3a 0x2b091
 entry "a", flags 0, map 0x0
 entry "b", flags 1, map 0x82b08c11c354da4f
 entry "c", flags 1, map 0x6b011bbfc2e55ca5

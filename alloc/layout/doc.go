@@ -35,7 +35,8 @@
 //	0x02000  owners: an Owner for each slot, or 0
 //	0x03000  directory: the offset of each slot's page, or 0; bit 0 is set while the
 //	         page is being made
-//	0x04000  table of the first segment
+//	0x04000  two pages for checkpoints: zeros, until there are checkpoints
+//	0x06000  table of the first segment
 //	         others start with theirs, at 1 MiB, 2 MiB, 4 MiB, …
 //
 // A table is a hint word for every 256 pages, rounded up to 64 bytes, then a descriptor of

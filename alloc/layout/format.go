@@ -42,7 +42,8 @@ const (
 	OffIdleLow   = 0x1390 // the fewest free pages since then
 	OffOwners    = 0x2000 // a word a slot: owner or 0
 	OffDir       = 0x3000 // a word a slot: offset of its page or 0
-	OffTable     = 0x4000 // of the first segment; ends the header
+	OffCkpts     = 0x4000 // two pages for checkpoints, which do not exist yet
+	OffTable     = 0x6000 // of the first segment; ends the header
 )
 
 // endRewritten stands in the place of the end in what was rewritten, for readers
