@@ -72,6 +72,11 @@ type roomState struct {
 	barren struct {
 		pages, live, version, pins uint64
 	}
+
+	// The version and the number of free pages after the last evacuation that gained
+	// something. A write that takes all of these pages, still finds no space and gives them
+	// back has an empty slab, which the next evacuation would take for a gain.
+	gained struct{ version, free uint64 }
 }
 
 // A Mover is how the layer above moves blocks.
@@ -113,9 +118,12 @@ func (s *Slot) MakeRoom(k uint64, n int, disk bool, live uint64, mover Mover) (b
 		}
 	}
 	a.room.next = e.v.next
-	if e.emptied+e.stocked > 0 || err != nil {
+	g, free := &a.room.gained, a.ro.Load(layout.OffFreePages)
+	gained := e.stocked > 0 || e.emptied > 0 && (a.Version() != g.version || free > g.free)
+	g.version, g.free = a.Version(), free
+	if gained || err != nil {
 		b.pages = 0
-		return e.emptied+e.stocked > 0, err
+		return gained, err
 	}
 	b.pages, b.pins = k, pins
 	b.version = version + uint64(e.looked)/16

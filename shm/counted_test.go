@@ -93,13 +93,19 @@ func TestCostOfHeldBlocks(t *testing.T) {
 // A set that is refused looks for slabs to empty. The next ones do not, as long as
 // nothing has changed: they cost little. Once space was freed, they look again.
 func TestCostOfRefusedSets(t *testing.T) {
+	for _, size := range []int{100, 400, 500, 1000} {
+		t.Run(fmt.Sprintf("values of %d bytes", size), func(t *testing.T) { costOfRefusedSets(t, make([]byte, size)) })
+	}
+}
+
+func costOfRefusedSets(t *testing.T, value []byte) {
 	h, err := alloc.NewHeap(4 << 20)
 	require.NoError(t, err)
 	accesses := 0
 	a, _, err := h.Attach(func(region.Op, uint64) { accesses++ })
 	require.NoError(t, err)
 	s := newStore(a, "heap")
-	n, value := 0, make([]byte, 400)
+	n := 0
 	for ; err == nil; n++ {
 		accesses = 0
 		err = s.Set(fmt.Appendf(nil, "key%06d", n), value)
