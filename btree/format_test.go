@@ -38,6 +38,13 @@ func TestFormat(t *testing.T) {
 	}
 	s.commit()
 	tell("keys that begin with the same bytes, which are skipped", s)
+
+	s = newSubject(t, 1<<16)
+	s.set("a", "without")
+	s.tx.Extra.Flags = node.HasSum
+	s.set("b", "with a checksum")
+	s.commit()
+	tell("two entries, one with a checksum", s)
 	nodetest.RequireGolden(t, out.String())
 }
 

@@ -51,7 +51,10 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 			nodetest.RequireCorruptOrNil(t, r.Backward(root, from, to, visit))
 		}
 	}
-	_, err := r.Check(root, 1<<40, node.Extra{}, func(node.Node) error { return nil })
+	_, err := r.Check(root, 1<<40, node.Extra{}, func(n node.Node) error {
+		nodetest.RequireCorruptOrNil(t, r.CheckSum(n.Leaf))
+		return nil
+	})
 	nodetest.RequireCorruptOrNil(t, err)
 	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
 		visit := func(_, _ node.Leaf) bool { return true }
@@ -113,6 +116,7 @@ func FuzzHostile(f *testing.F) {
 func brokenTree(t testing.TB) *subject {
 	s := newSubject(t, 1<<20)
 	for i := range 700 {
+		s.tx.Extra.Flags = uint64(i%2) * node.HasSum
 		s.set(fmt.Sprintf("key%03d", i%350)+string(make([]byte, i/350*20)), "value")
 	}
 	s.commit()
@@ -179,7 +183,8 @@ func TestReadBesideReuse(t *testing.T) {
 }
 
 // TestFlippedBits flips each bit of each node. Check sees it, but for values and births,
-// and for separators that are as good.
+// and for separators that are as good. A leaf without a checksum that gets the flag of
+// one has a wrong one.
 func TestFlippedBits(t *testing.T) {
 	s := newSubject(t, 1<<20)
 	for i := range 300 {
@@ -188,7 +193,7 @@ func TestFlippedBits(t *testing.T) {
 	s.commit()
 	r := s.tx.Reader()
 	check := func() error {
-		counts, err := r.Check(s.tx.Root, s.version-1, node.Extra{}, func(node.Node) error { return nil })
+		counts, err := r.Check(s.tx.Root, s.version-1, node.Extra{}, func(n node.Node) error { return r.CheckSum(n.Leaf) })
 		if err == nil && (counts.Entries != s.tx.Entries || counts.DataBytes != s.tx.DataBytes) {
 			err = fmt.Errorf("other counts than the root node's")
 		}

@@ -110,7 +110,7 @@ func (s *subject) verify(version uint64) {
 			keys = append(keys, string(r.Key(n.Leaf)))
 			require.Equal(s.t, s.values[string(r.Key(n.Leaf))], string(r.Value(n.Leaf)))
 		}
-		return nil
+		return r.CheckSum(n.Leaf)
 	})
 	require.NoError(s.t, err)
 	require.Equal(s.t, len(s.keys), len(keys))
@@ -249,6 +249,7 @@ func TestModel(t *testing.T) {
 		for round := range 120 / slow {
 			span := uint64(1 + rnd.IntN(1500))
 			grow := rnd.IntN(3) > 0
+			s.tx.Extra.Flags = uint64(round%3/2) * node.HasSum
 			for range 1 + rnd.IntN(60) {
 				k := key(rnd.Uint64N(span))
 				if (rnd.IntN(4) > 0) == grow {

@@ -18,6 +18,7 @@ func TestMove(t *testing.T) {
 		s := newSubject(t, 16<<20)
 		rnd := rand.New(rand.NewPCG(13, 14))
 		for i := range uint64(600) {
+			s.tx.Extra.Flags = i % 2 * node.HasSum
 			s.set(key(i), fmt.Sprint(i))
 		}
 		s.commit()

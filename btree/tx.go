@@ -72,13 +72,11 @@ func (t *Tx) SetLeaf(leaf node.Leaf) (old node.Leaf, did node.Effect, err error)
 	case node.Unchanged:
 		t.DropLeaf(leaf)
 		return old, did, nil
-	case node.Inserted:
-		t.Entries++
 	case node.Replaced:
-		t.DataBytes -= old.DataBytes()
+		t.Tree.Remove(t.r.Reader, old)
 		t.DropLeaf(old)
 	}
-	t.DataBytes += leaf.DataBytes()
+	t.Add(t.r.Reader, leaf)
 	return old, did, nil
 }
 
@@ -118,8 +116,7 @@ func (t *Tx) Delete(key []byte) (old node.Leaf, existed bool, err error) {
 	}
 	if existed {
 		t.dropReplaced()
-		t.Entries--
-		t.DataBytes -= old.DataBytes()
+		t.Tree.Remove(t.r.Reader, old)
 		t.DropLeaf(old)
 	}
 	return old, existed, nil

@@ -42,6 +42,13 @@ func TestFormat(t *testing.T) {
 	s.commit()
 	tell("two hashes that differ in bit 33, of two keys each", s)
 
+	s = newSubject(t, 1<<16, sip)
+	s.set("a", "without")
+	s.tx.Extra.Flags = node.HasSum
+	s.set("b", "with a checksum")
+	s.commit()
+	tell("two entries, one with a checksum", s)
+
 	nodetest.RequireGolden(t, out.String())
 }
 

@@ -45,7 +45,10 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
-	_, err := r.Check(root, 1<<40, sip, node.Extra{}, func(node.Node) error { return nil })
+	_, err := r.Check(root, 1<<40, sip, node.Extra{}, func(n node.Node) error {
+		nodetest.RequireCorruptOrNil(t, r.CheckSum(n.Leaf))
+		return nil
+	})
 	nodetest.RequireCorruptOrNil(t, err)
 	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
 		nodetest.RequireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
@@ -108,6 +111,7 @@ func TestBrokenTries(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 0))
 	s := newSubject(t, 1<<16, sip)
 	for i := range 40 {
+		s.tx.Extra.Flags = uint64(i%2) * node.HasSum
 		s.set(fmt.Sprint(i), "value")
 	}
 	s.commit()
@@ -179,7 +183,8 @@ func TestFindBesideReuse(t *testing.T) {
 }
 
 // TestEveryFlippedBitIsSeen checks that Check detects each flipped bit in each node of a
-// trie, except in values and births. An older birth can be valid.
+// trie, except in values and births. An older birth can be valid. A leaf without a
+// checksum that gets the flag of one has a wrong one.
 func TestEveryFlippedBitIsSeen(t *testing.T) {
 	for _, name := range []string{"sip", "few", "bit33", "equal"} {
 		hash := hashes[name]
@@ -190,7 +195,7 @@ func TestEveryFlippedBitIsSeen(t *testing.T) {
 		s.commit()
 		r := s.tx.Reader()
 		check := func() error {
-			counts, err := r.Check(s.tx.Root, s.version-1, hash, node.Extra{}, func(node.Node) error { return nil })
+			counts, err := r.Check(s.tx.Root, s.version-1, hash, node.Extra{}, func(n node.Node) error { return r.CheckSum(n.Leaf) })
 			if err == nil && (counts.Entries != s.tx.Entries || counts.DataBytes != s.tx.DataBytes) {
 				err = errors.New("other counts than the root node's")
 			}

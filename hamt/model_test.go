@@ -128,7 +128,7 @@ func (s *subject) verify(version uint64) {
 		case node.KindCollision:
 			shape.Collisions++
 		}
-		return nil
+		return r.CheckSum(n.Leaf)
 	})
 	require.NoError(s.t, err)
 	require.Equal(s.t, s.tx.Entries, counts.Entries)
@@ -200,7 +200,8 @@ func TestModel(t *testing.T) {
 			rnd := rand.New(rand.NewSource(seed))
 			s := newSubject(t, 16<<20, hash)
 			s.tx.KeepLeaves = seed%2 == 1
-			for range 150 / slow {
+			for round := range uint64(150 / slow) {
+				s.tx.Extra.Flags = round % 3 / 2 * node.HasSum
 				// Grow, churn, and shrink to nothing.
 				deletes := []int{1, 5, 9}[rnd.Intn(3)]
 				for range 1 + rnd.Intn(30) {

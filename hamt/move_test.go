@@ -17,7 +17,8 @@ func TestMove(t *testing.T) {
 		rnd := rand.New(rand.NewSource(1))
 		s := newSubject(t, 16<<20, hash)
 		s.heap.KeepRetired = true
-		for range 300 {
+		for i := range uint64(300) {
+			s.tx.Extra.Flags = i % 2 * node.HasSum
 			s.set(randomKey(rnd, 200), randomValue(rnd))
 		}
 		s.commit()

@@ -171,5 +171,6 @@ func (t *Tx) Rebase(r Reader, trie node.Tree, h, version uint64) (bool, error) {
 func (t *Tx) moveTo(trie node.Tree) {
 	t.Entries += trie.Entries - t.before.Entries
 	t.DataBytes += trie.DataBytes - t.before.DataBytes
+	t.Digest += trie.Digest - t.before.Digest
 	t.before = trie
 }

@@ -89,13 +89,11 @@ func (t *Tx) SetLeaf(h uint64, leaf node.Leaf) (old node.Leaf, did node.Effect, 
 	case node.Unchanged:
 		t.DropLeaf(leaf)
 		return old, did, nil
-	case node.Inserted:
-		t.Entries++
 	case node.Replaced:
-		t.DataBytes -= old.DataBytes()
+		t.Tree.Remove(t.r.Reader, old)
 		t.DropLeaf(old)
 	}
-	t.DataBytes += leaf.DataBytes()
+	t.Add(t.r.Reader, leaf)
 	return old, did, nil
 }
 
@@ -148,8 +146,7 @@ func (t *Tx) Delete(h uint64, key []byte) (old node.Leaf, existed bool, err erro
 	}
 	if existed {
 		t.made = t.Alloc.LogLen()
-		t.Entries--
-		t.DataBytes -= old.DataBytes()
+		t.Tree.Remove(t.r.Reader, old)
 		t.DropLeaf(old)
 	}
 	return old, existed, nil

@@ -56,10 +56,20 @@ func (r *Reader) NewLeaf(a Allocator, key, value []byte, extra Extra) (Leaf, err
 	r.Mem.SetWord(l.Off+HeadOff, l.head)
 	r.Mem.Write(l.KeyOff(), key)
 	r.Mem.Write(l.ValueOff(), value)
-	if extra.Flags&HasMap != 0 {
-		r.Mem.SetWord(l.extraOff(), extra.Map)
+	if extra.Flags != 0 {
+		r.setExtra(l, extra)
 	}
 	return l, nil
+}
+
+// setExtra writes the further words of a leaf that is otherwise complete.
+func (r *Reader) setExtra(l Leaf, extra Extra) {
+	if extra.Flags&HasMap != 0 {
+		r.Mem.SetWord(l.wordOff(HasMap), extra.Map)
+	}
+	if extra.Flags&HasSum != 0 {
+		r.Mem.SetWord(l.wordOff(HasSum), r.sum(l))
+	}
 }
 
 // CopyLeaf allocates a copy of the leaf l. No tree refers to the copy yet. Its error is

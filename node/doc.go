@@ -26,9 +26,14 @@
 //	leaf       0   8    birth
 //	           8   4    length of the value
 //	           12  2.5  length of the key, 20 bits, at most 65536
-//	           14.5 1.5 flags, 12 bits: 1 HasMap; the others are 0
+//	           14.5 1.5 flags, 12 bits: 1 HasMap, 2 HasSum; the others are 0
 //	           16       key, directly followed by the value; with a flag, zero to
-//	                    seven bytes up to a multiple of 8 and a word for each flag
+//	                    seven bytes up to a multiple of 8 and a word for each flag,
+//	                    in the order of the flags' bits
+//
+// The word of HasMap identifies the leaf's map. That of HasSum is the CRC-32C (Castagnoli)
+// of the bytes from the head to the end of the value, followed by the word of HasMap if
+// there is one.
 //
 // A [Reader] touches no byte at or beyond its end, whatever the memory contains. It
 // reads each offset and length once and checks it before use.

@@ -24,7 +24,22 @@ func (s Status) String() string {
 type Tree struct {
 	Root      Ref
 	Entries   int64
-	DataBytes int64 // bytes of all keys and values
+	DataBytes int64  // bytes of all keys and values
+	Digest    uint64 // sum of the Digests of the leaves that a transaction has added, less those that it has taken away
+}
+
+// Add adds a leaf to the totals.
+func (t *Tree) Add(r Reader, l Leaf) {
+	t.Entries++
+	t.DataBytes += l.DataBytes()
+	t.Digest += r.Digest(l)
+}
+
+// Remove takes a leaf out of the totals.
+func (t *Tree) Remove(r Reader, l Leaf) {
+	t.Entries--
+	t.DataBytes -= l.DataBytes()
+	t.Digest -= r.Digest(l)
 }
 
 // Effect is the effect of a set on a tree.

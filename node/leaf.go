@@ -37,11 +37,15 @@ const (
 	// HasMap: a word identifies the map that the entry belongs to. The leaves of a
 	// store's unnamed map have none.
 	HasMap = 1 << iota
+	// HasSum: a word is the checksum of the leaf. A tree may have leaves with it and
+	// leaves without it.
+	HasSum
 
-	allFlags = HasMap
+	allFlags = HasMap | HasSum
 )
 
-// An Extra is the further words of a leaf.
+// An Extra is the flags of a leaf, and the further words that are not made from the leaf
+// itself.
 type Extra struct {
 	Flags uint64
 	Map   uint64 // with HasMap
@@ -77,6 +81,11 @@ func (l Leaf) ValueOff() uint64 { return l.Off + HeaderSize + l.KeyLen() }
 // extraOff returns the offset of the first further word.
 func (l Leaf) extraOff() uint64 {
 	return (l.Off + HeaderSize + l.KeyLen() + l.ValueLen() + WordSize - 1) &^ (WordSize - 1)
+}
+
+// wordOff returns the offset of the further word of a flag that is set.
+func (l Leaf) wordOff(flag uint64) uint64 {
+	return l.extraOff() + WordSize*uint64(bits.OnesCount64(l.Flags()&(flag-1)))
 }
 
 // Size returns the size of the leaf in bytes, before rounding to a block size.

@@ -2,6 +2,8 @@ package node
 
 import (
 	"bytes"
+	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 
@@ -61,6 +63,11 @@ func TestNewLeaf(t *testing.T) {
 		if size[1]%2 == 1 {
 			extra = Extra{Flags: HasMap, Map: 0x1234_5678_9abc_def0 + uint64(size[0])}
 		}
+		words := uint64(bits.OnesCount64(extra.Flags))
+		if size[0]%2 == 1 {
+			extra.Flags |= HasSum
+			words++
+		}
 		made, err := r.NewLeaf(h, key, value, extra)
 		require.NoError(t, err)
 		require.Equal(t, h.at, r.End)
@@ -70,7 +77,7 @@ func TestNewLeaf(t *testing.T) {
 		if extra.Flags == 0 {
 			require.EqualValues(t, HeaderSize+len(key)+len(value), read.Size())
 		} else {
-			require.EqualValues(t, HeaderSize+(len(key)+len(value)+7)/8*8+WordSize, read.Size())
+			require.EqualValues(t, HeaderSize+(len(key)+len(value)+7)/8*8+int(words)*WordSize, read.Size())
 		}
 		require.EqualValues(t, len(key)+len(value), read.DataBytes())
 
@@ -81,7 +88,9 @@ func TestNewLeaf(t *testing.T) {
 		for _, l := range []Leaf{made, moved} {
 			require.Equal(t, key, append([]byte{}, r.Key(l)...))
 			require.Equal(t, value, append([]byte{}, r.Value(l)...))
-			require.Equal(t, extra, r.Extra(l))
+			require.Equal(t, Extra{extra.Flags &^ HasSum, extra.Map}, r.Extra(l))
+			require.NoError(t, r.CheckExtra(l, r.Extra(l)))
+			require.NoError(t, r.CheckSum(l))
 			found, ok := r.Match(l.Off, r.Mem.Word(l.Off+HeadOff), key)
 			require.True(t, ok)
 			require.Equal(t, l, found)
@@ -100,11 +109,12 @@ func TestBrokenLeaf(t *testing.T) {
 	require.NoError(t, err)
 	ref := MakeRef(KindLeaf, l.Off, 0)
 	for text, head := range map[string]uint64{
-		"flags 0x3":        l.head | 3<<FlagsShift,
+		"flags 0x5":        l.head | 5<<FlagsShift,
 		"65537":            (MaxKeyLen + 1) << KeyLenShift,
 		"4294967311 bytes": MaxValueLen,
 		"25 bytes":         9, // the block has 24
 		"32 bytes":         l.head | HasMap<<FlagsShift,
+		"40 bytes":         l.head | (HasMap|HasSum)<<FlagsShift,
 	} {
 		r.Mem.SetWord(l.Off+HeadOff, head)
 		_, err := r.Leaf(ref)
@@ -119,6 +129,47 @@ func TestBrokenLeaf(t *testing.T) {
 	require.ErrorContains(t, err, "branch@0x8")
 	_, err = r.Leaf(MakeRef(KindLeaf, r.Last()+8, 0))
 	require.ErrorContains(t, err, "an offset within the region")
+}
+
+// A checksum covers each bit of the head, the key, the value and the word of the map, and
+// all of its own word, but not the birth. Without one, no change is seen.
+func TestCheckSum(t *testing.T) {
+	for _, flags := range []uint64{0, HasMap, HasSum, HasMap | HasSum} {
+		r, h := newReader(t, 1<<12)
+		l, err := r.NewLeaf(h, []byte("the key"), []byte("the value"), Extra{flags, 0x1234_5678_9abc_def0})
+		require.NoError(t, err)
+		gap := [2]uint64{l.ValueOff() + l.ValueLen(), l.extraOff()}
+		for at := l.Off; at < l.Off+l.Size(); at++ {
+			for bit := range 8 {
+				r.Mem.Bytes(at, 1)[0] ^= 1 << bit
+				found := l
+				found.head = r.Mem.Word(l.Off + HeadOff)
+				if _, err := r.Leaf(MakeRef(KindLeaf, l.Off, 0)); err == nil {
+					err := r.CheckSum(found)
+					if found.Flags()&HasSum == 0 || at < l.Off+HeadOff || at >= gap[0] && at < gap[1] {
+						require.NoError(t, err, "bit %d at %d, flags %d", bit, at-l.Off, flags)
+					} else {
+						require.ErrorIs(t, err, region.ErrCorrupt, "bit %d at %d, flags %d", bit, at-l.Off, flags)
+					}
+				}
+				r.Mem.Bytes(at, 1)[0] ^= 1 << bit
+			}
+		}
+		require.NoError(t, r.CheckSum(l))
+	}
+}
+
+// The error of a wrong checksum names the key, the offset and both sums.
+func TestWrongSum(t *testing.T) {
+	r, h := newReader(t, 1<<12)
+	l, err := r.NewLeaf(h, []byte("a\x00b"), []byte("value"), Extra{Flags: HasSum})
+	require.NoError(t, err)
+	sum := r.sum(l)
+	r.Mem.SetWord(l.wordOff(HasSum), 7)
+	err = r.CheckSum(l)
+	for _, part := range []string{`"a\x00b"`, fmt.Sprint("offset ", l.Off), "0x7", fmt.Sprintf("%#x", sum)} {
+		require.ErrorContains(t, err, part)
+	}
 }
 
 // CompareKey orders like bytes.Compare, whatever bytes follow the key in memory.

@@ -92,17 +92,18 @@ func (r Reader) Key(l Leaf) []byte { return r.Mem.Bytes(l.KeyOff(), l.KeyLen()) 
 // the leaf's block is not reused.
 func (r Reader) Value(l Leaf) []byte { return r.Mem.Bytes(l.ValueOff(), l.ValueLen()) }
 
-// Extra returns the further words of the leaf l, which the Reader has read by Leaf or
-// LeafHead.
+// Extra returns the further words of the leaf l that its map determines. The Reader has
+// read l by Leaf or LeafHead. HasSum is not among the flags, because leaves of one map may
+// differ in it.
 func (r Reader) Extra(l Leaf) (e Extra) {
-	if e.Flags = l.Flags(); e.Flags&HasMap != 0 {
-		e.Map = r.Mem.Word(l.extraOff())
+	if e.Flags = l.Flags() &^ HasSum; e.Flags&HasMap != 0 {
+		e.Map = r.Mem.Word(l.wordOff(HasMap))
 	}
 	return e
 }
 
 // CheckExtra returns a region.CorruptError unless the leaf l is one of a map whose leaves
-// have the further words want.
+// have the further words want, as Extra returns them.
 func (r Reader) CheckExtra(l Leaf, want Extra) error {
 	if found := r.Extra(l); found != want {
 		return Corrupt(l.Off, "further words of a leaf", fmt.Sprintf("%#x", want), "%#x", found)
