@@ -42,8 +42,8 @@ var mayImport = map[string][]string{
 	"examples/internal/exampletest": {"internal/testdir"}, // for tests
 
 	"internal/tempdir":  {},
-	"internal/nodetest": {"node", "alloc/region"}, // for tests
-	"internal/testdir":  {"internal/tempdir"},     // for tests
+	"internal/nodetest": {"node", "alloc/region"},             // for tests
+	"internal/testdir":  {"internal/tempdir", "alloc/layout"}, // for tests
 }
 
 // The only modules beside the standard library that users of the library get.

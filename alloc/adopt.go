@@ -22,8 +22,14 @@ func (a *Arena) AdoptDead() (int, error) {
 		}
 	}()
 	dead := 0
+	var owns [layout.MaxProcs]bool // the procs of another boot are cleared, the slots are not
+	for i := range min(int(a.ro.Load(layout.OffSlotHigh)), layout.MaxSlots) {
+		if p := a.ownerOf(i).Proc(); p >= 0 && p < layout.MaxProcs {
+			owns[p] = true
+		}
+	}
 	for i := range layout.MaxProcs {
-		if i == a.proc || !a.taken(i) {
+		if i == a.proc || !a.taken(i) && !owns[i] {
 			continue
 		}
 		if l == nil {

@@ -48,6 +48,15 @@ type Arena struct {
 
 	lastGate atomic.Uint64 // the gate that this handle has waited for, and does not wait for again
 
+	checkpointing sync.Mutex // of who takes a checkpoint, or waits for another handle's
+
+	trace       Tracer
+	prove       Tracer // that a recovery tries the newest version with, or nil
+	dryRecovery bool
+	recovered   *Recovery
+	counting    atomic.Bool   // written is wanted
+	written     atomic.Uint64 // bytes of blocks that the handle has published
+
 	pace   pace
 	held   atomic.Uint64 // bytes deferred since the handle looked for dead pins
 	testAt atomic.Uint64 // bytes after which it looks again
@@ -73,15 +82,8 @@ func (a *Arena) attach() error {
 	if a.super.MaxSize != a.ro.Size() {
 		return region.Corrupt(24, "maximum size", a.super.MaxSize, fmt.Sprint(a.ro.Size()))
 	}
-	// Whatever stands there, even what is known before anything is known.
-	if _, err := a.checkEnd(a.ro.Load(layout.OffEnd)); err != nil {
-		return err
-	}
-	if h := a.ro.Load(layout.OffHorizon); h == 0 || h > layout.MaxVersion {
-		return region.Corrupt(layout.OffHorizon, "horizon", fmt.Sprintf("%#x", h), "a version")
-	}
 	if !a.shared.Valid() {
-		return nil
+		return a.enterWithoutProc()
 	}
 	id, err := layout.DecodeProcsSuper(a.shared.AppendTo(nil, layout.OffProcsSuper, layout.ProcsSuperSize))
 	if err != nil {
@@ -90,12 +92,15 @@ func (a *Arena) attach() error {
 	if id != a.super.ID {
 		return fmt.Errorf("%w: data belongs to store %v and procs to store %v", region.ErrCorrupt, a.super.ID, id)
 	}
+	if err := a.bootProcs(); err != nil {
+		return err
+	}
 	switch err := a.takeProc(); {
 	case err == errDeadProcs:
 		// A handle that cannot write data cannot adopt. It works without a proc, as
 		// a handle that cannot write procs does.
 		a.shared, a.crowded = region.Mem{}, true
-		return nil
+		return a.enterWithoutProc()
 	case err != nil:
 		return err
 	}
@@ -105,6 +110,9 @@ func (a *Arena) attach() error {
 			return err
 		}
 		a.countReserve()
+		if !a.b.lasting() {
+			a.leaveDisk()
+		}
 	}
 	return nil
 }
@@ -224,9 +232,15 @@ func (a *Arena) Close() error {
 func (a *Arena) finish() error {
 	a.finished.Do(func() {
 		var failed error
+		if a.Writable() && a.Lasting() && a.Kept() < a.Version() {
+			failed = a.Checkpoint(closePatience)
+		}
 		if a.CanPin() {
-			failed = a.releaseSlots()
+			failed = errors.Join(failed, a.releaseSlots())
 			a.leaveProc()
+		}
+		if a.Writable() {
+			failed = errors.Join(failed, a.leaveBoot())
 		}
 		a.finishErr = errors.Join(failed, a.b.close())
 	})

@@ -2,6 +2,8 @@ package alloc
 
 import (
 	"io/fs"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // A backing is where a store's two memories live: files, or the Go heap in
@@ -27,6 +29,21 @@ type backing interface {
 	// locks opens the lock file another time: locks of one opening never conflict
 	// with each other (rule D1).
 	locks() (locker, error)
+	// lasting reports whether what was flushed survives a crash of the system.
+	lasting() bool
+	// boot is the boot of the system.
+	boot() layout.BootWord
+	// home identifies the file that data is, among those of this boot. It is not 0.
+	home() uint64
+	// syncNames brings the names of the store's files to the disk.
+	syncNames() error
+	// flush brings data to the disk, as it is when flush begins or later.
+	flush() error
+	// truncate makes data that long.
+	truncate(size uint64) error
+	// ranges returns the ranges of data below a limit that have memory, in ascending
+	// order. It may leave some out.
+	ranges(limit uint64) [][2]uint64
 	// unload takes the pages of all mappings out of the process, as far as possible. They
 	// come back when they are accessed.
 	unload()
@@ -38,5 +55,7 @@ type backing interface {
 type locker interface {
 	tryLock(proc int) (bool, error)
 	unlock(proc int) error
+	// anyLocked reports whether others hold the lock of a proc.
+	anyLocked() (bool, error)
 	close() error
 }

@@ -6,7 +6,7 @@ import "github.com/seed-869cc763/shmkv/alloc/layout"
 // follow, whether or not the transaction commits.
 func (s *Slot) Begin() (Root, error) {
 	s.light = false
-	word, version := s.a.pinVersionAt(slotPin(s.idx))
+	word, version := s.a.pinVersionAt(s.a.shared, slotPin(s.idx))
 	root, err := s.a.rootNode(word, version)
 	if err != nil {
 		s.unpin()
@@ -166,8 +166,13 @@ func (s *Slot) Commit(payload *[PayloadWords]uint64) (bool, error) {
 	s.m.Release(s.base+layout.SlotIntent, 0)
 	s.count(CountCommits, 1)
 
+	retired := uint64(0)
 	for _, r := range s.retired {
-		s.retiredBytes += r.size
+		retired += r.size
+	}
+	s.retiredBytes += retired
+	if a.counting.Load() {
+		a.written.Add(uint64(s.delta) + retired)
 	}
 	s.commits++
 	s.retired = s.retired[:0]

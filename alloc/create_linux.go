@@ -19,8 +19,8 @@ import (
 // create makes the files of an empty store: both under temporary names, with all
 // the memory that they need; then it links them to their own, without replacement,
 // procs before data (rule D5). So data is there only when all is, and of several
-// creators one wins and the others use what it made. For lack of space a creator
-// fails before it has linked anything. One that died leaves temporary files, which
+// creators one wins and the others use what it made. On a disk, each file is there as a
+// whole before it is linked. For lack of space a creator fails before it has linked anything. One that died leaves temporary files, which
 // sweep removes, and perhaps procs, which the next one uses. It reports whether the
 // data is this creator's.
 func create(dir *os.Root, o Options) (bool, error) {
@@ -62,6 +62,15 @@ func create(dir *os.Root, o Options) (bool, error) {
 		return false, err
 	}
 	layout.Format(m, super, version)
+	disk, err := onDisk(data.f)
+	if err != nil {
+		return false, err
+	}
+	if disk {
+		if err := slots.f.Sync(); err != nil {
+			return false, err
+		}
+	}
 
 	if _, err := slots.link(); err != nil {
 		return false, err
@@ -71,7 +80,34 @@ func create(dir *os.Root, o Options) (bool, error) {
 		return false, err
 	}
 	m.Write(layout.OffSuper, super.Encode())
-	return data.link()
+	if disk {
+		if err := data.f.Sync(); err != nil {
+			return false, err
+		}
+	}
+	made, err := data.link()
+	if err == nil && disk {
+		err = syncDir(dir)
+	}
+	return made, err
+}
+
+// syncDir brings the names in a directory to disk, and its own where that is permitted.
+func syncDir(dir *os.Root) error {
+	d, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	if err := d.Sync(); err != nil {
+		return err
+	}
+	fd, err := unix.Openat(int(d.Fd()), "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.Fsync(fd)
 }
 
 // maxSizeFor is the maximum size of a new store for which size was asked, or 0.

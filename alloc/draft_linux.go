@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,8 +38,9 @@ import (
 //     exchanges the names of the two directories. Dead: the new store at its
 //     place, with a mark that says nothing there; and the old store, which is a
 //     draft now, to be removed.
-//  5. Remove the mark of the new store. Dead: as before.
-//  6. Replace only: remove the old store, with its mark last and then the
+//  5. Remove the mark of the new store, and bring the names to disk. Dead: as before. After
+//     a crash of the system, the state after step 2, 3 or 4.
+//  6. Replace only: mark the old store as rewritten, and remove it, with its mark last and then the
 //     directory. Dead: a draft to be removed, or an empty directory.
 type Draft struct {
 	path   string // where it is to appear
@@ -139,6 +141,20 @@ func makeMark(dir *os.Root, digits string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// markOld makes the mark in the directory of an old store. A handle that has just given up
+// its proc removes the temporary files of dead makers there, and may take the mark for one
+// before it is locked. So markOld tries again.
+func markOld(dir *os.Root, digits string) (mark *os.File, err error) {
+	for range 1000 {
+		mark, err = makeMark(dir, digits)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !errors.Is(err, errLocked) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return mark, err
 }
 
 // lockMark locks a mark, or closes it.
@@ -275,12 +291,14 @@ func (d *Draft) Replace(old *Arena, origin layout.Origin) error {
 		d.close()
 	}()
 	d.unmark()
-	// Readers without a proc are told. Should this process die before, they
-	// go on to see the old version, and nobody else looks at it.
-	gone.Store(layout.OffEnd, layout.EndRewritten)
+	// Until the exchange is on disk, a crash of the system may bring the old store back to
+	// its place, and it must be whole then.
 	if err := syncFile(filepath.Dir(d.path)); err != nil {
 		return fmt.Errorf("it was rewritten, but may not be so on disk: %w", err)
 	}
+	// Readers without a proc are told. Should this process die before, they
+	// go on to see the old version, and nobody else looks at it.
+	gone.Store(layout.OffEnd, layout.EndRewritten)
 	_ = removeDraft(d.parent, files.dir, d.name, d.digits())
 	return nil
 }
@@ -305,7 +323,7 @@ func (d *Draft) exchange(old *files, origin layout.Origin) (gone region.Mem, mar
 	if gone, err = region.Map(f, layout.OffTable, true); err != nil {
 		return gone, nil, err
 	}
-	if mark, err = makeMark(old.dir, d.digits()); err == nil {
+	if mark, err = markOld(old.dir, d.digits()); err == nil {
 		if err = d.swap(old); err == nil {
 			return gone, mark, nil
 		}

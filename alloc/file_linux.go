@@ -27,6 +27,9 @@ type files struct {
 	path string // absolute, that led to dir
 
 	writes bool
+	disk   bool // a flush has a meaning
+	bootAs layout.BootWord
+	homeAs uint64
 }
 
 func openFiles(dir *os.Root, o Options) (*Arena, error) {
@@ -103,7 +106,17 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 		runtime.GC()
 	}
 	f := &files{dir: dir, data: data, writes: !o.ReadOnly}
-	a := &Arena{b: f, log: o.Logger}
+	if f.disk, err = onDisk(data); err != nil {
+		return nil, err
+	}
+	if f.homeAs, err = homeOf(data); err != nil {
+		return nil, err
+	}
+	boot, bootErr := bootOf(o.Boot)
+	if f.bootAs = boot; bootErr != nil && f.disk {
+		return nil, bootErr
+	}
+	a := &Arena{b: f, log: o.Logger, trace: o.Trace, prove: o.ProveNewest, dryRecovery: o.DryRecovery}
 	m := &mappings{}
 	fail := func(err error) (*Arena, error) {
 		m.unmap()
@@ -145,6 +158,9 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 			return fail(err)
 		}
 		m.add(a.shared)
+		if w := layout.BootWord(a.shared.Load(layout.OffProcsBoot)); bootErr != nil && w != 0 {
+			f.bootAs = w.Boot() // in memory, a boot is as good as another
+		}
 	}
 	if err := a.attach(); err != nil {
 		return fail(err)
@@ -192,6 +208,59 @@ func forget(f *files) {
 	defer open.Unlock()
 	delete(open.handles, f)
 }
+
+func (f *files) lasting() bool { return f.disk }
+
+func (f *files) boot() layout.BootWord { return f.bootAs }
+
+func (f *files) home() uint64 { return f.homeAs }
+
+// homeOf returns what identifies a file among those of all file systems of this boot. A
+// copy of a file is another one, also if it gets the inode number of a removed one.
+func homeOf(f *os.File) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return 0, fmt.Errorf("looking at data: %w", err)
+	}
+	return layout.HomeOf(uint64(st.Dev_major)<<32|uint64(st.Dev_minor), st.Ino, uint64(st.Btime.Sec)*1e9+uint64(st.Btime.Nsec)), nil
+}
+
+func (f *files) syncNames() error { return syncDir(f.dir) }
+
+func (f *files) flush() error {
+	for {
+		if err := unix.Fdatasync(int(f.data.Fd())); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func (f *files) truncate(size uint64) error { return f.data.Truncate(int64(size)) }
+
+func (f *files) ranges(limit uint64) (all [][2]uint64) {
+	f.eachRange(limit, func(from, to uint64) { all = append(all, [2]uint64{from, to}) })
+	return all
+}
+
+// bootOf returns the boot with this id, or the present one. With an error it returns one
+// that never was.
+func bootOf(id string) (layout.BootWord, error) {
+	if id != "" {
+		return layout.BootOf(id), nil
+	}
+	return thisBoot()
+}
+
+// bootFile has the id of the boot of the system.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+var thisBoot = sync.OnceValues(func() (layout.BootWord, error) {
+	id, err := os.ReadFile(bootFile)
+	if err != nil {
+		err = fmt.Errorf("finding out whether the system has crashed: %w", err)
+	}
+	return layout.BootOf(string(id)), err
+})
 
 // eachRange calls fn for the ranges of data that have memory, up to a limit. What
 // has none must not be touched: it would get some.

@@ -109,6 +109,7 @@ func TestGolden(t *testing.T) {
 		require.True(t, won)
 		s.End()
 	}
+	h.Mem().Store(layout.OffBoot, 0) // it differs from boot to boot
 	golden(t, "data-two-commits.txt", dump(&data, layout.MinSize, nameOfData))
 }
 

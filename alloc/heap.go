@@ -23,18 +23,28 @@ type Heap struct {
 	locked map[int]*heapLocker // by proc
 	backed []bool              // by page
 	pages  int                 // of which backed
+	length uint64              // of the file that data is, in bytes
 	limit  int                 // pages that may be backed, 0 = any number
 	eager  bool
+	bootAs layout.BootWord
+	disk   *heapDisk // nil: nothing lasts
+	trace  Tracer
+	prove  Tracer // nil: a recovery does not try the newest version
 }
 
 // NewHeap creates an empty store of the given size. The seed is fixed, so that
 // runs can be repeated.
 func NewHeap(maxSize uint64) (*Heap, error) {
+	boot, err := bootOf("") // so that a copy in a file is of this boot
+	if err != nil {
+		return nil, err
+	}
 	h := &Heap{
 		data:   make([]uint64, maxSize/8),
 		slots:  make([]uint64, layout.ProcsSize/8),
 		locked: map[int]*heapLocker{},
 		backed: make([]bool, maxSize>>layout.PageShift),
+		bootAs: boot,
 	}
 	id := layout.StoreID{0x6d656d6f7279, 1}
 	layout.FormatProcs(region.FromWords(h.slots), id)
@@ -62,10 +72,21 @@ func (h *Heap) Clone() *Heap {
 		locked: map[int]*heapLocker{},
 		backed: slices.Clone(h.backed),
 		pages:  h.pages,
+		length: h.length,
 		limit:  h.limit,
 		eager:  h.eager,
+		bootAs: h.bootAs,
+		disk:   h.disk.clone(),
+		trace:  h.trace,
+		prove:  h.prove,
 	}
 }
+
+// SetTrace sets what handles that attach later recover the store with.
+func (h *Heap) SetTrace(trace Tracer) { h.trace = trace }
+
+// SetProve sets what they try the newest version with.
+func (h *Heap) SetProve(prove Tracer) { h.prove = prove }
 
 // Backed reports whether there is memory behind the page at off.
 func (h *Heap) Backed(off uint64) bool {
@@ -115,7 +136,7 @@ func (h *Heap) BackedBytes() uint64 {
 // that the handle makes; it needs the build tag shmhook.
 func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	b := &heapBacking{heap: h}
-	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b}
+	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b, trace: h.trace, prove: h.prove}
 	b.views = []*region.Mem{&a.mem, &a.shared, &a.ro}
 	if hook != nil {
 		a.SetHook(hook)
@@ -188,6 +209,7 @@ func (b *heapBacking) back(off, n uint64) error {
 		h.backed[p] = true
 		h.pages++
 	}
+	h.length = max(h.length, off+n)
 	return nil
 }
 
@@ -207,7 +229,11 @@ func (b *heapBacking) punch(off, n uint64) error {
 	return nil
 }
 
-func (b *heapBacking) size() (uint64, error) { return uint64(len(b.heap.data)) * 8, nil }
+func (b *heapBacking) size() (uint64, error) {
+	b.heap.mu.Lock()
+	defer b.heap.mu.Unlock()
+	return b.heap.length, nil
+}
 
 func (b *heapBacking) mode() fs.FileMode { return 0 }
 
@@ -233,6 +259,53 @@ func (b *heapBacking) locks() (locker, error) {
 }
 
 func (b *heapBacking) unload() {}
+
+func (b *heapBacking) lasting() bool { return b.heap.disk != nil }
+
+func (b *heapBacking) boot() layout.BootWord { return b.heap.bootAs }
+
+func (b *heapBacking) home() uint64 { return 1 }
+
+func (b *heapBacking) syncNames() error { return nil }
+
+func (b *heapBacking) flush() error {
+	err := b.heap.flush(func() { b.call(0) })
+	b.call(0)
+	return err
+}
+
+func (b *heapBacking) truncate(size uint64) error {
+	b.call(size)
+	h := b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.setLength(size)
+	return nil
+}
+
+// setLength makes the file that long.
+func (h *Heap) setLength(size uint64) {
+	h.length = size
+	clear(h.data[size/8:])
+	for p := size >> layout.PageShift; p < uint64(len(h.backed)); p++ {
+		if h.backed[p] {
+			h.backed[p] = false
+			h.pages--
+		}
+	}
+}
+
+func (b *heapBacking) ranges(limit uint64) (all [][2]uint64) {
+	h := b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range limit >> layout.PageShift {
+		if h.backed[p] {
+			all = append(all, [2]uint64{p << layout.PageShift, (p + 1) << layout.PageShift})
+		}
+	}
+	return all
+}
 
 // close detaches the views as files does, in a build with the tag shmhook and for
 // a handle with a hook. A view of the Go heap cannot be detached otherwise.
@@ -277,6 +350,19 @@ func (l *heapLocker) unlock(proc int) error {
 	}
 	delete(h.locked, proc)
 	return nil
+}
+
+func (l *heapLocker) anyLocked() (bool, error) {
+	l.b.call(0)
+	h := l.b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for proc, owner := range h.locked {
+		if proc < layout.MaxProcs && owner != l {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (l *heapLocker) close() error {

@@ -191,13 +191,13 @@ func (s *Slot) settleDown(live uint64) error {
 		}
 		h.done[i] = n
 	}
-	used, err := a.inUse()
+	used, err := a.InUse()
 	h.sparse, h.gained = used > live+live/8+a.pace.slack, false
 	return err
 }
 
-// inUse is the memory of slabs, runs and lists.
-func (a *Arena) inUse() (uint64, error) {
+// InUse is the memory of slabs, runs and lists, in bytes.
+func (a *Arena) InUse() (uint64, error) {
 	used, err := a.b.allocated()
 	return used - min(used, a.FreeBytes()+a.end.Load()/64), err
 }
@@ -214,7 +214,7 @@ func (s *Slot) thinOut(live uint64, step func() error, mover Mover) error {
 	err := e.run(1)
 	if e.emptied > 0 {
 		h.gained = true
-		used, err2 := a.inUse()
+		used, err2 := a.InUse()
 		h.sparse = used > live+live/16+a.pace.slack/2
 		return errors.Join(err, err2)
 	}

@@ -1,10 +1,13 @@
 package alloc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 )
 
 // locks opens slots for its locks alone: a lock of an opening that is also
@@ -37,7 +40,24 @@ func (l *fileLocker) unlock(proc int) error {
 	return nil
 }
 
-func (l *fileLocker) close() error { return (*os.File)(l).Close() }
+func (l *fileLocker) anyLocked() (bool, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Len: layout.MaxProcs}
+	for {
+		err := unix.FcntlFlock((*os.File)(l).Fd(), unix.F_OFD_GETLK, &lock)
+		if err == nil {
+			return lock.Type != unix.F_UNLCK, nil
+		} else if err != unix.EINTR {
+			return false, fmt.Errorf("looking at the locks of procs: %w", err)
+		}
+	}
+}
+
+// close unlocks all before it closes the file. A program that this process is about to
+// start has a copy of the descriptor for a moment, which would keep the locks.
+func (l *fileLocker) close() error {
+	err := ofdLock((*os.File)(l), unix.F_UNLCK, 0, 0)
+	return errors.Join(err, (*os.File)(l).Close())
+}
 
 func ofdLock(f *os.File, kind int16, start, length int64) error {
 	for {

@@ -25,17 +25,21 @@ const (
 
 // Options for Open. Package shm documents them for users.
 type Options struct {
-	ReadOnly  bool
-	Create    bool // also with ReadOnly
-	MustExist bool
-	Exclusive bool
-	Mode      fs.FileMode
-	MaxSize   uint64
-	HugePages HugePages
-	Prefault  bool
-	Logger    *slog.Logger
-	Seed      *[2]uint64 // of a new store's hash; nil means a random one
-	Successor *Arena     // a new store gets its id, seed and time of creation, and begins with its version
+	ReadOnly    bool
+	Create      bool // also with ReadOnly
+	MustExist   bool
+	Exclusive   bool
+	Mode        fs.FileMode
+	MaxSize     uint64
+	HugePages   HugePages
+	Prefault    bool
+	Logger      *slog.Logger
+	Trace       Tracer     // for a recovery; nil: a store that needs one is not opened
+	DryRecovery bool       // with ReadOnly, do not recover the store, but find out what that would do
+	ProveNewest Tracer     // for a recovery to the newest version, with an error unless all that it reaches is its own; nil: do not try
+	Boot        string     // the id of the boot of the system, for tests; empty: that of the kernel
+	Seed        *[2]uint64 // of a new store's hash; nil means a random one
+	Successor   *Arena     // a new store gets its id, seed and time of creation, and begins with its version
 }
 
 // rewritePatience is how long Open waits for a store that is being rewritten.
@@ -45,14 +49,14 @@ const rewritePatience = time.Second
 // that fails leaves nothing: the directory, if it was made here, is removed while it
 // is empty. Another creator that was about to use it begins again.
 //
-// A read-only handle that would have no proc, because dead writers have them, lets a
-// writable one adopt these first, where it may.
+// A read-only handle lets a writable one, where it may open one, adopt dead writers first if
+// these have all procs, and recover the store after a crash of the system.
 func Open(path string, o Options) (*Arena, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
 	o.MustExist = o.MustExist || o.ReadOnly && !o.Create
-	adopted := false
+	var heir *Arena
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		dir, made, err := openDir(path, o)
 		var a *Arena
@@ -62,13 +66,20 @@ func Open(path string, o Options) (*Arena, error) {
 		if err != nil && made {
 			_ = unix.Rmdir(path)
 		}
-		if err == nil && a.crowded && !adopted {
+		if (err == nil && a.crowded || o.ReadOnly && !o.DryRecovery && errors.Is(err, ErrRecover)) && heir == nil {
 			heirs := o
-			heirs.ReadOnly, adopted = false, true
-			if heir, err := Open(path, heirs); err == nil {
-				_, _ = heir.Close(), a.Close()
+			heirs.ReadOnly = false
+			if w, failed := Open(path, heirs); failed == nil {
+				heir = w
+				_ = heir.Close()
+				if err == nil {
+					_ = a.Close()
+				}
 				continue
 			}
+		}
+		if err == nil && heir != nil {
+			a.recovered = heir.recovered
 		}
 		again := errors.Is(err, ErrInUse) || errors.Is(err, errDirRemoved)
 		if !again || time.Since(begun) > rewritePatience {

@@ -7,17 +7,17 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// pinVersionAt pins the current version in the pin at off (rule P1) and
+// pinVersionAt pins the current version in the pin at off of m (rule P1) and
 // returns its root word. The version is never read from memory that may be
 // reused: it follows from the horizon and the root word's tag. A reclaimer
 // that does not see the pin has raised the horizon before it looked, so the
 // last check sees that.
-func (a *Arena) pinVersionAt(off uint64) (word layout.RootWord, version uint64) {
+func (a *Arena) pinVersionAt(m region.Mem, off uint64) (word layout.RootWord, version uint64) {
 	for {
 		h := a.ro.Load(layout.OffHorizon)
 		word = layout.RootWord(a.ro.Load(layout.OffRoot))
 		version = word.VersionFrom(h)
-		a.shared.Store(off+layout.PinVersion, version)
+		m.Store(off+layout.PinVersion, version)
 		if a.ro.Load(layout.OffHorizon) <= version || h > layout.MaxVersion {
 			return word, version
 		}
@@ -142,7 +142,7 @@ func (a *Arena) pinInNeed() (Pin, error) {
 func (a *Arena) pinAt(i int) (Pin, error) {
 	t := a.pinTable()
 	a.shared.Release(snapPin(i)+layout.PinSince, t.clock.now())
-	word, version := a.pinVersionAt(snapPin(i))
+	word, version := a.pinVersionAt(a.shared, snapPin(i))
 	root, err := a.rootNode(word, version)
 	if err != nil {
 		a.emptyPin(i)

@@ -97,7 +97,12 @@ var errDeadProcs = errors.New("procs of dead writers wait for adoption")
 
 // exclusiveLock is the byte, next to those of the procs, that says why all of them
 // are locked.
-const exclusiveLock = layout.MaxProcs
+// The locks beyond those of the procs.
+const (
+	exclusiveLock  = layout.MaxProcs + iota
+	bootLock       // of who recovers the store, or opens it first
+	checkpointLock // of who takes a checkpoint
+)
 
 // LockExclusive locks all other procs until the handle is closed, so that no other handle is
 // open and none can be opened. If another one is open, the error matches ErrInUse and
@@ -141,6 +146,12 @@ func (a *Arena) LockExclusive() error {
 // have to take space and slots, so it is done in the name of the new owner: if that
 // one dies, its own adopter goes on.
 func (a *Arena) claimProc(i int) (bool, error) {
+	if err := a.enterBoot(); err != nil {
+		return false, err
+	}
+	if err := a.checkHeader(); err != nil {
+		return false, err
+	}
 	e := procAt(i)
 	gen := a.procWord(i).Gen() + 1
 	a.proc, a.owner = i, layout.MakeOwner(i, gen)

@@ -6,7 +6,7 @@ import "github.com/seed-869cc763/shmkv/alloc/layout"
 // intents. It judges only blocks that were retired, and below the horizon,
 // before it began (rule P2).
 type scan struct {
-	pins    []uint64 // ascending
+	pins    []uint64 // and checkpoints, ascending
 	intents []uint64
 }
 
@@ -21,6 +21,8 @@ func (a *Arena) takeScan(s *scan) {
 	for i := range min(int(a.shared.Load(layout.OffPinHigh)), layout.MaxSnapPins) {
 		s.addPin(a.shared.Load(snapPin(i) + layout.PinVersion))
 	}
+	s.addPin(a.ro.Load(layout.OffKeeping)) // before kept, which gets its version
+	s.addPin(a.ro.Load(layout.OffKept))
 	for i := range slots {
 		page := a.ro.Load(layout.OffDir + uint64(i)*8)
 		if page == 0 || page%layout.PageSize != 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,15 +35,29 @@ var refusedFS = map[uint32]string{
 }
 
 func checkFS(path string) error {
+	magic, err := magicOf(path, func(st *unix.Statfs_t) error { return unix.Statfs(path, st) })
+	if err != nil {
+		return err
+	}
+	return refuseFS(magic)
+}
+
+// onDisk reports whether what is flushed of a file survives a crash of the system.
+func onDisk(f *os.File) (bool, error) {
+	magic, err := magicOf(f.Name(), func(st *unix.Statfs_t) error { return unix.Fstatfs(int(f.Fd()), st) })
+	return magic != unix.TMPFS_MAGIC && magic != unix.RAMFS_MAGIC && magic != unix.HUGETLBFS_MAGIC, err
+}
+
+// magicOf returns the number of the file system's type.
+func magicOf(path string, statfs func(*unix.Statfs_t) error) (uint32, error) {
 	var st unix.Statfs_t
 	for {
-		if err := unix.Statfs(path, &st); err == nil {
-			break
+		if err := statfs(&st); err == nil {
+			return uint32(st.Type), nil
 		} else if err != unix.EINTR {
-			return &fs.PathError{Op: "statfs", Path: path, Err: err}
+			return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 		}
 	}
-	return refuseFS(uint32(st.Type))
 }
 
 func refuseFS(magic uint32) error {

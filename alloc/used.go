@@ -49,7 +49,8 @@ func (a *Arena) usedBlocks(p uint64, c int) (n int) {
 }
 
 // holdsAny reports whether a snapshot holds a block of the window, or one is not
-// published: moving that frees nothing now.
+// published: moving that frees nothing now. What only a checkpoint holds is free after the
+// next one.
 func (s *Slot) holdsAny(w span) bool {
 	a := s.a
 	newest := uint64(0)

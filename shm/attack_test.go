@@ -18,6 +18,7 @@ import (
 // Of many that make one copy at the same time one succeeds, the others are told, and
 // nothing is left.
 func TestMakersOfOneCopy(t *testing.T) {
+	t.Parallel()
 	s := fileStore(t, &shm.Options{MaxSize: 8 << 20})
 	set(t, s, "k", "v")
 	dir := t.TempDir()

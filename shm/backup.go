@@ -51,9 +51,10 @@ type Origin struct {
 // umask, and no garbage. Its Info tells that it is a backup, and of which store and
 // version.
 //
-// Backup proves that every entry is where it belongs. A damaged entry ends it with
-// ErrCorrupt, too little space at dir with ErrFull, and the end of ctx with the error of
-// ctx. At most one CopyOptions may be given.
+// Backup proves that every entry is where it belongs, and verifies its checksum if it has
+// one. A damaged entry ends it with ErrCorrupt, too little space at dir with ErrFull, and
+// the end of ctx with the error of ctx. The error of a wrong checksum names the key: a Set
+// or a Delete of it mends the store. At most one CopyOptions may be given.
 func (s *Store) Backup(ctx context.Context, dir string, opts ...*CopyOptions) error {
 	return s.View(func(sn *Snapshot) error { return sn.Backup(ctx, dir, opts...) })
 }
@@ -109,6 +110,7 @@ func (sn *Snapshot) fillDraft(ctx context.Context, dir string, differences []io.
 	if err := opts.check(); err != nil {
 		return err
 	}
+	sn.s.keepVersion(sn.Version())
 	draft, err := alloc.NewDraft(dir, sn.draftMode())
 	if err != nil {
 		return err
@@ -234,7 +236,10 @@ func (tx *Tx) take(r hamt.Reader, batch []copied) error {
 			if err := in.create(); err != nil {
 				return err
 			}
-		} else if err := in.Set(r.Key(c.leaf), r.Value(c.leaf)); err != nil {
+			continue
+		}
+		tx.w.setSums(c.leaf.Flags() & node.HasSum)
+		if err := in.Set(r.Key(c.leaf), r.Value(c.leaf)); err != nil {
 			return err
 		}
 	}

@@ -229,7 +229,7 @@ func TestBackupIsAStore(t *testing.T) {
 
 	readOnly, err := shm.Open(s.Path(), &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
-	dir := filepath.Join(t.TempDir(), "backup")
+	dir := filepath.Join(testdir.Memory(t), "backup")
 	require.NoError(t, readOnly.Backup(background, dir))
 	require.NoError(t, readOnly.Close())
 
@@ -474,6 +474,7 @@ func TestDifferenceFormat(t *testing.T) {
 // Restore refuses what does not follow, and what is damaged at any byte or ends
 // at any; and leaves nothing.
 func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
 	s := fileStore(t, nil)
 	dir := t.TempDir()
 	var backups []*shm.Snapshot

@@ -73,7 +73,8 @@ type TrieShape struct {
 }
 
 // Check proves the ledger: it visits everything that the current version
-// reaches, verifies it, and accounts for every byte of the file. It works
+// reaches, verifies it, and accounts for every byte of the file. That includes the
+// checksums of entries, as far as they have one (Options.Checksums). It works
 // while others read and write. In a sound store Problems is empty and the
 // error is nil; otherwise the error matches ErrCorrupt. A handle that cannot pin a
 // version may get ErrCannotPin instead, when writers reuse memory faster than it
@@ -95,6 +96,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	}
 	var found hamt.Counts // of the unnamed map, in the last pass
 	var entries int64     // of all maps
+	var changed []string  // entries whose checksum is wrong, in the last pass
 	live := func(root alloc.Root, note func(off, size uint64) error) error {
 		end, err := s.a.Limit()
 		if err != nil {
@@ -103,16 +105,16 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 		walk := func() {
 			stated := s.rootAt(root.Off)
 			liveBytes, blocks := stated.liveBytes, int64(0)
-			entries = stated.all().entries
+			entries, changed = stated.all().entries, nil
 			p := prover{s: s, r: hamt.NewReader(s.a.Mem(), end), at: root, visit: func(_ *target, n node.Node) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 				blocks += int64(layout.BlockSize(n.Size))
 				return note(n.Ref.Off(), n.Size)
-			}}
+			}, changed: func(err error) { changed = append(changed, err.Error()) }}
 			if found, err = p.run(); err == nil {
-				err = checkSum(root.Off, "bytes of live blocks stated in the root node", liveBytes, blocks)
+				err = checkTotal(root.Off, "bytes of live blocks stated in the root node", liveBytes, blocks)
 			}
 		}
 		if s.a.CanPin() {
@@ -129,6 +131,7 @@ func (s *Store) Check(ctx context.Context, opts *CheckOptions) (*Report, error) 
 	if err != nil {
 		return nil, s.fail("checking", err)
 	}
+	l.Problems = append(l.Problems, changed...)
 	rep := &Report{
 		Version:       l.Version,
 		Entries:       entries,

@@ -82,6 +82,7 @@ func (c *compactor) run() error {
 	for c.Passes < compactPasses {
 		before := c.s.stats().AllocatedBytes
 		emptied, err := c.pass()
+		c.s.newCheckpoint(roomTime) // the last one holds what was moved
 		if emptied > 0 {
 			c.Passes++
 		}

@@ -82,7 +82,7 @@ func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 		return false, err
 	}
 	if do == ActionSet {
-		if err := w.s.checkSizes(e.to, e.key, value); err != nil {
+		if err := w.s.checkSizes(e.to.extra(w.sums).Flags, e.key, value); err != nil {
 			return false, err
 		}
 	}

@@ -97,6 +97,7 @@ func TestCountersOfReclaim(t *testing.T) {
 }
 
 func TestCountersOfSpace(t *testing.T) {
+	t.Parallel()
 	s := fileStore(t, &shm.Options{MaxSize: 1 << 20})
 	var err error
 	for i := 0; err == nil; i++ {

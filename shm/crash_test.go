@@ -87,8 +87,6 @@ func attachPlain(t testing.TB, h *alloc.Heap) (*Store, func()) {
 	return newStore(a, "heap"), die
 }
 
-type contents map[string]string
-
 func (c contents) with(key, value string) contents {
 	d := maps.Clone(c)
 	d[key] = value

@@ -21,10 +21,11 @@ import (
 //	header   magic, format version, the id (2) and version of what it was written
 //	         since, the id (2) and version of what it leads to
 //	changes  a word, length of the value | length of the key << 32 | kind << 56,
-//	         then the key, then the value. Kind 1 sets, 2 deletes. The first changes
-//	         are those of the unnamed map. After kind 4, whose key is a name and whose
-//	         length of the value is a Kind, they are those of that named map, which is
-//	         made if it is not there. Kind 5, whose key is a name, drops that map.
+//	         then the key, then the value. Kind 1 sets, 2 deletes, and 6 sets an
+//	         entry that has a checksum in the store. The first changes are those of
+//	         the unnamed map. After kind 4, whose key is a name and whose length of
+//	         the value is a Kind, they are those of that named map, which is made if it
+//	         is not there. Kind 5, whose key is a name, drops that map.
 //	end      a word, kind 3; the number of changes; the entries and the bytes of
 //	         keys and values in what it leads to; the CRC-64/ECMA of all before
 const (
@@ -36,6 +37,7 @@ const (
 	kindEnd    = 3
 	kindMap    = 4
 	kindDrop   = 5
+	kindSetSum = 6
 
 	keyLenShift = 32
 	kindShift   = 56
@@ -49,8 +51,9 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 // or an earlier snapshot of the same handle. Another base is refused with ErrUnrelated. A
 // backup is compared entry by entry, in time that is proportional to its size. A snapshot
 // of the same handle is compared as by Diff, in time that is proportional to the number of
-// changes. A difference has a checksum and an end, so Restore refuses one that an error has
-// cut short. BackupSince writes to w in large pieces.
+// changes. An entry of the snapshot that is compared and whose checksum is wrong ends
+// BackupSince with ErrCorrupt. A difference has a checksum and an end, so Restore refuses
+// one that an error has cut short. BackupSince writes to w in large pieces.
 func (sn *Snapshot) BackupSince(ctx context.Context, base *Snapshot, w io.Writer, opts *CopyOptions) (changes int64, err error) {
 	d := &differenceWriter{crc: crc64.New(crcTable)}
 	d.w = bufio.NewWriterSize(io.MultiWriter(w, d.crc), 256<<10)
@@ -70,6 +73,7 @@ func (sn *Snapshot) writeDifference(ctx context.Context, base *Snapshot, d *diff
 	if base.s.k0 != sn.s.k0 || base.s.k1 != sn.s.k1 {
 		return fmt.Errorf("%w: found another store, expected a backup of this one", ErrUnrelated)
 	}
+	sn.s.keepVersion(sn.Version())
 	from, to := base.shows(), sn.shows()
 	d.words(magicDifference, differenceFormat, from.Store[0], from.Store[1], from.Version, to.Store[0], to.Store[1], to.Version)
 	c := comparison{sn: sn, base: base, d: d, step: func(done int64) error {
@@ -135,8 +139,15 @@ func (c *comparison) entries(older, newer *mapView, begin func()) error {
 			return c.d.err == nil
 		}
 		news++
+		if failed = r.CheckSum(new); failed != nil {
+			return false
+		}
 		if value := r.Value(new); old == (node.Leaf{}) || !bytes.Equal(before.Value(old), value) {
-			write(kindSet, r.Key(new), value)
+			kind := uint64(kindSet)
+			if new.Flags()&node.HasSum != 0 {
+				kind = kindSetSum
+			}
+			write(kind, r.Key(new), value)
 		}
 		return c.d.err == nil
 	}
@@ -162,7 +173,7 @@ func (m *mapView) holds(entries int64) error {
 	if err := m.sn.check(); err != nil {
 		return err
 	}
-	return checkSum(m.sn.pin.Off, "entries stated of a map", m.size().Entries, entries)
+	return checkTotal(m.sn.pin.Off, "entries stated of a map", m.size().Entries, entries)
 }
 
 // maps writes the differences between the named maps.

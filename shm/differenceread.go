@@ -13,6 +13,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // apply makes the changes of a difference. The base of the difference must be the version
@@ -114,6 +115,10 @@ func (c differenceChange) apply(tx *Tx, in *txKeyed) (*txKeyed, error) {
 	case kindMap:
 		return in, in.create()
 	case kindSet:
+		tx.w.setSums(0)
+		return in, in.Set(c.key, c.value)
+	case kindSetSum:
+		tx.w.setSums(node.HasSum)
 		return in, in.Set(c.key, c.value)
 	}
 	existed, err := in.Delete(c.key)
@@ -139,7 +144,7 @@ func (d *differenceReader) batch() (changes []differenceChange, more bool) {
 		}
 		c := differenceChange{at: at, kind: kind, to: d.to, key: d.bytes(keyLen)}
 		switch kind {
-		case kindSet:
+		case kindSet, kindSetSum:
 			c.value = d.bytes(valueLen)
 			d.changes++
 		case kindDelete:
@@ -158,7 +163,7 @@ func (d *differenceReader) batch() (changes []differenceChange, more bool) {
 // validHead reports whether the head of a change is one.
 func validHead(kind, keyLen, valueLen uint64) bool {
 	switch kind {
-	case kindSet:
+	case kindSet, kindSetSum:
 		return keyLen <= MaxKey
 	case kindDelete:
 		return keyLen <= MaxKey && valueLen == 0

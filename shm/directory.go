@@ -78,12 +78,13 @@ func (s *Store) target(name string, kind Kind) target {
 // ordered reports whether the target is an ordered map.
 func (to *target) ordered() bool { return to != nil && to.kind == KindOrdered }
 
-// extra returns the further words of the target's leaves.
-func (to *target) extra() node.Extra {
+// extra returns the further words of the target's leaves, those with node.HasSum if that
+// is sums, which is 0 otherwise.
+func (to *target) extra(sums uint64) node.Extra {
 	if to == nil {
-		return node.Extra{}
+		return node.Extra{Flags: sums}
 	}
-	return node.Extra{Flags: node.HasMap, Map: to.hash}
+	return node.Extra{Flags: node.HasMap | sums, Map: to.hash}
 }
 
 // check refuses a name that is too long.
@@ -102,7 +103,8 @@ func (to *target) op(op string) string {
 	return fmt.Sprintf("%s map %.40q of", op, to.name)
 }
 
-// directoryExtra is the further words of the directory's leaves.
+// directoryExtra is the further words of the directory's leaves. They have no checksum,
+// because a proof compares all words of a record with the map.
 var directoryExtra = node.Extra{Flags: node.HasMap}
 
 // A mapRecord is what the directory says of a map.

@@ -20,8 +20,14 @@
 //
 // A commit survives the death of every process, as the page cache does, and a
 // clean shutdown of the host when the directory is on a disk. On tmpfs the store
-// lives until the host restarts. It does not promise to survive a crash of the
-// operating system: after one, run Check before you trust a store on a disk.
+// lives until the host restarts. On a disk, a crash of the operating system or a
+// power cut takes the store back to its last checkpoint, when it is opened for
+// writing next. Options.Checkpoint says when there is one, by default every ten
+// seconds while there are commits. Sync takes one.
+//
+// Bits that change on the disk or in memory can change a value without a trace.
+// A handle with Options.Checksums writes a checksum with each entry. Check and
+// copies verify it; reads do not.
 //
 // # Where to put a store
 //

@@ -61,7 +61,7 @@ func (s *Store) DropMap(name string) (existed bool, err error) {
 	for tries := 0; ; tries++ {
 		existed, err = s.dropMap(name)
 		if err == nil {
-			return existed, nil
+			return existed, s.persist()
 		}
 		if !waitForSpace(err, tries) {
 			return false, s.fail("dropping a map of", err)
@@ -220,6 +220,7 @@ func (w *writer) shrinkDropped() (some bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		w.root.digest += t.now.Digest
 		h := w.s.hashOf(key)
 		if t.now.Root == 0 {
 			err = w.deleteRecord(&w.root.dropped, h, key)

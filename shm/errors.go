@@ -49,6 +49,11 @@ var (
 	// ErrInUse: Rewrite while others are attached, or Open while a process rewrites
 	// the store.
 	ErrInUse = alloc.ErrInUse
+	// ErrRecover: the system has crashed while the store was open for writing, and this
+	// opening cannot recover it: it is read-only, or there is no checkpoint.
+	ErrRecover = alloc.ErrRecover
+	// ErrFlush: the system could not write the store to the disk. See [Store.Sync].
+	ErrFlush = alloc.ErrFlush
 	// ErrMoved: a write to a store whose files were removed, by rm or by
 	// systemd-logind, while this handle had them open. A process that opens the
 	// path later finds no store there, or another one, so the write would be lost. Writes that begin within a second of the removal may still succeed.

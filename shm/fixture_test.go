@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -22,7 +23,7 @@ var raced = func() bool {
 // fileStore opens a new store in files.
 func fileStore(t testing.TB, opts *shm.Options) *shm.Store {
 	t.Helper()
-	s, err := shm.Open(t.TempDir()+"/store", opts)
+	s, err := shm.Open(testdir.Memory(t)+"/store", opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -69,6 +70,7 @@ func sound(t testing.TB, s *shm.Store) *shm.Report {
 	require.Zero(t, rep.LeakedBytes)
 	require.Zero(t, rep.InFlightBytes)
 	require.Equal(t, int64(s.Stats().Entries), rep.Entries)
+	shm.CheckDigest(t, s)
 	return rep
 }
 

@@ -8,8 +8,9 @@ package shm
 //   - The memory of the store is not mapped any more. It does not count as memory of the
 //     process, though the store keeps it, until somebody accesses it.
 //   - The writers' slots of the handle that no transaction uses are emptied and given back.
-//   - The goroutine that gives unused memory of the store back has ended. That of another
-//     handle, or of the next commit, goes on with it.
+//   - The goroutine that gives unused memory of the store back, and takes checkpoints, has
+//     ended, after a last checkpoint if the policy is not OnSync. That of another handle, or
+//     of the next commit, goes on with it.
 //
 // What stays is the handle's entry in the file procs with its lock, its files, its address
 // space, and the pins of its open snapshots. So an idle handle is one of MaxProcesses, and
@@ -24,6 +25,9 @@ func (s *Store) Idle() error {
 		return s.fail("idling", ErrClosed)
 	}
 	defer s.a.Leave(u)
+	if s.checkpointer.policy != (policy{}) {
+		s.newCheckpoint(roomTime) // nobody else may take it before the next commit
+	}
 	if err := s.a.Idle(); err != nil {
 		return s.fail("idling", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/alloc"
+	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/hamt"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
@@ -51,12 +52,13 @@ const (
 	imgTail       = 8 * 4
 	imgLogTop     = 8 * 5
 	imgLog        = 8 * 192
-	imgRootClass  = 8
+	imgRootClass  = 9
 	imgEntries    = 0x1000 // in procs
 	imgSlotPins   = 0x5000
 	imgSnapPins   = imgSlotPins + MaxWriters*64
 	imgSnapPin    = 32
 	imgPinHigh    = 0x140
+	imgProcsBoot  = 0x180
 	imgSlotsSize  = imgSnapPins + MaxSnapshots*imgSnapPin
 	imgLook       = 8 * 12 // in a slot's page
 	imgDeferred   = 8 * 16
@@ -86,6 +88,11 @@ func newImage(a *alloc.Arena, pins ...uint64) *image {
 		m.setShared(8*i, w)
 	}
 	m.setShared(40, crc64.Checksum(m.slots[:40], ecma))
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id") // procs of another boot are cleared
+	if err != nil {
+		panic(err)
+	}
+	m.setShared(imgProcsBoot, uint64(layout.BootOf(string(boot))))
 	if owner := m.word(imgOwners); owner != 0 {
 		// The process of entry 0 is dead, in the middle of what it did.
 		m.setShared(imgEntries, owner>>16<<8|1)
@@ -140,6 +147,12 @@ var images = sync.OnceValue(func() []*image {
 	}
 	fail(s.Set([]byte("big"), bigImageValue(1)))
 	fillMaps(s, fail)
+	s.sums = node.HasSum
+	for i := range 10 {
+		fail(s.Set(imageKey(i+50), imageValue(i+50)))
+		fail(s.Map("hash kept").Set(imageKey(i+50), imageValue(i+50)))
+		fail(s.Ordered("ordered kept").Set(imageKey(i+50), imageValue(i+50)))
+	}
 	// What Close does for the next opener; a handle on the heap needs its
 	// memory to be copied first.
 	all = append(all, newImage(s.a))

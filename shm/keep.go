@@ -9,8 +9,8 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc/region"
 )
 
-// A keeper is the goroutine of a handle that gives unused memory of the store back: see
-// alloc.Slot.Keep. The first commit starts it. It ends when the store has been quiet for
+// A keeper is the goroutine of a handle that gives unused memory of the store back, see
+// alloc.Slot.Keep, and that takes checkpoints. The first commit starts it. It ends when the store has been quiet for
 // some seconds and nothing is left to do, or when the handle is idle. The next commit starts
 // another one.
 type keeper struct {
@@ -70,7 +70,13 @@ func (k *keeper) stop(forGood bool) bool {
 func (k *keeper) run(s *Store, quit <-chan struct{}, done chan<- struct{}) {
 	defer close(done)
 	k.setGoroutine(region.Goroutine(), true)
-	defer k.setGoroutine(0, false)
+	ended := false
+	defer func() {
+		k.setGoroutine(0, false)
+		if ended && s.needsCheckpoint() { // a commit came in between, and woke nobody
+			k.wake(s)
+		}
+	}()
 	goOn := func() error {
 		select {
 		case <-quit:
@@ -88,8 +94,14 @@ func (k *keeper) run(s *Store, quit <-chan struct{}, done chan<- struct{}) {
 		case <-wait.C:
 		}
 		rest, err := s.keep(goOn)
-		if rest == 0 || err != nil {
-			return // the next commit begins anew
+		if err != nil {
+			rest = 0 // the next commit begins anew
+		}
+		if due := s.checkpointIfDue(); due > 0 && (rest == 0 || due < rest) {
+			rest = due
+		}
+		if ended = rest == 0; ended {
+			return
 		}
 		wait.Reset(rest)
 	}

@@ -109,7 +109,8 @@ type loops interface {
 // mapsModel runs operations on a store and on a model of it.
 type mapsModel struct {
 	t     *testing.T
-	s     *shm.Store
+	all   []*shm.Store // handles, of which each step uses one
+	s     *shm.Store   // the one that is in use
 	rnd   *rand.Rand
 	model modelStore
 	names []string // of the maps that are used; "" is the unnamed one
@@ -180,6 +181,7 @@ func (m *mapsModel) name() string { return m.names[m.rnd.IntN(len(m.names))] }
 
 // step makes one change by a call of one key, a transaction over several maps, or a drop.
 func (m *mapsModel) step() {
+	m.s = m.all[m.rnd.IntN(len(m.all))]
 	t, name, key := m.t, m.name(), m.key()
 	c := m.calls(name)
 	was, there := m.model.get(name)[key]
@@ -506,7 +508,7 @@ func (m *mapsModel) verifyDiff(older, newer keptMaps) {
 }
 
 // All maps of a store beside a model, through calls of one key, transactions over several
-// maps, drops, and snapshots that are kept.
+// maps, drops, and snapshots that are kept. Some handles write checksums.
 func TestMapsModel(t *testing.T) {
 	t.Parallel()
 	steps := 1500
@@ -516,10 +518,16 @@ func TestMapsModel(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			s, err := shm.Open(testdir.Memory(t), nil)
-			require.NoError(t, err)
-			defer func() { require.NoError(t, s.Close()) }()
-			m := &mapsModel{t: t, s: s, rnd: rand.New(rand.NewPCG(seed, 15)), model: modelStore{"": {shm.KindHash, map[string]string{}}},
+			path := testdir.Memory(t)
+			var all []*shm.Store
+			for _, checksums := range [][]bool{{false}, {true}, {false, true}}[seed] {
+				s, err := shm.Open(path, &shm.Options{Checksums: checksums})
+				require.NoError(t, err)
+				defer func() { require.NoError(t, s.Close()) }()
+				all = append(all, s)
+			}
+			s := all[0]
+			m := &mapsModel{t: t, all: all, s: s, rnd: rand.New(rand.NewPCG(seed, 15)), model: modelStore{"": {shm.KindHash, map[string]string{}}},
 				names: []string{"", "/h1", "/h2", "/o1", "/o2", "/o" + string(bytes.Repeat([]byte{0}, 254))}}
 			for i := range steps {
 				m.step()

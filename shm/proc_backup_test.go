@@ -36,6 +36,7 @@ func init() {
 // TestKilledBackup: whenever a process is killed while it makes a backup, there
 // is all of it or nothing, and the next backup removes what was left.
 func TestKilledBackup(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}

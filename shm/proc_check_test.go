@@ -78,6 +78,7 @@ func init() {
 // A store that several processes write to as fast as they can, which stop in the
 // middle of anything, is sound whenever Check looks at it.
 func TestCheckBesideWriters(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("needs several processes for a while")
 	}

@@ -269,6 +269,7 @@ func checkSound(t testing.TB, s *Store) *Report {
 	}
 	require.Empty(t, rep.Problems)
 	require.Zero(t, rep.LeakedBytes, "leaked bytes: %+v", rep)
+	CheckDigest(t, s)
 	return rep
 }
 

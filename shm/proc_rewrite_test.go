@@ -133,6 +133,7 @@ func TestKilledRewrite(t *testing.T) {
 // TestRewriteBesideVisitors: who opens a store, writes and closes it, while others
 // rewrite it again and again, never writes to one that is gone.
 func TestRewriteBesideVisitors(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
@@ -181,6 +182,7 @@ func TestRewriteBesideVisitors(t *testing.T) {
 // What is wrong with procs, lists and bitmaps is mended, also where a store cannot
 // be opened to write.
 func TestRewriteMends(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
@@ -318,6 +320,7 @@ func TestRewriteAmongTheDead(t *testing.T) {
 // A mount of the store's directory elsewhere leads to the old one, which is gone: a
 // store is not opened there, and none is made.
 func TestRewriteOfMountedDirectory(t *testing.T) {
+	t.Parallel()
 	dir := testdir.Memory(t)
 	path, mounted := dir+"/store", dir+"/mounted"
 	fillImage(t, path, 50)

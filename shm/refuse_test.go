@@ -295,7 +295,7 @@ func TestRefuseVersions(t *testing.T) {
 	t.Run("format", func(t *testing.T) {
 		path := newStoreFiles(t)
 		patchSuper(t, filepath.Join(path, "data"), superBytes, 1, 7)
-		refused(t, path, []error{ErrVersion}, "found 7", "reads 3")
+		refused(t, path, []error{ErrVersion}, "found 7", "reads 4")
 	})
 	t.Run("geometry", func(t *testing.T) {
 		path := newStoreFiles(t)
@@ -321,8 +321,8 @@ func TestRefuseVersions(t *testing.T) {
 	})
 	t.Run("format of procs", func(t *testing.T) {
 		path := newStoreFiles(t)
-		patchSuper(t, filepath.Join(path, "procs"), procsSuper, 1, 4)
-		refused(t, path, []error{ErrVersion}, "found 4", "procs")
+		patchSuper(t, filepath.Join(path, "procs"), procsSuper, 1, 3)
+		refused(t, path, []error{ErrVersion}, "found 3", "procs")
 	})
 	t.Run("geometry of procs", func(t *testing.T) {
 		path := newStoreFiles(t)
@@ -656,6 +656,7 @@ func TestFullTogether(t *testing.T) {
 
 // A file system without room is as a store that may not grow.
 func TestFullTmpfs(t *testing.T) {
+	t.Parallel()
 	for _, f := range fillSizes {
 		t.Run(f.name, func(t *testing.T) {
 			dir := testdir.Tmpfs(t, "size=3m")
@@ -743,6 +744,7 @@ func TestNoRoomToCreate(t *testing.T) {
 // A creator for whom there is no room says so, also when others make and remove the
 // directory at every moment.
 func TestNoRoomWhereOthersFail(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(testdir.Tmpfs(t, "size=4k"), "store")
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -18,8 +18,8 @@ import (
 // Otherwise the error matches ErrInUse and names the processes. A process that opens the
 // store while Rewrite runs waits for up to a second, then gets ErrInUse.
 //
-// Rewrite proves that every entry is where it belongs, as Backup does. A damaged entry
-// ends it with ErrCorrupt, and too little space with ErrFull; both stores take space for a
+// Rewrite proves that every entry is where it belongs, and verifies its checksum, as
+// Backup does. A damaged entry ends it with ErrCorrupt, and too little space with ErrFull; both stores take space for a
 // while. After any error the store is unchanged, except a failed final sync, which is
 // reported as such. The copy takes the place of the store in one step, after it is on
 // disk. A process that dies during Rewrite leaves the old store or the new one, and perhaps

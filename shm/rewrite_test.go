@@ -213,6 +213,7 @@ func TestRewriteInUse(t *testing.T) {
 // While it goes on, nobody else can open the store, also to rewrite it; who tries
 // just before the end waits for it.
 func TestRewriteKeepsOut(t *testing.T) {
+	t.Parallel()
 	path, left, _ := newSparse(t, 1000)
 	late := make(chan error, 1)
 	require.NoError(t, shm.Rewrite(t.Context(), path, &shm.CopyOptions{Progress: func(int64, int64) {

@@ -32,7 +32,13 @@ func (s *Store) makesRoom(err error, round *int) bool {
 	}
 	windows := max(roomPages<<*round/want.Pages, 1)
 	*round++
-	return s.makeRoom(want.Pages, int(windows), want.Disk)
+	// What only the last checkpoint holds can be reused after the next one, and so can what
+	// was moved.
+	if *round == 1 && s.newCheckpoint(roomTime) {
+		return true
+	}
+	made := s.makeRoom(want.Pages, int(windows), want.Disk)
+	return s.newCheckpoint(roomTime) || made
 }
 
 // makeRoom empties up to the given number of windows, each of pages pages, and reports

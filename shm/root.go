@@ -15,6 +15,7 @@ type rootNode struct {
 	directory node.Ref  // the trie of the named maps' records
 	dropped   node.Ref  // the trie of the records of maps that are being taken apart
 	named     totals    // of the named maps
+	digest    uint64    // sum of the digests of all leaves of maps, dropped ones included
 }
 
 // totals are sums over maps.
@@ -45,6 +46,7 @@ const (
 	rootDropped
 	rootNamedEntries
 	rootNamedData
+	rootDigest
 )
 
 // encode makes p the payload of a root node.
@@ -58,6 +60,7 @@ func (n *rootNode) encode(p *[alloc.PayloadWords]uint64) {
 		rootDropped:      uint64(n.dropped),
 		rootNamedEntries: uint64(n.named.entries),
 		rootNamedData:    uint64(n.named.dataBytes),
+		rootDigest:       n.digest,
 	}
 }
 
@@ -71,6 +74,7 @@ func readRoot(m region.Mem, off uint64) rootNode {
 		directory: node.Ref(word(rootDirectory)),
 		dropped:   node.Ref(word(rootDropped)),
 		named:     totals{int64(word(rootNamedEntries)), int64(word(rootNamedData))},
+		digest:    word(rootDigest),
 	}
 }
 

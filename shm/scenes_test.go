@@ -675,4 +675,4 @@ var scenes = slices.Concat(closers(), groups(), mapScenes(), []scene{
 		{actSet("large", strings.Repeat("L", 40_000))}, {actSet("large", "small")}, {actAdopt()}}},
 	{name: "usual pace, reader", lazy: true, prepare: usual, actors: [][]op{churn(34), {actGet("key003"), actGet("churn"), actGet("key003")}}},
 	{name: "usual pace, adopters", lazy: true, prepare: usual, actors: [][]op{churn(34), {actAdopt(), actSet("key001", "1")}, {actAdopt(), actMove("key001", "x")}}},
-})
+}, diskScenes())

@@ -1,5 +1,7 @@
 package shm
 
+import "time"
+
 // Stats is a cheap look at a store. All fields except the Counters are gauges. Version,
 // Entries, DataBytes and LiveBytes are of one commit.
 type Stats struct {
@@ -11,7 +13,34 @@ type Stats struct {
 	FileBytes      int64  `json:"file_bytes"`      // length of the file data
 	AllocatedBytes int64  `json:"allocated_bytes"` // memory or disk behind the store's files, by the file system
 	MaxSize        int64  `json:"max_size"`        // the most that FileBytes can grow to
-	Counters              // of all writers, dead ones included
+	// The checkpoints of a store on a disk; zero on a file system that is in memory.
+	Checkpoints Checkpoints `json:"checkpoints"`
+	Counters                // of all writers, dead ones included
+}
+
+// Checkpoints tells about the checkpoints of a store, see [CheckpointPolicy].
+type Checkpoints struct {
+	Count   uint64        `json:"count"`   // that were taken since the store was made, or recovered
+	Took    time.Duration `json:"took_ns"` // all of them together
+	Version uint64        `json:"version"` // of the newest one
+	At      time.Time     `json:"at"`      // when that was taken
+	Bytes   int64         `json:"bytes"`   // of the blocks that it reaches, which a recovery traces
+	// Failed is when the system could not write data to the disk. No checkpoint is taken
+	// from then on: see ErrFlush.
+	Failed time.Time `json:"failed,omitzero"`
+}
+
+// checkpoints is for a caller that has entered the handle.
+func (s *Store) checkpoints() Checkpoints {
+	c := s.a.Checkpoints()
+	all := Checkpoints{Count: c.Count, Took: c.Took, Version: c.Version, At: c.At, Failed: c.Failed}
+	if c.Root != 0 {
+		bytes := s.rootAt(c.Root).liveBytes
+		if s.a.Kept() == c.Version { // else the root may have been reused
+			all.Bytes = bytes
+		}
+	}
+	return all
 }
 
 // Sub returns the difference of the Counters of two looks at one store, of which old is the
@@ -46,6 +75,8 @@ func (s *Store) stats() Stats {
 		FileBytes: int64(s.a.FileBytes()),
 		MaxSize:   int64(s.a.MaxSize()),
 		Counters:  countersOf(s.a.Counts()),
+
+		Checkpoints: s.checkpoints(),
 	}
 	if n, err := s.a.AllocatedBytes(); err == nil {
 		st.AllocatedBytes = int64(n)

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/alloc/layout"
 	"github.com/seed-869cc763/shmkv/hamt"
+	"github.com/seed-869cc763/shmkv/node"
 )
 
 // Options say how to open a store. The zero value of each field is its default.
@@ -49,8 +50,19 @@ type Options struct {
 	// a microsecond. It needs Linux 5.14. Pages that the store gets later are not
 	// prefaulted.
 	Prefault bool
-	// Logger gets records about adoption and growth, and about a MaxSize that
-	// is not in force; nil means silence.
+	// Checkpoint says when this handle takes checkpoints of a store on a disk; nil means
+	// Every(10*time.Second). On a file system that is in memory there are none.
+	Checkpoint CheckpointPolicy
+	// Checksums makes this handle write a checksum with each entry, in 8 to 15 further
+	// bytes. Check, Backup, BackupSince, Restore, Rewrite and the recovery after a crash of
+	// the system verify the checksums that they meet. Reads do not, and so cost the same.
+	// A store may have entries with a checksum and others without: an entry keeps the form
+	// in which it was last written, and a Set of the value that it has already does not
+	// write it. Copies of the store keep the checksums. Records of named maps have none,
+	// because Check compares all in them with the maps.
+	Checksums bool
+	// Logger gets records about adoption, growth, recovery and checkpoints that failed, and
+	// about a MaxSize that is not in force; nil means silence.
 	Logger *slog.Logger
 }
 
@@ -68,14 +80,16 @@ type Store struct {
 	hostile func(key []byte) uint64 // replaces the hash in tests
 	hash    func(key []byte) uint64
 
-	functions functions
-	kept      [layout.MaxSlots]atomic.Pointer[writer] // by the number of its slot
-	writers   writers
-	keeper    keeper
-	rivals    rivals
-	drops     dropPace
-	views     atomic.Pointer[viewBlocks] // nil until the first View
-	maxBlock  uint64                     // bytes of the largest block that the store can ever hold
+	functions    functions
+	kept         [layout.MaxSlots]atomic.Pointer[writer] // by the number of its slot
+	writers      writers
+	keeper       keeper
+	checkpointer checkpointer
+	rivals       rivals
+	drops        dropPace
+	views        atomic.Pointer[viewBlocks] // nil until the first View
+	maxBlock     uint64                     // bytes of the largest block that the store can ever hold
+	sums         uint64                     // a flag of the leaves that this handle writes: node.HasSum or 0
 
 	repeated atomic.Uint64 // tries of reads: see Tally
 }
@@ -108,10 +122,16 @@ func Open(path string, opts *Options) (*Store, error) {
 	if err != nil {
 		return fail(err)
 	}
-	return newStore(a, path), nil
+	s := newStore(a, path)
+	s.sums = opts.sums()
+	s.follow(opts.Checkpoint)
+	return s, nil
 }
 
 func (o *Options) check() error {
+	if err := checkPolicy(o.Checkpoint); err != nil {
+		return err
+	}
 	if err := checkMaxSize("Options.MaxSize", o.MaxSize); err != nil {
 		return err
 	}
@@ -151,7 +171,16 @@ func (o *Options) alloc() alloc.Options {
 		HugePages: o.HugePages,
 		Prefault:  o.Prefault,
 		Logger:    o.Logger,
+		Trace:     tracer(nil),
 	}
+}
+
+// sums returns the flag that Checksums gives to leaves.
+func (o *Options) sums() uint64 {
+	if o.Checksums {
+		return node.HasSum
+	}
+	return 0
 }
 
 func newStore(a *alloc.Arena, path string) *Store {

@@ -99,7 +99,7 @@ func (t *table) exists() bool { return t.there || t.create || t.now.Root != 0 }
 // stores its Tree in t.
 func (w *writer) trieOf(t *table) *hamt.Tx {
 	if w.inTrie != t {
-		w.trie.Tree, w.trie.Extra = t.now, t.to.extra()
+		w.trie.Tree, w.trie.Extra = t.now, t.to.extra(w.sums)
 		w.inTrie = t
 	}
 	return &w.trie
@@ -118,8 +118,16 @@ func (w *writer) treeOf(t *table) *btree.Tx {
 		w.tree.Reset(btree.Reader{Reader: w.taken().Reader}, w.slot, node.Tree{})
 		w.tree.KeepLeaves, w.ordered = w.trie.KeepLeaves, true
 	}
-	w.tree.Tree, w.tree.Extra = t.now, t.to.extra()
+	w.tree.Tree, w.tree.Extra = t.now, t.to.extra(w.sums)
 	return &w.tree
+}
+
+// setSums makes the leaves that newLeaf allocates from now on, in this transaction, have a
+// checksum if sums is node.HasSum, and none if it is 0.
+func (w *writer) setSums(sums uint64) {
+	if w.sums != sums {
+		w.sums, w.inTrie = sums, nil // so that trieOf sets the flags
+	}
 }
 
 // newLeaf allocates a leaf for t.
@@ -193,7 +201,9 @@ func (w *writer) view(t *table) view {
 // makes w.root and the payload those of the root node that shows them.
 func (w *writer) finish() error {
 	made := &w.root
+	made.digest += w.unnamed.now.Digest
 	for _, t := range w.tables.all {
+		made.digest += t.now.Digest
 		if t.now == t.was && (t.there || !t.create) || !t.exists() {
 			continue
 		}

@@ -63,7 +63,7 @@ func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error)
 		var frees bool
 		version, frees, err = s.updateOnce(fn)
 		if err == nil {
-			return version, nil
+			return version, s.persist()
 		}
 		if s.makesRoom(err, &round) {
 			continue

@@ -117,7 +117,7 @@ func (k *txKeyed) Set(key, value []byte) error {
 	if tx.done {
 		return errTxDone
 	}
-	if err := w.s.checkSizes(k.to, key, value); err != nil {
+	if err := w.s.checkSizes(k.to.extra(w.sums).Flags, key, value); err != nil {
 		return k.fail("writing to", err)
 	}
 	t, err := k.table("writing to")

@@ -9,18 +9,19 @@ import (
 	"github.com/seed-869cc763/shmkv/node"
 )
 
-// checkSizes refuses what no format or no store of this MaxSize can hold.
-func (s *Store) checkSizes(to *target, key, value []byte) error {
+// checkSizes refuses what no format or no store of this MaxSize can hold. flags is that of
+// the entry's leaf.
+func (s *Store) checkSizes(flags uint64, key, value []byte) error {
 	if len(key) > MaxKey {
 		return fmt.Errorf("%w: found a key of %d bytes, expected at most %d", ErrTooLarge, len(key), MaxKey)
 	}
 	if uint64(len(value)) > MaxValue {
 		return fmt.Errorf("%w: found a value of %d bytes, expected at most %d", ErrTooLarge, len(value), uint64(MaxValue))
 	}
-	l := node.MakeLeaf(0, len(key), len(value), to.extra().Flags)
-	if most := s.maxBlock; l.Size() > most {
+	if node.MakeLeaf(0, len(key), len(value), flags).Size() > s.maxBlock {
+		most := s.maxBlock - node.MakeLeaf(0, 0, 0, flags).Size()
 		return fmt.Errorf("%w: found a key and a value of %d bytes, expected at most %d in a store of a MaxSize of %d",
-			ErrTooLarge, len(key)+len(value), most-(l.Size()-uint64(len(key)+len(value))), s.a.MaxSize())
+			ErrTooLarge, len(key)+len(value), most, s.a.MaxSize())
 	}
 	return nil
 }
@@ -89,8 +90,11 @@ func (k *keyed) write(op string, e *edit) error {
 		} else {
 			s.writeOnce(e)
 		}
-		if e.err == nil || e.failed {
+		if e.failed {
 			return e.err
+		}
+		if e.err == nil {
+			return s.persist()
 		}
 		err := k.fail(op, e.err)
 		if s.makesRoom(err, &round) {
@@ -212,7 +216,7 @@ func (w *writer) apply(t *table, e *edit, leaf node.Leaf) (changed bool, err err
 // make at one time may be one commit, else each is one of its own; many keys are faster
 // in one Update.
 func (k *keyed) Set(key, value []byte) error {
-	if err := k.s.checkSizes(k.to, key, value); err != nil {
+	if err := k.s.checkSizes(k.to.extra(k.s.sums).Flags, key, value); err != nil {
 		return k.fail("writing to", err)
 	}
 	e := edit{verb: set, key: key, value: value}

@@ -19,11 +19,12 @@ type writer struct {
 	use   alloc.User // from writer to release
 
 	trie    hamt.Tx  // of all hash maps and the directory
-	inTrie  *table   // the one that trie works on; nil: a trie of records
+	inTrie  *table   // the one that trie works on; nil: none, or a trie of records
 	tree    btree.Tx // of all ordered maps
 	ordered bool     // the transaction has begun to use tree
 	unnamed table
 	tables  openTables
+	sums    uint64                           // a flag of the leaves that the transaction makes: node.HasSum or 0
 	record  [node.WordSize + recordSize]byte // of the last setRecord
 	payload [alloc.PayloadWords]uint64       // of the root node, from finish on
 
@@ -143,6 +144,7 @@ const lightTries = 3
 // reset makes the transaction one on the version that was taken.
 func (w *writer) reset() {
 	w.trie.Reset(w.taken(), w.slot, w.s.hash, w.root.unnamed)
+	w.sums, w.trie.Extra.Flags = w.s.sums, w.s.sums
 	w.unnamed.now, w.inTrie, w.ordered = w.root.unnamed, &w.unnamed, false
 	w.tables.reset()
 }

@@ -76,6 +76,22 @@ func MaxBlockOf(maxSize uint64) uint64 {
 // the root node, and the page of a slot.
 const FirstTaken = ReservePages + 2
 
+// SlabAt returns the first page of the slab that a block of the class at off is in, and
+// the block's bit, without a look at the table. No block of a class lies at the same place in a page as
+// another page's block of its slab. It reports false if no slab has a block there.
+func SlabAt(off uint64, class int) (first, bit uint64, ok bool) {
+	c := &Classes[class]
+	for first = PageOf(off); off-first < c.Pages*PageSize; first -= PageSize {
+		if in := off - first; in%c.Size == 0 && in/c.Size < c.Blocks {
+			return first, in / c.Size, true
+		}
+		if first == 0 {
+			break
+		}
+	}
+	return 0, 0, false
+}
+
 // BlockSize returns the size of the block that Alloc(size) hands out.
 func BlockSize(size uint64) uint64 {
 	if c := ClassOf(size); c != ClassRun {

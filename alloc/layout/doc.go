@@ -32,10 +32,17 @@
 //	0x01380  keeper: until when a handle keeps house, in Unix nanoseconds, or 0
 //	0x01388  since when idle pages are watched, in Unix nanoseconds, or 0
 //	0x01390  the fewest free pages since then
+//	0x01400  kept: the version of the newest checkpoint that is on disk, or 0
+//	0x01408  keeping: the version of the checkpoint that is being taken, or 0
+//	0x01410  number of checkpoints that were taken, and how long that took in nanoseconds
+//	0x01440  boot: BootWord of those who have the store open for writing, or 0
+//	0x01448  raised while a process recovers the store
+//	0x01450  when the system could not write data to the disk, in Unix nanoseconds, or 0
+//	0x01458  home: identifies the file that data was when all of it was last on disk, or 0
 //	0x02000  owners: an Owner for each slot, or 0
 //	0x03000  directory: the offset of each slot's page, or 0; bit 0 is set while the
 //	         page is being made
-//	0x04000  two pages for checkpoints: zeros, until there are checkpoints
+//	0x04000  checkpoints: two pages that are written in turn, each a Checkpoint or zeros
 //	0x06000  table of the first segment
 //	         others start with theirs, at 1 MiB, 2 MiB, 4 MiB, …
 //
@@ -69,12 +76,12 @@
 //	112 to 190  the top of each class's magazine, or 0
 //	192 to 511  the first items of the log
 //
-// A root node is 80 bytes: the version that it is of, the mark of being superseded (0 or 1),
-// and eight words for the layer above, which are in package shm: of the unnamed map the number
+// A root node is 88 bytes: the version that it is of, the mark of being superseded (0 or 1),
+// and nine words for the layer above, which are in package shm: of the unnamed map the number
 // of entries, then the bytes of all live blocks, of the unnamed map the bytes of keys and
 // values and the reference of its trie (package hamt), the references of the directory and
-// of the trie of dropped maps, and the entries and the bytes of keys and values of all named
-// maps.
+// of the trie of dropped maps, the entries and the bytes of keys and values of all named
+// maps, and the digest of all entries with a checksum.
 //
 // A queue page and a deferred page have: the next page of a queue, what holds the blocks of a
 // deferred page, the number of its items, an unused word, then pairs of an Item and the
@@ -86,6 +93,7 @@
 //	0x00100  sequence of changes; its low half is the futex
 //	0x00108  1 when somebody may wait for it
 //	0x00140  number of snapshots' pins that were ever used
+//	0x00180  BootWord of the boot that the procs and pins are of
 //	0x01000  256 procs of 64 bytes: state (ProcWord), process id, start, name (2),
 //	         flags (1: read-only), and the group whose hints are being taken down. The
 //	         lock of a proc is on the byte of its number.

@@ -6,7 +6,7 @@ import (
 
 // Geometry, which is part of the format.
 const (
-	FormatVersion = 3
+	FormatVersion = 4
 
 	PageShift = 12
 	PageSize  = 1 << PageShift
@@ -25,25 +25,33 @@ const (
 
 // Offsets in the file data.
 const (
-	OffSuper     = 0x0000
-	SuperSize    = 512
-	OffRoot      = 0x1000 // offset | version<<48
-	OffEnd       = 0x1008 // bytes of the file that may be touched
-	OffPunched   = 0x1010 // not 0 once there may be holes below the end
-	OffHorizon   = 0x1040 // newest version whose garbage may have been reused
-	OffSegHints  = 0x1080 // a word a segment
-	OffFreePages = 0x1200 // backed free pages, about
-	OffReserve   = 0x1240 // pages in reserve, about
-	OffGate      = 0x1280 // owner of a large batch that asks for room, or 0
-	OffSlotHigh  = 0x12c0 // slots ever used
-	OffHintSeq   = 0x1300 // raised whenever a hint bit is newly set
-	OffKeeper    = 0x1380 // until when a handle keeps house
-	OffIdleSince = 0x1388 // since when offIdleLow is watched
-	OffIdleLow   = 0x1390 // the fewest free pages since then
-	OffOwners    = 0x2000 // a word a slot: owner or 0
-	OffDir       = 0x3000 // a word a slot: offset of its page or 0
-	OffCkpts     = 0x4000 // two pages for checkpoints, which do not exist yet
-	OffTable     = 0x6000 // of the first segment; ends the header
+	OffSuper       = 0x0000
+	SuperSize      = 512
+	OffRoot        = 0x1000 // offset | version<<48
+	OffEnd         = 0x1008 // bytes of the file that may be touched
+	OffPunched     = 0x1010 // not 0 once there may be holes below the end
+	OffHorizon     = 0x1040 // newest version whose garbage may have been reused
+	OffSegHints    = 0x1080 // a word a segment
+	OffFreePages   = 0x1200 // backed free pages, about
+	OffReserve     = 0x1240 // pages in reserve, about
+	OffGate        = 0x1280 // owner of a large batch that asks for room, or 0
+	OffSlotHigh    = 0x12c0 // slots ever used
+	OffHintSeq     = 0x1300 // raised whenever a hint bit is newly set
+	OffKeeper      = 0x1380 // until when a handle keeps house
+	OffIdleSince   = 0x1388 // since when offIdleLow is watched
+	OffIdleLow     = 0x1390 // the fewest free pages since then
+	OffOwners      = 0x2000 // a word a slot: owner or 0
+	OffDir         = 0x3000 // a word a slot: offset of its page or 0
+	OffKept        = 0x1400 // version of the newest checkpoint that is on disk, or 0
+	OffKeeping     = 0x1408 // version of the checkpoint that is being taken, or 0
+	OffCkptCount   = 0x1410 // checkpoints that were taken
+	OffCkptTime    = 0x1418 // how long that took, in nanoseconds
+	OffBoot        = 0x1440 // BootWord of those who have the store open for writing, or 0
+	OffTraced      = 0x1448 // raised while a process recovers the store
+	OffFlushFailed = 0x1450 // when the system could not write data to the disk, or 0
+	OffHome        = 0x1458 // the file that data was when all of it was last on disk, or 0
+	OffCkpts       = 0x4000 // two pages, each of them a Checkpoint
+	OffTable       = 0x6000 // of the first segment; ends the header
 )
 
 // endRewritten stands in the place of the end in what was rewritten, for readers
@@ -55,7 +63,7 @@ const (
 	RootBirth      = 0
 	RootSuperseded = 8
 	RootPayload    = 16
-	RootSize       = 80
+	RootSize       = 88
 )
 
 // Words of a slot's page.
@@ -116,6 +124,7 @@ const (
 	OffWaitSeq     = 0x0100
 	OffWaitFlag    = 0x0108
 	OffPinHigh     = 0x0140 // snapshot pins ever used
+	OffProcsBoot   = 0x0180 // BootWord of the boot that the procs and pins are of
 	OffProcs       = 0x1000
 	ProcSize       = 64
 	OffSlotPins    = OffProcs + MaxProcs*ProcSize

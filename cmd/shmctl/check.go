@@ -29,7 +29,8 @@ func newCheck() *cobra.Command {
 		Long: `check visits all records of the current version and accounts for every byte of
 the file. If it may write to the store, it first adopts processes that died: it
 finishes or reverts their transactions and frees their slots. Others may use the
-store meanwhile. The exit code is 4 if check finds a problem.
+store meanwhile. check also verifies the checksums of records that have one (set
+and load --checksums). The exit code is 4 if check finds a problem.
 
 With --repair, check repairs problems of lists, bitmaps and writers' slots. It
 rewrites the store from the current version, as compact --exclusive does, and
@@ -38,7 +39,8 @@ the problems that it found. It does not rewrite a sound store.
 
 --repair needs the store to itself. If others have it open, the store stays as it
 is, the exit code is 8, and standard error names the processes. --repair cannot
-repair records or the trie: the store stays as it is, and the exit code is 4.`,
+repair records or the trie: the store stays as it is, and the exit code is 4. To
+mend a record with a wrong checksum, set or delete its key.`,
 		Example: "  shmctl check /dev/shm/cache\n  shmctl check /dev/shm/cache --repair",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := storeArguments(cmd, args, "STORE", 0, 0)

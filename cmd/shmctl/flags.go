@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // keyFlag adds --key64, with which a command line can contain keys of any bytes.
@@ -37,9 +38,20 @@ func keyArgument(arg string, in64 bool) ([]byte, error) {
 
 func decode64(s string) ([]byte, error) { return base64.StdEncoding.Strict().DecodeString(s) }
 
-// maxSizeFlag adds --max-size for a store that the verb creates.
-func maxSizeFlag(cmd *cobra.Command, n *bytesValue) {
-	cmd.Flags().Var(n, "max-size", "maximum size of a store that this command creates, as in 512MiB (default 64GiB)")
+// writeFlags are the flags of a verb that writes records, and may create their store.
+type writeFlags struct {
+	maxSize   bytesValue
+	checksums bool
+}
+
+func (f *writeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().Var(&f.maxSize, "max-size", "maximum size of a store that this command creates, as in 512MiB (default 64GiB)")
+	cmd.Flags().BoolVar(&f.checksums, "checksums", false, "write a checksum with each record, which check and backup verify")
+}
+
+// options returns how to open or create the store.
+func (f *writeFlags) options() *shm.Options {
+	return &shm.Options{MaxSize: int64(f.maxSize), Checksums: f.checksums}
 }
 
 // bytesValue is a flag value of a number of bytes, such as 4096, 64KiB or 1.5GiB.

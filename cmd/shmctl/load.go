@@ -23,7 +23,7 @@ type loaded struct {
 func newLoad() *cobra.Command {
 	var batch int
 	var of mapChoice
-	var maxSize bytesValue
+	var to writeFlags
 	cmd := &cobra.Command{
 		Use:   "load STORE [FILE|-]",
 		Short: "Write records from JSON Lines",
@@ -72,7 +72,7 @@ store stays after an error.
 			var done loaded
 			err = interruptible(cmd, func(ctx context.Context) error {
 				l := newLoader(untilDone(ctx, in), batch, &of)
-				err := l.load(path, maxSize)
+				err := l.load(path, to)
 				done = l.done
 				if input := (inputError{}); errors.As(err, &input) {
 					return fmt.Errorf("load: %s: %w (%s)", name, err, l.left())
@@ -88,7 +88,7 @@ store stays after an error.
 	jsonFlag(cmd)
 	cmd.Flags().IntVar(&batch, "batch", 1000, "number of records in a transaction")
 	of.flagsToMake(cmd)
-	maxSizeFlag(cmd, &maxSize)
+	to.add(cmd)
 	return cmd
 }
 

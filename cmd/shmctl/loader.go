@@ -58,7 +58,7 @@ func (l *loader) left() string {
 
 // load reads a first batch before it opens or creates the store at path, so that invalid
 // input creates no store.
-func (l *loader) load(path string, maxSize bytesValue) error {
+func (l *loader) load(path string, to writeFlags) error {
 	err := l.read()
 	_, statErr := os.Lstat(path)
 	l.creating = errors.Is(statErr, fs.ErrNotExist)
@@ -66,9 +66,9 @@ func (l *loader) load(path string, maxSize bytesValue) error {
 	case err != nil:
 		return err
 	case l.creating:
-		return shm.Create(path, &shm.Options{MaxSize: int64(maxSize)}, l.fill)
+		return shm.Create(path, to.options(), l.fill)
 	}
-	return withStore(openOrCreate(maxSize), path, l.fill)
+	return withStore(openOrCreate(to), path, l.fill)
 }
 
 // fill writes the first batch, which load has read, and reads and writes the others.

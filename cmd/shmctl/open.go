@@ -57,8 +57,7 @@ func openToCheck(path string) (*shm.Store, error) {
 	return s, err
 }
 
-// openOrCreate returns an opener for writing that creates a missing store with this
-// maximum size.
-func openOrCreate(maxSize bytesValue) opener {
-	return func(path string) (*shm.Store, error) { return shm.Open(path, &shm.Options{MaxSize: int64(maxSize)}) }
+// openOrCreate returns an opener for writing that creates a missing store.
+func openOrCreate(to writeFlags) opener {
+	return func(path string) (*shm.Store, error) { return shm.Open(path, to.options()) }
 }

@@ -17,7 +17,7 @@ func TestVerbsRefuseOtherThings(t *testing.T) {
 	args := map[string][]string{
 		"backup": {out + "/backup"}, "check": {"--repair"}, "compact": nil, "del": {"key"}, "drop": {"name"}, "dump": nil, "get": {"key"}, "incr": {"key"},
 		"keys": nil, "load": nil, "maps": nil, "map": {"--output", out + "/map.svg"}, "restore": {out + "/restored"}, "set": {"key", "value"},
-		"slots": nil, "stat": nil, "top": {"--json"}, "watch": {"key"}, "doctor": nil, "diff": {s.Path()},
+		"slots": nil, "stat": nil, "sync": nil, "recover": nil, "top": {"--json"}, "watch": {"key"}, "doctor": nil, "diff": {s.Path()},
 	}
 	for _, cmd := range newRoot().Commands() {
 		more, known := args[cmd.Name()]

@@ -14,7 +14,7 @@ import (
 func newSet() *cobra.Command {
 	var key64, empty bool
 	var of mapChoice
-	var maxSize bytesValue
+	var to writeFlags
 	cmd := &cobra.Command{
 		Use:   "set STORE KEY [VALUE|-]",
 		Short: "Set the value of a key",
@@ -53,7 +53,7 @@ one.`,
 			} else if len(value) == 0 && !empty {
 				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", text.Printable(key))
 			}
-			return withStore(openOrCreate(maxSize), path, func(s *shm.Store) error {
+			return withStore(openOrCreate(to), path, func(s *shm.Store) error {
 				m, err := of.findOrMake(s)
 				if err != nil {
 					return err
@@ -65,6 +65,6 @@ one.`,
 	keyFlag(cmd, &key64)
 	of.flagsToMake(cmd)
 	cmd.Flags().BoolVar(&empty, "empty", false, "set an empty value if standard input is empty")
-	maxSizeFlag(cmd, &maxSize)
+	to.add(cmd)
 	return cmd
 }

@@ -68,7 +68,7 @@ trie, and the space of each block size.`,
 					st.Rate = &statRate{time.Since(began).Seconds(), st.Sub(old).Counters}
 				}
 				if deep {
-					if st.Deep, err = lookDeep(cmd.Context(), s); err != nil {
+					if st.Deep, err = lookDeep(cmd.Context(), s, st.Checkpoints.Version); err != nil {
 						return err
 					}
 				}
@@ -140,6 +140,9 @@ func (st storeStat) Print(w io.Writer) error {
 			text.Things(st.FreedBlocks, "block", "blocks"), text.Count(st.DeferredBlocks), text.Things(st.PunchedPages, "page", "pages"))},
 		{"adopted", text.Things(st.AdoptedSlots, "writer's slot", "writers' slots") + " of the dead"},
 	}...)
+	if c := st.Checkpoints; c.Version != 0 {
+		rows = append(rows, []string{"disk", fmt.Sprintf("%s; %s in %v", checkpoint(c, time.Now()), text.Things(c.Count, "checkpoint", "checkpoints"), c.Took.Round(time.Millisecond))})
+	}
 	if r := st.Rate; r != nil {
 		per := func(n uint64) string { return text.Whole(float64(n) / r.Seconds) }
 		rows = append(rows, []string{"rate", fmt.Sprintf("in %.1f s, each second: %s commits of %s changes; %s overtaken, %s refused; %s blocks freed, %s deferred",

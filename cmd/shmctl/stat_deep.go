@@ -15,14 +15,16 @@ import (
 type statDeep struct {
 	shm.Report
 	Processes []shm.Process `json:"processes"` // without this command
+
+	checkpoint uint64 // its version
 }
 
-func lookDeep(ctx context.Context, s *shm.Store) (*statDeep, error) {
+func lookDeep(ctx context.Context, s *shm.Store, checkpoint uint64) (*statDeep, error) {
 	rep, err := s.Check(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	d := &statDeep{Report: *rep, Processes: []shm.Process{}}
+	d := &statDeep{Report: *rep, Processes: []shm.Process{}, checkpoint: checkpoint}
 	all, err := s.Inspect().Processes()
 	if err != nil && !errors.Is(err, shm.ErrReadOnly) { // without permission Processes is empty
 		return nil, err
@@ -62,6 +64,9 @@ func (d *statDeep) held(now time.Time) [][]string {
 	rows := [][]string{}
 	for _, h := range d.Held {
 		who := ""
+		if h.Version == d.checkpoint {
+			who = "; the last checkpoint"
+		}
 		for _, p := range d.Processes {
 			for _, pin := range p.Pins {
 				if pin.Version == h.Version {

@@ -28,7 +28,7 @@ func TestStatTellsWhoHolds(t *testing.T) {
 
 	code, out, stderr := runs("", "stat", s.Path(), "--deep")
 	require.Equal(t, exitOK, code, stderr)
-	require.Regexp(t, fmt.Sprintf(`(?m)^held for pins:\n[0-9.]+ KiB  by version %s; shmctl\.test \(pid %d\), a snapshot taken now$`, text.Count(sn.Version()), os.Getpid()), out)
+	require.Regexp(t, fmt.Sprintf(`(?m)^held for pins:\n(?:.*; the last checkpoint\n)?[0-9.]+ KiB +by version %s; shmctl\.test \(pid %d\), a snapshot taken now$`, text.Count(sn.Version()), os.Getpid()), out)
 
 	code, out, stderr = runs("", "stat", s.Path(), "--deep", "--json")
 	require.Equal(t, exitOK, code, stderr)
@@ -36,8 +36,9 @@ func TestStatTellsWhoHolds(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &st))
 	require.Equal(t, s.Stats(), st.Stats)
 	require.Greater(t, st.Deep.HeldBytes, int64(300*100))
-	require.Equal(t, st.Deep.HeldBytes, st.Deep.Held[0].Bytes)
-	require.Equal(t, sn.Version(), st.Deep.Held[0].Version)
+	held := st.Deep.Held[len(st.Deep.Held)-1] // the checkpoint on a disk may hold the root node
+	require.Greater(t, held.Bytes, int64(300*100))
+	require.Equal(t, sn.Version(), held.Version)
 	require.Len(t, st.Deep.Processes, 1)
 	require.Equal(t, sn.Version(), st.Deep.Processes[0].Pins[0].Version)
 	require.Equal(t, st.Commits, st.Deep.Processes[0].Slots[0].Commits)
@@ -45,5 +46,5 @@ func TestStatTellsWhoHolds(t *testing.T) {
 	require.NoError(t, sn.Close())
 	code, out, stderr = runs("", "stat", s.Path(), "--deep")
 	require.Equal(t, exitOK, code, stderr)
-	require.Regexp(t, `(?m)^held for pins:\n.* by version [0-9,]+; nobody any more: it will be freed$`, out)
+	require.Regexp(t, `(?m)^held for pins:\n(?:.*; the last checkpoint\n)?.* by version [0-9,]+; nobody any more: it will be freed$`, out)
 }

@@ -244,8 +244,12 @@ func (l topLook) rates() string {
 }
 
 func (l topLook) space() string {
-	return fmt.Sprintf("%s live  %s free  %s file  %s allocated", text.Size(l.Stats.LiveBytes), text.Size(l.Stats.FreeBytes),
+	s := fmt.Sprintf("%s live  %s free  %s file  %s allocated", text.Size(l.Stats.LiveBytes), text.Size(l.Stats.FreeBytes),
 		text.Size(l.Stats.FileBytes), text.Size(l.Stats.AllocatedBytes))
+	if c := l.Stats.Checkpoints; c.Version != 0 {
+		s += "  checkpoint " + text.Ago(c.At, l.Time)
+	}
+	return s
 }
 
 func (l topLook) reclaim() string {

@@ -99,6 +99,29 @@ func Memory(t testing.TB) string {
 	return dir
 }
 
+// Disk returns a new directory on a file system that outlives the system. It skips the
+// test if all temporary directories are in memory.
+func Disk(t testing.TB) string {
+	t.Helper()
+	for _, parent := range []string{"", "/var/tmp"} {
+		dir := t.TempDir()
+		if parent != "" {
+			d, err := os.MkdirTemp(parent, prefix)
+			if err != nil {
+				continue
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(d) })
+			dir = d
+		}
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type != unix.TMPFS_MAGIC && uint32(st.Type) != unix.RAMFS_MAGIC && st.Type != unix.OVERLAYFS_SUPER_MAGIC {
+			return dir
+		}
+	}
+	t.Skip("no temporary directory is on a disk: found a tmpfs or an overlay, expected a file system such as ext4")
+	return ""
+}
+
 // Tmpfs mounts a tmpfs with options such as "size=64k" until the test ends, and returns
 // its directory. It skips the test if mounting is not permitted.
 func Tmpfs(t testing.TB, options string) string {

@@ -176,7 +176,7 @@ func TestDoctorOnStores(t *testing.T) {
 	for _, f := range d.Findings {
 		require.Equal(t, OK, f.Level, "%+v", f)
 	}
-	require.Contains(t, d.one(t, "store").Found, "format 3, version 2, 1 entry")
+	require.Contains(t, d.one(t, "store").Found, "format 4, version 2, 1 entry")
 	require.Contains(t, d.one(t, "processes").Found, "2 of at most 256")
 	require.Contains(t, d.one(t, "permissions").Found, "this user may read and write it")
 
@@ -318,4 +318,33 @@ func TestDoctorOnFullStore(t *testing.T) {
 	}
 	require.ErrorIs(t, err, shm.ErrFull)
 	require.Equal(t, Warning, examineAt(t, s.Path(), time.Now()).one(t, "fullness").Level)
+}
+
+// The checkpoints of a store on a disk.
+func TestDoctorOnDisks(t *testing.T) {
+	path := filepath.Join(testdir.Disk(t), "store")
+	s, err := shm.Open(path, &shm.Options{Checkpoint: shm.OnSync()})
+	require.NoError(t, err)
+	look := func(later time.Duration) doctor { t.Helper(); return examineAt(t, path, time.Now().Add(later)) }
+
+	f := look(time.Hour).one(t, "checkpoint")
+	require.Equal(t, OK, f.Level, "there is nothing new")
+	require.NoError(t, s.Set([]byte("key"), []byte("value")))
+	require.Equal(t, OK, look(0).one(t, "checkpoint").Level)
+	f = look(time.Hour).one(t, "checkpoint")
+	require.Equal(t, Warning, f.Level)
+	require.Regexp(t, `^the last one is 1h0m[0-9]s old, and 1 version behind$`, f.Found)
+	require.NoError(t, s.Sync())
+	require.Equal(t, OK, look(time.Hour).one(t, "checkpoint").Level)
+	require.NoError(t, s.Close())
+
+	testdir.CrashSystem(t, path)
+	before, err := os.ReadFile(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	f = look(time.Hour).one(t, "store")
+	require.Equal(t, Warning, f.Level)
+	require.Regexp(t, `its last checkpoint, taken now, has version 2 and 1 entry$`, f.Found)
+	after, err := os.ReadFile(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	require.Equal(t, before, after, "doctor changes nothing")
 }

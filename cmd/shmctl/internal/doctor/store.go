@@ -18,12 +18,22 @@ import (
 // longSnapshot is the age of an open snapshot from which doctor warns.
 const longSnapshot = time.Hour
 
+// longCheckpoint is the age of a checkpoint from which doctor warns if there are newer
+// versions.
+const longCheckpoint = time.Minute
+
 // examineStore runs the checks of the store and returns its maximum size in bytes.
 func (d *doctor) examineStore() (maxSize int64) {
 	d.permissions()
 	d.leftovers()
 	d.removed()
 	d.logout()
+	if r, err := shm.Recover(d.Path, &shm.RecoverOptions{DryRun: true}); err == nil && r != nil {
+		d.find("store", Warning, "shmctl recover "+d.Path+", or any program that opens the store for writing, makes it that",
+			"the system has crashed while it was open: its last checkpoint, taken %s, has version %s and %s",
+			text.Ago(d.now.Add(-r.Age), d.now), text.Count(r.Version), text.Things(r.Entries, "entry", "entries"))
+		return defaultMaxSize
+	}
 	s, err := shm.Open(d.Path, &shm.Options{ReadOnly: true, MustExist: true})
 	if err != nil {
 		advice := ""
@@ -32,6 +42,8 @@ func (d *doctor) examineStore() (maxSize int64) {
 			advice = "name the directory of a store"
 		case errors.Is(err, shm.ErrCorrupt):
 			advice = "restore a backup, or remove the directory"
+		case errors.Is(err, shm.ErrRecover):
+			advice = "run doctor as a user who may write to it; without a checkpoint, restore a backup"
 		case errors.Is(err, fs.ErrPermission):
 			advice = "run doctor as a user who may read it"
 		case errors.Is(err, fs.ErrNotExist):
@@ -52,6 +64,7 @@ func (d *doctor) examineStore() (maxSize int64) {
 	}
 	d.find("store", OK, "", "format %d, version %s, %s", s.Inspect().Info().Format, text.Count(st.Version), text.Things(st.Entries, "entry", "entries"))
 	d.fullness(st)
+	d.checkpoint(st)
 	all, err := s.Inspect().Processes()
 	if err != nil {
 		d.find("processes", Warning, "run doctor as a user who may write the file procs", "%s", text.OneLine(err))
@@ -118,6 +131,21 @@ func (d *doctor) fullness(st shm.Stats) {
 		return
 	}
 	d.find("fullness", OK, "", "%s", found)
+}
+
+// checkpoint checks the newest checkpoint of a store on a disk.
+func (d *doctor) checkpoint(st shm.Stats) {
+	c := st.Checkpoints
+	switch found := fmt.Sprintf("the last one is %s old, and %s behind", d.now.Sub(c.At).Round(time.Second), text.Things(st.Version-c.Version, "version", "versions")); {
+	case c.Version == 0: // in memory
+	case !c.Failed.IsZero():
+		d.find("checkpoint", Problem, "look for errors of the disk; back the store up, or rewrite it by shmctl compact --exclusive",
+			"none is taken since data could not be written to the disk, %s; %s", text.Ago(c.Failed, d.now), found)
+	case st.Version > c.Version && d.now.Sub(c.At) > longCheckpoint:
+		d.find("checkpoint", Warning, "let a writer take them, by Options.Checkpoint or Sync, or call shmctl sync", "%s", found)
+	default:
+		d.find("checkpoint", OK, "", "%s", found)
+	}
 }
 
 // processes checks the open handles, which include that of this command.
