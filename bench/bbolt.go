@@ -9,8 +9,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A boltTable is a bbolt database without flushes. Only one process at a time can have it open.
-type boltTable struct{ db *bbolt.DB }
+// A boltTable is a bbolt database, without flushes unless its task asks for them. Only one process at a time can have it
+// open.
+type boltTable struct {
+	db *bbolt.DB
+	// commit is db.Update, or db.Batch, which commits the functions of several goroutines together.
+	commit func(func(*bbolt.Tx) error) error
+}
 
 var bucketName = []byte("bench")
 
@@ -20,16 +25,21 @@ func openBolt(t task) (table, error) {
 			return nil, err
 		}
 	}
+	lax := t.sync != syncEach && t.sync != syncBatched
 	db, err := bbolt.Open(filepath.Join(t.path, "bolt"), 0o600, &bbolt.Options{
-		Timeout: time.Second, NoSync: true, NoFreelistSync: true, NoGrowSync: true, FreelistType: bbolt.FreelistMapType,
+		Timeout: time.Second, NoSync: lax, NoFreelistSync: true, NoGrowSync: lax, FreelistType: bbolt.FreelistMapType,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if t.work != "load" {
-		return boltTable{db}, nil
+	b := boltTable{db, db.Update}
+	if t.sync == syncBatched {
+		b.commit = db.Batch
 	}
-	return boltTable{db}, db.Update(func(tx *bbolt.Tx) error {
+	if t.work != "load" {
+		return b, nil
+	}
+	return b, db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucket(bucketName)
 		return err
 	})
@@ -47,8 +57,10 @@ func (b boltTable) read(dst, key []byte) ([]byte, error) {
 }
 
 func (b boltTable) write(key, value []byte) error {
-	return b.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketName).Put(key, value) })
+	return b.commit(func(tx *bbolt.Tx) error { return tx.Bucket(bucketName).Put(key, value) })
 }
+
+func (b boltTable) sync() error { return b.db.Sync() }
 
 func (b boltTable) remove(key []byte) error {
 	return b.db.Update(func(tx *bbolt.Tx) error {

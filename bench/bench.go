@@ -36,6 +36,9 @@ type config struct {
 	processes    []int   // numbers of writing processes in crowd
 	goroutines   []int   // numbers of writing goroutines in crowd
 
+	durableNs      []int   // entries, for durable
+	durableSeconds float64 // duration of each measurement of durable
+
 	progress io.Writer
 }
 
@@ -89,6 +92,7 @@ func (b *bench) parts() (parts []part) {
 	add(measurements, b.ns)
 	add(orderedMeasurements, b.orderedNs)
 	add(b.crowdMeasurements(), b.crowdNs)
+	add(durableMeasurements, b.durableNs)
 	return parts
 }
 
@@ -141,7 +145,7 @@ func (b *bench) fail(ctx context.Context, p peer, t task, err error) {
 
 // gather builds the peers. It omits a peer that it cannot build, and the report states the reason.
 func (b *bench) gather(ctx context.Context) error {
-	store, err := buildGo(storeName, peer{keepsHouse: true})(ctx, b.dir)
+	store, err := buildGo(storeName, ourPeer)(ctx, b.dir)
 	if err != nil {
 		return err
 	}

@@ -42,24 +42,34 @@ func everyPeer(t *testing.T) *bench {
 // needOrder lists the works that only peers with ordered entries can do.
 var needOrder = []string{"range", "scan-ordered", "min", "higher", "floor", "at", "rank"}
 
+// syncPeers are the peers that can do the work latency-sync.
+var syncPeers = []string{storeName, "shm-small", "shm-prefault", namedName, orderedName, "lmdb", "lmdb-go", "bbolt"}
+
 // orderedPeers are the peers with ordered entries that the bench uses as such.
 var orderedPeers = []string{orderedName, "lmdb", "bbolt", "btree"}
 
-// cannot lists the works that peers cannot do, beside needOrder. A peer must support all other works.
+// cannot lists the works that peers cannot do, beside needOrder and latency-sync. A peer must support all other works.
 var cannot = map[string][]string{
-	"lmdb":      {"at", "rank"},
-	"lmdb-go":   {"get workers"},
-	"tdb":       {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers"},
-	"sharedmem": {"load batch", "load ascending", "get workers", "get-in-place", "get-many", "set batch", "set workers"},
-	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "hold"},
-	"flat":      {"load batch", "get-snapshot", "set batch", "set workers", "hold", "get workers", "open", "latency writers"},
-	"xsync":     {"load batch", "set batch", "open"},
-	"syncmap":   {"load batch", "set batch", "open"},
-	"otter":     {"load batch", "set batch", "open"},
-	"bbolt":     {"at", "rank"},
-	"btree":     {"load batch", "set batch", "open", "rank"},
+	"lmdb":    {"at", "rank"},
+	"lmdb-go": {"get workers"},
+	"tdb":     {"load batch", "get-snapshot", "set batch", "set workers", "latency-set workers", "hold", "get workers"},
+	"sharedmem": {
+		"load batch", "load ascending", "get workers", "get-in-place", "get-many", "set batch", "set workers",
+		"latency-set workers",
+	},
+	"memcached": {"get workers", "get-snapshot", "get-in-place", "scan", "set workers", "latency-set workers", "hold"},
+	"flat": {
+		"load batch", "get-snapshot", "set batch", "set workers", "latency-set workers", "hold", "get workers", "open",
+		"latency writers",
+	},
+	"xsync":   {"load batch", "set batch", "open"},
+	"syncmap": {"load batch", "set batch", "open"},
+	"otter":   {"load batch", "set batch", "open"},
+	"bbolt":   {"at", "rank"},
+	"btree":   {"load batch", "set batch", "open", "rank"},
 	"memory": {
 		"load batch", "get-snapshot", "get-in-place", "get-absent", "get-many", "set batch", "mixed", "latency", "latency-set",
+		"latency-set workers",
 		"latency writers", "hold", "open", "delete",
 	},
 }
@@ -87,6 +97,8 @@ func TestPeersDoTheSameWork(t *testing.T) {
 		{name: "latency", task: task{work: "latency"}, sameAs: "get"},
 		{name: "latency writers", task: task{work: "latency", writers: 1}, sameAs: "get"},
 		{name: "latency-set", task: task{work: "latency-set"}, sameAs: "get"},
+		{name: "latency-set workers", task: task{work: "latency-set", workers: 2}, sameAs: "get workers"},
+		{name: "latency-sync", task: task{work: "latency-sync", batch: 64}, sameAs: "get"},
 		{name: "open", task: task{work: "open"}},
 		{name: "set", task: task{work: "set", warm: n / 4}, sameAs: "get"},
 		{name: "set zipf", task: task{work: "set", zipf: top}, sameAs: "get zipf"},
@@ -145,7 +157,8 @@ func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums
 	t.Helper()
 	r, err := run(t.Context(), p, task)
 	unable := slices.Contains(cannot[p.name], name) ||
-		slices.Contains(needOrder, name) && !slices.Contains(orderedPeers, p.name)
+		slices.Contains(needOrder, name) && !slices.Contains(orderedPeers, p.name) ||
+		name == "latency-sync" && !slices.Contains(syncPeers, p.name)
 	switch {
 	case errors.Is(err, errUnsupported) != unable:
 		t.Errorf("%s: %s: %v, but it is listed as one that can or cannot", p.name, name, err)
@@ -160,8 +173,19 @@ func checkWork(t *testing.T, p peer, name string, task task, sameAs string, sums
 		if r.Nanos <= 0 || r.Full || r.Ops != ops && name != "load batch" {
 			t.Errorf("%s: %s: odd result %+v", p.name, name, r)
 		}
-		if (len(r.Latencies) > 0) != strings.HasPrefix(task.work, "latency") {
-			t.Errorf("%s: %s: %d latencies", p.name, name, len(r.Latencies))
+		latencies := 0
+		for _, l := range r.Latencies {
+			latencies += int(l[1])
+		}
+		want := 0
+		switch task.work {
+		case "latency", "latency-set":
+			want = ops
+		case "latency-sync":
+			want = ops / task.batch
+		}
+		if latencies != want {
+			t.Errorf("%s: %s: %d latencies, want %d", p.name, name, latencies, want)
 		}
 		if sum, ok := sums[sameAs]; ok && sum != r.Sum {
 			t.Errorf("%s: %s: keys add up to %d, should be %d as those of %s", p.name, name, r.Sum, sum, sameAs)
@@ -294,8 +318,8 @@ func TestRun(t *testing.T) {
 
 func TestTaskArgs(t *testing.T) {
 	want := task{
-		work: "set", n: 3, value: 7, seed: 1 << 63, zipf: zipfTop(3), path: "p", order: ascending, batch: 8, workers: 9, writers: 1, ops: 4,
-		seconds: 0.25, warm: 5, capacity: 6, quiet: 0.5,
+		work: "set", n: 3, value: 7, seed: 1 << 63, zipf: zipfTop(3), path: "p", order: ascending, sync: syncCall,
+		batch: 8, workers: 9, writers: 1, ops: 4, seconds: 0.25, warm: 5, capacity: 6, quiet: 0.5,
 	}
 	if got, err := parseTask(want.args()); err != nil || got != want {
 		t.Errorf("parseTask(args of %+v) = %+v, %v", want, got, err)

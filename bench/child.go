@@ -84,6 +84,13 @@ func (c *child) end() {
 	}
 }
 
+// kill ends a child that is ready, at once.
+func (c *child) kill() error {
+	err := c.cmd.Process.Kill()
+	c.end()
+	return err
+}
+
 // interrupted reports whether a signal that a terminal or user sends has ended a child.
 func interrupted(err error) bool {
 	var exit *exec.ExitError

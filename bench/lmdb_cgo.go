@@ -9,11 +9,11 @@ package main
 
 // Each operation makes one call from Go to C, which does all of its work. No binding can make fewer calls.
 
-static int env_open(const char *path, size_t capacity, int create, MDB_env **env, MDB_dbi *dbi) {
+static int env_open(const char *path, size_t capacity, int create, unsigned flags, MDB_env **env, MDB_dbi *dbi) {
 	MDB_txn *txn;
 	int rc;
 	if ((rc = mdb_env_create(env)) || (rc = mdb_env_set_mapsize(*env, capacity)) ||
-	    (rc = mdb_env_open(*env, path, MDB_NOSYNC | MDB_WRITEMAP | MDB_NOTLS, 0600)) ||
+	    (rc = mdb_env_open(*env, path, flags | MDB_NOTLS, 0600)) ||
 	    (rc = mdb_txn_begin(*env, NULL, create ? 0 : MDB_RDONLY, &txn)))
 		return rc;
 	if ((rc = mdb_dbi_open(txn, NULL, 0, dbi))) {
@@ -113,7 +113,7 @@ type lmdbTable struct {
 func init() { goPeers["lmdb-go"] = goPeer{open: openLMDB} }
 
 func openLMDB(t task) (table, error) {
-	if t.workers > 1 && t.work != "set" {
+	if t.workers > 1 && t.work != "set" && t.work != "latency-set" {
 		return nil, errUnsupported // there is one read transaction
 	}
 	create := C.int(0)
@@ -124,8 +124,15 @@ func openLMDB(t task) (table, error) {
 		}
 	}
 	l := &lmdbTable{valueSize: t.value}
+	flags := C.uint(C.MDB_NOSYNC | C.MDB_WRITEMAP)
+	switch t.sync {
+	case syncEach:
+		flags = 0
+	case syncCall:
+		flags = C.MDB_NOSYNC
+	}
 	path := append([]byte(t.path), 0)
-	if err := lmdbError(C.env_open((*C.char)(unsafe.Pointer(&path[0])), C.size_t(t.capacity), create, &l.env, &l.dbi)); err != nil {
+	if err := lmdbError(C.env_open((*C.char)(unsafe.Pointer(&path[0])), C.size_t(t.capacity), create, flags, &l.env, &l.dbi)); err != nil {
 		return nil, err
 	}
 	err := lmdbError(C.begin_read(l.env, &l.reading))
@@ -163,6 +170,8 @@ func (l *lmdbTable) read(dst, key []byte) ([]byte, error) {
 func (l *lmdbTable) write(key, value []byte) error {
 	return lmdbError(C.write_many(l.env, l.dbi, 1, startOf(key), C.size_t(len(key)), startOf(value), C.size_t(len(value))))
 }
+
+func (l *lmdbTable) sync() error { return lmdbError(C.mdb_env_sync(l.env, 1)) }
 
 func (l *lmdbTable) remove(key []byte) error {
 	return lmdbError(C.delete_one(l.env, l.dbi, unsafe.Pointer(&key[0]), C.size_t(len(key))))

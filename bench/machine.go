@@ -6,7 +6,8 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // A machine describes the machine of a report. Figures of different machines cannot be compared.
@@ -68,10 +69,17 @@ func loadAverage() string {
 	return load
 }
 
-func onTmpfs(dir string) bool {
-	const tmpfsMagic = 0x01021994
-	var fs syscall.Statfs_t
-	return syscall.Statfs(dir, &fs) == nil && int64(fs.Type) == tmpfsMagic
+func onTmpfs(dir string) bool { return inMemory(dir) == "tmpfs" }
+
+// inMemory returns the name of a directory's file system if that is in memory, or else "".
+func inMemory(dir string) string {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return ""
+	}
+	return map[uint32]string{
+		unix.TMPFS_MAGIC: "tmpfs", unix.RAMFS_MAGIC: "ramfs", unix.HUGETLBFS_MAGIC: "hugetlbfs",
+	}[uint32(fs.Type)]
 }
 
 func firstLine(path string) string {

@@ -30,8 +30,8 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all, ordered, crowd, or of "+strings.Join(allWorks(), ","))
-	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\")")
+	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, or of "+strings.Join(knownWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), and durable (default \"1000000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
@@ -40,10 +40,11 @@ func command(args []string) error {
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds of the measurements of speed")
 	f.Float64Var(&cfg.seconds, "seconds", 0.5, "duration of each timed read; sets may take four times that")
 	f.Float64Var(&cfg.crowdSeconds, "crowdseconds", 2, "duration of each measurement of crowd")
+	f.Float64Var(&cfg.durableSeconds, "durableseconds", 5, "duration of each measurement of durable")
 	processes := f.String("processes", "1,2,4,8,16", "numbers of processes that write together, for crowd")
 	goroutines := f.String("goroutines", "1,8,64", "numbers of goroutines that write together, for crowd")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
-	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs")
+	f.StringVar(&cfg.dir, "dir", "/dev/shm", "directory to make the stores in; use a tmpfs, but for durable a disk")
 	from := f.String("from", "", "measure nothing, and take the report from this `file` that -json wrote")
 	plots := f.String("plots", "", "draw plots into this `directory`")
 	asJSON := f.Bool("json", false, "print the report as JSON")
@@ -68,6 +69,9 @@ func command(args []string) error {
 		return fmt.Errorf("-n: %w", err)
 	}
 	cfg.orderedNs = cfg.crowdNs
+	if cfg.durableNs, err = numbers(cmp.Or(*ns, "1000000")); err != nil {
+		return fmt.Errorf("-n: %w", err)
+	}
 	if cfg.processes, err = numbers(*processes); err != nil {
 		return fmt.Errorf("-processes: %w", err)
 	}
@@ -138,6 +142,9 @@ func allWorks() []string {
 	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks())
 }
 
+// knownWorks returns all works, also those that "all" leaves out because they need a disk.
+func knownWorks() []string { return append(allWorks(), durableWorks()...) }
+
 // expand replaces the names of groups of works by their works.
 func expand(works []string) (all []string) {
 	for _, w := range works {
@@ -148,6 +155,8 @@ func expand(works []string) (all []string) {
 			all = append(all, orderedWorks()...)
 		case crowd:
 			all = append(all, crowdWorks()...)
+		case durable:
+			all = append(all, durableWorks()...)
 		default:
 			all = append(all, w)
 		}
@@ -164,8 +173,11 @@ func allPeers() (names []string) {
 
 func (c config) validate() error {
 	for _, w := range c.works {
-		if !slices.Contains(allWorks(), w) {
-			return fmt.Errorf("-work: %q is none of %q", w, allWorks())
+		if !slices.Contains(knownWorks(), w) {
+			return fmt.Errorf("-work: %q is none of %q", w, knownWorks())
+		}
+		if fs := inMemory(c.dir); isDurable(w) && fs != "" {
+			return fmt.Errorf("-work %s measures a disk, but -dir %s is in memory (%s): give a directory on a disk", w, c.dir, fs)
 		}
 	}
 	for _, p := range c.peers {

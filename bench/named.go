@@ -55,6 +55,8 @@ func (m namedTable) read(dst, key []byte) ([]byte, error) {
 
 func (m namedTable) write(key, value []byte) error { return shmError(m.m.Set(key, value)) }
 
+func (m namedTable) sync() error { return m.store.Sync() }
+
 func (m namedTable) remove(key []byte) error {
 	existed, err := m.m.Delete(key)
 	if err == nil && !existed {

@@ -25,12 +25,17 @@ type peer struct {
 	serves bool
 	// fleeting means that the store ends with its process, so that each child fills its own store.
 	fleeting bool
+	// durable means that commits can survive a crash of the system, if the task asks for it.
+	durable bool
 	// keepsHouse means that a process works on the store in the background for a while after its writes.
 	keepsHouse bool
 }
 
 // storeName is the name of the store itself among the peers.
 const storeName = "shm"
+
+// ourPeer has the properties of the store and its variants.
+var ourPeer = peer{keepsHouse: true, durable: true}
 
 // The variants of the store that use a named map: a hash map, or an ordered map.
 const (
@@ -61,7 +66,7 @@ var peerBuilders = []struct {
 	about string
 	build func(ctx context.Context, dir string) (peer, error)
 }{
-	{"lmdb", "LMDB from C", buildC("lmdb", peer{}, "gcc liblmdb-dev", "-llmdb", "-lpthread")},
+	{"lmdb", "LMDB from C", buildC("lmdb", peer{durable: true}, "gcc liblmdb-dev", "-llmdb", "-lpthread")},
 	{"lmdb-go", "LMDB from Go, through cgo", buildLMDBGo},
 	{"tdb", "tdb from C, with mutexes", buildC("tdb", peer{serves: true}, "gcc libtdb-dev", "-ltdb")},
 	{"sharedmem", "Hash::SharedMem from Perl, less the loop in Perl", buildSharedMem},
@@ -71,11 +76,11 @@ var peerBuilders = []struct {
 	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true, fleeting: true})},
 	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true, fleeting: true})},
 	{"btree", "tidwall/btree, in one process", buildGo("btree", peer{alone: true, fleeting: true})},
-	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true})},
-	{"shm-small", "the store, without huge pages", buildGo("shm-small", peer{keepsHouse: true})},
-	{"shm-prefault", "the store, prefaulted", buildGo("shm-prefault", peer{keepsHouse: true})},
-	{namedName, "the store, with a named hash map", buildGo(namedName, peer{keepsHouse: true})},
-	{orderedName, "the store, with an ordered map", buildGo(orderedName, peer{keepsHouse: true})},
+	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true, durable: true})},
+	{"shm-small", "the store, without huge pages", buildGo("shm-small", ourPeer)},
+	{"shm-prefault", "the store, prefaulted", buildGo("shm-prefault", ourPeer)},
+	{namedName, "the store, with a named hash map", buildGo(namedName, ourPeer)},
+	{orderedName, "the store, with an ordered map", buildGo(orderedName, ourPeer)},
 	{"memory", "no store: copying from and to an array in mapped memory", buildGo("memory", peer{})},
 }
 
@@ -92,7 +97,7 @@ func buildLMDBGo(ctx context.Context, dir string) (peer, error) {
 	if goPeers["lmdb-go"].open == nil {
 		return peer{}, errors.New("left out of this binary (go run -tags lmdb . ; on Debian: apt-get install gcc liblmdb-dev)")
 	}
-	return buildGo("lmdb-go", peer{})(ctx, dir)
+	return buildGo("lmdb-go", peer{durable: true})(ctx, dir)
 }
 
 func buildMemcached(ctx context.Context, dir string) (peer, error) {

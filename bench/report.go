@@ -28,19 +28,23 @@ type report struct {
 const (
 	nanosPerOp         = "ns/op" // less is better
 	thousandsPerSecond = "k/s"   // more is better
+	perSecond          = "1/s"   // more is better
 	timesAsFast        = "×"     // more is better
 	timesAGet          = "× get" // the speed, divided by that of a get of the same peer
 	timesRandom        = "× random"
-	count              = "count" // the title names the counted things
+	timesOnSync        = "× OnSync" // the speed, divided by that without checkpoints
+	count              = "count"    // the title names the counted things
 )
 
 // aboveOne gives the meaning of ratios, or of the figures themselves, above 1.
 var aboveOne = map[string]string{
 	nanosPerOp:         "the store is faster",
 	thousandsPerSecond: "the store is faster",
+	perSecond:          "the store is faster",
 	timesAsFast:        "several do more than one",
 	timesAGet:          "it is faster than a get",
 	timesRandom:        "it is faster than in random order",
+	timesOnSync:        "it is faster than without an interval",
 }
 
 // readReport reads a report from JSON.
@@ -142,6 +146,13 @@ func (r *report) fail(p peer, t task, err error) {
 	}
 }
 
+// skip notes what a peer cannot do, with the reason, once.
+func (r *report) skip(line string) {
+	if !slices.Contains(r.Skipped, line) {
+		r.Skipped = append(r.Skipped, line)
+	}
+}
+
 // summarize computes the fields that depend on the samples.
 func (r *report) summarize() {
 	for _, row := range r.Speed {
@@ -159,8 +170,8 @@ func (r *report) summarize() {
 // ratios returns the subject's speed divided by a peer's, for each round that has a sample of both. Some units have no
 // ratios.
 func (r *row) ratios(name string) (ratios []float64) {
-	of := r.subject()
-	if name == of || r.Unit != nanosPerOp && r.Unit != thousandsPerSecond {
+	of, rate := r.subject(), r.Unit == thousandsPerSecond || r.Unit == perSecond
+	if name == of || r.Unit != nanosPerOp && !rate {
 		return nil
 	}
 	for i, sample := range r.Samples[name] {
@@ -169,7 +180,7 @@ func (r *row) ratios(name string) (ratios []float64) {
 			continue
 		}
 		ratio := sample / r.Samples[of][j]
-		if r.Unit == thousandsPerSecond {
+		if rate {
 			ratio = 1 / ratio
 		}
 		ratios = append(ratios, ratio)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -18,8 +19,14 @@ func openShm(options shm.Options) func(task) (table, error) {
 	}
 }
 
+// checkpointPolicies are the policies of a store for the values of a task's sync.
+var checkpointPolicies = map[string]shm.CheckpointPolicy{
+	syncEach: shm.EveryCommit(), syncSecond: shm.Every(time.Second), syncCall: shm.OnSync(),
+}
+
 // openStore opens the store of a task, and makes it for load.
 func openStore(t task, o shm.Options) (*shm.Store, error) {
+	o.Checkpoint = checkpointPolicies[t.sync]
 	o.Exclusive, o.MustExist = t.work == "load", t.work != "load"
 	return shm.Open(t.path, &o)
 }
@@ -97,6 +104,8 @@ func (s shmTable) scan(each func(key, value []byte) error) error {
 		return sn.Err()
 	})
 }
+
+func (s shmTable) sync() error { return s.store.Sync() }
 
 func (s shmTable) close() error { return s.store.Close() }
 

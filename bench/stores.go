@@ -17,6 +17,7 @@ type storeUse int
 const (
 	readsStore   storeUse = iota // reads, and shares the filled store
 	writesStore                  // writes to a copy of the filled store, which is dropped afterwards
+	writesDisk                   // writes to such a copy on a disk, which has no holes
 	emptiesStore                 // deletes all entries of such a copy
 	makesStore                   // makes its own store
 )
@@ -47,7 +48,9 @@ type storeKey struct {
 }
 
 // needsFilled reports whether a measurement of a peer needs a filled store.
-func (m measurement) needsFilled(p peer) bool { return m.use != makesStore && !p.fleeting }
+func (m measurement) needsFilled(p peer) bool {
+	return m.use != makesStore && !p.fleeting && (p.durable || !isDurable(m.work))
+}
 
 const (
 	titleFill   = "fill"
@@ -94,7 +97,7 @@ func (b *bench) storeFor(s *filledStore, use storeUse, p peer) (path string, dro
 		return s.path, func() {}, nil
 	}
 	path = filepath.Join(b.dir, p.name+"-copy")
-	return path, func() { os.RemoveAll(path) }, copyFiles(path, s.path)
+	return path, func() { os.RemoveAll(path) }, copyFiles(path, s.path, use == writesDisk)
 }
 
 // dropStores ends the servers and removes the stores.
@@ -105,8 +108,13 @@ func (b *bench) dropStores() {
 	clear(b.stores)
 }
 
-// copyFiles copies a directory of files, which nobody may have open. Holes remain holes.
-func copyFiles(to, from string) error {
+// mostHoles is the size of a file from which it keeps its holes on a disk, too.
+const mostHoles = 1 << 30
+
+// copyFiles copies a directory of files, which nobody may have open. Holes remain holes. If fill is set, holes of
+// smaller files become zeros: the first write to a hole makes the file system write its journal, so the commits in a
+// copy with holes take many times as long as those in the store.
+func copyFiles(to, from string, fill bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -124,7 +132,7 @@ func copyFiles(to, from string) error {
 		case d.IsDir():
 			return os.Mkdir(target, info.Mode().Perm())
 		case d.Type().IsRegular():
-			return copyFile(target, path, info)
+			return copyFile(target, path, info, fill && info.Size() < mostHoles)
 		}
 		return &fs.PathError{Op: "copy", Path: path, Err: errors.New("neither a file nor a directory")}
 	})
@@ -136,7 +144,7 @@ const (
 	seekHole = 4
 )
 
-func copyFile(to, from string, info fs.FileInfo) (err error) {
+func copyFile(to, from string, info fs.FileInfo, fill bool) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -147,6 +155,10 @@ func copyFile(to, from string, info fs.FileInfo) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
+	if fill {
+		_, err := io.Copy(out, in)
+		return err
+	}
 	if err := out.Truncate(info.Size()); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func TestCopyFiles(t *testing.T) {
 	if err := errors.Join(sparse.Truncate(4<<30), sparse.Close(), os.WriteFile(filepath.Join(from, "empty"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := copyFiles(to, from); err != nil {
+	if err := copyFiles(to, from, false); err != nil {
 		t.Fatal(err)
 	}
 	before, after := statOf(t, filepath.Join(from, "folder", "sparse")), statOf(t, filepath.Join(to, "folder", "sparse"))
@@ -108,7 +108,7 @@ func TestCopyFiles(t *testing.T) {
 	if s := statOf(t, filepath.Join(to, "empty")); s.Size != 0 {
 		t.Errorf("an empty file became %d bytes long", s.Size)
 	}
-	if err := copyFiles(to, from); err == nil {
+	if err := copyFiles(to, from, false); err == nil {
 		t.Error("copied onto what was there")
 	}
 }

@@ -25,6 +25,7 @@ import (
 //	open           open the store and read one key
 //	latency        get, and measure the time of each get
 //	latency-set    set, and measure the time of each set
+//	latency-sync   -batch sets, one a commit, then make them durable, and measure the time of the latter
 //	hold           open a snapshot and keep it until release
 //	serve          run the server of the store until release
 //	range          visit -batch entries in ascending order, from a random key on, and read each cache line of the values
@@ -43,7 +44,8 @@ type task struct {
 	zipf    float64 // 0 draws keys uniformly; else by Zipf's law (zipfTop)
 	path    string  // of the store: a directory
 	order   string  // in which load inserts: "" that of the indices, or ascending that of the keys
-	batch   int     // keys in one commit of load and set, in one get-many, and in one range
+	sync    string  // when commits become durable, on a disk: "" is the peer's default, else see syncEach
+	batch   int     // keys in one commit of load and set, in one get-many, and in one range; sets before each latency-sync
 	workers int     // goroutines that do the work at the same time, each with its own sequence
 	writers int     // goroutines that overwrite at full speed meanwhile, not measured
 	ops     int     // operations of each worker; 0 is no limit
@@ -54,6 +56,14 @@ type task struct {
 	// capacity is the largest size in bytes of the store's files, for peers that need a limit.
 	capacity int64
 }
+
+// Values of a task's sync.
+const (
+	syncEach    = "each"    // each commit, before its call returns
+	syncBatched = "batched" // the same, with bbolt's Batch in place of Update
+	syncSecond  = "second"  // every second, in the background
+	syncCall    = "call"    // only when latency-sync asks for it
+)
 
 // flags declares the task's flags, with the current values as defaults.
 func (t *task) flags() *flag.FlagSet {
@@ -66,6 +76,7 @@ func (t *task) flags() *flag.FlagSet {
 	f.Float64Var(&t.zipf, "zipf", t.zipf, "")
 	f.StringVar(&t.path, "path", t.path, "")
 	f.StringVar(&t.order, "order", t.order, "")
+	f.StringVar(&t.sync, "sync", t.sync, "")
 	f.IntVar(&t.batch, "batch", t.batch, "")
 	f.IntVar(&t.workers, "workers", t.workers, "")
 	f.IntVar(&t.writers, "writers", t.writers, "")
@@ -79,9 +90,11 @@ func (t *task) flags() *flag.FlagSet {
 
 func (t task) args() (args []string) {
 	t.flags().VisitAll(func(f *flag.Flag) {
-		// Peers in other languages do not have the flag quiet, and not all have order.
-		if f.Name != "quiet" && f.Name != "order" || f.Name == "quiet" && t.quiet > 0 || f.Name == "order" && t.order != "" {
-			args = append(args, "-"+f.Name, f.Value.String())
+		switch value := f.Value.String(); {
+		case value == "":
+		case f.Name == "quiet" && t.quiet == 0: // peers in other languages do not have this flag
+		default:
+			args = append(args, "-"+f.Name, value)
 		}
 	})
 	return args
@@ -152,6 +165,9 @@ func (t task) loop(opsPerCall int, op func(i uint64) error) (result, error) {
 		batch = uint64(max(1, 256/opsPerCall)) // calls between two readings of the clock
 		start = time.Now()
 	)
+	if t.sync == syncEach || t.sync == syncBatched {
+		batch = 1
+	}
 	for i := uint64(0); err == nil && (calls == 0 || i < calls) && (limit == 0 || r.Nanos < int64(limit)); {
 		end := i + batch
 		if calls > 0 {

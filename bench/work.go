@@ -40,6 +40,11 @@ type batcher interface {
 	writeMany(n int, entry func(j int) (key, value []byte)) error
 }
 
+// A syncer can make all earlier commits durable.
+type syncer interface {
+	sync() error
+}
+
 // A scanner can visit all entries.
 type scanner interface {
 	scan(each func(key, value []byte) error) error

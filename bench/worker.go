@@ -93,6 +93,11 @@ func (w *worker) operation() (opsPerCall int, op func(i uint64) error, end func(
 		op = w.timed(w.get)
 	case "latency-set":
 		op = w.timed(w.set)
+	case "latency-sync":
+		var s syncer
+		s, err = as[syncer](w.table)
+		sync := w.timed(func(uint64) error { return s.sync() })
+		opsPerCall, op = w.batch, func(i uint64) error { return errors.Join(w.setEach(i), sync(i)) }
 	case "chase":
 		var m *memoryTable
 		if m, err = as[*memoryTable](w.table); err != nil {
@@ -192,6 +197,16 @@ func (w *worker) set(i uint64) error { return w.put(w.keys.draw(i), i) }
 func (w *worker) setMany(i uint64) error {
 	w.drawMany(i)
 	return w.putMany(w.batch, i)
+}
+
+// setEach sets a batch of keys, one a commit.
+func (w *worker) setEach(i uint64) error {
+	for j := range uint64(w.batch) {
+		if err := w.set(i*uint64(w.batch) + j); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *worker) get(i uint64) error { return w.take(w.keys.draw(i)) }

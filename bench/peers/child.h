@@ -37,6 +37,7 @@ static const struct store {
 	void (*close)(void);
 	int (*set)(uint64_t index, uint64_t stamp);
 	int (*delete)(uint64_t index);
+	int (*sync)(void); /* makes all earlier commits durable */
 	int (*get)(uint64_t index); /* a read by itself, of what is newest: the value copied with copyOut */
 	/* many works on `indices`, as many as a batch has, in one version or commit. */
 	int (*getMany)(void);
@@ -56,6 +57,7 @@ static const struct store {
 
 /* A task, as the flags say it. */
 static const char *work = "", *path = "", *order = "";
+static const char *durable = ""; /* when commits become so: -sync */
 static uint64_t n, valueBytes, seed, batch, workers, ops, warm, capacity, writers;
 static double seconds, zipf;
 
@@ -319,6 +321,17 @@ static int opLatency(uint64_t i) { return timed(opGet, i); }
 
 static int opLatencySet(uint64_t i) { return timed(opSet, i); }
 
+static int opSync(uint64_t i) { (void)i; return store.sync(); }
+
+static int opLatencySync(uint64_t i) {
+	for (uint64_t j = 0; j < batch; j++) {
+		int rc = opSet(i * batch + j);
+		if (rc)
+			return rc;
+	}
+	return timed(opSync, i);
+}
+
 /* --- the run --- */
 
 /* gate says that the untimed part is done and waits to be let through. */
@@ -355,7 +368,7 @@ static void startThread(uint64_t number) {
 /* loop calls the operation with 0, 1, 2 ... until the task's operations or seconds are used up, or the store is full. */
 static void loop(struct run *r, uint64_t ops) {
 	uint64_t calls = (ops + r->opsPerCall - 1) / r->opsPerCall;
-	uint64_t step = r->opsPerCall < 256 ? 256 / r->opsPerCall : 1;
+	uint64_t step = r->opsPerCall < 256 && strcmp(durable, "each") ? 256 / r->opsPerCall : 1;
 	uint64_t i = 0, start = nanosNow(), limit = seconds * 1e9;
 	for (r->nanos = 0; !r->rc && (!calls || i < calls) && (!limit || r->nanos < limit);) {
 		uint64_t end = i + step;
@@ -404,12 +417,15 @@ static void printResult(const struct run *runs, uint64_t count) {
 		printf(",\"cpuNanos\":%llu", (unsigned long long)cpuNanos);
 	if (!strncmp(work, "latency", 7)) {
 		const char *separator = ",\"latencies\":[";
-		for (uint64_t i = 0; i < 64 << 8; i++)
-			if (runs[0].latencies[i]) {
-				uint64_t shift = i >> 8, nanos = (i & 255) << shift;
-				printf("%s[%llu,%llu]", separator, (unsigned long long)nanos, (unsigned long long)runs[0].latencies[i]);
+		for (uint64_t i = 0; i < 64 << 8; i++) {
+			uint64_t times = 0, shift = i >> 8, nanos = (i & 255) << shift;
+			for (uint64_t j = 0; j < count; j++)
+				times += runs[j].latencies[i];
+			if (times) {
+				printf("%s[%llu,%llu]", separator, (unsigned long long)nanos, (unsigned long long)times);
 				separator = ",";
 			}
+		}
 		printf("]");
 	}
 	puts("}");
@@ -491,6 +507,7 @@ static void parse(int argc, char **argv) {
 		if (!strcmp(name, "-work")) work = arg;
 		else if (!strcmp(name, "-path")) path = arg;
 		else if (!strcmp(name, "-order")) order = arg;
+		else if (!strcmp(name, "-sync")) durable = arg;
 		else if (!strcmp(name, "-n")) n = strtoull(arg, NULL, 10);
 		else if (!strcmp(name, "-value")) valueBytes = strtoull(arg, NULL, 10);
 		else if (!strcmp(name, "-seed")) seed = strtoull(arg, NULL, 10);
@@ -552,6 +569,7 @@ int main(int argc, char **argv) {
 			{"floor", opFloor, store.near != NULL, 1},
 			{"latency", opLatency, 1, 1},
 			{"latency-set", opLatencySet, 1, 1},
+			{"latency-sync", opLatencySync, store.sync != NULL, batch},
 			{NULL},
 		};
 		const struct job *j = jobs;

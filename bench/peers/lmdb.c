@@ -1,6 +1,6 @@
 /*
- * LMDB. The environment is opened with MDB_NOSYNC|MDB_WRITEMAP, its fastest setting: nothing is flushed, as nothing
- * is in the store it stands beside.
+ * LMDB. Unless the task asks for durable commits, the environment is opened with MDB_NOSYNC|MDB_WRITEMAP, its fastest
+ * setting: nothing is flushed, as nothing is in the store it stands beside. Durable commits take its default flags.
  */
 #include "child.h"
 #include <lmdb.h>
@@ -59,6 +59,8 @@ static int setMany(int count, uint64_t stamp) {
 		rc = put(txn, indices[j], stamp);
 	return end(txn, rc);
 }
+
+static int syncEnv(void) { return status(mdb_env_sync(env, 1)); }
 
 static int delete(uint64_t index) {
 	MDB_txn *txn = begin();
@@ -172,11 +174,12 @@ static int near(enum relation relation, uint64_t index) {
 static void openEnv(void) {
 	MDB_txn *txn;
 	int loads = !strcmp(work, "load");
+	unsigned flags = !strcmp(durable, "each") ? 0 : !strcmp(durable, "call") ? MDB_NOSYNC : MDB_NOSYNC | MDB_WRITEMAP;
 	if (loads && mkdir(path, 0700))
 		die(path, strerror(errno));
 	status(mdb_env_create(&env));
 	status(mdb_env_set_mapsize(env, capacity));
-	status(mdb_env_open(env, path, MDB_NOSYNC | MDB_WRITEMAP, 0600));
+	status(mdb_env_open(env, path, flags, 0600));
 	status(mdb_txn_begin(env, NULL, loads ? 0 : MDB_RDONLY, &txn));
 	status(mdb_dbi_open(txn, NULL, 0, &dbi));
 	status(mdb_txn_commit(txn));
@@ -196,7 +199,7 @@ static void closeEnv(void) {
 static const struct store store = {
 	.name = "LMDB " VERSION(MDB_VERSION_MAJOR, MDB_VERSION_MINOR, MDB_VERSION_PATCH) " from C",
 	.open = openEnv, .close = closeEnv,
-	.set = set, .setMany = setMany, .delete = delete,
+	.set = set, .setMany = setMany, .delete = delete, .sync = syncEnv,
 	.get = get, .getMany = getMany, .scan = scan,
 	.ascend = ascend, .near = near,
 	.view = renew, .viewEnd = reset, .viewGet = lookup, .viewCheck = check,
