@@ -55,9 +55,11 @@ func (a *Arena) rebuild() error {
 	if err := a.clearTables(c.End); err != nil {
 		return err
 	}
-	rec, err := a.traceCheckpoint(c, root, func(off, size uint64) error {
-		return a.claimTraced(off, size, c.End)
-	})
+	claims := claimQueue{a: a, end: c.End}
+	rec, err := a.traceCheckpoint(c, root, claims.add)
+	if err == nil {
+		err = claims.finish()
+	}
 	if err != nil {
 		return err
 	}
@@ -212,8 +214,44 @@ func (a *Arena) clearTables(end uint64) error {
 	return nil
 }
 
+// A claimQueue claims the blocks that a recovery finds. It claims each some blocks later,
+// because the descriptors of pages are not in the processor's cache: it has begun to load
+// them by then.
+type claimQueue struct {
+	a       *Arena
+	end     uint64
+	pending [32]place
+	added   int
+}
+
+func (q *claimQueue) add(off, size uint64) error {
+	p, err := placeOf(off, size, q.end)
+	if err != nil {
+		return err
+	}
+	next := &q.pending[q.added%len(q.pending)]
+	if q.added >= len(q.pending) {
+		err = q.a.claimTraced(*next)
+	}
+	q.a.mem.Prefetch(layout.Desc(p.first))
+	*next = p
+	q.added++
+	return err
+}
+
+// finish claims the last blocks.
+func (q *claimQueue) finish() error {
+	for _, p := range q.pending[:min(q.added, len(q.pending))] {
+		if err := q.a.claimTraced(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // A place is where a block lies.
 type place struct {
+	off          uint64 // of the block
 	first, pages uint64 // of the slab or run
 	bit          uint64 // of the block in its slab
 	state, class int    // of the pages
@@ -221,7 +259,7 @@ type place struct {
 
 // placeOf returns the place of a block in data below end.
 func placeOf(off, size, end uint64) (place, error) {
-	p := place{first: off, pages: layout.RoundUp(size, layout.PageSize) >> layout.PageShift, state: layout.PageRun}
+	p := place{off: off, first: off, pages: layout.RoundUp(size, layout.PageSize) >> layout.PageShift, state: layout.PageRun}
 	ok := off%layout.PageSize == 0
 	if class := layout.ClassOf(size); class != layout.ClassRun {
 		p.state, p.class, p.pages = layout.PageSlabShared, class, layout.Classes[class].Pages
@@ -235,12 +273,8 @@ func placeOf(off, size, end uint64) (place, error) {
 }
 
 // claimTraced notes in the tables that a block is in use. It refuses blocks that overlap.
-func (a *Arena) claimTraced(off, size, end uint64) error {
-	p, err := placeOf(off, size, end)
-	if err != nil {
-		return err
-	}
-	first := p.first
+func (a *Arena) claimTraced(p place) error {
+	off, first := p.off, p.first
 	taken := layout.MakeState(p.state, p.class, 0, 1)
 	if now := a.page(first); now == 0 {
 		for i := uint64(1); i < p.pages; i++ {

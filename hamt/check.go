@@ -106,6 +106,9 @@ func (c *checker) branch(n node.Node, at place) error {
 	c.counts.Branches[at.depth]++
 	c.counts.Children[b.count()]++
 	below := place{depth: at.depth + 1, birth: at.birth}
+	for i := range uint64(b.count()) {
+		c.r.Mem.Prefetch(min(b.ref(c.r, i).Off(), c.r.Last()))
+	}
 	i := uint64(0)
 	for index := range uint64(fanout) {
 		if b.bitmap>>index&1 == 0 {
