@@ -541,7 +541,6 @@ func holdEntry(t testing.TB, path string) (die func()) {
 // Damage to what a dead process's slot says of its lists, each of which was
 // found by fuzzing or could have been.
 func TestDamagedLists(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}

@@ -170,7 +170,6 @@ func TestCompactIsKilled(t *testing.T) {
 // Words of the keeper that mean nothing, and counts that are wrong, are what a damaged
 // store has: searches end, and nothing is lost.
 func TestDamagedKeeping(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("left out with the race detector, which sees nothing here")
 	}
