@@ -559,6 +559,37 @@ func TestPowerCutWhileTheFileGrows(t *testing.T) {
 	require.Greater(t, m.stores[0].a.FileBytes(), begun)
 }
 
+// A process dies when it has written the record of its checkpoint. The power fails in the
+// next Sync, while another process reuses all blocks that it may. The disk has the record
+// of the dead process, or has lost it.
+func TestPowerCutAfterADeath(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, 1, 1<<20)
+	m.some(30)
+	m.sync(0)
+	m.some(30)
+	m.attach()
+	m.killIn(m.heap.Flushes()+1, 2)
+	m.attach()
+	cuts := 0
+	m.during = func() {
+		m.some(60)
+		for page := range layout.CkptPages + 1 {
+			c := *m
+			c.heap, c.during, c.states = m.heap.Clone(), nil, maps.Clone(m.states)
+			c.reboot(func(off uint64, versions int) int {
+				if page < layout.CkptPages && off&^4095 == layout.CkptOff(page) {
+					return 0
+				}
+				return versions - 1
+			})
+			cuts++
+		}
+	}
+	require.NoError(t, m.stores[0].Sync())
+	require.Greater(t, cuts, 3*layout.CkptPages)
+}
+
 // The power fails at each access of some operations, and the disk has of all pages but one
 // what was flushed last, or what was written last.
 func TestPowerCutPoints(t *testing.T) {
