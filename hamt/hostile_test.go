@@ -50,6 +50,17 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		return nil
 	})
 	nodetest.RequireCorruptOrNil(t, err)
+	visited := 0
+	if err := r.Newer(root, 0, func(n node.Node) error {
+		if visited++; visited > 1000 || n.Ref.Off()+n.Size > end {
+			return errVisited
+		}
+		return nil
+	}); err != errVisited {
+		nodetest.RequireCorruptOrNil(t, err)
+	} else if visited <= 1000 {
+		t.Fatalf("a node lies outside of %#x", end)
+	}
 	for _, other := range []node.Ref{0, root ^ 8, node.Ref(mem.Word(64))} {
 		nodetest.RequireCorruptOrNil(t, r.Diff(root, other, sip, func(_, _ node.Leaf) bool { return true }))
 		nodetest.RequireCorruptOrNil(t, r.Diff(other, root, sip, func(_, _ node.Leaf) bool { return true }))
@@ -78,6 +89,8 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 	}
 	nodetest.RequireGuard(t, mem, end)
 }
+
+var errVisited = errors.New("visited")
 
 func someKeys() [][]byte {
 	keys := [][]byte{{}, []byte("a"), make([]byte, 9), make([]byte, 300)}
