@@ -50,6 +50,9 @@ type Arena struct {
 
 	checkpointing sync.Mutex // of who takes a checkpoint, or waits for another handle's
 
+	newer   Newer // nil: the handle writes no journal
+	journal journal
+
 	trace       Tracer
 	prove       Tracer // that a recovery tries the newest version with, or nil
 	dryRecovery bool
@@ -235,6 +238,7 @@ func (a *Arena) finish() error {
 		if a.Writable() && a.Lasting() && a.Kept() < a.Version() {
 			failed = a.Checkpoint(closePatience)
 		}
+		a.closeJournal()
 		if a.CanPin() {
 			failed = errors.Join(failed, a.releaseSlots())
 			a.leaveProc()

@@ -39,6 +39,9 @@ type backing interface {
 	syncNames() error
 	// flush brings data to the disk, as it is when flush begins or later.
 	flush() error
+	// openJournal opens the journal. If there is none, it makes one, or returns nil. If the
+	// handle can write, what the file contains is on the disk then.
+	openJournal(create bool) (journalFile, error)
 	// truncate makes data that long.
 	truncate(size uint64) error
 	// ranges returns the ranges of data below a limit that have memory, in ascending

@@ -167,16 +167,18 @@ func (a *Arena) enterClean() error {
 	if err != nil {
 		return err
 	}
-	if newest, _ := a.newestCheckpoint(); newest.Version != version || newest.Root != root.Off {
+	newest, _ := a.newestCheckpoint()
+	if newest.Version != version || newest.Root != root.Off {
 		end, err := a.Limit()
 		if err != nil {
 			return err
 		}
-		if err := a.writeCheckpoint(root, end); err != nil {
+		if newest, err = a.writeCheckpoint(root, end); err != nil {
 			return err
 		}
 	}
 	a.mem.Store(layout.OffKept, version)
+	a.beginJournal(newest)
 	a.mem.Store(layout.OffKeeping, 0)
 	a.mem.Store(layout.OffBoot, uint64(layout.BootOpening))
 	if err := a.flush(); err != nil {
@@ -258,7 +260,7 @@ func (a *Arena) leaveDisk() {
 	if a.neverOnDisk() {
 		return
 	}
-	for _, off := range []uint64{layout.OffKept, layout.OffKeeping, layout.OffCkptCount, layout.OffCkptTime} {
+	for _, off := range []uint64{layout.OffKept, layout.OffKeeping, layout.OffCkptCount, layout.OffCkptTime, layout.OffDurable, layout.OffJournalBase} {
 		a.mem.Store(off, 0)
 	}
 	a.mem.Zero(layout.OffCkpts, layout.OffTable-layout.OffCkpts)

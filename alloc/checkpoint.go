@@ -33,7 +33,7 @@ import (
 //  4. Write the record over the older one. Crash: the new record, the one that kept pins,
 //     or a torn one beside the one that kept pins. Death: as after step 2.
 //  5. Flush data. Crash: the new record.
-//  6. Set kept to the version, then keeping to 0. Crash: the new record. Death: as after
+//  6. Set kept to the version, empty the journal (see journal.go), and set keeping to 0. Crash: the new record. Death: as after
 //     step 2, or done.
 //
 // A flush that fails is the end of checkpoints: the kernel may have lost what it could not
@@ -66,6 +66,12 @@ func (a *Arena) WrittenBytes() uint64 {
 // returns ErrInUse. Goroutines of a handle wait for each other, so that the commits of
 // those who wait share the next checkpoint.
 func (a *Arena) Checkpoint(patience time.Duration) error {
+	return a.makeDurable(patience, a.Kept, a.timedCheckpoint)
+}
+
+// makeDurable calls do under the lock for checkpoints, unless reached is the current version
+// by then.
+func (a *Arena) makeDurable(patience time.Duration, reached func() uint64, do func() error) error {
 	if !a.Writable() {
 		return ErrReadOnly
 	}
@@ -80,8 +86,8 @@ func (a *Arena) Checkpoint(patience time.Duration) error {
 	}
 	defer a.checkpointing.Unlock()
 	for began := time.Now(); ; {
-		kept := a.Kept()
-		if kept >= version {
+		durable := a.Durable()
+		if reached() >= version {
 			return nil
 		}
 		ok, err := a.lock.tryLock(checkpointLock)
@@ -95,15 +101,20 @@ func (a *Arena) Checkpoint(patience time.Duration) error {
 		if left <= 0 {
 			return errCheckpointing(patience)
 		}
-		a.mem.FutexWait(layout.OffKept, uint32(kept), min(left, lockPoll))
+		a.mem.FutexWait(layout.OffDurable, uint32(durable), min(left, lockPoll))
 	}
 	defer func() {
 		_ = a.lock.unlock(checkpointLock)
-		a.mem.FutexWake(layout.OffKept)
+		a.mem.FutexWake(layout.OffDurable)
 	}()
-	if a.Kept() >= version {
+	if reached() >= version {
 		return nil
 	}
+	return do()
+}
+
+// timedCheckpoint takes a checkpoint, and counts it. The caller holds the lock.
+func (a *Arena) timedCheckpoint() error {
 	began := time.Now()
 	if err := a.checkpoint(); err != nil {
 		a.debug("taking a checkpoint failed", "err", err)
@@ -123,6 +134,7 @@ type Checkpoints struct {
 	Count   uint64        // that were taken since the store was made or recovered
 	Took    time.Duration // all of them
 	Version uint64        // of the newest one; 0: there is none
+	Durable uint64        // the newest version that survives a crash of the system, by the journal
 	At      time.Time     // when that was taken
 	Root    uint64        // its root node, if it is known; 0 otherwise
 	Failed  time.Time     // when the system could not write data to the disk, or zero
@@ -130,7 +142,7 @@ type Checkpoints struct {
 
 // Checkpoints returns what is known about the store's checkpoints.
 func (a *Arena) Checkpoints() Checkpoints {
-	c := Checkpoints{Count: a.ro.Load(layout.OffCkptCount), Took: time.Duration(a.ro.Load(layout.OffCkptTime)), Version: a.Kept()}
+	c := Checkpoints{Count: a.ro.Load(layout.OffCkptCount), Took: time.Duration(a.ro.Load(layout.OffCkptTime)), Version: a.Kept(), Durable: a.Durable()}
 	if newest, _ := a.newestCheckpoint(); newest.Version == c.Version && newest.Version != 0 {
 		c.At = newest.At()
 		if end, err := a.Limit(); err == nil && newest.Root < end {
@@ -153,6 +165,7 @@ func (a *Arena) checkpoint() error {
 		a.mem.Store(layout.OffKept, newest.Version)
 		a.mem.Store(layout.OffKeeping, 0)
 	}
+	var newest layout.Checkpoint
 	word, version := a.pinVersionAt(a.mem, layout.OffKeeping) // 2
 	root, err := a.rootNode(word, version)
 	if err != nil {
@@ -163,23 +176,24 @@ func (a *Arena) checkpoint() error {
 		err = a.flush() // 3
 	}
 	if err == nil {
-		err = a.writeCheckpoint(root, end) // 4, 5
+		newest, err = a.writeCheckpoint(root, end) // 4, 5
 	}
 	if err != nil {
 		return err
 	}
 	a.mem.Store(layout.OffKept, version) // 6
+	a.beginJournal(newest)
 	a.mem.Store(layout.OffKeeping, 0)
 	return nil
 }
 
 // writeCheckpoint writes the record of a version that is on disk, with all of data below
 // end, and flushes it.
-func (a *Arena) writeCheckpoint(root Root, end uint64) error {
+func (a *Arena) writeCheckpoint(root Root, end uint64) (layout.Checkpoint, error) {
 	_, at := a.newestCheckpoint()
 	c := layout.Checkpoint{Version: root.Version, Root: root.Off, End: end, Time: time.Now().UnixNano()}
 	a.mem.Write(layout.CkptOff((at+1)%layout.CkptPages), c.Encode(a.super.ID))
-	return a.flush()
+	return c, a.flush()
 }
 
 // newestCheckpoint returns the newest record that is not torn, and which of the two it
@@ -196,12 +210,25 @@ func (a *Arena) newestCheckpoint() (newest layout.Checkpoint, at int) {
 
 // flush brings all of data to disk.
 func (a *Arena) flush() error {
+	if err := a.flushFailed(); err != nil {
+		return err
+	}
+	if err := a.b.flush(); err != nil {
+		return a.noteFlushFailed(err)
+	}
+	return nil
+}
+
+// flushFailed returns an error if a flush has failed.
+func (a *Arena) flushFailed() error {
 	if t := a.ro.Load(layout.OffFlushFailed); t != 0 {
 		return fmt.Errorf("%w since %v: expected a backup of the store, or Rewrite, to be used instead", ErrFlush, time.Unix(0, int64(t)))
 	}
-	if err := a.b.flush(); err != nil {
-		a.mem.CAS(layout.OffFlushFailed, 0, uint64(time.Now().UnixNano()))
-		return fmt.Errorf("%w: %w", ErrFlush, err)
-	}
 	return nil
+}
+
+// noteFlushFailed notes that a flush has failed, with the error of the system.
+func (a *Arena) noteFlushFailed(err error) error {
+	a.mem.CAS(layout.OffFlushFailed, 0, uint64(time.Now().UnixNano()))
+	return fmt.Errorf("%w: %w", ErrFlush, err)
 }

@@ -116,7 +116,7 @@ func mapFiles(dir *os.Root, data *os.File, o Options) (*Arena, error) {
 	if f.bootAs = boot; bootErr != nil && f.disk {
 		return nil, bootErr
 	}
-	a := &Arena{b: f, log: o.Logger, trace: o.Trace, prove: o.ProveNewest, dryRecovery: o.DryRecovery}
+	a := &Arena{b: f, log: o.Logger, newer: o.Newer, trace: o.Trace, prove: o.ProveNewest, dryRecovery: o.DryRecovery}
 	m := &mappings{}
 	fail := func(err error) (*Arena, error) {
 		m.unmap()
@@ -377,8 +377,11 @@ func (f *files) stale() (bool, error) {
 
 func (f *files) allocated() (uint64, error) {
 	var sum uint64
-	for _, name := range []string{nameData, nameProcs} {
+	for _, name := range []string{nameData, nameProcs, nameJournal} {
 		st, err := f.dir.Stat(name)
+		if name == nameJournal && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -30,6 +30,9 @@ type Heap struct {
 	disk   *heapDisk // nil: nothing lasts
 	trace  Tracer
 	prove  Tracer // nil: a recovery does not try the newest version
+	newer  Newer  // nil: handles write no journal
+
+	journal *heapJournal // nil: there is none
 }
 
 // NewHeap creates an empty store of the given size. The seed is fixed, so that
@@ -67,18 +70,20 @@ func (h *Heap) Clone() *Heap {
 		}
 	}
 	return &Heap{
-		data:   data,
-		slots:  slices.Clone(h.slots),
-		locked: map[int]*heapLocker{},
-		backed: slices.Clone(h.backed),
-		pages:  h.pages,
-		length: h.length,
-		limit:  h.limit,
-		eager:  h.eager,
-		bootAs: h.bootAs,
-		disk:   h.disk.clone(),
-		trace:  h.trace,
-		prove:  h.prove,
+		data:    data,
+		slots:   slices.Clone(h.slots),
+		locked:  map[int]*heapLocker{},
+		backed:  slices.Clone(h.backed),
+		pages:   h.pages,
+		length:  h.length,
+		limit:   h.limit,
+		eager:   h.eager,
+		bootAs:  h.bootAs,
+		disk:    h.disk.clone(),
+		trace:   h.trace,
+		prove:   h.prove,
+		newer:   h.newer,
+		journal: h.journal.clone(),
 	}
 }
 
@@ -136,7 +141,7 @@ func (h *Heap) BackedBytes() uint64 {
 // that the handle makes; it needs the build tag shmhook.
 func (h *Heap) Attach(hook func(region.Op, uint64)) (*Arena, func(), error) {
 	b := &heapBacking{heap: h}
-	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b, trace: h.trace, prove: h.prove}
+	a := &Arena{mem: region.FromWords(h.data), ro: region.FromWords(h.data), shared: region.FromWords(h.slots), b: b, newer: h.newer, trace: h.trace, prove: h.prove}
 	b.views = []*region.Mem{&a.mem, &a.shared, &a.ro}
 	if hook != nil {
 		a.SetHook(hook)

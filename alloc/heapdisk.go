@@ -103,7 +103,8 @@ func (h *Heap) WriteBack() {
 // not on the disk as it is now, pick gets its offset and the number of its versions, and
 // returns one of them, the oldest is 0, or -1 for a sector that is lost. If the file has
 // another length than at the last flush, pick gets the offset behind the largest one, and
-// returns which of the two it is. Procs is never flushed, and loses its second half.
+// returns which of the two it is. The sectors of the journal follow, from a page behind that
+// offset on. Procs is never flushed, and loses its second half.
 func (h *Heap) Crash(pick func(off uint64, versions int) int) *Heap {
 	h.WriteBack()
 	c := h.Clone()
@@ -124,6 +125,7 @@ func (h *Heap) Crash(pick func(off uint64, versions int) int) *Heap {
 	if h.disk.length != h.length && pick(uint64(len(h.data))*8, 2) == 0 {
 		c.setLength(h.disk.length)
 	}
+	c.journal = h.journal.crash(h.journalFrom(), pick)
 	clear(c.slots[len(c.slots)/2:])
 	c.bootAs = h.bootAs + 1<<32
 	c.disk = &heapDisk{flushed: slices.Clone(c.data), length: c.length, since: map[int][][]uint64{}}

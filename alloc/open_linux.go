@@ -18,9 +18,10 @@ import (
 
 // The names of a store's files, and the prefix of temporary files.
 const (
-	nameData  = "data"
-	nameProcs = "procs"
-	tmpPrefix = "tmp-"
+	nameData    = "data"
+	nameProcs   = "procs"
+	nameJournal = "journal"
+	tmpPrefix   = "tmp-"
 )
 
 // Options for Open. Package shm documents them for users.
@@ -34,6 +35,7 @@ type Options struct {
 	HugePages   HugePages
 	Prefault    bool
 	Logger      *slog.Logger
+	Newer       Newer      // for records of the journal; nil: the handle writes none
 	Trace       Tracer     // for a recovery; nil: a store that needs one is not opened
 	DryRecovery bool       // with ReadOnly, do not recover the store, but find out what that would do
 	ProveNewest Tracer     // for a recovery to the newest version, with an error unless all that it reaches is its own; nil: do not try
@@ -199,7 +201,7 @@ func refuseOthers(dir *os.Root, o Options) error {
 func foreignNames(dir *os.Root) ([]string, error) {
 	names, err := readNames(dir)
 	return slices.DeleteFunc(names, func(name string) bool {
-		return name == nameData || name == nameProcs || strings.HasPrefix(name, tmpPrefix)
+		return name == nameData || name == nameProcs || name == nameJournal || strings.HasPrefix(name, tmpPrefix)
 	}), err
 }
 

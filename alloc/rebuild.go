@@ -16,10 +16,15 @@ import (
 // made anew: the layer above visits each block that the checkpoint reaches, and whatever it does not
 // visit is free.
 //
+// If records of the journal follow the checkpoint, their blocks are written to their places
+// first, and the version of the last record takes the place of the checkpoint's. Then blocks
+// that only the checkpoint reaches are free. So a checkpoint of that version is taken before
+// anybody writes.
+//
 // Nothing that the checkpoint reaches is written to, but for the mark of its root node, which
 // nobody reads before the next commit. The word boot comes last. So a recovery that dies is
-// followed by another one from the same checkpoint. A recovery flushes nothing: a crash of
-// the system, even long after it, is followed by another one, too.
+// followed by another one from the same checkpoint. A recovery without records flushes nothing:
+// a crash of the system, even long after it, is followed by another one, too.
 
 // A Tracer visits each block but the root node that a version reaches, in data below end,
 // and proves what is in them. It calls found with the size that was asked for.
@@ -33,8 +38,9 @@ type Traced struct {
 
 // A Recovery tells what a recovery after a crash of the system has found.
 type Recovery struct {
-	Version  uint64        // of the checkpoint
-	Age      time.Duration // of the checkpoint, when the recovery began
+	Version  uint64        // of the checkpoint, or of the last record of the journal
+	Records  int           // of the journal, which followed the checkpoint
+	Age      time.Duration // of that version, when the recovery began
 	Traced                 // in it
 	Bytes    int64         // of the blocks that it reaches
 	Duration time.Duration // of the recovery
@@ -44,44 +50,68 @@ type Recovery struct {
 // Recovered returns what the opening of this handle has recovered, or nil.
 func (a *Arena) Recovered() *Recovery { return a.recovered }
 
-// rebuild makes the store the newest checkpoint. The caller holds the boot lock.
+// rebuild makes the store the newest checkpoint, with the records that follow it. The caller
+// holds the boot lock.
 func (a *Arena) rebuild() error {
 	began := time.Now()
-	c, root, distrust, err := a.recoverable()
+	c, r, distrust, err := a.recoverable()
 	if err != nil {
 		return err
 	}
-	a.debug("recovering from a crash of the system", "version", c.Version, "taken", c.At())
-	if err := a.clearTables(c.End); err != nil {
+	to := r.after(c)
+	a.debug("recovering from a crash of the system", "version", to.Version, "taken", to.At(), "records", len(r.records))
+	if err := a.replay(r, to.End); err != nil {
+		return fmt.Errorf("writing the blocks of the journal to their places: %w", err)
+	}
+	root, err := a.checkpointRoot(to)
+	if err != nil {
 		return err
 	}
-	claims := claimQueue{a: a, end: c.End}
-	rec, err := a.traceCheckpoint(c, root, claims.add)
+	if err := a.clearTables(to.End); err != nil {
+		return err
+	}
+	claims := claimQueue{a: a, end: to.End}
+	rec, err := a.traceCheckpoint(to, root, claims.add)
 	if err == nil {
 		err = claims.finish()
 	}
 	if err != nil {
 		return err
 	}
-	rec.Distrust = distrust
-	if err := a.b.truncate(c.End); err != nil { // what follows is not that of a table
+	rec.Distrust, rec.Records = distrust, len(r.records)
+	if err := a.b.truncate(to.End); err != nil { // what follows is not that of a table
 		return err
 	}
-	if err := a.freeRest(c.End); err != nil {
+	if err := a.freeRest(to.End); err != nil {
 		return err
 	}
-	a.resetHeader(root, c.End)
+	a.resetHeader(root, to.End)
+	if len(r.records) > 0 {
+		if err := a.flush(); err != nil {
+			return err
+		}
+		if c, err = a.writeCheckpoint(root, to.End); err != nil {
+			return err
+		}
+	}
+	a.mem.Store(layout.OffKept, c.Version)
+	a.beginJournal(c)
 	a.mem.Store(layout.OffBoot, uint64(a.b.boot()))
 	rec.Duration = time.Since(began)
 	a.recovered = rec
-	a.debug("recovered from a crash of the system", "version", rec.Version, "age", rec.Age, "entries", rec.Entries, "changed", rec.Changed, "bytes", rec.Bytes, "duration", rec.Duration)
+	a.debug("recovered from a crash of the system", "version", rec.Version, "age", rec.Age, "records", rec.Records, "entries", rec.Entries, "changed", rec.Changed, "bytes", rec.Bytes, "duration", rec.Duration)
 	return nil
 }
 
-// dryRebuild finds out what rebuild would do.
+// dryRebuild finds out what rebuild would do. It traces the checkpoint without the records,
+// which it cannot write to their places.
 func (a *Arena) dryRebuild() error {
 	began := time.Now()
-	c, root, distrust, err := a.recoverable()
+	c, r, distrust, err := a.recoverable()
+	if err != nil {
+		return err
+	}
+	root, err := a.checkpointRoot(c)
 	if err != nil {
 		return err
 	}
@@ -92,39 +122,46 @@ func (a *Arena) dryRebuild() error {
 	if err != nil {
 		return err
 	}
+	to := r.after(c)
+	rec.Version, rec.Age, rec.Records = to.Version, time.Since(to.At()), len(r.records)
 	rec.Distrust, rec.Duration = distrust, time.Since(began)
 	a.recovered = rec
 	return nil
 }
 
-// recoverable returns the checkpoint that a recovery goes back to, and if the newest
-// version was to be tried, why it is not trusted. From then on the handle touches all that
-// the checkpoint may lie in.
-func (a *Arena) recoverable() (c layout.Checkpoint, root Root, distrust, err error) {
+// recoverable returns the checkpoint that a recovery goes back to, and the records that
+// follow it. If the newest version was to be tried, it returns why it is not trusted. From
+// then on the handle touches all that the checkpoint may lie in.
+func (a *Arena) recoverable() (c layout.Checkpoint, r replayed, distrust, err error) {
 	c, _ = a.newestCheckpoint()
 	if c.Version == 0 {
-		return c, root, nil, fmt.Errorf("%w: found no checkpoint that is whole", ErrRecover)
+		return c, r, nil, fmt.Errorf("%w: found no checkpoint that is whole", ErrRecover)
 	}
 	if a.trace == nil {
-		return c, root, nil, fmt.Errorf("%w, which this opening cannot do", ErrRecover)
+		return c, r, nil, fmt.Errorf("%w, which this opening cannot do", ErrRecover)
+	}
+	if r, err = a.readJournal(c); err != nil {
+		return c, r, nil, fmt.Errorf("%w: %w", ErrRecover, err)
 	}
 	if a.prove != nil {
-		newest, err := a.proveNewest(c)
-		if err == nil {
-			return newest, Root{newest.Root, newest.Version}, nil, nil
+		newest, err := a.proveNewest(c, r.after(c).Version)
+		if err == nil && newest.Version > c.Version {
+			return newest, replayed{}, nil, nil
 		}
 		distrust = err
-		a.debug("the newest version is not trusted", "err", err)
+		if err != nil {
+			a.debug("the newest version is not trusted", "err", err)
+		}
 		a.end.Store(0) // it has come from what is not believed
 	}
-	root, err = a.checkpointRoot(c)
-	return c, root, distrust, err
+	return c, r, distrust, nil
 }
 
-// proveNewest returns the newest version as a checkpoint, if it is not older than c and all
-// that it reaches is its own. What stands on the disk now was read from there after the
+// proveNewest returns the newest version as a checkpoint, if all that it reaches is its own,
+// and if it is newer than durable, which the checkpoint and the journal lead to. If it is that
+// version, proveNewest returns c. What stands on the disk now was read from there after the
 // crash, so no flush is needed before its record is written.
-func (a *Arena) proveNewest(c layout.Checkpoint) (layout.Checkpoint, error) {
+func (a *Arena) proveNewest(c layout.Checkpoint, durable uint64) (layout.Checkpoint, error) {
 	if err := a.checkHeader(); err != nil {
 		return c, err
 	}
@@ -133,9 +170,9 @@ func (a *Arena) proveNewest(c layout.Checkpoint) (layout.Checkpoint, error) {
 	switch {
 	case err != nil:
 		return c, err
-	case version < c.Version:
-		return c, region.Corrupt(layout.OffRoot, "version of the root word", version, fmt.Sprintf("at least that of the checkpoint, %d", c.Version))
-	case version == c.Version:
+	case version < durable:
+		return c, region.Corrupt(layout.OffRoot, "version of the root word", version, fmt.Sprintf("at least that of the checkpoint and the journal, %d", durable))
+	case version == durable:
 		return c, nil
 	}
 	newest := layout.Checkpoint{Version: version, Root: root.Off, End: a.end.Load(), Time: time.Now().UnixNano()}
@@ -149,7 +186,7 @@ func (a *Arena) proveNewest(c layout.Checkpoint) (layout.Checkpoint, error) {
 	if a.dryRecovery {
 		return newest, nil
 	}
-	return newest, a.writeCheckpoint(root, newest.End)
+	return a.writeCheckpoint(root, newest.End)
 }
 
 // traceCheckpoint calls found for each block that a checkpoint reaches.
@@ -370,7 +407,7 @@ func (a *Arena) freeRest(end uint64) error {
 	return nil
 }
 
-// resetHeader makes a checkpoint the current version, with no slots.
+// resetHeader makes a version the current one, with no slots.
 func (a *Arena) resetHeader(root Root, end uint64) {
 	a.mem.Zero(layout.OffOwners, layout.OffCkpts-layout.OffOwners)
 	for _, off := range []uint64{layout.OffGate, layout.OffSlotHigh, layout.OffKeeper, layout.OffIdleSince, layout.OffIdleLow, layout.OffKeeping, layout.OffFlushFailed,
@@ -381,5 +418,4 @@ func (a *Arena) resetHeader(root Root, end uint64) {
 	a.mem.Store(layout.OffEnd, end)
 	a.mem.Store(layout.OffHorizon, root.Version)
 	a.mem.Store(layout.OffRoot, uint64(layout.MakeRoot(root.Off, root.Version)))
-	a.mem.Store(layout.OffKept, root.Version)
 }

@@ -46,9 +46,11 @@ func EveryBytes(n int64) CheckpointPolicy {
 	return policy{bytes: n}
 }
 
-// EveryCommit is the policy of a checkpoint for each commit: a call that writes returns
-// when what it wrote survives a crash of the system. Goroutines and processes that write at the
-// same time share checkpoints. An error that matches ErrFlush, or ErrInUse if another
+// EveryCommit is the policy of making each commit durable: a call that writes returns when
+// what it wrote survives a crash of the system. The handle writes the new blocks of the commit
+// to the store's journal, a file of 8 MiB beside the data. When that is full, and for a
+// commit that does not fit into it, it takes a checkpoint. Goroutines and processes that write
+// at the same time share the writes to the disk. An error that matches ErrFlush, or ErrInUse if another
 // process is stopped while it takes a checkpoint, then says that the write was committed,
 // but may not survive a crash.
 func EveryCommit() CheckpointPolicy { return policy{commit: true} }
@@ -165,12 +167,12 @@ func (s *Store) persist() error {
 	return s.Close() // it takes a checkpoint before it returns, unless others are inside
 }
 
-// keepVersion takes a checkpoint unless there is one that is not older than version, which a
-// copy of the store is about to be named by. Otherwise a crash of the system could take the
-// store back to before that version, and another one would get its number. Where no
-// checkpoint can be taken the copy is made all the same: it may be all that is left.
+// keepVersion makes a version durable that a copy of the store is about to be named by, unless
+// it is. Otherwise a crash of the system could take the store back to before that version, and
+// another one would get its number. Where that fails the copy is made all the same: it may be
+// all that is left.
 func (s *Store) keepVersion(version uint64) {
-	if s.a.Lasting() && s.a.Kept() < version {
-		_ = s.a.Checkpoint(syncPatience)
+	if s.a.Lasting() && s.a.Durable() < version {
+		_ = s.a.Persist(syncPatience)
 	}
 }

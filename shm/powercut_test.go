@@ -60,6 +60,8 @@ type machine struct {
 	cuts    int
 	newest  bool  // all entries have checksums, and recoveries try the newest version
 	trusted int   // how many have trusted it
+	journal int   // of four processes, how many write a journal
+	records int   // how many of its records recoveries have found
 	calls   []int // left, at each call of the system
 }
 
@@ -107,6 +109,9 @@ func (m *machine) run(fn func()) {
 
 // attach starts a process.
 func (m *machine) attach() {
+	if m.heap.SetNewer(nil); m.journal > 0 && m.rng.IntN(4) < m.journal {
+		m.heap.SetNewer(newer)
+	}
 	a, die, err := m.heap.Attach(m.hook)
 	require.NoError(m.t, err)
 	s := newStore(a, "heap")
@@ -144,6 +149,10 @@ func (m *machine) step() {
 		switch m.rng.IntN(12) {
 		case 0, 1:
 			m.sync(i)
+			for m.journal > 0 && m.rng.IntN(3) > 0 {
+				m.operate(s)
+				m.sync(max(0, slices.Index(m.stores, s)))
+			}
 		case 2:
 			m.acting = nil
 			m.attach()
@@ -183,7 +192,11 @@ func (m *machine) sync(i int) {
 			}
 		}
 	}
-	require.NoError(m.t, s.Sync())
+	if m.journal > 0 && m.rng.IntN(8) == 0 {
+		require.NoError(m.t, s.a.Checkpoint(syncPatience))
+	} else {
+		require.NoError(m.t, s.Sync())
+	}
 	m.during = nil
 	m.synced = version
 }
@@ -336,8 +349,11 @@ func (m *machine) reboot(pick func(off uint64, versions int) int) {
 		}
 	}
 	m.left = 0
-	if r := m.stores[0].Recovery(); m.newest && r != nil && r.Distrust == "" {
-		m.trusted++
+	if r := m.stores[0].Recovery(); r != nil {
+		if m.newest && r.Distrust == "" {
+			m.trusted++
+		}
+		m.records += r.Records
 	}
 	m.verify()
 }
@@ -398,11 +414,14 @@ func newMachine(t testing.TB, seed, size uint64) *machine {
 
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
-	var cuts, trusted atomic.Int64
+	var cuts, trusted, records atomic.Int64
 	t.Cleanup(func() {
-		t.Logf("%d power cuts, after %d of which the newest version was trusted", cuts.Load(), trusted.Load())
+		t.Logf("%d power cuts, after %d of which the newest version was trusted; recoveries found %d records of journals", cuts.Load(), trusted.Load(), records.Load())
 		if trusted.Load() == 0 {
 			t.Error("the newest version was never trusted")
+		}
+		if records.Load() == 0 {
+			t.Error("no recovery found a record of the journal")
 		}
 	})
 	for seed := range uint64(8) {
@@ -413,6 +432,9 @@ func TestPowerCuts(t *testing.T) {
 			if m.newest = seed%4 > 1; m.newest {
 				m.heap.SetProve(proveNewest)
 				m.stores[0].sums = node.HasSum
+			}
+			if seed%3 > 0 {
+				m.journal = 3
 			}
 			most := testdir.Scale(10, 60)
 			if *flagCuts > 0 {
@@ -431,16 +453,19 @@ func TestPowerCuts(t *testing.T) {
 			}
 			cuts.Add(int64(m.cuts))
 			trusted.Add(int64(m.trusted))
+			records.Add(int64(m.records))
 		})
 	}
 }
 
-// The scenes of TestPowerCutPoints: what has happened, and during what the power fails.
-var powerCutScenes = []struct {
+// A powerCutScene of TestPowerCutPoints: what has happened, and during what the power fails.
+type powerCutScene struct {
 	name    string
 	prepare func(m *machine)
 	act     func(m *machine)
-}{
+}
+
+var powerCutScenes = []powerCutScene{
 	{"opening of a new store", func(m *machine) { m.renew() }, func(m *machine) { m.attach(); m.some(3); m.sync(0) }},
 	{"first opening", func(m *machine) { m.some(3); m.closeAll() }, func(m *machine) { m.attach() }},
 	{"opening after a lone opening", func(m *machine) { m.closeAll(); m.attach(); m.closeAll() }, func(m *machine) { m.attach() }},
@@ -596,7 +621,7 @@ func TestPowerCutPoints(t *testing.T) {
 	t.Parallel()
 	var cuts atomic.Int64
 	t.Cleanup(func() { t.Logf("%d power cuts", cuts.Load()) })
-	for i, sc := range powerCutScenes {
+	for i, sc := range slices.Concat(powerCutScenes, journalScenes) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			start := func() *machine {

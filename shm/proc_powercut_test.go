@@ -45,6 +45,7 @@ type cutTest struct {
 	marks  uint64               // commits of the test itself
 
 	cuts, recoveries, copies int
+	records                  int // of journals, that recoveries have found
 }
 
 // start starts a process of the group.
@@ -148,6 +149,7 @@ func (c *cutTest) verify() *Recovery {
 	}
 	if r != nil {
 		c.recoveries++
+		c.records += r.Records
 		require.Equal(c, r.Version, s.Version())
 		require.Less(c, r.Age, time.Minute)
 	}
@@ -300,6 +302,15 @@ var cutRounds = []cutRound{
 		c.cut()
 		require.NotNil(c, c.verify())
 	}},
+	{"recovery of commits", func(c *cutTest) {
+		for range 2 + c.rng.IntN(2) {
+			c.begin("commit", crowd...)
+			c.await(wordDone, 2)
+			c.pause(100 * time.Millisecond)
+			c.cut()
+		}
+		require.NotNil(c, c.verify())
+	}},
 	{"opening", func(c *cutTest) {
 		c.begin("commit", crowd...)
 		c.await(wordBegun, 1)
@@ -440,7 +451,7 @@ func TestPowerCutsOfFileSystems(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%d power cuts, %d recoveries, %d copies, in %v: %v", c.cuts, c.recoveries, c.copies, time.Since(began).Round(time.Millisecond), rounds)
+			t.Logf("%d power cuts, %d recoveries with %d records, %d copies, in %v: %v", c.cuts, c.recoveries, c.records, c.copies, time.Since(began).Round(time.Millisecond), rounds)
 		})
 	}
 }

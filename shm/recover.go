@@ -18,7 +18,8 @@ import (
 // differences are never of such a version.
 type Recovery struct {
 	Version  uint64        `json:"version"`  // that the store went back to
-	Age      time.Duration `json:"age"`      // of that version's checkpoint, when it was recovered
+	Records  int           `json:"records"`  // of the journal, by which the checkpoint was brought to that version
+	Age      time.Duration `json:"age"`      // of that version, since it was made durable, when it was recovered
 	Entries  int64         `json:"entries"`  // of all maps
 	Changed  int64         `json:"changed"`  // of these, how many have a wrong checksum; Check names them
 	Bytes    int64         `json:"bytes"`    // of the blocks that were traced
@@ -36,7 +37,7 @@ func recoveryOf(a *alloc.Arena) *Recovery {
 	if r == nil {
 		return nil
 	}
-	rec := &Recovery{Version: r.Version, Age: r.Age, Entries: r.Entries, Changed: r.Changed, Bytes: r.Bytes, Duration: r.Duration}
+	rec := &Recovery{Version: r.Version, Records: r.Records, Age: r.Age, Entries: r.Entries, Changed: r.Changed, Bytes: r.Bytes, Duration: r.Duration}
 	if r.Distrust != nil {
 		rec.Distrust = r.Distrust.Error()
 	}
@@ -45,7 +46,8 @@ func recoveryOf(a *alloc.Arena) *Recovery {
 
 // RecoverOptions are the options of Recover; nil means the defaults.
 type RecoverOptions struct {
-	// DryRun finds out what a recovery would do, and leaves the data as it is.
+	// DryRun finds out what a recovery would do, and leaves the data as it is. It visits what
+	// the checkpoint reaches, and counts the records of the journal.
 	DryRun bool
 	// Newest tries the newest version first, which is not older than the checkpoint. It is
 	// trusted if it is proved to be whole: see Recover.

@@ -23,6 +23,7 @@ type Checkpoints struct {
 	Count   uint64        `json:"count"`   // that were taken since the store was made, or recovered
 	Took    time.Duration `json:"took_ns"` // all of them together
 	Version uint64        `json:"version"` // of the newest one
+	Durable uint64        `json:"durable"` // the newest version that survives a crash of the system, by records of the journal
 	At      time.Time     `json:"at"`      // when that was taken
 	Bytes   int64         `json:"bytes"`   // of the blocks that it reaches, which a recovery traces
 	// Failed is when the system could not write data to the disk. No checkpoint is taken
@@ -33,7 +34,7 @@ type Checkpoints struct {
 // checkpoints is for a caller that has entered the handle.
 func (s *Store) checkpoints() Checkpoints {
 	c := s.a.Checkpoints()
-	all := Checkpoints{Count: c.Count, Took: c.Took, Version: c.Version, At: c.At, Failed: c.Failed}
+	all := Checkpoints{Count: c.Count, Took: c.Took, Version: c.Version, Durable: c.Durable, At: c.At, Failed: c.Failed}
 	if c.Root != 0 {
 		bytes := s.rootAt(c.Root).liveBytes
 		if s.a.Kept() == c.Version { // else the root may have been reused

@@ -161,7 +161,7 @@ func checkMaxSize(name string, size int64) error {
 }
 
 func (o *Options) alloc() alloc.Options {
-	return alloc.Options{
+	opts := alloc.Options{
 		ReadOnly:  o.ReadOnly,
 		Create:    o.Create,
 		MustExist: o.MustExist,
@@ -173,6 +173,10 @@ func (o *Options) alloc() alloc.Options {
 		Logger:    o.Logger,
 		Trace:     tracer(nil),
 	}
+	if o.Checkpoint != nil && o.Checkpoint.policy().commit {
+		opts.Newer = newer
+	}
+	return opts
 }
 
 // sums returns the flag that Checksums gives to leaves.

@@ -41,6 +41,11 @@ func (c Checkpoint) Encode(id StoreID) []byte {
 	return b
 }
 
+// Sum returns the checksum of the checkpoint of the store id, which a journal names.
+func (c Checkpoint) Sum(id StoreID) uint64 {
+	return binary.LittleEndian.Uint64(c.Encode(id)[CkptSize-8:])
+}
+
 // DecodeCheckpoint returns the checkpoint in b. It reports false if there is none of the
 // store id, or a torn one.
 func DecodeCheckpoint(b []byte, id StoreID) (c Checkpoint, ok bool) {

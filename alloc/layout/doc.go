@@ -1,4 +1,4 @@
-// Package layout is the format of a store: where each word of its two files stands,
+// Package layout is the format of a store: where each word of its files stands,
 // and what the words mean. It holds numbers and pure functions, and it does not touch a
 // store that is in use.
 //
@@ -35,6 +35,10 @@
 //	0x01400  kept: the version of the newest checkpoint that is on disk, or 0
 //	0x01408  keeping: the version of the checkpoint that is being taken, or 0
 //	0x01410  number of checkpoints that were taken, and how long that took in nanoseconds
+//	0x01420  durable: the newest version that survives a crash of the system: kept, or that
+//	         of the last record of the journal
+//	0x01428  of the journal: the checksum of the checkpoint that it follows, or 0; where the
+//	         next record begins; the checksum of the last record, or of the checkpoint
 //	0x01440  boot: BootWord of those who have the store open for writing, or 0
 //	0x01448  raised while a process recovers the store
 //	0x01450  when the system could not write data to the disk, in Unix nanoseconds, or 0
@@ -99,4 +103,10 @@
 //	         lock of a proc is on the byte of its number.
 //	0x05000  256 pins of slots, of 64 bytes: version, or 0
 //	0x09000  512 pins of snapshots, of 32 bytes: version, or 0; Owner; start
+//
+// # The file journal
+//
+// The file has 8 MiB. A store that nobody has opened for durable commits has none. Records
+// begin at multiples of 512, the first at 0: see JournalRecord. What follows the last one
+// means nothing.
 package layout

@@ -46,6 +46,10 @@ const (
 	OffKeeping     = 0x1408 // version of the checkpoint that is being taken, or 0
 	OffCkptCount   = 0x1410 // checkpoints that were taken
 	OffCkptTime    = 0x1418 // how long that took, in nanoseconds
+	OffDurable     = 0x1420 // newest version that survives a crash, or 0
+	OffJournalBase = 0x1428 // checksum of the checkpoint that the journal follows, or 0
+	OffJournalAt   = 0x1430 // offset in the journal behind the last record
+	OffJournalLast = 0x1438 // checksum of the last record, or of the checkpoint
 	OffBoot        = 0x1440 // BootWord of those who have the store open for writing, or 0
 	OffTraced      = 0x1448 // raised while a process recovers the store
 	OffFlushFailed = 0x1450 // when the system could not write data to the disk, or 0
