@@ -25,10 +25,12 @@ func newRecover() *cobra.Command {
 		Use:   "recover STORE",
 		Short: "Recover a store on a disk after a crash of the system",
 		Long: `recover makes a store usable again if the system has crashed while it was open: the store
-goes back to its newest checkpoint. Each command and program that opens the store does
-so too. You may kill recover at any time, and run it again.
+goes back to its newest checkpoint, and from there to the last commit in its journal. Each
+command and program that opens the store does so too. You may kill recover at any time,
+and run it again.
 
-With --dry-run it changes nothing, and tells what a recovery would find.
+With --dry-run it changes nothing, and tells what a recovery would find. It examines the
+checkpoint, and counts the records of the journal.
 
 With --newest it tries the newest version first. That may be on the disk, although no
 checkpoint was taken of it. It is trusted only if all entries have a checksum (see
@@ -74,7 +76,11 @@ func (r recovered) Print(w io.Writer) error {
 
 // recovery describes what a recovery has found.
 func recovery(r *shm.Recovery) string {
-	s := fmt.Sprintf("checkpoint of version %s, %v old, with %s in %s; traced in %v", text.Count(r.Version), r.Age.Round(time.Second),
+	what := "checkpoint of version"
+	if r.Records > 0 {
+		what = fmt.Sprintf("checkpoint and %s of the journal up to version", text.Things(r.Records, "record", "records"))
+	}
+	s := fmt.Sprintf("%s %s, %v old, with %s in %s; traced in %v", what, text.Count(r.Version), r.Age.Round(time.Second),
 		text.Things(r.Entries, "entry", "entries"), text.Size(r.Bytes), r.Duration.Round(time.Millisecond))
 	if r.Changed > 0 {
 		s += fmt.Sprintf("; %s with a wrong checksum: see shmctl check", text.Things(r.Changed, "entry", "entries"))

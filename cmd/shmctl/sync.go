@@ -55,6 +55,9 @@ func checkpoint(c shm.Checkpoints, now time.Time) string {
 		return "no checkpoint: the store is in memory"
 	}
 	s := fmt.Sprintf("checkpoint of version %s, taken %s", text.Count(c.Version), text.Ago(c.At, now))
+	if c.Durable > c.Version {
+		s += fmt.Sprintf("; by the journal, version %s is durable", text.Count(c.Durable))
+	}
 	if !c.Failed.IsZero() {
 		s += "; none since, because data could not be written to the disk " + text.Ago(c.Failed, now)
 	}

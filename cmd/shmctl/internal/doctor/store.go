@@ -30,8 +30,8 @@ func (d *doctor) examineStore() (maxSize int64) {
 	d.logout()
 	if r, err := shm.Recover(d.Path, &shm.RecoverOptions{DryRun: true}); err == nil && r != nil {
 		d.find("store", Warning, "shmctl recover "+d.Path+", or any program that opens the store for writing, makes it that",
-			"the system has crashed while it was open: its last checkpoint, taken %s, has version %s and %s",
-			text.Ago(d.now.Add(-r.Age), d.now), text.Count(r.Version), text.Things(r.Entries, "entry", "entries"))
+			"the system has crashed while it was open: its last durable version is %s, %s; its checkpoint has %s",
+			text.Count(r.Version), text.Ago(d.now.Add(-r.Age), d.now), text.Things(r.Entries, "entry", "entries"))
 		return defaultMaxSize
 	}
 	s, err := shm.Open(d.Path, &shm.Options{ReadOnly: true, MustExist: true})
@@ -136,12 +136,16 @@ func (d *doctor) fullness(st shm.Stats) {
 // checkpoint checks the newest checkpoint of a store on a disk.
 func (d *doctor) checkpoint(st shm.Stats) {
 	c := st.Checkpoints
-	switch found := fmt.Sprintf("the last one is %s old, and %s behind", d.now.Sub(c.At).Round(time.Second), text.Things(st.Version-c.Version, "version", "versions")); {
+	found := fmt.Sprintf("the last one is %s old, and %s behind", d.now.Sub(c.At).Round(time.Second), text.Things(st.Version-c.Version, "version", "versions"))
+	if c.Durable > c.Version {
+		found += fmt.Sprintf("; by the journal, %s are not durable", text.Things(st.Version-c.Durable, "version", "versions"))
+	}
+	switch {
 	case c.Version == 0: // in memory
 	case !c.Failed.IsZero():
 		d.find("checkpoint", Problem, "look for errors of the disk; back the store up, or rewrite it by shmctl compact --exclusive",
 			"none is taken since data could not be written to the disk, %s; %s", text.Ago(c.Failed, d.now), found)
-	case st.Version > c.Version && d.now.Sub(c.At) > longCheckpoint:
+	case st.Version > c.Durable && d.now.Sub(c.At) > longCheckpoint:
 		d.find("checkpoint", Warning, "let a writer take them, by Options.Checkpoint or Sync, or call shmctl sync", "%s", found)
 	default:
 		d.find("checkpoint", OK, "", "%s", found)
