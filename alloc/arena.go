@@ -27,7 +27,9 @@ type Arena struct {
 	proc    int  // own proc, -1 without one
 	crowded bool // without a proc, because dead writers have those that are left
 	owner   layout.Owner
+	handle  layout.Handle
 	lock    locker // holds the proc
+	asker   asker
 
 	slots   slotPool
 	pins    atomic.Pointer[pinTable] // nil until somebody pins
@@ -37,6 +39,9 @@ type Arena struct {
 	adopt   sync.Mutex // one adoption at a time in this handle
 	hinting sync.Mutex // one note of hints at a time in the handle's proc
 	name    *nameCheck
+
+	bells    [layout.Bells]bell
+	watchers sync.WaitGroup // of bells
 
 	users     userCount
 	closed    atomic.Bool // no call may enter
@@ -217,6 +222,7 @@ func (a *Arena) Close() error {
 	if !a.closed.Swap(true) {
 		if a.CanPin() {
 			a.WakeAll() // those who wait for a change
+			a.closeBells()
 		}
 		a.slots.wakeAll() // those who wait for a slot
 	}
@@ -242,7 +248,7 @@ func (a *Arena) finish() error {
 		if a.Writable() {
 			failed = errors.Join(failed, a.leaveBoot())
 		}
-		a.finishErr = errors.Join(failed, a.b.close())
+		a.finishErr = errors.Join(failed, a.asker.close(), a.b.close())
 	})
 	return a.finishErr
 }
