@@ -22,9 +22,8 @@ type Bell struct {
 // Bell returns the bell for a hash, which may be of a key. All bits of the hash count. A
 // Bell costs nothing, and is the same in all processes.
 func (s *Store) Bell(hash uint64) Bell {
-	var _ [layout.Bells]struct{} = [1 << (64 - 58)]struct{}{} // one for each value of 6 bits
 	const mix = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	return Bell{s, int(hash * mix >> 58)}
+	return Bell{s, int(hash * mix >> (64 - layout.BellBits))}
 }
 
 // Ring wakes all who wait on the bell. It is called after the change that they wait for.

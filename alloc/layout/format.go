@@ -127,7 +127,8 @@ const (
 	OffProcsBoot   = 0x0180 // BootWord of the boot that the procs and pins are of
 	OffBells       = 0x0800
 	BellSize       = 32
-	Bells          = 64 // ends where the procs begin
+	BellBits       = 6
+	Bells          = 1 << BellBits // end where the procs begin
 	OffProcs       = 0x1000
 	ProcSize       = 64
 	OffSlotPins    = OffProcs + MaxProcs*ProcSize
