@@ -95,7 +95,7 @@ func TestBellWithoutARing(t *testing.T) {
 		looks := 0
 		require.NoError(t, all[0].Bell(7).Await(ctx, func() (shm.Owner, bool) {
 			looks++
-			return me, looks == 2
+			return me, looks == 2 && ctx.Err() == nil
 		}))
 	})
 }
