@@ -31,7 +31,7 @@ func (s *Store) Owner() (Owner, error) {
 // answers that, so the end of a process is seen at once, however it ends. A process that
 // is stopped lives. A closed handle is alive while a snapshot or a call of it is under way.
 // Nobody is alive whose name no handle has had. Any handle may ask, also the named one and
-// others of its process. The answer takes two system calls at most.
+// others of its process. The answer takes one system call.
 func (s *Store) Alive(o Owner) (bool, error) {
 	u, ok := s.a.Enter()
 	if !ok {
