@@ -36,15 +36,15 @@ const (
 	leastSlack = 16
 	slackStep  = 32
 	// Each eviction makes the slack smaller by a slackDecay'th of the bound.
-	slackDecay = 1 << 20
+	slackDecay = 1 << 18
 	// An eviction frees at least a batch'th of the bound, if one in goes of the sample is as
 	// large as that: so not every write evicts.
 	batch = 2048
 	// An item may take a largest'th of the bound at most: a large block needs pages beside
 	// each other.
-	largest = 4
+	largest = 8
 	// A write that finds no space evicts and is tried again fullRounds times at most.
-	fullRounds = 12
+	fullRounds = 8
 	// A write evicts at most that often before it is tried for the first time.
 	roomRounds = 8
 )
@@ -134,7 +134,7 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 	if round == 0 {
 		c.setSlack(min(c.slack()+r.bytes/slackStep, r.bytes/2))
 	}
-	want := max(2*need, 64<<10) << min(round, 8)
+	want := max(2*need, 64<<10) << min(round, 3)
 	sum := int64(0)
 	for sum < want {
 		freed, err := c.evict(want - sum)

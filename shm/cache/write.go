@@ -63,7 +63,7 @@ func (c *Cache) ends(ttl time.Duration) time.Time {
 // SetItem writes an item with all that belongs to it, if the condition holds, and returns
 // its token. Options.TTL does not count: an item without Expires stays until it is evicted.
 // The condition and the write are one step among all processes. The value is copied. An item
-// may take a quarter of the bound at most, else the error matches shm.ErrTooLarge. If no room
+// may take an eighth of the bound at most, else the error matches shm.ErrTooLarge. If no room
 // can be made for it, the error matches shm.ErrFull and says why.
 func (c *Cache) SetItem(key []byte, it Item, cond Condition) (token uint64, err error) {
 	const op = "setting"
