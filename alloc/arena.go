@@ -59,6 +59,7 @@ type Arena struct {
 	prove       Tracer // that a recovery tries the newest version with, or nil
 	dryRecovery bool
 	recovered   *Recovery
+	bound       atomic.Uint64 // bytes beyond which this handle does not raise the end; 0: none
 	counting    atomic.Bool   // written is wanted
 	written     atomic.Uint64 // bytes of blocks that the handle has published
 
@@ -140,6 +141,17 @@ func (a *Arena) Seed() (k0, k1 uint64) { return a.super.Seed[0], a.super.Seed[1]
 
 // MaxSize is the most that data can grow to, in bytes.
 func (a *Arena) MaxSize() uint64 { return a.super.MaxSize }
+
+// SetBound makes this handle raise the end to at most that many bytes, and to MaxSize with 0.
+func (a *Arena) SetBound(bytes uint64) { a.bound.Store(bytes) }
+
+// most is the most bytes to which this handle raises the end.
+func (a *Arena) most() uint64 {
+	if b := a.bound.Load(); b != 0 {
+		return min(b&^(layout.PageSize-1), a.super.MaxSize)
+	}
+	return a.super.MaxSize
+}
 
 // ID names the store.
 func (a *Arena) ID() [2]uint64 { return a.super.ID }

@@ -20,6 +20,7 @@ import (
 const (
 	nameData  = "data"
 	nameProcs = "procs"
+	nameHints = "hints" // of package cache, which makes it; a store does not need it
 	tmpPrefix = "tmp-"
 )
 
@@ -199,7 +200,7 @@ func refuseOthers(dir *os.Root, o Options) error {
 func foreignNames(dir *os.Root) ([]string, error) {
 	names, err := readNames(dir)
 	return slices.DeleteFunc(names, func(name string) bool {
-		return name == nameData || name == nameProcs || strings.HasPrefix(name, tmpPrefix)
+		return name == nameData || name == nameProcs || name == nameHints || strings.HasPrefix(name, tmpPrefix)
 	}), err
 }
 

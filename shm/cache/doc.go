@@ -1,0 +1,2 @@
+// Package cache is a cache.
+package cache
