@@ -12,7 +12,8 @@ import (
 )
 
 // ClaimsPrefix and the name of a region make the name of the map that has the claims of the
-// region's keys. An entry is there while somebody creates a value, and for a while after a
+// region's keys, so the name of a region in which values are created must be so much shorter
+// than shm.MaxName. An entry is there while somebody creates a value, and for a while after a
 // creation that has failed, or has found that there is no value.
 const ClaimsPrefix = "cache.claims."
 
@@ -26,8 +27,17 @@ const ClaimsPrefix = "cache.claims."
 //	       others believe that; else 0
 //	33     why that creation has failed
 //
-// Whoever has a claim changes the item only while the number is its own. So a creator that
-// has lost its claim, because it was stopped for longer than its lease, changes nothing.
+// The rules, which the code and the seeded faults cite:
+//
+//	G1  A claim is taken by one compare-and-swap, if nobody holds it. Then the taker looks at
+//	    the item again, because another one may have stored it since the first look, and
+//	    dropped its claim.
+//	G2  The commit that stores the item drops the claim too. It stores only if the claim has
+//	    the creator's number and the item the token that it had when the claim was taken.
+//	G3  A claim is held while its owner is alive and its time has not passed. While create
+//	    runs its process renews the time. So it passes only if the process is stopped.
+//	G4  Each way out of create drops the claim and rings. A failure leaves its number and
+//	    reason for those who wait for it.
 type claim struct {
 	number uint64
 	owner  shm.Owner

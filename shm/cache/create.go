@@ -30,11 +30,11 @@ var (
 // who wait creates.
 //
 // If the process of the creator is killed, or is stopped for longer than its lease (see
-// WithLease), exactly one of those who wait takes over, 50 ms after a SIGKILL at most and a
-// second after the end of the lease. A creator that was taken over, or whose item was written
+// WithLease), exactly one of those who wait takes over: within a tenth of a second after a
+// SIGKILL, and within a second after the end of the lease. A creator that was taken over, or whose item was written
 // by others while it worked, stores nothing; its caller gets the value. The context of create
 // ends with that of the caller, and when another process has taken over. A Delete or a Flush
-// is seen as written by others if there was an item.
+// counts as a write by others if there was an item. create must not ask for the same key.
 //
 // If the error of create matches ErrDoNotKeep, its value is returned and not stored. If it
 // matches shm.ErrNotFound, see WithAbsentTTL. The value is the caller's own.

@@ -30,6 +30,13 @@ func creators(t *testing.T, n int) ([]*Cache, *fakeClock) {
 	return all, clock
 }
 
+// soon is a context that ends if what should happen does not.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func gives(value string) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) { return []byte(value), nil }
 }
@@ -45,7 +52,7 @@ func mustNotCreate(t *testing.T) func(context.Context) ([]byte, error) {
 // got calls GetOrCreate, and expects a value.
 func got(t *testing.T, c *Cache, key, want string, create func(context.Context) ([]byte, error), opts ...CreateOption) {
 	t.Helper()
-	v, err := c.GetOrCreate(t.Context(), []byte(key), create, opts...)
+	v, err := c.GetOrCreate(soon(t), []byte(key), create, opts...)
 	require.NoError(t, err)
 	require.Equal(t, want, string(v))
 }
@@ -139,7 +146,7 @@ func TestCreateFails(t *testing.T) {
 		b := begin(t, all[0], name)
 		k := waiter(t, all[1], name)
 		waits := make(chan error)
-		go func() { waits <- k.await(t.Context()) }()
+		go func() { waits <- k.await(soon(t)) }()
 		b.goOn <- fails
 		if name == "error" {
 			require.ErrorIs(t, <-b.result, broken)
@@ -198,7 +205,7 @@ func TestCreateContexts(t *testing.T) {
 	k := waiter(t, all[1], "k")
 	cancel()
 	require.ErrorIs(t, <-first, context.Canceled)
-	require.NoError(t, k.await(t.Context()))
+	require.NoError(t, k.await(soon(t)))
 	require.Equal(t, won, k.state)
 	k.release()
 	got(t, all[0], "k", "v", gives("v"))
@@ -304,6 +311,22 @@ func TestLateCreatorsStoreNothing(t *testing.T) {
 		require.Equal(t, "absent", held(t, a, name), name)
 	}
 	require.Zero(t, claimsLeft(a))
+
+	// One that was swept because it has expired was not written.
+	got(t, a, "swept", "first", gives("first"), WithTTL(1))
+	clock.advance(1)
+	late = begin(t, a, "swept")
+	for {
+		_, err := b.items.Get([]byte("swept"))
+		if err == shm.ErrNotFound {
+			break
+		}
+		require.NoError(t, err)
+		_, err = b.sweepStep(1000)
+		require.NoError(t, err)
+	}
+	require.NoError(t, late.end(gives("second")))
+	require.Equal(t, "second", held(t, b, "swept"))
 }
 
 // A creator whose process runs keeps its claim for as long as it takes.
@@ -319,7 +342,9 @@ func TestLeaseIsRenewed(t *testing.T) {
 	require.NoError(t, err)
 	was, err := readClaim(first)
 	require.NoError(t, err)
+	ctx := soon(t)
 	for renewed := was; renewed.until <= was.until; {
+		require.NoError(t, ctx.Err(), "the lease was not renewed")
 		time.Sleep(time.Millisecond)
 		now, err := c.claims().Get([]byte("k"))
 		require.NoError(t, err)
@@ -334,7 +359,10 @@ func TestLeaseIsRenewed(t *testing.T) {
 	_, err = c.claims().Delete([]byte("k"))
 	require.NoError(t, err)
 	err = b.end(func(ctx context.Context) ([]byte, error) {
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-soon(t).Done():
+		}
 		return nil, context.Cause(ctx)
 	})
 	require.ErrorIs(t, err, errClaimLost)

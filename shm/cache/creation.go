@@ -34,7 +34,7 @@ type creation struct {
 	owner   shm.Owner // of that claim
 
 	number uint64 // of the claim that it has
-	token  uint64 // of the item when it got the claim, or 0
+	was    tail   // of the item when it got the claim; without a token if there was none
 	rule   rule   // of the region at that time
 	there  bool   // value is a stale one
 }
@@ -65,34 +65,32 @@ func (k *creation) look() {
 	}
 }
 
-// item reads the item: it may be fresh, stale or not there. token is also that of one that
-// has expired.
-func (k *creation) item() (it Item, there bool, token uint64, err error) {
-	r, err := k.c.begin()
-	if err != nil {
-		return it, false, 0, err
+// item reads the item: it is fresh, stale, or not there. The tail is also that of an item
+// that has expired.
+func (k *creation) item() (it Item, t tail, there bool, err error) {
+	if k.rule, err = k.c.begin(); err != nil {
+		return it, t, false, err
 	}
-	k.rule = r
 	b, err := k.c.items.Get(k.key)
 	if err == shm.ErrNotFound {
-		return it, false, 0, nil
+		return it, t, false, nil
 	}
 	if err != nil {
-		return it, false, 0, err
+		return it, t, false, err
 	}
 	value, t, err := split(b)
 	if err != nil {
-		return it, false, 0, err
+		return it, t, false, err
 	}
 	now := k.c.clock.now()
-	return t.item(value, r, now), !has(t.expires, now), t.token, nil
+	return t.item(value, k.rule, now), t, !has(t.expires, now), nil
 }
 
 // try looks once. If the claim is held by another one, there is nothing to do but to wait. If
 // the state stays busy otherwise, somebody has changed the claim meanwhile.
 func (k *creation) try() (held bool, err error) {
 	c := k.c
-	it, there, _, err := k.item()
+	it, _, there, err := k.item()
 	if err != nil {
 		return false, err
 	}
@@ -139,8 +137,7 @@ func (k *creation) try() (held bool, err error) {
 	return false, k.take(old, cl)
 }
 
-// take replaces a claim that nobody holds by one of this handle. Then it looks at the item
-// again: since the first look somebody may have stored it, and dropped its claim.
+// take replaces a claim that nobody holds by one of this handle (rule G1).
 func (k *creation) take(old []byte, was claim) error {
 	c := k.c
 	me, err := c.store.Owner()
@@ -157,7 +154,7 @@ func (k *creation) take(old []byte, was claim) error {
 		return err
 	}
 	k.number = next.number
-	it, there, token, err := k.item()
+	it, t, there, err := k.item()
 	if err != nil {
 		k.release()
 		return err
@@ -167,7 +164,7 @@ func (k *creation) take(old []byte, was claim) error {
 		k.end(it.Value, nil)
 		return nil
 	}
-	k.state, k.token, k.there, k.value = won, token, there, nil
+	k.state, k.was, k.there, k.value = won, t, there, nil
 	if there {
 		k.value = it.Value
 	}
@@ -208,8 +205,7 @@ func (k *creation) ring(err error) {
 	}
 }
 
-// store makes value the value of key, and drops the claim, in one commit. It stores nothing
-// if the claim is not this one any more, or if the item was written since it was taken. A nil
+// store makes value the value of key, and drops the claim (rule G2). A nil
 // value means that the key is known to have none.
 func (k *creation) store(value []byte) error {
 	c := k.c
@@ -236,19 +232,18 @@ func (k *creation) store(value []byte) error {
 			if cl, err := readClaim(b); err != nil || cl.number != k.number {
 				return err
 			}
-			token := uint64(0)
+			var now tail
 			if b, err = items.Get(k.key); err == nil {
-				var t tail
-				if _, t, err = split(b); err != nil {
-					return err
-				}
-				token = t.token
-			} else if err != shm.ErrNotFound {
+				_, now, err = split(b)
+			}
+			if err != nil && err != shm.ErrNotFound {
 				return err
 			}
-			switch same := token == k.token; {
+			// An item that has expired may have been swept.
+			same := now.token == k.was.token || now.token == 0 && has(k.was.expires, c.clock.now())
+			switch {
 			case same && value == nil:
-				if token != 0 {
+				if now.token != 0 {
 					if _, err := items.Delete(k.key); err != nil {
 						return err
 					}
