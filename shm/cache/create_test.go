@@ -512,3 +512,18 @@ func TestClaimBytes(t *testing.T) {
 		require.ErrorIs(t, err, shm.ErrCorrupt)
 	}
 }
+
+// Between the look at the item and that at the claim another one has stored the item, and
+// dropped its claim (rule G1).
+func TestTakerLooksAgain(t *testing.T) {
+	all, _ := creators(t, 2)
+	k := &creation{c: all[0], key: []byte("k"), o: completeCreate(nil)}
+	_, _, there, err := k.item()
+	require.NoError(t, err)
+	require.False(t, there)
+	got(t, all[1], "k", "first", gives("first"))
+	require.NoError(t, k.take(nil, claim{}))
+	require.Equal(t, ready, k.state)
+	require.Equal(t, "first", string(k.value))
+	require.Zero(t, claimsLeft(all[1]))
+}
