@@ -106,7 +106,7 @@ func (c *Cache) bell(key []byte) shm.Bell {
 // changeClaim replaces the claim of key by what fn makes of it, if its number is still that.
 // It reports whether it was.
 func (c *Cache) changeClaim(key []byte, number uint64, fn func(cl *claim) shm.Action) (own bool, err error) {
-	err = c.write("changing the claim of", key, needOf(len(key), claimNeed), func() error {
+	err = c.write("changing the claim of", key, bytesOf(len(key), claimNeed), func() error {
 		return c.claims().Compute(key, func(old []byte, exists bool) ([]byte, shm.Action, error) {
 			own = false
 			if !exists {

@@ -37,7 +37,8 @@ var (
 // counts as a write by others if there was an item. create must not ask for the same key.
 //
 // If the error of create matches ErrDoNotKeep, its value is returned and not stored. If it
-// matches shm.ErrNotFound, see WithAbsentTTL. The value is the caller's own.
+// matches shm.ErrNotFound, see WithAbsentTTL. If its value cannot be stored, the value is
+// returned with the error of [Cache.SetItem]. The value is the caller's own.
 func (c *Cache) GetOrCreate(ctx context.Context, key []byte, create func(ctx context.Context) ([]byte, error), opts ...CreateOption) ([]byte, error) {
 	it, err := c.AppendItem(nil, key)
 	if err == nil && !it.Stale {
@@ -50,7 +51,7 @@ func (c *Cache) GetOrCreate(ctx context.Context, key []byte, create func(ctx con
 	if err := k.await(ctx); err != nil {
 		return nil, err
 	}
-	if k.state == won {
+	if k.next == won {
 		err := createAll(ctx, []*creation{k}, func(ctx context.Context, _ [][]byte) ([][]byte, error) {
 			value, err := create(ctx)
 			if value == nil {
@@ -88,7 +89,7 @@ func (c *Cache) GetOrCreateMany(ctx context.Context, keys [][]byte, create func(
 		var own []*creation
 		var other *creation
 		for _, k := range left {
-			switch k.look(); k.state {
+			switch k.look(); k.next {
 			case won:
 				own = append(own, k)
 			case busy:
@@ -99,7 +100,7 @@ func (c *Cache) GetOrCreateMany(ctx context.Context, keys [][]byte, create func(
 			if err := other.await(ctx); err != nil {
 				return nil, err
 			}
-			if other.state == won {
+			if other.next == won {
 				own = append(own, other)
 			}
 		}
@@ -111,7 +112,7 @@ func (c *Cache) GetOrCreateMany(ctx context.Context, keys [][]byte, create func(
 		var rest []*creation
 		for _, k := range left {
 			switch {
-			case k.state != ready:
+			case k.next != ready:
 				rest = append(rest, k)
 			case k.err != nil && k.err != shm.ErrNotFound:
 				return nil, k.err

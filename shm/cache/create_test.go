@@ -102,7 +102,7 @@ func waiter(t *testing.T, c *Cache, key string) *creation {
 	t.Helper()
 	k := &creation{c: c, key: []byte(key), o: completeCreate(nil)}
 	k.look()
-	require.Equal(t, busy, k.state)
+	require.Equal(t, busy, k.next)
 	return k
 }
 
@@ -206,7 +206,7 @@ func TestCreateContexts(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-first, context.Canceled)
 	require.NoError(t, k.await(soon(t)))
-	require.Equal(t, won, k.state)
+	require.Equal(t, won, k.next)
 	k.release()
 	got(t, all[0], "k", "v", gives("v"))
 }
@@ -291,7 +291,7 @@ func TestLateCreatorsStoreNothing(t *testing.T) {
 	k := waiter(t, a, "fails late")
 	require.Error(t, late.end(func(context.Context) ([]byte, error) { return nil, errors.New("late") }))
 	k.look()
-	require.Equal(t, busy, k.state, "the failure of another creation")
+	require.Equal(t, busy, k.next, "the failure of another creation")
 	require.NoError(t, second.end(gives("second")))
 
 	late = begin(t, a, "set")
@@ -353,7 +353,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 		require.Equal(t, was.number, renewed.number)
 	}
 	k.look()
-	require.Equal(t, busy, k.state)
+	require.Equal(t, busy, k.next)
 
 	// When it finds that another one has the claim, its context ends.
 	_, err = c.claims().Delete([]byte("k"))
@@ -379,7 +379,7 @@ func TestCreateNothing(t *testing.T) {
 	require.NoError(t, b.end(once))
 	require.Equal(t, "once", string(b.value))
 	k.look()
-	require.Equal(t, won, k.state, "the next one creates")
+	require.Equal(t, won, k.next, "the next one creates")
 	k.release()
 	require.Equal(t, "absent", held(t, all[0], "k"))
 
@@ -398,7 +398,7 @@ func TestCreateNothing(t *testing.T) {
 		k := waiter(t, all[1], key)
 		require.Equal(t, shm.ErrNotFound, b.end(none))
 		k.look()
-		require.Equal(t, ready, k.state)
+		require.Equal(t, ready, k.next)
 		require.Equal(t, shm.ErrNotFound, k.err)
 		if remembers {
 			_, err := all[1].GetOrCreate(t.Context(), []byte(key), mustNotCreate(t))
@@ -416,6 +416,20 @@ func TestCreateNothing(t *testing.T) {
 	require.Equal(t, "absent", held(t, all[1], "gone"))
 	got(t, all[0], "empty", "", func(context.Context) ([]byte, error) { return nil, nil })
 	require.Equal(t, "", held(t, all[0], "empty"))
+}
+
+// A value that is too large for the cache is for the caller of its creator.
+func TestCreateTooLarge(t *testing.T) {
+	all, _ := creators(t, 2)
+	large := string(make([]byte, 7<<20))
+	b := begin(t, all[0], "k")
+	k := waiter(t, all[1], "k")
+	require.ErrorIs(t, b.end(gives(large)), shm.ErrTooLarge)
+	require.Len(t, b.value, len(large))
+	k.look()
+	require.ErrorIs(t, k.err, ErrCreate)
+	require.ErrorContains(t, k.err, shm.ErrTooLarge.Error())
+	got(t, all[1], "k", "small", gives("small"))
 }
 
 // Callers that ask for overlapping sets of keys, each in another order, all get all values,
@@ -523,7 +537,7 @@ func TestTakerLooksAgain(t *testing.T) {
 	require.False(t, there)
 	got(t, all[1], "k", "first", gives("first"))
 	require.NoError(t, k.take(nil, claim{}))
-	require.Equal(t, ready, k.state)
+	require.Equal(t, ready, k.next)
 	require.Equal(t, "first", string(k.value))
 	require.Zero(t, claimsLeft(all[1]))
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// state is what a caller is to do.
-type state uint8
+// A move is what a caller is to do next.
+type move uint8
 
 const (
-	busy  state = iota // wait for another one
-	won                // create
-	ready              // return
+	busy  move = iota // wait for another one
+	won               // create
+	ready             // return
 )
 
 // A creation is a caller of GetOrCreate, and what it knows.
@@ -26,7 +26,7 @@ type creation struct {
 	o     *createOptions
 	index int // of the key, in GetOrCreateMany
 
-	state state
+	next  move
 	value []byte // the result, or the stale value of a creation that was won
 	err   error
 
@@ -41,22 +41,22 @@ type creation struct {
 
 // end makes the creation ready.
 func (k *creation) end(value []byte, err error) {
-	k.state, k.value, k.err = ready, value, err
+	k.next, k.value, k.err = ready, value, err
 }
 
 // await looks until there is something to do.
 func (k *creation) await(ctx context.Context) error {
 	err := k.c.bell(k.key).Await(ctx, func() (shm.Owner, bool) {
 		k.look()
-		return k.owner, k.state != busy
+		return k.owner, k.next != busy
 	})
 	return k.c.fail("waiting for the creation of", k.key, err)
 }
 
 // look finds out what the caller is to do.
 func (k *creation) look() {
-	k.state, k.owner = busy, 0
-	for k.state == busy {
+	k.next, k.owner = busy, 0
+	for k.next == busy {
 		if held, err := k.try(); err != nil {
 			k.end(nil, k.c.fail("creating", k.key, err))
 		} else if held {
@@ -87,7 +87,7 @@ func (k *creation) item() (it Item, t tail, there bool, err error) {
 }
 
 // try looks once. If the claim is held by another one, there is nothing to do but to wait. If
-// the state stays busy otherwise, somebody has changed the claim meanwhile.
+// the move stays busy otherwise, somebody has changed the claim meanwhile.
 func (k *creation) try() (held bool, err error) {
 	c := k.c
 	it, _, there, err := k.item()
@@ -146,7 +146,7 @@ func (k *creation) take(old []byte, was claim) error {
 	}
 	next := claim{number: newToken(), owner: me, until: c.clock.now() + int64(k.o.lease), failed: was.failed, absent: was.absent, why: was.why}
 	taken := false
-	err = c.write("claiming", k.key, needOf(len(k.key), claimNeed), func() (err error) {
+	err = c.write("claiming", k.key, bytesOf(len(k.key), claimNeed), func() (err error) {
 		taken, err = c.claims().CompareAndSwap(k.key, old, next.bytes())
 		return err
 	})
@@ -164,7 +164,7 @@ func (k *creation) take(old []byte, was claim) error {
 		k.end(it.Value, nil)
 		return nil
 	}
-	k.state, k.was, k.there, k.value = won, t, there, nil
+	k.next, k.was, k.there, k.value = won, t, there, nil
 	if there {
 		k.value = it.Value
 	}
@@ -219,7 +219,12 @@ func (k *creation) store(value []byte) error {
 			c.hasExpiry()
 		}
 	}
-	err := c.write("creating", k.key, needOf(len(k.key), len(room)+claimNeed), func() error {
+	need, err := c.needOf(len(k.key), len(room))
+	if err != nil {
+		k.fail(err.Error())
+		return c.fail("creating", k.key, err)
+	}
+	err = c.write("creating", k.key, need+bytesOf(len(k.key), claimNeed), func() error {
 		return c.store.Update(func(tx *shm.Tx) error {
 			claims, items := tx.Map(ClaimsPrefix+c.region), tx.Map(c.region)
 			b, err := claims.Get(k.key)
