@@ -26,6 +26,7 @@ const module = "github.com/seed-869cc763/shmkv"
 // counted. Imports run downwards.
 var mayImport = map[string][]string{
 	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
+	"shm/cache":     {"shm", "alloc/region"},
 	"shm/shmexpvar": {"shm"},
 	"hamt":          {"node", "alloc/region"},
 	"btree":         {"node", "alloc/region"},

@@ -45,6 +45,7 @@ func (a *Arena) AdoptDead() (int, error) {
 		if !ok {
 			continue
 		}
+		a.bury(i)
 		was, err := a.adoptProc(i)
 		if e := l.unlock(i); err == nil {
 			err = e

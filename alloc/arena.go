@@ -27,7 +27,9 @@ type Arena struct {
 	proc    int  // own proc, -1 without one
 	crowded bool // without a proc, because dead writers have those that are left
 	owner   layout.Owner
+	handle  layout.Handle
 	lock    locker // holds the proc
+	asker   asker
 
 	slots   slotPool
 	pins    atomic.Pointer[pinTable] // nil until somebody pins
@@ -37,6 +39,9 @@ type Arena struct {
 	adopt   sync.Mutex // one adoption at a time in this handle
 	hinting sync.Mutex // one note of hints at a time in the handle's proc
 	name    *nameCheck
+
+	bells    [layout.Bells]bell
+	watchers sync.WaitGroup // of bells
 
 	users     userCount
 	closed    atomic.Bool // no call may enter
@@ -57,6 +62,7 @@ type Arena struct {
 	prove       Tracer // that a recovery tries the newest version with, or nil
 	dryRecovery bool
 	recovered   *Recovery
+	bound       atomic.Uint64 // bytes beyond which this handle does not raise the end; 0: none
 	counting    atomic.Bool   // written is wanted
 	written     atomic.Uint64 // bytes of blocks that the handle has published
 
@@ -139,6 +145,17 @@ func (a *Arena) Seed() (k0, k1 uint64) { return a.super.Seed[0], a.super.Seed[1]
 // MaxSize is the most that data can grow to, in bytes.
 func (a *Arena) MaxSize() uint64 { return a.super.MaxSize }
 
+// SetBound makes this handle raise the end to at most that many bytes, and to MaxSize with 0.
+func (a *Arena) SetBound(bytes uint64) { a.bound.Store(bytes) }
+
+// most is the most bytes to which this handle raises the end.
+func (a *Arena) most() uint64 {
+	if b := a.bound.Load(); b != 0 {
+		return min(b&^(layout.PageSize-1), a.super.MaxSize)
+	}
+	return a.super.MaxSize
+}
+
 // ID names the store.
 func (a *Arena) ID() [2]uint64 { return a.super.ID }
 
@@ -220,6 +237,7 @@ func (a *Arena) Close() error {
 	if !a.closed.Swap(true) {
 		if a.CanPin() {
 			a.WakeAll() // those who wait for a change
+			a.closeBells()
 		}
 		a.slots.wakeAll() // those who wait for a slot
 	}
@@ -246,7 +264,7 @@ func (a *Arena) finish() error {
 		if a.Writable() {
 			failed = errors.Join(failed, a.leaveBoot())
 		}
-		a.finishErr = errors.Join(failed, a.b.close())
+		a.finishErr = errors.Join(failed, a.asker.close(), a.b.close())
 	})
 	return a.finishErr
 }

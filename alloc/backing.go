@@ -58,6 +58,8 @@ type backing interface {
 type locker interface {
 	tryLock(proc int) (bool, error)
 	unlock(proc int) error
+	// held reports whether another opening holds the lock of a proc. It takes no lock.
+	held(proc int) (bool, error)
 	// anyLocked reports whether others hold the lock of a proc.
 	anyLocked() (bool, error)
 	close() error

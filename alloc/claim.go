@@ -92,7 +92,7 @@ func (a *Arena) allFree(first, k uint64) bool {
 // them if it soon finds some. In a store that cannot grow it spares longer rows, if it
 // soon finds one that is as long as that: they are hard to make again.
 func (s *Slot) tryClaim(k uint64) (first uint64, err error) {
-	if s.a.end.Load() >= s.a.super.MaxSize {
+	if s.a.end.Load() >= s.a.most() {
 		if first, err = s.claimRow(hintsRoom, k, fitLooks, true); err == nil {
 			return first, nil
 		}

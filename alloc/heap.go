@@ -357,6 +357,15 @@ func (l *heapLocker) unlock(proc int) error {
 	return nil
 }
 
+func (l *heapLocker) held(proc int) (bool, error) {
+	l.b.call(uint64(proc))
+	h := l.b.heap
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	owner := h.locked[proc]
+	return owner != nil && owner != l, nil
+}
+
 func (l *heapLocker) anyLocked() (bool, error) {
 	l.b.call(0)
 	h := l.b.heap

@@ -41,7 +41,14 @@ func (l *fileLocker) unlock(proc int) error {
 }
 
 func (l *fileLocker) anyLocked() (bool, error) {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Len: layout.MaxProcs}
+	return l.locked(0, layout.MaxProcs)
+}
+
+func (l *fileLocker) held(proc int) (bool, error) { return l.locked(int64(proc), 1) }
+
+// locked reports whether another opening holds a lock in a range.
+func (l *fileLocker) locked(start, length int64) (bool, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: start, Len: length}
 	for {
 		err := unix.FcntlFlock((*os.File)(l).Fd(), unix.F_OFD_GETLK, &lock)
 		if err == nil {

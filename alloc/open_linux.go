@@ -21,6 +21,7 @@ const (
 	nameData    = "data"
 	nameProcs   = "procs"
 	nameJournal = "journal"
+	nameHints   = "hints" // of package cache, which makes it; a store does not need it
 	tmpPrefix   = "tmp-"
 )
 
@@ -201,7 +202,7 @@ func refuseOthers(dir *os.Root, o Options) error {
 func foreignNames(dir *os.Root) ([]string, error) {
 	names, err := readNames(dir)
 	return slices.DeleteFunc(names, func(name string) bool {
-		return name == nameData || name == nameProcs || name == nameJournal || strings.HasPrefix(name, tmpPrefix)
+		return slices.Contains([]string{nameData, nameProcs, nameJournal, nameHints}, name) || strings.HasPrefix(name, tmpPrefix)
 	}), err
 }
 

@@ -60,20 +60,21 @@ func (a *Arena) extend(k uint64) error {
 	if err != nil {
 		return err
 	}
+	most := a.most()
 	from := end - a.freeBelow(end, k-1)*layout.PageSize
 	for {
 		g := layout.SegmentOf(from)
-		if g.Start >= a.super.MaxSize {
+		if g.Start >= most {
 			return ErrFull
 		}
 		from = max(from, g.First)
-		if from+k*layout.PageSize <= min(g.Stop, a.super.MaxSize) {
+		if from+k*layout.PageSize <= min(g.Stop, most) {
 			break
 		}
 		from = g.Stop
 	}
 	least := from + k*layout.PageSize
-	to := min(max(least, end+layout.RoundUp(min(max(end/128, 16<<10), maxStep), layout.PageSize)), a.super.MaxSize)
+	to := min(max(least, end+layout.RoundUp(min(max(end/128, 16<<10), maxStep), layout.PageSize)), most)
 	if g := layout.SegmentOf(to - 1); to <= g.First {
 		to = g.Start // not within a table
 	}

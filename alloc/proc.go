@@ -153,10 +153,11 @@ func (a *Arena) claimProc(i int) (bool, error) {
 		return false, err
 	}
 	e := procAt(i)
-	gen := a.procWord(i).Gen() + 1
-	a.proc, a.owner = i, layout.MakeOwner(i, gen)
+	a.bury(i)
+	gen := a.nextGen(i)
+	a.proc, a.owner, a.handle = i, layout.MakeOwner(i, gen), layout.MakeHandle(i, gen)
 	if ok, err := a.inherit(i); !ok || err != nil {
-		a.proc, a.owner = -1, 0
+		a.proc, a.owner, a.handle = -1, 0, 0
 		return false, err
 	}
 	a.shared.Store(e+layout.ProcPid, uint64(os.Getpid()))

@@ -45,6 +45,12 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		_, _ = r.Key(l), r.Value(l)
 		return l.Off+l.Size() <= end
 	}))
+	for _, h := range hs {
+		nodetest.RequireCorruptOrNil(t, r.WalkFrom(root, Position(h), func(l node.Leaf) bool {
+			_, _ = r.Key(l), r.Value(l)
+			return l.Off+l.Size() <= end
+		}))
+	}
 	_, err := r.Check(root, 1<<40, sip, node.Extra{}, func(n node.Node) error {
 		nodetest.RequireCorruptOrNil(t, r.CheckSum(n.Leaf))
 		return nil

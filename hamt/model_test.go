@@ -146,6 +146,7 @@ func requireContents(t testing.TB, r Reader, root node.Ref, hash func([]byte) ui
 		return true
 	}))
 	require.Equal(t, model, found)
+	requireWalkFrom(t, r, root, hash, model)
 
 	var keys [][]byte
 	var hs []uint64

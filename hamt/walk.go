@@ -1,6 +1,10 @@
 package hamt
 
-import "github.com/seed-869cc763/shmkv/node"
+import (
+	"math/bits"
+
+	"github.com/seed-869cc763/shmkv/node"
+)
 
 // minEntrySize is the least number of bytes that an entry takes: the smallest leaf and
 // its reference in a branch or collision.
@@ -21,6 +25,36 @@ func (r Reader) Walk(root node.Ref, visit func(node.Leaf) bool) error {
 		return r.Outside(root)
 	}
 	return w.node(root, r.Mem.Word(root.Off()+node.HeadOff), 0)
+}
+
+// WalkFrom is Walk for the leaves from a position on, in the order of positions. The
+// position of a hash is its path, with the index at the root in the top bits: see Position.
+// At first WalkFrom may visit one leaf, or the leaves of one collision, that lie before
+// pos. To begin at a random position gives random entries.
+func (r Reader) WalkFrom(root node.Ref, pos uint64, visit func(node.Leaf) bool) error {
+	w := walker{r: r, visit: visit, left: r.End / minEntrySize}
+	return w.from(root, pos, 0)
+}
+
+// Position returns the position of a hash in the order of WalkFrom. It is another number
+// for each hash.
+func Position(h uint64) (pos uint64) {
+	for range maxDepth - 1 {
+		pos = pos<<levelBits | h&levelMask
+		h >>= levelBits
+	}
+	return pos<<lastBits | h
+}
+
+// lastBits is the number of bits of a hash that the last level has.
+const lastBits = 64 - levelBits*(maxDepth-1)
+
+// indexAt returns the index at a depth on the path of a position.
+func indexAt(pos uint64, depth int) uint64 {
+	if depth >= maxDepth-1 {
+		return pos & (1<<lastBits - 1)
+	}
+	return pos >> (64 - levelBits*(uint(depth)+1)) & levelMask
 }
 
 type walker struct {
@@ -51,6 +85,36 @@ func (w *walker) node(ref node.Ref, head uint64, depth int) error {
 		return err
 	}
 	return w.leaf(l)
+}
+
+// from visits the leaves below ref from a position on.
+func (w *walker) from(ref node.Ref, pos uint64, depth int) error {
+	if ref.Kind() != node.KindBranch {
+		if ref == 0 {
+			return nil
+		}
+		if ref.Off() > w.r.Last() {
+			return w.r.Outside(ref)
+		}
+		return w.node(ref, w.r.Mem.Word(ref.Off()+node.HeadOff), depth)
+	}
+	b, err := w.r.branch(ref, depth)
+	if err != nil {
+		return err
+	}
+	bit := uint64(1) << indexAt(pos, depth)
+	i := uint64(bits.OnesCount64(b.bitmap & (bit - 1)))
+	if b.bitmap&bit != 0 {
+		child := b.ref(w.r, i)
+		if child == 0 {
+			return corruptNil(b.off)
+		}
+		if err := w.from(child, pos, depth+1); err != nil || w.stopped {
+			return err
+		}
+		i++
+	}
+	return w.children(b.refOff(i), b.count()-i, depth+1)
 }
 
 // children visits the leaves below the n references of a branch at offset at. It reads

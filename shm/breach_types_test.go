@@ -36,7 +36,7 @@ type listedPackage struct {
 
 // newTypeChecker returns a typeChecker of the module at root, with these build tags.
 func newTypeChecker(t *testing.T, root, tags string) *typeChecker {
-	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles", "-tags="+tags, "./shm", "./btree")
+	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles", "-tags="+tags, "./shm/cache", "./btree")
 	cmd.Dir = root
 	cmd.Env = append(testdir.GoEnv(), "GOFLAGS=-buildvcs=false")
 	cmd.Stderr = os.Stderr

@@ -413,6 +413,8 @@ func TestClosedStore(t *testing.T) {
 			errs["Extents"] = extents(context.Background(), s)
 			_, errs["Processes"] = s.Inspect().Processes()
 			_, errs["Adopt"] = s.Inspect().Adopt()
+			_, errs["Owner"] = s.Owner()
+			_, errs["Alive"] = s.Alive(0)
 			for name, err := range errs {
 				require.ErrorIs(t, err, shm.ErrClosed, name)
 			}

@@ -24,7 +24,8 @@ var (
 	// without ReadOnly.
 	ErrReadOnly = alloc.ErrReadOnly
 	// ErrCannotPin: Snapshot, View, GetMany, Wait, or another call that pins a version,
-	// without write permission on the file procs.
+	// without write permission on the file procs. Owner, Alive and the calls of a Bell
+	// need that too.
 	ErrCannotPin = alloc.ErrCannotPin
 	// ErrExist: Options.Exclusive, and the store is there. It matches
 	// fs.ErrExist.

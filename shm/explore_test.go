@@ -126,7 +126,7 @@ func (x *search) random(cuts int, of int, wide bool) *stage {
 		st.cuts[1+x.rng.IntN(of)] = []fate{die, stop}[x.rng.IntN(2)]
 	}
 	prio, lowest := x.rng.Perm(n), 0
-	for {
+	for waits := 0; ; {
 		next := -1
 		for i, a := range st.actors {
 			if !a.done && a.state == goOn && (next < 0 || prio[i] > prio[next]) {
@@ -137,6 +137,12 @@ func (x *search) random(cuts int, of int, wide bool) *stage {
 			return st
 		}
 		st.run(turn{next, -1, goOn})
+		if waits++; !st.actors[next].waits {
+			waits = 0
+		} else if waits > 100 {
+			st.failed = waitForEver
+			return st
+		}
 		lowest--
 		prio[next] = lowest
 	}

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"cmp"
+	"errors"
 	"iter"
 	"slices"
 
@@ -28,6 +29,10 @@ func (s *Store) Map(name string) *Map {
 	m.s, m.a, m.to = s, s.a, &m.target
 	return m
 }
+
+// After returns the position behind that of key, which need not be in the map: see
+// [TxMap.AllFrom]. It is 0 behind the last position.
+func (m *Map) After(key []byte) uint64 { return hamt.Position(m.s.hashOf(key)) + 1 }
 
 // MapInfo is what a store knows of a named map.
 type MapInfo struct {
@@ -105,6 +110,9 @@ func (sn *Snapshot) Map(name string) *MapView {
 	return m
 }
 
+// AllFrom is All from a position on: see [TxMap.AllFrom].
+func (m *MapView) AllFrom(pos uint64) iter.Seq2[[]byte, []byte] { return m.scan(scan{pos: pos}) }
+
 // Diff iterates over the keys whose values differ between older and m, as
 // [Snapshot.Diff] does.
 func (m *MapView) Diff(older *MapView) iter.Seq2[[]byte, Change] { return m.diff(&older.mapView) }
@@ -121,6 +129,28 @@ func (tx *Tx) Map(name string) *TxMap {
 	m := &TxMap{target: tx.w.s.target(name, KindHash)}
 	m.txKeyed = txKeyed{tx: tx, to: &m.target}
 	return m
+}
+
+// AllFrom is All from a position on, in the order of positions. To begin at a random number
+// gives random entries: those that share a branch with others are about as likely as those
+// that do not. [Map.After] returns where to go on after an entry. The first entries may lie
+// before pos: at most one, unless hashes collide.
+func (m *TxMap) AllFrom(pos uint64) iter.Seq2[[]byte, []byte] { return m.scan(scan{pos: pos}) }
+
+// Drop drops the map, as [Store.DropMap] does, and reports whether it was there. The
+// transaction must not have used the map before, and must not use it afterwards.
+func (m *TxMap) Drop() (existed bool, err error) {
+	switch {
+	case m.tx.done:
+		return false, errTxDone
+	case m.tx.w.tables.find(m.to.name) != nil:
+		return false, m.fail("dropping", errors.New("found that the transaction has used it, expected that it has not"))
+	}
+	if existed, err = m.tx.drop(m.to); err != nil {
+		return false, m.fail("dropping", err)
+	}
+	m.tx.deletes = true
+	return existed, nil
 }
 
 // Create makes the map be there, even without entries.

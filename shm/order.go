@@ -75,6 +75,7 @@ func (v view) countIn(from, to []byte) (n int, err error) {
 type scan struct {
 	from, to []byte // nil: an open end
 	backward bool
+	pos      uint64 // of a hash map: where to begin, see AllFrom
 }
 
 // prefixed returns the scan of the keys that begin with p.

@@ -1327,6 +1327,12 @@ func init() {
 		for _, name := range []string{"Snapshot", "View", "GetMany", "Wait", "Watch", "Changes", "Processes"} {
 			isRefused(name, calls(s)[name](), ErrCannotPin)
 		}
+		_, err = s.Owner()
+		isRefused("Owner", err, ErrCannotPin)
+		_, err = s.Alive(0)
+		isRefused("Alive", err, ErrCannotPin)
+		isRefused("Ring", s.Bell(1).Ring(), ErrCannotPin)
+		isRefused("Await", s.Bell(1).Await(context.Background(), func() (Owner, bool) { return 0, true }), ErrCannotPin)
 		rep, err := s.Check(context.Background(), nil)
 		must(err)
 		if rep.Entries != 1 {

@@ -603,7 +603,7 @@ func slabLinks(_ *scene, _ int, off uint64) bool {
 	return inPages(off) && off%4096 >= layout.SlotSlabs && off%4096 < layout.SlotMags
 }
 
-var scenes = slices.Concat(closers(), groups(), mapScenes(), []scene{
+var scenes = slices.Concat(closers(), groups(), mapScenes(), bellScenes(), []scene{
 	{name: "two inserts", prepare: filled(3, 8), actors: [][]op{{actSet("a", "1")}, {actSet("b", "2")}}},
 	{name: "writer and reader of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actGet("key000")}}},
 	{name: "writer and holder of one key", deep: true, prepare: filled(1, 8), actors: [][]op{{actSet("key000", "1")}, {actPeek("key000")}}},

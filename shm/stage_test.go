@@ -400,12 +400,14 @@ func (sc *scene) play(t testing.TB, base *alloc.Heap, turns []turn) *stage {
 	return st
 }
 
+const waitForEver = "the actors wait for each other for ever"
+
 // finish lets all actors come to their ends. One of those that wait for others of their
 // process can always go on.
 func (st *stage) finish() {
 	for left, rounds := true, 0; left; rounds++ {
 		if left = false; rounds > 1000 {
-			st.failed = "the actors wait for each other for ever"
+			st.failed = waitForEver
 			return
 		}
 		for i := range st.actors {

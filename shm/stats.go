@@ -61,6 +61,19 @@ func (s *Store) Stats() Stats {
 	return s.stats()
 }
 
+// LiveBytes returns that of Stats, at the cost of a few loads. Without settled it counts
+// blocks of dropped maps too, which the next commits free. It is 0 after Close.
+func (s *Store) LiveBytes() (live int64, settled bool) {
+	root, _, _ := s.rootNow()
+	return root.liveBytes, root.dropped == 0
+}
+
+// SetBound makes this handle let the file data grow to at most that many bytes, rounded
+// down to a multiple of 4096, and to MaxSize with 0. A write that would need more returns
+// ErrFull, as at MaxSize. Other handles may let the file grow further. A file that is
+// longer already keeps its length.
+func (s *Store) SetBound(bytes int64) { s.a.SetBound(uint64(max(bytes, 0))) }
+
 // stats is Stats for a caller that has entered the handle.
 func (s *Store) stats() Stats {
 	root, g, ok := s.rootNow()

@@ -54,6 +54,8 @@ func (v view) explain(h uint64, key []byte) error {
 // walk visits the entries of a scan, until visit returns false.
 func (v view) walk(s scan, visit func(node.Leaf) bool) error {
 	switch {
+	case !v.ordered && s.pos != 0:
+		return v.r.WalkFrom(v.tree.Root, s.pos, visit)
 	case !v.ordered:
 		return v.r.Walk(v.tree.Root, visit)
 	case s.backward:

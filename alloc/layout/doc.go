@@ -98,6 +98,8 @@
 //	0x00108  1 when somebody may wait for it
 //	0x00140  number of snapshots' pins that were ever used
 //	0x00180  BootWord of the boot that the procs and pins are of
+//	0x00800  64 bells of 32 bytes: BellWord, whose low half is a futex. Each number means
+//	         as much as another, so bells outlive their boot.
 //	0x01000  256 procs of 64 bytes: state (ProcWord), process id, start, name (2),
 //	         flags (1: read-only), and the group whose hints are being taken down. The
 //	         lock of a proc is on the byte of its number.

@@ -129,6 +129,10 @@ const (
 	OffWaitFlag    = 0x0108
 	OffPinHigh     = 0x0140 // snapshot pins ever used
 	OffProcsBoot   = 0x0180 // BootWord of the boot that the procs and pins are of
+	OffBells       = 0x0800
+	BellSize       = 32
+	BellBits       = 6
+	Bells          = 1 << BellBits // end where the procs begin
 	OffProcs       = 0x1000
 	ProcSize       = 64
 	OffSlotPins    = OffProcs + MaxProcs*ProcSize
@@ -140,7 +144,7 @@ const (
 
 // Words of a proc and of a pin.
 const (
-	ProcState   = 0 // generation<<8 | 1 when taken
+	ProcState   = 0 // ProcWord
 	ProcPid     = 8
 	ProcStarted = 16 // Unix time in nanoseconds
 	ProcName    = 24 // 16 bytes

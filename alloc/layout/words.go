@@ -116,17 +116,57 @@ func (o Owner) Idle() Owner { return o | idleBit }
 // InUse returns the owner of the slot while it is in use.
 func (o Owner) InUse() Owner { return o &^ idleBit }
 
-// A ProcWord is the state of a proc: its generation, and whether it is taken.
+// A Handle names an open handle for as long as its store exists: its proc and the
+// generation of that. 0 names none.
+type Handle uint64
+
+// MakeHandle returns the name of the handle that has a proc in a generation.
+func MakeHandle(proc int, gen uint64) Handle { return Handle(uint64(proc+1) | gen<<16) }
+
+// Proc is the number of the proc. It is not a proc's in a name that no handle has.
+func (h Handle) Proc() int { return int(h&0xffff) - 1 }
+
+// Gen is the generation.
+func (h Handle) Gen() uint64 { return uint64(h >> 16) }
+
+// A BellWord is the state of a bell: how often it has rung, and whether somebody listens.
+type BellWord uint64
+
+// Listened returns the word of the bell once somebody listens.
+func (w BellWord) Listened() BellWord { return w | 1 }
+
+// IsListened reports whether somebody may listen.
+func (w BellWord) IsListened() bool { return w&1 != 0 }
+
+// Rung returns the word of a bell, to which somebody listens, after it has rung.
+func (w BellWord) Rung() BellWord { return w.Listened() + 1 }
+
+// BellOff returns the offset of a bell.
+func BellOff(bell int) uint64 { return OffBells + uint64(bell)*BellSize }
+
+// A ProcWord is the state of a proc: its generation of 48 bits, and whether the proc is
+// taken. If its handle is known to be dead, and its slots and pins may not be in order
+// yet, the word says so. The first generation of a proc is a random number of 40 bits, so
+// that no two handles have the same name: not under two boots, nor in a store and its
+// copy, although both procs begin as zeros.
 type ProcWord uint64
 
+const (
+	takenBit = 1
+	deadBit  = 2
+)
+
 // MakeProcWord returns the state of a proc that is taken.
-func MakeProcWord(gen uint64) ProcWord { return ProcWord(gen<<8 | 1) }
+func MakeProcWord(gen uint64) ProcWord { return ProcWord(gen<<8 | takenBit) }
 
 // Gen is the generation.
 func (w ProcWord) Gen() uint64 { return uint64(w >> 8) }
 
 // Taken reports whether the proc is or was in use.
 func (w ProcWord) Taken() bool { return w&0xff != 0 }
+
+// Dead returns the state of the proc once its handle is known to be dead.
+func (w ProcWord) Dead() ProcWord { return w | deadBit }
 
 // Left returns the state of the proc once nobody uses it.
 func (w ProcWord) Left() ProcWord { return w &^ 0xff }

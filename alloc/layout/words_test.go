@@ -58,6 +58,26 @@ func TestWords(t *testing.T) {
 	require.False(t, w.Left().Taken())
 	require.Equal(t, w.Gen(), w.Left().Gen())
 
+	require.Equal(t, w.Gen(), w.Dead().Gen())
+	require.True(t, w.Dead().Taken())
+	require.NotEqual(t, w, w.Dead())
+	require.Equal(t, w.Left(), w.Dead().Left())
+
+	for _, gen := range []uint64{0, 1, 1<<48 - 1} {
+		h := MakeHandle(MaxProcs-1, gen)
+		require.Equal(t, MaxProcs-1, h.Proc())
+		require.Equal(t, gen, h.Gen())
+		require.Equal(t, gen, MakeProcWord(gen).Gen())
+	}
+	require.Equal(t, -1, Handle(0).Proc())
+
+	for _, bell := range []BellWord{0, 1, 2, 1<<64 - 2, 1<<64 - 1} {
+		require.True(t, bell.Listened().IsListened())
+		require.False(t, bell.Rung().IsListened())
+		require.NotEqual(t, uint32(bell.Listened()), uint32(bell.Rung().Listened()), "a sleeper sees that it has rung")
+	}
+	require.EqualValues(t, OffProcs, BellOff(Bells))
+
 	mark := MakeMark(MaxSlots - 1)
 	require.Equal(t, mark, (mark | 77).Mark())
 	require.Equal(t, uint64(77), (mark | 77).Index())

@@ -37,6 +37,19 @@ func (m Mem) Write(off uint64, p []byte) {
 	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
 }
 
+// Byte reads a byte by which nothing is decided, while others may write it.
+func (m Mem) Byte(off uint64) byte {
+	m.touch(OpRead, off)
+	return *(*byte)(m.place(m.base, off))
+}
+
+// SetByte writes a byte by which nothing is decided. A write of the same byte at the same
+// time may be lost.
+func (m Mem) SetByte(off uint64, b byte) {
+	m.touch(OpWrite, off)
+	*(*byte)(m.place(m.base, off)) = b
+}
+
 // Copy copies n bytes from src to dst in an unpublished block. All three are multiples
 // of 8. The ranges may overlap if dst is below src. The source may change meanwhile.
 func (m Mem) Copy(dst, src, n uint64) { m.Write(dst, m.Bytes(src, n)) }

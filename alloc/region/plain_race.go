@@ -37,6 +37,16 @@ func (m Mem) Write(off uint64, p []byte) {
 	}
 }
 
+// Byte reads a byte by which nothing is decided, while others may write it.
+func (m Mem) Byte(off uint64) byte { return byte(m.Word(off&^7) >> (8 * (off & 7))) }
+
+// SetByte writes a byte by which nothing is decided. A write of a byte of the same word at
+// the same time may be lost.
+func (m Mem) SetByte(off uint64, b byte) {
+	shift := 8 * (off & 7)
+	m.SetWord(off&^7, m.Word(off&^7)&^(0xff<<shift)|uint64(b)<<shift)
+}
+
 // Copy copies n bytes from src to dst in an unpublished block. All three are multiples
 // of 8. The ranges may overlap if dst is below src. The source may change meanwhile.
 func (m Mem) Copy(dst, src, n uint64) {

@@ -1,0 +1,209 @@
+// The race detector sees nothing of a mapping, and slows processes down.
+
+//go:build !race
+
+package cache
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A child is a process of the test binary. It dies with its parent.
+type child struct {
+	cmd    *exec.Cmd
+	output bytes.Buffer
+	done   chan struct{}
+	err    error // of Wait, once done is closed
+	killed bool
+}
+
+func setting(name string) string { return os.Getenv("SHMKV_CACHE_TEST_" + name) }
+
+func settingInt(name string) int {
+	n, err := strconv.Atoi(setting(name))
+	must(err)
+	return n
+}
+
+// must is for a child's errors.
+func must(err error) {
+	if err != nil {
+		failChild("%v", err)
+	}
+}
+
+// failChild ends a child that has found a fault.
+func failChild(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "child: "+format+"\n", args...)
+	os.Exit(3)
+}
+
+func startChild(t testing.TB, name string, set map[string]string) *child {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	c := &child{cmd: exec.Command(exe), done: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), childEnv+"="+name)
+	for k, v := range set {
+		c.cmd.Env = append(c.cmd.Env, "SHMKV_CACHE_TEST_"+k+"="+v)
+	}
+	c.cmd.Stdout, c.cmd.Stderr = &c.output, &c.output
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The kernel sends that signal when the thread that forked ends: this one does not.
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.cmd.Start()
+		started <- err
+		if err == nil {
+			c.err = c.cmd.Wait()
+		}
+		close(c.done)
+	}()
+	require.NoError(t, <-started)
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.done
+	})
+	return c
+}
+
+func (c *child) kill(t testing.TB) {
+	t.Helper()
+	c.killed = true
+	_ = c.cmd.Process.Kill()
+	c.wait(t)
+}
+
+// wait waits for the child's end, and fails the test if it was anything but exit 0 or a kill.
+func (c *child) wait(t testing.TB) {
+	t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(120 * time.Second):
+		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
+		<-c.done
+		t.Fatalf("a child did not end within 120 s: %.6000s", c.output.String())
+	}
+	var exit *exec.ExitError
+	if c.killed && errors.As(c.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		return
+	}
+	require.NoError(t, c.err, "%.6000s", c.output.String())
+}
+
+// clockNanos is a clock that all processes share.
+func clockNanos() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err)
+	}
+	return ts.Nano()
+}
+
+// A historian writes down what a child does, so that it stays when the child is killed.
+type historian struct {
+	f       *os.File
+	client  int
+	pending event
+}
+
+// An event is a call on one key, or on all keys. An event without an End was under way when
+// its process was killed.
+type event struct {
+	Client     int
+	Op         string
+	Key        string
+	Arg        string // the value that is written
+	Want       string // the value that a swap expects
+	Got        string // the value that was read
+	Result     string // ok, absent, exists, token
+	Stale      bool
+	Start, End int64
+}
+
+func newHistorian(dir string, client int) *historian {
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("history-%d", client)), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	must(err)
+	return &historian{f: f, client: client}
+}
+
+func (h *historian) write(e event) {
+	b, err := json.Marshal(e)
+	must(err)
+	_, err = h.f.Write(append(b, '\n'))
+	must(err)
+}
+
+// begin notes a call before it is made.
+func (h *historian) begin(e event) {
+	e.Client, e.Start = h.client, clockNanos()
+	h.pending = e
+	h.write(e)
+}
+
+// end notes the result of the call.
+func (h *historian) end(result, got string, stale bool) {
+	e := h.pending
+	e.End, e.Result, e.Got, e.Stale = clockNanos(), result, got, stale
+	h.write(e)
+}
+
+// readHistory returns the events of all children.
+func readHistory(t testing.TB, dir string, clients int) (all []event) {
+	t.Helper()
+	for i := range clients {
+		f, err := os.Open(filepath.Join(dir, fmt.Sprintf("history-%d", i)))
+		require.NoError(t, err)
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 1<<20)
+		var begun *event
+		for lines.Scan() {
+			var e event
+			require.NoError(t, json.Unmarshal(lines.Bytes(), &e))
+			switch {
+			case e.End != 0:
+				all, begun = append(all, e), nil
+			default:
+				require.Nil(t, begun)
+				begun = &e
+			}
+		}
+		require.NoError(t, lines.Err())
+		_ = f.Close()
+		if begun != nil {
+			all = append(all, *begun)
+		}
+	}
+	return all
+}
+
+// countLines returns how many calls a child has written down, ended ones twice.
+func countLines(dir string, client int) (int, error) {
+	b, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("history-%d", client)))
+	return bytes.Count(b, []byte{'\n'}), err
+}
+
+// rounds is how often a test with processes does its work.
+func rounds(n int) int {
+	if testing.Short() {
+		return 1
+	}
+	return n
+}

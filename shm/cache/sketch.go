@@ -1,0 +1,242 @@
+package cache
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/alloc/region"
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// The sketch is about how often keys were read lately, also keys that are not in the cache:
+// one byte for all keys of a hash. Its lower four bits count the reads, up to topCount, and
+// its upper four bits are the epoch of the last one. An epoch ends when there was about one
+// read for each item of the cache. A count is worth half as much after two epochs. The next
+// read writes that down, so what is not read any more is forgotten by itself.
+//
+// The sketch is the file "hints" beside data, which all processes map:
+//
+//	0     the slack of the bound, see room
+//	8     until when a handle sweeps, see sweeper
+//	16    the epoch, in units of 1/65536
+//	64    sums over all handles: hits, misses, evictions, expirations
+//	4096  the counts
+//
+// All of it is hints. Processes write the counts without atomics, and lose some. Whatever is
+// in the file, the cache only evicts other items, earlier or later. Without the file, because
+// it cannot be made or written, a handle evicts at random.
+const (
+	sketchFile   = "hints"
+	sketchHeader = 4096
+	offSlack     = 0
+	offSweep     = 8
+	offEpoch     = 16
+	offSums      = 64
+	topCount     = 15
+	epochs       = 16
+	epochShift   = 16
+	minCounts    = 4096
+	maxCounts    = 1 << 26
+	// A count for each countEvery bytes of the bound.
+	countEvery = 32
+	// A handle adds to the epoch once in epochEvery reads of a lane.
+	epochEvery = 256
+)
+
+// sketchBytes returns the size of a new sketch for a cache with this bound.
+func sketchBytes(bytes int64) int64 {
+	n := min(max(bytes/countEvery, minCounts), maxCounts)
+	return sketchHeader + int64(1)<<(bits.Len64(uint64(n))-1)
+}
+
+type sketch struct {
+	mem   region.Mem // not valid: there is none
+	mask  uint64
+	seed  uint64        // of the region
+	epoch atomic.Uint32 // as the handle has last seen it
+}
+
+// open maps the sketch of a store, and makes it if it is missing.
+func (k *sketch) open(s *shm.Store, bytes int64, name []byte) {
+	mem, err := mapSketch(s.Path(), sketchBytes(bytes))
+	if err != nil {
+		return
+	}
+	k.mem, k.mask = mem, mem.Size()-sketchHeader-1
+	k.seed = mix(hashOf(name, 0), 1)
+	k.addEpoch(0, 1)
+	// Readers may be inside until the handle is garbage.
+	runtime.AddCleanup(k, func(m *region.Mem) { _ = m.Unmap() }, &mem)
+}
+
+// mapSketch maps the sketch in a directory. If there is none of a size that a sketch can
+// have, it makes one of this size.
+func mapSketch(dir string, size int64) (mem region.Mem, err error) {
+	path := filepath.Join(dir, sketchFile)
+	for range 3 {
+		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err == nil {
+			mem, err = mapFile(f)
+			_ = f.Close()
+			if err == nil {
+				return mem, nil
+			}
+			if !errors.Is(err, errNoSketch) {
+				return mem, err
+			}
+			_ = os.Remove(path)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return mem, err
+		}
+		if err := makeSketch(dir, path, size); err != nil {
+			return mem, err
+		}
+	}
+	return mem, errNoSketch
+}
+
+var errNoSketch = errors.New("no sketch")
+
+// mapFile maps a file that a sketch can be.
+func mapFile(f *os.File) (region.Mem, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return region.Mem{}, err
+	}
+	n := st.Size() - sketchHeader
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.Mode().IsRegular() || n < minCounts || n > maxCounts || n&(n-1) != 0 {
+		return region.Mem{}, errNoSketch
+	}
+	if sys.Blocks*512 < st.Size() { // else a write would fault in a full file system
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, st.Size()); err != nil {
+			return region.Mem{}, err
+		}
+	}
+	return region.Map(f, uint64(st.Size()), true)
+}
+
+// makeSketch makes an empty sketch, with the permission bits of the file data. Until it has
+// its name it has a temporary one, which the next handle removes if the maker dies.
+func makeSketch(dir, path string, size int64) error {
+	like, err := os.Stat(filepath.Join(dir, "data"))
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "tmp-hints-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+		return fmt.Errorf("making %s: %w", path, err)
+	}
+	if err := f.Chmod(like.Mode().Perm()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// at returns where the count of a key is. It does not load it: a load before the lookup of
+// the key would make the lookup wait.
+func (k *sketch) at(key []byte) (off uint64) {
+	if !k.mem.Valid() {
+		return 0
+	}
+	return sketchHeader + hashOf(key, k.seed)&k.mask
+}
+
+// A count is a byte of the sketch, as of an epoch.
+type count struct {
+	reads byte // up to topCount
+	age   byte // epochs since the last one
+}
+
+// count returns the count at off.
+func (k *sketch) count(off uint64) count {
+	if !k.mem.Valid() {
+		return count{}
+	}
+	b := k.mem.Byte(off)
+	return count{b % epochs, (byte(k.epoch.Load()) - b/epochs) % epochs}
+}
+
+// now is the number of reads, less those that are forgotten.
+func (n count) now() byte { return n.reads >> (n.age / 2) }
+
+// read counts a read. It writes nothing if the count is at its top and of this epoch.
+func (k *sketch) read(off uint64) {
+	if n := k.count(off); n.reads < topCount || n.age != 0 {
+		k.mem.SetByte(off, byte(k.epoch.Load())*epochs|min(n.now()+1, topCount))
+	}
+}
+
+// addEpoch adds reads to the epoch, in a cache with so many items.
+func (k *sketch) addEpoch(reads uint64, items int) {
+	if k.mem.Valid() {
+		k.epoch.Store(uint32(k.mem.Add(offEpoch, reads<<epochShift/uint64(max(items, 1)))>>epochShift) % epochs)
+	}
+}
+
+// slack returns the word of the slack.
+func (k *sketch) slack() (s int64, ok bool) {
+	if !k.mem.Valid() {
+		return 0, false
+	}
+	return int64(k.mem.Load(offSlack)), true
+}
+
+func (k *sketch) setSlack(s int64) {
+	if k.mem.Valid() {
+		k.mem.Store(offSlack, uint64(s))
+	}
+}
+
+// note counts a read of the key whose count is at seen, as a hit or a miss of the handle.
+func (c *Cache) note(seen, kind uint64) {
+	at := uint64(region.Lane()%lanes)*laneSize + kind
+	n := c.lanes.Word(at) + 1
+	c.lanes.Release(at, n)
+	if k := &c.sketch; k.mem.Valid() {
+		k.read(seen)
+		if n%epochEvery == 0 {
+			k.addEpoch(epochEvery, c.items.Len())
+		}
+	}
+}
+
+// hashOf is a fast hash for the sketch. Who chooses keys that collide in it spoils the hit
+// ratio, and nothing else.
+func hashOf(key []byte, seed uint64) uint64 {
+	h := seed ^ uint64(len(key))
+	for len(key) >= 8 {
+		h = mix(h^binary.LittleEndian.Uint64(key), 0x9e3779b97f4a7c15)
+		key = key[8:]
+	}
+	var rest uint64
+	for i, b := range key {
+		rest |= uint64(b) << (8 * uint(i))
+	}
+	return mix(h^rest, 0xd6e8feb86659fd93)
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}

@@ -1,0 +1,102 @@
+package cache
+
+// choices is the choice of what to evict.
+type choices struct {
+	c       *Cache
+	now     int64
+	want    int64
+	most    int // samples
+	samples []choice
+	victims []choice
+	freed   int64
+	expired uint64
+	evicted uint64
+}
+
+// A choice is an item of the sample.
+type choice struct {
+	key     []byte // memory of the transaction, as item
+	item    []byte
+	bytes   int64
+	worth   uint64
+	expired bool
+}
+
+const (
+	// A sample has so many items, and one in goes of these is evicted at most. Items that lie
+	// beside each other in the trie share their path, so evicting several of them in one
+	// commit costs little more than one.
+	sampleSize = 48
+	goes       = 6
+	// largeSize is the sample for a write that needs more than largeNeed bytes.
+	largeSize = 480
+	largeNeed = 16 << 10
+)
+
+func (ch *choices) begin(c *Cache, want int64) {
+	ch.c, ch.now, ch.want, ch.most = c, c.clock.now(), want, sampleSize
+	if want > largeNeed {
+		ch.most = largeSize
+	}
+	ch.samples, ch.victims = ch.samples[:0], ch.victims[:0]
+	ch.freed, ch.expired, ch.evicted = 0, 0, 0
+}
+
+// add adds an item to the sample. It does not look into it: rate does so for all items, so that
+// the waits for memory overlap.
+func (ch *choices) add(key, item []byte) {
+	ch.samples = append(ch.samples, choice{key: key, item: item})
+}
+
+// rate finds out what the items of the sample are worth, and which have expired.
+func (ch *choices) rate() {
+	k := &ch.c.sketch
+	for i := range ch.samples {
+		v := &ch.samples[i]
+		v.bytes = bytesOf(len(v.key), len(v.item))
+		v.worth = worth(k.count(k.at(v.key)), v.bytes)
+	}
+	for i := range ch.samples {
+		v := &ch.samples[i]
+		_, t, err := split(v.item)
+		v.expired = err != nil || has(t.expires, ch.now) // an item that cannot be read is none
+	}
+}
+
+func (ch *choices) full() bool { return len(ch.samples) >= ch.most }
+
+// choose chooses the victims.
+func (ch *choices) choose() {
+	ch.rate()
+	left := ch.samples[:0]
+	for _, v := range ch.samples {
+		if v.expired {
+			ch.victims = append(ch.victims, v)
+			ch.freed += v.bytes
+			ch.expired++
+		} else {
+			left = append(left, v)
+		}
+	}
+	for n := max(len(left)/goes, 1); n > 0 && len(left) > 0 && ch.freed < ch.want; n-- {
+		least := 0
+		for i := range left {
+			if left[i].worth < left[least].worth {
+				least = i
+			}
+		}
+		v := left[least]
+		left[least] = left[len(left)-1]
+		left = left[:len(left)-1]
+		ch.victims = append(ch.victims, v)
+		ch.freed += v.bytes
+		ch.evicted++
+	}
+}
+
+// worth returns how much it is worth to keep an item, by its count in the sketch and its size:
+// its reads lately for each byte that it takes. Those with the least go first, and of several
+// the first of the sample. An item that was never read is worth a sixteenth of a read.
+func worth(n count, bytes int64) uint64 {
+	return (uint64(n.reads)<<40 + 1<<36) >> (n.age / 2) / uint64(max(bytes, 1))
+}
