@@ -118,8 +118,12 @@ func New(s *shm.Store, opts *Options) (*Cache, error) {
 	if err := c.limit(o.Bytes); err != nil {
 		return nil, err
 	}
-	c.sketch.open(s, cmp.Or(o.Bytes, defaultBytes), c.name)
-	c.startSweep()
+	// A handle that cannot write uses the sketch that is there, and makes none in a backup.
+	writes := !errors.Is(s.Update(func(*shm.Tx) error { return nil }), shm.ErrReadOnly)
+	c.sketch.open(s, cmp.Or(o.Bytes, defaultBytes), c.name, writes)
+	if writes {
+		c.startSweep()
+	}
 	return c, nil
 }
 

@@ -193,3 +193,33 @@ func TestWarmAfterRestart(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 }
+
+// A backup has the items with their tokens, and a store that is rewritten has them too. Neither
+// has the sketch, which the next handle makes.
+func TestCopies(t *testing.T) {
+	dir := testdir.Memory(t)
+	path := dir + "/store"
+	c, err := Open(path, nil)
+	require.NoError(t, err)
+	key := []byte("key")
+	token, err := c.SetItem(key, Item{Value: []byte("value"), Flags: 7}, Always)
+	require.NoError(t, err)
+	require.NoError(t, c.Store().Backup(t.Context(), dir+"/backup"))
+	require.NoError(t, c.Close())
+	require.NoError(t, shm.Rewrite(t.Context(), path, nil))
+	_, err = os.Stat(path + "/" + sketchFile)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	for _, from := range []string{path, dir + "/backup"} {
+		s, err := shm.Open(from, &shm.Options{ReadOnly: from != path})
+		require.NoError(t, err)
+		c, err := New(s, nil)
+		require.NoError(t, err)
+		it, err := c.Get(key)
+		require.NoError(t, err)
+		require.Equal(t, Item{Value: []byte("value"), Flags: 7, Token: token}, it)
+		require.NoError(t, c.Close())
+		require.NoError(t, s.Close())
+	}
+	_, err = os.Stat(dir + "/backup/" + sketchFile)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

@@ -66,9 +66,14 @@ type sketch struct {
 	epoch atomic.Uint32 // as the handle has last seen it
 }
 
-// open maps the sketch of a store, and makes it if it is missing.
-func (k *sketch) open(s *shm.Store, bytes int64, name []byte) {
-	mem, err := mapSketch(s.Path(), sketchBytes(bytes))
+// open maps the sketch of a store. If it is missing, open makes one of the size for a bound,
+// if it may.
+func (k *sketch) open(s *shm.Store, bytes int64, name []byte, mayMake bool) {
+	size := int64(0)
+	if mayMake {
+		size = sketchBytes(bytes)
+	}
+	mem, err := mapSketch(s.Path(), size)
 	if err != nil {
 		return
 	}
@@ -80,7 +85,7 @@ func (k *sketch) open(s *shm.Store, bytes int64, name []byte) {
 }
 
 // mapSketch maps the sketch in a directory. If there is none of a size that a sketch can
-// have, it makes one of this size.
+// have, it makes one of this size, unless that is 0.
 func mapSketch(dir string, size int64) (mem region.Mem, err error) {
 	path := filepath.Join(dir, sketchFile)
 	for range 3 {
@@ -91,11 +96,11 @@ func mapSketch(dir string, size int64) (mem region.Mem, err error) {
 			if err == nil {
 				return mem, nil
 			}
-			if !errors.Is(err, errNoSketch) {
+			if !errors.Is(err, errNoSketch) || size == 0 {
 				return mem, err
 			}
 			_ = os.Remove(path)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		} else if !errors.Is(err, fs.ErrNotExist) || size == 0 {
 			return mem, err
 		}
 		if err := makeSketch(dir, path, size); err != nil {

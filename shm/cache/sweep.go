@@ -121,8 +121,10 @@ func (c *Cache) startSweep() {
 }
 
 func (c *Cache) stopSweep() {
-	close(c.sweep.quit)
-	<-c.sweep.done
+	if c.sweep.quit != nil {
+		close(c.sweep.quit)
+		<-c.sweep.done
+	}
 }
 
 func (c *Cache) runSweep() {

@@ -25,12 +25,12 @@ func TestWritersSweep(t *testing.T) {
 	c := open(t, &Options{Now: clock.now})
 	c.stopSweep()
 	c.sweep.quit, c.sweep.done = make(chan struct{}), closedChannel() // for Close
-	const n = 2000
+	n := few(2000)
 	fillExpiring(t, c, n)
 	require.EqualValues(t, 2*n, c.Stats().Items)
 	clock.advance(2 * time.Minute)
 	writes := 0
-	for ; c.Stats().Expirations < n; writes++ {
+	for ; c.Stats().Expirations < uint64(n); writes++ {
 		require.NoError(t, c.Set([]byte("key"), nil, -1))
 		require.Less(t, writes, 20*n)
 	}
