@@ -142,8 +142,8 @@ func (o *Options) complete(bytes int64) (Options, error) {
 	switch {
 	case all.Bytes != 0 && all.Bytes < MinBytes:
 		return all, fmt.Errorf("Options.Bytes is %d, expected 0 or at least %d", all.Bytes, MinBytes)
-	case len(all.Region) > shm.MaxName:
-		return all, fmt.Errorf("%w: found a region's name of %d bytes, expected at most %d", shm.ErrTooLarge, len(all.Region), shm.MaxName)
+	case len(all.Region) > MaxRegion:
+		return all, fmt.Errorf("%w: found a region's name of %d bytes, expected at most %d", shm.ErrTooLarge, len(all.Region), MaxRegion)
 	case all.Region == RegionsMap:
 		return all, fmt.Errorf("Options.Region is %q, expected the name of another map", RegionsMap)
 	}

@@ -12,10 +12,12 @@ import (
 )
 
 // ClaimsPrefix and the name of a region make the name of the map that has the claims of the
-// region's keys, so the name of a region in which values are created must be so much shorter
-// than shm.MaxName. An entry is there while somebody creates a value, and for a while after a
+// region's keys. An entry is there while somebody creates a value, and for a while after a
 // creation that has failed, or has found that there is no value.
 const ClaimsPrefix = "cache.claims."
+
+// MaxRegion is the length in bytes of the longest name of a region.
+const MaxRegion = shm.MaxName - len(ClaimsPrefix)
 
 // A claim is what the map of claims has of a key, little-endian:
 //

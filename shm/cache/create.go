@@ -31,10 +31,11 @@ var (
 //
 // If the process of the creator is killed, or is stopped for longer than its lease (see
 // WithLease), exactly one of those who wait takes over: within a tenth of a second after a
-// SIGKILL, and within a second after the end of the lease. A creator that was taken over, or whose item was written
-// by others while it worked, stores nothing; its caller gets the value. The context of create
-// ends with that of the caller, and when another process has taken over. A Delete or a Flush
-// counts as a write by others if there was an item. create must not ask for the same key.
+// SIGKILL, and within a second after the end of the lease. A creator that was taken over, or
+// whose item was written by others while it worked, stores nothing; its caller gets the value.
+// A Flush counts as a write by others, and so does a Delete if there was an item. The context
+// of create ends with that of the caller, and when another process has taken over. create must
+// not ask for the same key.
 //
 // If the error of create matches ErrDoNotKeep, its value is returned and not stored. If it
 // matches shm.ErrNotFound, see WithAbsentTTL. If its value cannot be stored, the value is

@@ -541,3 +541,23 @@ func TestTakerLooksAgain(t *testing.T) {
 	require.Equal(t, "first", string(k.value))
 	require.Zero(t, claimsLeft(all[1]))
 }
+
+// A value whose creation began before a flush is not stored after it, also if there was no
+// item. The caller gets it.
+func TestFlushDuringCreation(t *testing.T) {
+	all, _ := creators(t, 2)
+	for _, before := range []string{"absent", "old"} {
+		if before != "absent" {
+			require.NoError(t, all[0].Set([]byte("key"), []byte(before), time.Hour))
+			require.NoError(t, all[0].Invalidate(true))
+		}
+		b := begin(t, all[0], "key")
+		require.NoError(t, all[1].Flush(time.Time{}))
+		require.NoError(t, b.end(gives("made before")))
+		require.Equal(t, "made before", string(b.value))
+		require.Equal(t, "absent", held(t, all[1], "key"))
+		got(t, all[1], "key", "made after", gives("made after"))
+		require.NoError(t, all[0].Flush(time.Time{}))
+		require.Zero(t, claimsLeft(all[0]))
+	}
+}

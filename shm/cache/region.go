@@ -168,7 +168,8 @@ func (c *Cache) flushDue(seen rule) error {
 }
 
 // flush drops the map of the region, and takes the time of a flush out of its record, in one
-// commit, if the record is as wanted.
+// commit, if the record is as wanted. It drops the map of the claims too, so that nobody who is
+// creating a value stores it.
 func (c *Cache) flush(wanted func(record) bool) error {
 	return c.store.Update(func(tx *shm.Tx) error {
 		regions := tx.Map(RegionsMap)
@@ -197,7 +198,11 @@ func (c *Cache) flush(wanted func(record) bool) error {
 				return err
 			}
 		}
-		_, err = tx.Map(c.region).Drop()
-		return err
+		for _, name := range []string{c.region, ClaimsPrefix + c.region} {
+			if _, err := tx.Map(name).Drop(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
