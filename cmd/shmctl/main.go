@@ -2,7 +2,7 @@
 // keys and maps, loads and dumps whole stores, shows the attached processes, accounts for every
 // byte of the file, and demonstrates all of this on real data.
 //
-// It accesses stores through package shm only, so a program can do the same.
+// It accesses stores through packages shm and shm/cache only, so a program can do the same.
 package main
 
 import (
