@@ -83,7 +83,7 @@ func TestCountsOfCreations(t *testing.T) {
 			close(began)
 			<-end
 			return []byte("late"), nil
-		}, WithLease(time.Minute))
+		}, WithLease(time.Hour))
 		first <- err
 	}()
 	<-began
@@ -99,7 +99,7 @@ func TestCountsOfCreations(t *testing.T) {
 	require.ErrorIs(t, <-second, context.Canceled)
 	require.Equal(t, Counts{Misses: 1, Waits: 1}, all[1].Stats().Counts)
 
-	clock.advance(2 * time.Minute)
+	clock.advance(2 * time.Hour)
 	got(t, all[1], "key", "made", gives("made"))
 	require.Equal(t, Counts{Misses: 2, Creations: 1, Waits: 1, Takeovers: 1}, all[1].Stats().Counts)
 	close(end)
@@ -192,4 +192,36 @@ func TestDeleteExpired(t *testing.T) {
 	require.True(t, errors.Is(err, shm.ErrClosed), "%v", err)
 	_, err = c.Evict(t.Context(), 1)
 	require.True(t, errors.Is(err, shm.ErrClosed), "%v", err)
+}
+
+// A handle that only reads makes no file, but uses one that is there.
+func TestReaderMakesNoSketch(t *testing.T) {
+	path := testdir.Memory(t) + "/store"
+	s, err := shm.Open(path, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	reader, err := shm.Open(path, &shm.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
+	read := func(want Counts) {
+		t.Helper()
+		c, err := New(reader, nil)
+		require.NoError(t, err)
+		_, err = c.Get([]byte("key"))
+		require.ErrorIs(t, err, shm.ErrNotFound)
+		require.NoError(t, c.Close())
+		require.Equal(t, want, c.Stats().All)
+	}
+	read(Counts{Misses: 1})
+	require.NoFileExists(t, filepath.Join(path, sketchFile))
+	c, err := New(s, nil)
+	require.NoError(t, err)
+	_, err = c.Get([]byte("key"))
+	require.ErrorIs(t, err, shm.ErrNotFound)
+	require.NoError(t, c.Close())
+	read(Counts{Misses: 2})
+	require.NoError(t, os.Truncate(filepath.Join(path, sketchFile), 100))
+	read(Counts{Misses: 1})
+	require.NoError(t, os.Remove(filepath.Join(path, sketchFile)))
+	read(Counts{Misses: 1})
 }

@@ -68,7 +68,7 @@ type sketch struct {
 
 // open maps the sketch of a store, and makes it if it is missing.
 func (k *sketch) open(s *shm.Store, bytes int64, name []byte) {
-	mem, err := mapSketch(s.Path(), sketchBytes(bytes))
+	mem, err := mapSketch(s, sketchBytes(bytes))
 	if err != nil {
 		return
 	}
@@ -79,9 +79,10 @@ func (k *sketch) open(s *shm.Store, bytes int64, name []byte) {
 	runtime.AddCleanup(k, func(m *region.Mem) { _ = m.Unmap() }, &mem)
 }
 
-// mapSketch maps the sketch in a directory. If there is none of a size that a sketch can
-// have, it makes one of this size.
-func mapSketch(dir string, size int64) (mem region.Mem, err error) {
+// mapSketch maps the sketch of a store. If there is none of a size that a sketch can have, it
+// makes one of this size, but not in a store that was opened with ReadOnly.
+func mapSketch(s *shm.Store, size int64) (mem region.Mem, err error) {
+	dir := s.Path()
 	path := filepath.Join(dir, sketchFile)
 	for range 3 {
 		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -91,10 +92,12 @@ func mapSketch(dir string, size int64) (mem region.Mem, err error) {
 			if err == nil {
 				return mem, nil
 			}
-			if !errors.Is(err, errNoSketch) {
+			if !errors.Is(err, errNoSketch) || !writes(s) {
 				return mem, err
 			}
 			_ = os.Remove(path)
+		} else if !writes(s) {
+			return mem, err
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return mem, err
 		}
@@ -103,6 +106,17 @@ func mapSketch(dir string, size int64) (mem region.Mem, err error) {
 		}
 	}
 	return mem, errNoSketch
+}
+
+// writes reports whether a handle may write to its store.
+func writes(s *shm.Store) bool {
+	all, _ := s.Inspect().Processes()
+	for _, p := range all {
+		if p.Self {
+			return !p.ReadOnly
+		}
+	}
+	return false // nor can it be among the processes
 }
 
 var errNoSketch = errors.New("no sketch")
