@@ -27,14 +27,14 @@ const module = "github.com/seed-869cc763/shmkv"
 var mayImport = map[string][]string{
 	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/cache":     {"shm", "alloc/region"},
-	"shm/shmexpvar": {"shm"},
+	"shm/shmexpvar": {"shm", "shm/cache"},
 	"hamt":          {"node", "alloc/region"},
 	"btree":         {"node", "alloc/region"},
 	"node":          {"alloc/region"},
 	"alloc":         {"alloc/layout", "alloc/region"},
 	"alloc/layout":  {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":    {"shm", "shm/cache", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},

@@ -3,6 +3,8 @@
 //
 //	prometheus.MustRegister(shmprom.NewCollector(store))
 //
+// NewCacheCollector reports what the caches in them do.
+//
 // It is a module of its own, so that who does not use it depends on nothing of
 // Prometheus:
 //

@@ -12,13 +12,18 @@ import (
 func arguments(form string, least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {
-			return fmt.Errorf("%s: found %d arguments, expected %s (see %s --help)", cmd.Name(), len(args), form, cmd.CommandPath())
+			return fmt.Errorf("%s: found %d arguments, expected %s (see %s --help)", verbOf(cmd), len(args), form, cmd.CommandPath())
 		}
 		return nil
 	}
 }
 
 const unlimited = -1
+
+// verbOf returns the verb of a command as users type it, as in "get" or "cache get".
+func verbOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
 
 // storeVariable is the environment variable with the store for command lines without
 // STORE.

@@ -151,7 +151,7 @@ func interruptible(cmd *cobra.Command, run func(ctx context.Context) error) erro
 	context.AfterFunc(ctx, stop) // a second signal ends the process even while it waits for input
 	err := run(ctx)
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", cmd.Name(), errInterrupted)
+		return fmt.Errorf("%s: %w", verbOf(cmd), errInterrupted)
 	}
 	return err
 }

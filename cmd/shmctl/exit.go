@@ -35,7 +35,7 @@ var exits = []struct {
 	{exitOK, "done", nil},
 	{exitFailure, "failure: no such store, no permission, another format version, ...", nil},
 	{exitUsage, "wrong usage of the command line", nil},
-	{exitNotFound, "a key or map is not in the store, or no key matches", []error{shm.ErrNotFound, errNoMap}},
+	{exitNotFound, "a key or map is not in the store, or no key matches", []error{shm.ErrNotFound, errNoMap, errNoRegion}},
 	{exitDamaged, "the store is damaged or is none, or check found problems", []error{shm.ErrCorrupt}},
 	{exitFull, "the store or its file system is full", []error{shm.ErrFull}},
 	{exitDiffer, "diff: the stores differ", []error{errDiffer}},

@@ -19,6 +19,7 @@ import (
 func newGet() *cobra.Command {
 	var of mapChoice
 	var chosen selection
+	var items itemFlag
 	cmd := &cobra.Command{
 		Use:   "get STORE [KEY...]",
 		Short: "Print the value of a key, or of many",
@@ -35,7 +36,7 @@ if one or more keys are not in the store.
 flags for an ordered map. get prints them in the same way, those of a hash map in no
 particular order. The exit code is 3 if no key matches.
 
-` + selectionHelp,
+` + fmt.Sprintf(itemsHelp, "its value") + "\n\n" + selectionHelp,
 		Example: "  shmctl get /dev/shm/cache greeting\n  shmctl get /dev/shm/cache greeting photo --json\n  shmctl get /dev/shm/cache --glob 'user:*:name'\n  shmctl get /dev/shm/cache --map scores --reverse --limit 10",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			least, most := 1, unlimited
@@ -46,7 +47,7 @@ particular order. The exit code is 3 if no key matches.
 			if err != nil {
 				return err
 			}
-			if err := cmp.Or(of.parse(), chosen.parse(&of)); err != nil {
+			if err := cmp.Or(of.parse(), items.check(&of), chosen.parse(&of)); err != nil {
 				return err
 			}
 			keys, err := keyArguments(rest, chosen.key64)
@@ -58,12 +59,15 @@ particular order. The exit code is 3 if no key matches.
 				if err != nil {
 					return err
 				}
-				if len(keys) == 1 {
+				if len(keys) == 1 && !items.on {
 					return get(m, cmd.OutOrStdout(), keys[0], asJSON(cmd))
 				}
 				out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 				print := newRecordWriter(out).record
-				if !asJSON(cmd) {
+				switch {
+				case items.on:
+					print = items.printer(cmd, out, true)
+				case !asJSON(cmd):
 					print = func(key, value []byte) error {
 						_, err := fmt.Fprintf(out, "%s\t%s\n", text.Printable(key), text.Printable(value))
 						return err
@@ -79,6 +83,7 @@ particular order. The exit code is 3 if no key matches.
 	jsonFlag(cmd)
 	of.flags(cmd)
 	chosen.flags(cmd)
+	items.flags(cmd)
 	return cmd
 }
 

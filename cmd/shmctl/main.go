@@ -2,7 +2,7 @@
 // keys and maps, loads and dumps whole stores, shows the attached processes, accounts for every
 // byte of the file, and demonstrates all of this on real data.
 //
-// It accesses stores through package shm only, so a program can do the same.
+// It accesses stores through packages shm and shm/cache only, so a program can do the same.
 package main
 
 import (
@@ -60,17 +60,25 @@ compact --exclusive and check --repair.
 	})
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newBackup(), newCheck(), newCompact(), newDel(), newDemo(),
+		newBackup(), newCache(), newCheck(), newCompact(), newDel(), newDemo(),
 		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
 		newDrop(), newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newMaps(), newRecover(), newRestore(), newSet(), newSlots(), newStat(), newSync(),
 		newTop(), newWatch(),
 	)
-	for _, cmd := range root.Commands() {
+	for _, cmd := range verbs(root) {
 		completing(cmd)
 		mentionStoreVariable(cmd)
 	}
 	addCompletion(root)
 	return root
+}
+
+// verbs returns the verbs below a command, with those that have verbs of their own.
+func verbs(cmd *cobra.Command) (all []*cobra.Command) {
+	for _, c := range cmd.Commands() {
+		all = append(append(all, c), verbs(c)...)
+	}
+	return all
 }
 
 // version returns the module version, commit and Go version of this binary.

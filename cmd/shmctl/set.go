@@ -1,18 +1,14 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
-
 	"github.com/spf13/cobra"
 
-	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 func newSet() *cobra.Command {
-	var key64, empty bool
+	var key64 bool
+	var in valueInput
 	var of mapChoice
 	var to writeFlags
 	cmd := &cobra.Command{
@@ -31,10 +27,6 @@ one.`,
 			if err != nil {
 				return err
 			}
-			if os.Getenv(storeVariable) != "" && len(args) == 2 && isTerminal(cmd.InOrStdin()) {
-				return usagef("set: found STORE %s, KEY %s and no VALUE, expected STORE KEY VALUE also where %s is set, or - as VALUE to type it",
-					text.Printable([]byte(path)), text.Printable([]byte(rest[0])), storeVariable)
-			}
 			if err := of.parse(); err != nil {
 				return err
 			}
@@ -42,16 +34,9 @@ one.`,
 			if err != nil {
 				return err
 			}
-			var value []byte
-			if len(rest) == 2 && rest[1] != "-" {
-				if empty {
-					return usagef("set: found VALUE and --empty, expected one of them")
-				}
-				value = []byte(rest[1])
-			} else if value, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), shm.MaxValue+1)); err != nil {
-				return fmt.Errorf("reading the value: %w", err)
-			} else if len(value) == 0 && !empty {
-				return fmt.Errorf("set %s: found nothing on standard input, expected a value (--empty, or '' as VALUE, sets an empty one)", text.Printable(key))
+			value, err := in.read(cmd, path, args, rest)
+			if err != nil {
+				return err
 			}
 			return withStore(openOrCreate(to), path, func(s *shm.Store) error {
 				m, err := of.findOrMake(s)
@@ -64,7 +49,7 @@ one.`,
 	}
 	keyFlag(cmd, &key64)
 	of.flagsToMake(cmd)
-	cmd.Flags().BoolVar(&empty, "empty", false, "set an empty value if standard input is empty")
+	in.flags(cmd)
 	to.add(cmd)
 	return cmd
 }

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,11 +36,8 @@ each process. In JSON a store and its processes are one line.
 			if err != nil {
 				return err
 			}
-			if t.interval < minInterval {
-				return usagef("top: found --interval %v, expected %v or more", t.interval, minInterval)
-			}
-			if t.count < 0 {
-				return usagef("top: found --count %d, expected 0 or more", t.count)
+			if err := t.check(cmd); err != nil {
+				return err
 			}
 			if t.by, err = topColumnNamed(by); err != nil {
 				return err
@@ -53,39 +46,25 @@ each process. In JSON a store and its processes are one line.
 				for _, s := range stores {
 					t.stores = append(t.stores, &topStore{s: s})
 				}
-				if screen := openScreen(cmd.InOrStdin(), cmd.OutOrStdout()); screen != nil && !asJSON(cmd) {
-					ctx, stop := signal.NotifyContext(cmd.Context(), screenSignals...)
-					defer stop()
-					return t.onScreen(ctx, screen)
-				}
-				ctx, stop := signal.NotifyContext(cmd.Context(), lineSignals...)
-				defer stop()
-				print := topLook.print
+				v := topView{top: &t, printLook: func(l topLook) error { return l.print(cmd.OutOrStdout()) }}
 				if asJSON(cmd) {
-					print = func(l topLook, w io.Writer) error { return newEncoder(w).Encode(l) }
+					v.printLook = func(l topLook) error { return newEncoder(cmd.OutOrStdout()).Encode(l) }
 				}
-				return t.inLines(ctx, cmd.OutOrStdout(), print)
+				t.keepPlaces = screenOf(cmd) != nil
+				return t.show(cmd, &v)
 			})
 		},
 	}
-	f := cmd.Flags()
-	f.DurationVar(&t.interval, "interval", time.Second, "`time` between updates")
-	f.IntVar(&t.count, "count", 0, "end after that many updates (0 = no limit)")
-	f.StringVar(&by, "sort", topColumns[0].name, "sort the processes by `COLUMN`: "+strings.Join(topColumnNames(), ", "))
+	t.flags(cmd)
+	cmd.Flags().StringVar(&by, "sort", topColumns[0].name, "sort the processes by `COLUMN`: "+strings.Join(topColumnNames(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(topColumnNames(), cobra.ShellCompDirectiveNoFileComp))
 	jsonFlag(cmd)
 	return cmd
 }
 
-const minInterval = 10 * time.Millisecond
-
-// lineSignals are the signals that end top when it prints lines.
-var lineSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
-
 // top is a run of the verb.
 type top struct {
-	interval   time.Duration
-	count      int
+	updates
 	by         topColumn // sorts the processes
 	keepPlaces bool      // keep the order of processes from one look to the next
 	stores     []*topStore
@@ -199,32 +178,6 @@ func (t *top) arrange(s *topStore, l topLook) {
 	if t.keepPlaces && (l.Seconds > 0 || !t.by.isRate) {
 		s.order = topOrderOf(l.Processes)
 	}
-}
-
-// inLines prints a look after each interval.
-func (t *top) inLines(ctx context.Context, w io.Writer, print func(topLook, io.Writer) error) error {
-	if _, err := t.looks(); err != nil {
-		return err
-	}
-	tick := time.NewTicker(t.interval)
-	defer tick.Stop()
-	for n := 0; t.count == 0 || n < t.count; n++ {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("top: %w", errInterrupted)
-		case <-tick.C:
-		}
-		all, err := t.looks()
-		if err != nil {
-			return err
-		}
-		for _, l := range all {
-			if err := print(l, w); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (l topLook) print(w io.Writer) error {

@@ -1,82 +1,42 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"os/signal"
-	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 )
 
-// screenSignals are the signals that end top on a screen. Without a handler, Go would
-// print stacks at the first two and not restore the terminal.
-var screenSignals = append([]os.Signal{syscall.SIGQUIT, syscall.SIGABRT}, lineSignals...)
-
-// topView is the contents of the screen.
+// topView is the display of top.
 type topView struct {
 	*top
-	shown []topLook
-	help  bool
+	printLook func(topLook) error
+	shown     []topLook
+	help      bool
 }
 
-// onScreen shows a look after each interval until the user types q, Ctrl-C or Ctrl-D.
-func (t *top) onScreen(ctx context.Context, s *screen) (err error) {
-	// A read of a truncated store faults. A panic instead of a crash lets the deferred
-	// function restore the terminal.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	t.keepPlaces = true
-	v := topView{top: t}
-	if v.shown, err = t.looks(); err != nil {
-		return err
-	}
-	resized := make(chan os.Signal, 1)
-	signal.Notify(resized, syscall.SIGWINCH)
-	defer signal.Stop(resized)
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer func() {
-		if e := s.leave(); err == nil {
-			err = e
-		}
-	}()
-	tick := time.NewTicker(t.interval)
-	defer tick.Stop()
-	keys := s.keys()
-	for n := 0; ; {
-		if err := s.draw(v.lines(time.Now())); err != nil {
+// look looks at all stores.
+func (v *topView) look() (err error) {
+	v.shown, err = v.looks()
+	return err
+}
+
+// print prints the looks.
+func (v *topView) print() error {
+	for _, l := range v.shown {
+		if err := v.printLook(l); err != nil {
 			return err
 		}
-		if t.count > 0 && n == t.count {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("top: %w", errInterrupted)
-		case key, ok := <-keys:
-			if !ok || v.press(key) {
-				return nil
-			}
-		case <-resized:
-		case <-tick.C:
-			if v.shown, err = t.looks(); err != nil {
-				return err
-			}
-			n++
-		}
 	}
+	return nil
 }
 
 // press handles a key and reports whether it ends top.
 func (v *topView) press(key byte) (end bool) {
 	column := int(key) - '1'
 	switch {
-	case strings.ContainsRune("qQ\x03\x04", rune(key)):
+	case endKey(key):
 		return true
 	case v.help:
 		v.help = false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,8 +145,8 @@ func (o *Options) complete(bytes int64) (Options, error) {
 		return all, fmt.Errorf("Options.Bytes is %d, expected 0 or at least %d", all.Bytes, MinBytes)
 	case len(all.Region) > MaxRegion:
 		return all, fmt.Errorf("%w: found a region's name of %d bytes, expected at most %d", shm.ErrTooLarge, len(all.Region), MaxRegion)
-	case all.Region == RegionsMap:
-		return all, fmt.Errorf("Options.Region is %q, expected the name of another map", RegionsMap)
+	case all.Region == RegionsMap || strings.HasPrefix(all.Region, ClaimsPrefix):
+		return all, fmt.Errorf("Options.Region is %q, expected the name of another map", all.Region)
 	}
 	return all, nil
 }

@@ -154,6 +154,7 @@ func createAll(ctx context.Context, all []*creation, create func(ctx context.Con
 }
 
 func createNow(caller context.Context, all []*creation, create func(ctx context.Context, keys [][]byte) ([][]byte, error)) error {
+	all[0].c.stats.creations.Add(uint64(len(all)))
 	ctx, cancel := context.WithCancelCause(caller)
 	stop := keepLeases(all, cancel)
 	returned := false

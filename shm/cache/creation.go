@@ -46,8 +46,12 @@ func (k *creation) end(value []byte, err error) {
 
 // await looks until there is something to do.
 func (k *creation) await(ctx context.Context) error {
+	waits := false
 	err := k.c.bell(k.key).Await(ctx, func() (shm.Owner, bool) {
-		k.look()
+		if k.look(); k.next == busy && !waits {
+			waits = true
+			k.c.stats.waits.Add(1)
+		}
 		return k.owner, k.next != busy
 	})
 	return k.c.fail("waiting for the creation of", k.key, err)
@@ -154,6 +158,9 @@ func (k *creation) take(old []byte, was claim) error {
 		return err
 	}
 	k.number = next.number
+	if was.owner != 0 {
+		c.stats.takeovers.Add(1)
+	}
 	it, t, there, err := k.item()
 	if err != nil {
 		k.release()

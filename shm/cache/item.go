@@ -73,6 +73,17 @@ func split(b []byte) (value []byte, t tail, err error) {
 	return b[:n], t, nil
 }
 
+// ParseItem returns the item that an entry of a region's map is, also if it has expired. The
+// value is part of entry. Stale is not set, because an entry does not tell. If entry is none of
+// a cache, the error matches shm.ErrCorrupt.
+func ParseItem(entry []byte) (Item, error) {
+	value, t, err := split(entry)
+	if err != nil {
+		return Item{}, fmt.Errorf("cache: parsing an item: %w", err)
+	}
+	return t.item(value, rule{generation: t.generation}, 0), nil
+}
+
 // appendTo appends the bytes of the tail.
 func (t tail) appendTo(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, t.token)

@@ -115,7 +115,7 @@ func (c *Cache) makeRoom(need int64) {
 	}
 	defer c.room.mu.Unlock()
 	for range roomRounds {
-		freed, err := c.evict(over)
+		freed, err := c.evict(max(over, c.room.bytes/batch))
 		if over -= freed; over <= 0 || freed == 0 || err != nil {
 			return
 		}
@@ -137,7 +137,7 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 	want := max(2*need, 64<<10) << min(round, 3)
 	sum := int64(0)
 	for sum < want {
-		freed, err := c.evict(want - sum)
+		freed, err := c.evict(max(want-sum, c.room.bytes/batch))
 		if sum += freed; freed == 0 || err != nil {
 			break
 		}
@@ -152,7 +152,6 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 func (c *Cache) evict(want int64) (freed int64, err error) {
 	ch := &c.room.choices
 	c.sketch.addEpoch(0, 1) // and learn which it is
-	want = max(want, c.room.bytes/batch)
 	err = c.store.Update(func(tx *shm.Tx) error {
 		ch.begin(c, want)
 		m := tx.Map(c.region)

@@ -29,7 +29,7 @@ import (
 //	0     the slack of the bound, see room
 //	8     until when a handle sweeps, see sweeper
 //	16    the epoch, in units of 1/65536
-//	64    sums over all handles: hits, misses, evictions, expirations
+//	64    sums over all handles, in the order of Counts
 //	4096  the counts
 //
 // All of it is hints. Processes write the counts without atomics, and lose some. Whatever is
@@ -118,9 +118,8 @@ func mapFile(f *os.File) (region.Mem, error) {
 	if err != nil {
 		return region.Mem{}, err
 	}
-	n := st.Size() - sketchHeader
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || !st.Mode().IsRegular() || n < minCounts || n > maxCounts || n&(n-1) != 0 {
+	if !ok || !st.Mode().IsRegular() || !sketchSize(st.Size()) {
 		return region.Mem{}, errNoSketch
 	}
 	if sys.Blocks*512 < st.Size() { // else a write would fault in a full file system
@@ -129,6 +128,12 @@ func mapFile(f *os.File) (region.Mem, error) {
 		}
 	}
 	return region.Map(f, uint64(st.Size()), true)
+}
+
+// sketchSize reports whether a sketch can have this size.
+func sketchSize(size int64) bool {
+	n := size - sketchHeader
+	return n >= minCounts && n <= maxCounts && n&(n-1) == 0
 }
 
 // makeSketch makes an empty sketch, with the permission bits of the file data. Until it has

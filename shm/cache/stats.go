@@ -13,11 +13,28 @@ type Counts struct {
 	Misses      uint64 `json:"misses"`      // reads that found none
 	Evictions   uint64 `json:"evictions"`   // items that were deleted to make room
 	Expirations uint64 `json:"expirations"` // items that were deleted after they had expired
+	Creations   uint64 `json:"creations"`   // values that GetOrCreate has asked for
+	Waits       uint64 `json:"waits"`       // calls of GetOrCreate that had to sleep, because another one created
+	Takeovers   uint64 `json:"takeovers"`   // creations that were taken over from one that was dead, or was stopped for longer than its lease
 }
+
+// counted is the number of counts in Counts.
+const counted = 7
+
+// words returns the counts in the order of the fields.
+func (c Counts) words() [counted]uint64 {
+	return [...]uint64{c.Hits, c.Misses, c.Evictions, c.Expirations, c.Creations, c.Waits, c.Takeovers}
+}
+
+func countsOf(w [counted]uint64) Counts { return Counts{w[0], w[1], w[2], w[3], w[4], w[5], w[6]} }
 
 // Sub returns the difference of two looks at the same counts, of which old is the older one.
 func (c Counts) Sub(old Counts) Counts {
-	return Counts{c.Hits - old.Hits, c.Misses - old.Misses, c.Evictions - old.Evictions, c.Expirations - old.Expirations}
+	w := c.words()
+	for i, n := range old.words() {
+		w[i] -= n
+	}
+	return countsOf(w)
 }
 
 // Stats is a look at a cache.
@@ -34,7 +51,8 @@ type Stats struct {
 
 // counters are the counts of a handle that do not lie in lanes.
 type counters struct {
-	evictions, expirations atomic.Uint64
+	evictions, expirations      atomic.Uint64
+	creations, waits, takeovers atomic.Uint64
 
 	mu        sync.Mutex
 	published Counts // of this handle, that All has already
@@ -46,7 +64,9 @@ func (c *Cache) counts() (n Counts) {
 		n.Hits += c.lanes.Word(uint64(i)*laneSize + laneHits)
 		n.Misses += c.lanes.Word(uint64(i)*laneSize + laneMisses)
 	}
-	n.Evictions, n.Expirations = c.stats.evictions.Load(), c.stats.expirations.Load()
+	s := &c.stats
+	n.Evictions, n.Expirations = s.evictions.Load(), s.expirations.Load()
+	n.Creations, n.Waits, n.Takeovers = s.creations.Load(), s.waits.Load(), s.takeovers.Load()
 	return n
 }
 
@@ -69,7 +89,11 @@ func (c *Cache) Stats() Stats {
 		return nil
 	})
 	if m := c.sketch.mem; m.Valid() {
-		s.All = Counts{m.Load(offSums), m.Load(offSums + 8), m.Load(offSums + 16), m.Load(offSums + 24)}
+		var sums [counted]uint64
+		for i := range sums {
+			sums[i] = m.Load(offSums + 8*uint64(i))
+		}
+		s.All = countsOf(sums)
 	} else {
 		s.All = s.Counts
 	}
@@ -84,7 +108,7 @@ func (c *Cache) publish() Counts {
 	n := c.counts()
 	if m := c.sketch.mem; m.Valid() {
 		d := n.Sub(c.stats.published)
-		for i, add := range [...]uint64{d.Hits, d.Misses, d.Evictions, d.Expirations} {
+		for i, add := range d.words() {
 			if add != 0 {
 				m.Add(offSums+8*uint64(i), add)
 			}

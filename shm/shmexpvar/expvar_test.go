@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
 	"github.com/seed-869cc763/shmkv/shm/shmexpvar"
 )
 
@@ -37,6 +38,36 @@ func TestPublish(t *testing.T) {
 
 	require.NoError(t, s.Close())
 	require.Equal(t, "null", expvar.Get("cache").String())
+}
+
+// A cache shows the counts of its handle, and those of all handles.
+func TestPublishCache(t *testing.T) {
+	s := open(t)
+	c, err := cache.New(s, nil)
+	require.NoError(t, err)
+	other, err := cache.New(s, nil)
+	require.NoError(t, err)
+	require.NoError(t, shmexpvar.PublishCache("items", c))
+	require.NoError(t, c.Set([]byte("k"), []byte("v"), 0))
+	for _, handle := range []*cache.Cache{c, other} {
+		_, err := handle.Get([]byte("k"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, other.Close())
+
+	var st cache.Stats
+	require.NoError(t, json.Unmarshal([]byte(expvar.Get("items").String()), &st))
+	require.Equal(t, c.Stats(), st)
+	require.Equal(t, uint64(1), st.Hits)
+	require.Equal(t, uint64(2), st.All.Hits)
+	require.Equal(t, int64(1), st.Items)
+
+	require.Error(t, shmexpvar.Publish("items", s))
+	require.NoError(t, c.Close())
+	require.NotEqual(t, "null", expvar.Get("items").String(), "its store is open")
+	require.NoError(t, s.Close())
+	require.Equal(t, "null", expvar.Get("items").String())
+	require.NoError(t, shmexpvar.Publish("items", open(t)))
 }
 
 // A name is used once, but for another store when its own is closed.
