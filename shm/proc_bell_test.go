@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -187,6 +188,21 @@ func TestTakeoverAmongProcesses(t *testing.T) {
 	openSound(t, path)
 }
 
+// awaitStopped waits until all threads of a child that was sent SIGSTOP are stopped.
+func (c *child) awaitStopped(t testing.TB) {
+	t.Helper()
+	for running := true; running; time.Sleep(time.Millisecond) {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.cmd.Process.Pid))
+		require.NoError(t, err)
+		running = false
+		for _, path := range stats {
+			stat, err := os.ReadFile(path)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			running = running || err != nil || !strings.HasPrefix(state, "T")
+		}
+	}
+}
+
 // Thousands of goroutines wait with few threads. Their process, stopped and continued,
 // hears the bells.
 func TestCrowdNeedsFewThreads(t *testing.T) {
@@ -208,6 +224,7 @@ func TestCrowdNeedsFewThreads(t *testing.T) {
 	t.Logf("%d goroutines wait with %d threads", n, len(threads))
 
 	c.signal(syscall.SIGSTOP)
+	c.awaitStopped(t)
 	b.set(1, 1)
 	for i := range uint64(8) {
 		require.NoError(t, s.Bell(i).Ring())

@@ -1,2 +1,78 @@
-// Package cache is a cache.
+// Package cache is a cache in a store of package shm: several processes use it at once, and it
+// is warm after all of them were restarted. Items expire, memory is bounded, and each call is
+// one step among all processes.
+//
+// # Terms
+//
+//	item        a value with flags, expiry and token, under a key
+//	region      a named map of the store that has the items of a cache
+//	token       identifies the write that made an item what it is; drawn at random
+//	expire      end by time: an item whose time has come is returned by no call
+//	stale       old but usable: an item that is returned, and says so
+//	evict       delete an item to make room
+//	flush       empty a region
+//	bound       the most bytes that the files of the store may take
+//	sketch      how often keys were read lately, about
+//
+// # An item
+//
+// An item is an entry of the region's map: the value, then its tail of Overhead bytes. It is
+//
+//	absent   no entry, or one whose expiry has come
+//	fresh    an entry that is neither of the others
+//	stale    its StaleAfter has come, or its region was invalidated softly since it was written
+//
+// A write replaces the whole entry in one commit of the store. Writes with a condition, which
+// also are Delete, Touch, Increment and the like, look at the entry and decide in one Compute of
+// the map: no other commit comes between. So calls of all processes happen one by one, each at
+// a moment while it runs, and a process that is killed has made its commit or not. It leaves
+// nothing else: there is no lock, and no state of a call in shared memory.
+//
+// # Time
+//
+// Expiry is compared with the clock of whoever asks, which is at most a millisecond late. When
+// the system's time jumps, items expire earlier or later. An expired entry takes space until
+// it is deleted: by an eviction, by writers, which look at a few entries now and then, and by
+// one handle of all processes, which goes through the map in the background and takes at most
+// one percent of a processor.
+//
+// # Flush and invalidation
+//
+// A flush drops the region's map in one commit. That needs no clock, and reads do not notice:
+// who reads the new version finds another map. What is left is taken apart by the commits that
+// follow. A flush at a time to come, and the number of soft invalidations, stand in the region's
+// record in the map RegionsMap. Each call looks whether the version of the store is the one of
+// which it knows the record, and reads it again if not. The first call of any process that finds
+// that the time of a flush has come drops the map and clears that time, in one commit. An item
+// has the number of soft invalidations at its write in its tail, and is stale once the record
+// has another one.
+//
+// # The bound
+//
+// Options.Bytes bounds the lengths of the files data, procs and hints together, at every moment,
+// whatever processes do or leave when they die: a write by a handle of the cache never makes
+// data longer than its part. So blocks that were replaced and are not free yet count, and so do
+// other maps of the store. (A store of New with a larger MaxSize can grow by writes of other
+// handles, and one that is longer already stays so.)
+//
+// A write that would find the live blocks of the store near the bound first deletes items. It
+// takes a random sample, of which it deletes those that have expired, and of the others those
+// that were read the least lately for each byte that they take. The new item itself is always
+// stored. As it was hardly read, it is likely to go when it meets a sample, so items that are
+// read once do not displace others. How near is near adapts itself: see room. With eight writers
+// in a store of 16 MiB about half of it is live items, with one about seven eighths. A write that
+// finds no space all the same deletes more, some rounds, and then returns shm.ErrFull.
+//
+// # The sketch
+//
+// The sketch is the file hints beside data. Each read raises a byte of it, and nothing else
+// that others see. It may contain anything: the cache then evicts other items. See sketch.
+//
+// # Cost
+//
+// Measured on two processors beside other work, in time of the processor, as medians of ratios of
+// runs in turns: a hit by Append takes 1.03 to 1.15 times a Get of a plain map of 100,000 and of
+// a million entries, and among 1,000 entries, where that takes 45 ns, 15 ns more, and 25 ns if
+// the item can expire. A Set of a new item that evicts takes 1.5 to 1.9 times one that need not
+// (BenchmarkHit, BenchmarkEvict).
 package cache

@@ -3,7 +3,6 @@ package cache
 import (
 	"container/list"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -60,21 +59,22 @@ func (l *lru) get(key int) bool {
 	return false
 }
 
-// TestHitRatio compares hit ratios with those of a cache that knows the order of all uses, of
-// as many items.
+// TestHitRatio compares hit ratios with those of a cache of as many items that evicts what was
+// used least recently.
 func TestHitRatio(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	const accesses = 300_000
+	const accesses = 200_000
 	for _, c := range []struct {
 		name string
 		make func(rnd *rand.Rand, items int) trace
+		less float64 // by which the ratio may be less than the other
 	}{
-		{"zipf 0.8", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.8, 10*items) }},
-		{"zipf 0.99", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.99, 10*items) }},
-		{"zipf 0.99, half", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.99, 2*items) }},
-		{"zipf 1.2", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 1.2, 10*items) }},
+		{"zipf 0.8", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.8, 10*items) }, 0},
+		{"zipf 0.99", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.99, 10*items) }, 0.01},
+		{"zipf 0.99, half", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 0.99, 2*items) }, 0.02},
+		{"zipf 1.2", func(rnd *rand.Rand, items int) trace { return zipf(rnd, 1.2, 10*items) }, 0.02},
 		{"scan through zipf", func(rnd *rand.Rand, items int) trace {
 			z := zipf(rnd, 0.99, 10*items)
 			return func(i int) int {
@@ -83,14 +83,14 @@ func TestHitRatio(t *testing.T) {
 				}
 				return z(i)
 			}
-		}},
+		}, 0},
 		{"loop", func(rnd *rand.Rand, items int) trace {
 			return func(i int) int { return i % (items * 11 / 10) }
-		}},
+		}, -0.5},
 		{"shift", func(rnd *rand.Rand, items int) trace {
 			z := zipf(rnd, 0.99, 5*items)
 			return func(i int) int { return z(i) + i/(accesses/5)*items*5 }
-		}},
+		}, 0.06},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ca, err := Open(testdir.Memory(t)+"/store", &Options{Bytes: 3 << 20})
@@ -125,8 +125,9 @@ func TestHitRatio(t *testing.T) {
 					}
 				}
 			}
-			st := ca.Stats()
-			fmt.Printf("%-20s items %d (end %d) hits %.3f, lru %.3f target %.2f\n", c.name, items, st.Items, float64(hits)/float64(n), float64(lruHits)/float64(n), float64(st.Target)/float64(st.Bound))
+			own, its := float64(hits)/float64(n), float64(lruHits)/float64(n)
+			t.Logf("%d items: %.3f of the reads hit, %.3f by the order of uses", items, own, its)
+			require.Greater(t, own, its-c.less)
 		})
 	}
 }

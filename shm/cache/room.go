@@ -33,7 +33,7 @@ const (
 	// The slack is at first a firstSlack'th of the bound, at least a leastSlack'th, and at
 	// most half. A write that fails makes it a slackStep'th of the bound larger.
 	firstSlack = 8
-	leastSlack = 16
+	leastSlack = 10
 	slackStep  = 32
 	// Each eviction makes the slack smaller by a slackDecay'th of the bound.
 	slackDecay = 1 << 18

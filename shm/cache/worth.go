@@ -15,7 +15,8 @@ type choices struct {
 
 // A choice is an item of the sample.
 type choice struct {
-	key     []byte // memory of the transaction
+	key     []byte // memory of the transaction, as item
+	item    []byte
 	bytes   int64
 	worth   uint64
 	expired bool
@@ -25,10 +26,10 @@ const (
 	// A sample has so many items, and one in goes of these is evicted at most. Items that lie
 	// beside each other in the trie share their path, so evicting several of them in one
 	// commit costs little more than one.
-	sampleSize = 60
-	goes       = 12
+	sampleSize = 48
+	goes       = 6
 	// largeSize is the sample for a write that needs more than largeNeed bytes.
-	largeSize = 600
+	largeSize = 480
 	largeNeed = 16 << 10
 )
 
@@ -41,21 +42,32 @@ func (ch *choices) begin(c *Cache, want int64) {
 	ch.freed, ch.expired, ch.evicted = 0, 0, 0
 }
 
-// add adds an item to the sample.
-func (ch *choices) add(key, b []byte) {
-	v := choice{key: key, bytes: bytesOf(len(key), len(b))}
-	if _, t, err := split(b); err != nil || has(t.expires, ch.now) {
-		v.expired = true // an item that cannot be read is none
-	} else {
-		v.worth = worth(ch.c.sketch.count(ch.c.sketch.at(key)), v.bytes)
+// add adds an item to the sample. It does not look into it: rate does so for all items, so that
+// the waits for memory overlap.
+func (ch *choices) add(key, item []byte) {
+	ch.samples = append(ch.samples, choice{key: key, item: item})
+}
+
+// rate finds out what the items of the sample are worth, and which have expired.
+func (ch *choices) rate() {
+	k := &ch.c.sketch
+	for i := range ch.samples {
+		v := &ch.samples[i]
+		v.bytes = bytesOf(len(v.key), len(v.item))
+		v.worth = worth(k.count(k.at(v.key)), v.bytes)
 	}
-	ch.samples = append(ch.samples, v)
+	for i := range ch.samples {
+		v := &ch.samples[i]
+		_, t, err := split(v.item)
+		v.expired = err != nil || has(t.expires, ch.now) // an item that cannot be read is none
+	}
 }
 
 func (ch *choices) full() bool { return len(ch.samples) >= ch.most }
 
 // choose chooses the victims.
 func (ch *choices) choose() {
+	ch.rate()
 	left := ch.samples[:0]
 	for _, v := range ch.samples {
 		if v.expired {
