@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"cmd/shmctl":    {"shm", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
-	"shm/internal/pair":  {"shm/codec"},
+	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},

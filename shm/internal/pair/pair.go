@@ -5,8 +5,9 @@ package pair
 import (
 	"fmt"
 	"strconv"
-	"sync"
+	"sync/atomic"
 
+	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/shm/codec"
 )
 
@@ -74,22 +75,26 @@ func show[K comparable](key K) string {
 // work without allocations.
 type Buffer struct{ Key, Value []byte }
 
-var buffers = sync.Pool{New: func() any { return new(Buffer) }}
+// buffers are the buffers that are not in use, by the lanes of goroutines, as those of package
+// cache. One step takes a buffer, where a sync.Pool touches several lines of memory.
+var buffers [64]atomic.Pointer[Buffer]
 
 // Borrow returns a buffer of length 0, which is the caller's until it calls Return.
-func Borrow() *Buffer { return buffers.Get().(*Buffer) }
+func Borrow() *Buffer {
+	if b := buffers[region.Lane()%len(buffers)].Swap(nil); b != nil {
+		return b
+	}
+	return &Buffer{}
+}
 
 // keepBytes is how large a slice of a buffer can be that is kept.
 const keepBytes = 64 << 10
 
 // Return gives the buffer back. Its memory must not be used any more.
 func (b *Buffer) Return() {
-	if cap(b.Key) > keepBytes {
-		b.Key = nil
-	}
-	if cap(b.Value) > keepBytes {
-		b.Value = nil
+	if cap(b.Key) > keepBytes || cap(b.Value) > keepBytes {
+		return
 	}
 	b.Key, b.Value = b.Key[:0], b.Value[:0]
-	buffers.Put(b)
+	buffers[region.Lane()%len(buffers)].Store(b)
 }
