@@ -243,11 +243,25 @@ func (t *Typed[K, V]) Delete(key K) (existed bool, err error) {
 // that is in the cache cannot be decoded, create is not called; the error matches
 // codec.ErrDecode, and after a Delete the next call creates.
 func (t *Typed[K, V]) GetOrCreate(ctx context.Context, key K, create func(ctx context.Context) (V, error), opts ...CreateOption) (value V, err error) {
-	raw, err := t.pair.AppendKey(nil, key)
+	b, err := t.key(key)
 	if err != nil {
-		return value, t.fail(err)
+		return value, err
 	}
-	data, err := t.c.GetOrCreate(ctx, raw, func(ctx context.Context) ([]byte, error) {
+	defer b.Return()
+	it, err := t.c.AppendItem(b.Value, b.Key)
+	if b.Value = it.Value; err != nil && err != shm.ErrNotFound {
+		return value, err
+	}
+	if err != nil || it.Stale {
+		return t.createOne(ctx, key, b.Key, create, opts)
+	}
+	value, err = t.pair.DecodeValue(key, b.Value)
+	return value, t.fail(err)
+}
+
+// createOne is GetOrCreate after a read that has found no fresh item. raw is the key.
+func (t *Typed[K, V]) createOne(ctx context.Context, key K, raw []byte, create func(ctx context.Context) (V, error), opts []CreateOption) (value V, err error) {
+	data, err := t.c.createOne(ctx, raw, func(ctx context.Context) ([]byte, error) {
 		value, err := create(ctx)
 		if err != nil && !errors.Is(err, ErrDoNotKeep) {
 			return nil, err
@@ -257,7 +271,7 @@ func (t *Typed[K, V]) GetOrCreate(ctx context.Context, key K, create func(ctx co
 			return nil, failed
 		}
 		return data, err
-	}, opts...)
+	}, opts)
 	if data == nil {
 		return value, err
 	}

@@ -180,6 +180,36 @@ func TestTypedGetOrCreate(t *testing.T) {
 	require.ErrorIs(t, err, refused)
 }
 
+// A stale value is returned, and created again in the background, while the buffers of the
+// call are in use elsewhere.
+func TestTypedBackground(t *testing.T) {
+	ctx := context.Background()
+	clock := newClock()
+	c := open(t, &Options{Now: clock.now})
+	numbers := NewTyped(c, codec.Int[int64]{}, codec.Int[int64]{})
+	for round := range int64(3) {
+		for key := range int64(100) {
+			n, err := numbers.GetOrCreate(ctx, key, func(context.Context) (int64, error) { return key + 1000*round, nil },
+				WithSoftTTL(time.Minute), WithBackground())
+			require.NoError(t, err)
+			require.Equal(t, key+1000*max(round-1, 0), n)
+		}
+		require.Eventually(t, func() bool {
+			all, err := numbers.GetMany([]int64{0, 50, 99})
+			if err != nil || c.claims().Len() > 0 {
+				return false
+			}
+			return all[0] == 1000*round && all[50] == 50+1000*round && all[99] == 99+1000*round
+		}, 20*time.Second, time.Millisecond)
+		for key := range int64(100) {
+			n, err := numbers.Get(key)
+			require.NoError(t, err)
+			require.Equal(t, key+1000*round, n)
+		}
+		clock.advance(time.Hour)
+	}
+}
+
 // An error of a codec names the key and the type, and nothing is written.
 func TestTypedErrors(t *testing.T) {
 	c := open(t, &Options{Region: "users"})
