@@ -180,6 +180,25 @@ func TestTypedGetOrCreate(t *testing.T) {
 	require.ErrorIs(t, err, refused)
 }
 
+// A value of no bytes is one, and something else than none.
+func TestTypedEmptyValue(t *testing.T) {
+	ctx := context.Background()
+	texts := NewTyped(open(t, nil), codec.String[string]{}, codec.String[string]{})
+	for range 2 {
+		all, err := texts.GetOrCreateMany(ctx, []string{"", "b"}, func(context.Context, []string) (map[string]string, error) {
+			return map[string]string{"": "", "b": "B"}, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"": "", "b": "B"}, all)
+	}
+	text, err := texts.GetOrCreate(ctx, "c", func(context.Context) (string, error) { return "", nil })
+	require.NoError(t, err)
+	require.Empty(t, text)
+	all, err := texts.GetMany([]string{"", "b", "c", "d"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"": "", "b": "B", "c": ""}, all)
+}
+
 // A stale value is returned, and created again in the background, while the buffers of the
 // call are in use elsewhere.
 func TestTypedBackground(t *testing.T) {
