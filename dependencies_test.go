@@ -11,7 +11,7 @@ import (
 )
 
 // libraryPackages are those that users import.
-var libraryPackages = []string{"./shm", "./shm/shmexpvar", "./hamt", "./node", "./alloc"}
+var libraryPackages = []string{"./shm", "./shm/cache", "./shm/codec", "./shm/codec/gobcodec", "./shm/typed", "./shm/shmexpvar", "./hamt", "./node", "./alloc"}
 
 // What users of the library build, also through other packages, is of few modules.
 func TestUsersBuildLittle(t *testing.T) {

@@ -1,8 +1,11 @@
 // Prefork is a web server of several processes with one cache. The parent listens and
-// starts workers, which serve from its socket and share the cache through a store:
+// starts workers, which serve from its socket and share the cache:
 //
 //	GET /page/NAME     a page that takes 50 ms to make, and stays in the cache for a while
-//	GET /stats         hits and misses of all workers, ever
+//	GET /stats         hits, misses and evictions of all workers, ever
+//
+// A page that many ask for at the same time is made once, by one worker. When the cache is
+// full, pages that are seldom asked for make room for others.
 //
 // On SIGHUP the parent replaces the workers one by one, as for a new version of the
 // program. No connection is refused meanwhile, and the cache stays warm.
@@ -20,15 +23,17 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 var (
-	dir     = flag.String("store", "", "directory of the store (default: a temporary one in /dev/shm, removed in the end)")
+	dir     = flag.String("store", "", "directory of the cache (default: a temporary one in /dev/shm, removed in the end)")
 	addr    = flag.String("addr", "localhost:8080", "address to listen on")
 	workers = flag.Int("workers", 2, "how many processes serve")
 	ttl     = flag.Duration("ttl", time.Minute, "how long a page stays in the cache")
+	size    = flag.Int64("bytes", 64<<20, "how large the cache can be")
 	worker  = flag.Bool("worker", false, "be a worker; the program starts these itself")
 )
 
@@ -152,7 +157,7 @@ func start(socket *os.File, died chan<- *process) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(exe, "-worker", "-store", *dir, "-ttl", ttl.String()), ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(exe, "-worker", "-store", *dir, "-ttl", ttl.String(), "-bytes", strconv.FormatInt(*size, 10)), ended: make(chan struct{})}
 	p.cmd.ExtraFiles = []*os.File{socket} // descriptor 3 of the worker
 	p.cmd.Stderr = os.Stderr
 	ready, err := p.cmd.StdoutPipe()

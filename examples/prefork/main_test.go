@@ -1,14 +1,13 @@
 package main
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/examples/internal/exampletest"
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
@@ -43,11 +43,11 @@ func serve(t *testing.T, args ...string) *site {
 	return s
 }
 
-// get returns what the server answers, and which worker did.
-func (s *site) get(path string) (body string, worker int, err error) {
+// get returns what the server answers, which worker did, and which has made the page.
+func (s *site) get(path string) (body string, worker, maker int, err error) {
 	r, err := s.c.Get(s.url + path)
 	if err != nil {
-		return "", 0, err
+		return "", 0, 0, err
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
@@ -55,35 +55,48 @@ func (s *site) get(path string) (body string, worker int, err error) {
 		err = errors.New(r.Status)
 	}
 	worker, _ = strconv.Atoi(r.Header.Get("Worker"))
-	return string(b), worker, err
+	maker, _ = strconv.Atoi(r.Header.Get("Made-By"))
+	return string(b), worker, maker, err
 }
 
-// pages gets pages at the same time and returns the workers that have answered.
-func (s *site) pages(names ...string) (workers []int) {
+// pages gets pages at the same time, and returns the workers that have answered, and those
+// that have made the pages, by the names of the pages.
+func (s *site) pages(names ...string) (workers []int, makers map[string]int) {
+	makers = map[string]int{}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for _, name := range names {
 		wg.Go(func() {
-			body, worker, err := s.get("/page/" + name)
+			body, worker, maker, err := s.get("/page/" + name)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil || body != "<h1>"+name+"</h1>\n" {
 				s.t.Errorf("page %s: %q, %v", name, body, err)
 			}
 			workers = append(workers, worker)
+			if was, ok := makers[name]; ok && was != maker {
+				s.t.Errorf("page %s was made by %d and by %d", name, was, maker)
+			}
+			makers[name] = maker
 		})
 	}
 	wg.Wait()
-	return workers
+	return workers, makers
 }
 
-func (s *site) requireStats(hits, misses int) {
+// requireMisses waits until that many misses have been counted, and at least as many hits.
+// The counts of other workers come late.
+func (s *site) requireMisses(misses, hits int) {
 	s.t.Helper()
 	var got struct{ Hits, Misses int }
-	body, _, err := s.get("/stats")
-	require.NoError(s.t, err)
-	require.NoError(s.t, json.Unmarshal([]byte(body), &got), body)
-	require.Equal(s.t, []int{hits, misses}, []int{got.Hits, got.Misses}, "hits and misses")
+	end := time.Now().Add(exampletest.Patience)
+	for ; got.Misses < misses || got.Hits < hits; time.Sleep(10 * time.Millisecond) {
+		body, _, _, err := s.get("/stats")
+		require.NoError(s.t, err)
+		require.NoError(s.t, json.Unmarshal([]byte(body), &got), body)
+		require.True(s.t, time.Now().Before(end), "%s, expected %d misses and %d hits", body, misses, hits)
+	}
+	require.Equal(s.t, misses, got.Misses, "misses")
 }
 
 func (s *site) stop() {
@@ -97,9 +110,11 @@ func TestRollingRestart(t *testing.T) {
 	exampletest.LeavesNothing(t, "/dev/shm/shmkv-prefork-*")
 	s := serve(t, "-workers", "3")
 	names := strings.Fields("a b c d e f g h i j")
-	s.requireStats(0, 0)
-	before := s.pages(names...)
-	s.requireStats(0, 10)
+	before, makers := s.pages(names...)
+	for _, maker := range makers {
+		require.Contains(t, before, maker)
+	}
+	s.requireMisses(10, 0)
 
 	// New pages are asked for all the time, and each is answered.
 	stop, asked := make(chan struct{}), make(chan int)
@@ -119,83 +134,84 @@ func TestRollingRestart(t *testing.T) {
 	close(stop)
 	n := <-asked
 
-	// The workers are others, and the cache is what it was.
-	s.requireStats(0, 10+n)
-	after := s.pages(names...)
-	s.requireStats(10, 10+n)
+	// The workers are others, and the pages are those of the workers before.
+	after, same := s.pages(names...)
+	require.Equal(t, makers, same)
 	for _, worker := range after {
 		require.NotContains(t, before, worker)
 	}
+	s.requireMisses(10+n, 10)
 	require.DirExists(t, s.dir)
 	s.stop()
 	require.NoDirExists(t, s.dir)
+}
+
+// Many who ask for a page at the same time get the one that one worker has made.
+func TestMadeOnce(t *testing.T) {
+	s := serve(t, "-workers", "3")
+	names := slices.Repeat([]string{"a"}, 60)
+	workers, makers := s.pages(names...)
+	require.Len(t, workers, 60)
+	require.Len(t, makers, 1) // pages looks whether all have the same maker
+	s.stop()
 }
 
 // A worker that dies is replaced, and its pages are there.
 func TestDeath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := serve(t, "-workers", "1", "-store", dir)
-	first := s.pages("a")[0]
+	workers, _ := s.pages("a")
+	first := workers[0]
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
-	require.NotEqual(t, first, s.pages("a")[0])
-	s.requireStats(1, 1)
+	workers, makers := s.pages("a")
+	require.NotEqual(t, first, workers[0])
+	require.Equal(t, first, makers["a"])
 	s.p.Signal(syscall.SIGINT)
 	require.Empty(t, s.p.End())
 	require.Contains(t, s.p.Stderr(), fmt.Sprintf("worker %d died: signal: killed", first))
 	require.DirExists(t, dir, "a store that was named is kept")
 }
 
-// setExpiry changes until when a page is fresh.
-func setExpiry(t *testing.T, store *shm.Store, name string, expires time.Time) {
-	require.NoError(t, store.Modify([]byte("page/"+name), func(old []byte, exists bool) ([]byte, bool) {
-		entry := binary.LittleEndian.AppendUint64(nil, uint64(expires.UnixNano()))
-		if exists {
-			entry = append(entry, old[8:]...)
-		}
-		return entry, true
-	}))
-}
-
+// A page whose time is over is made again.
 func TestExpiry(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := serve(t, "-workers", "2", "-store", dir)
-	store, err := shm.Open(dir, nil)
+	c, err := cache.Open(dir, nil)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
+	defer func() { require.NoError(t, c.Close()) }()
 	s.pages("a", "b")
-	setExpiry(t, store, "a", time.Now().Add(-time.Second))
+	item := func(name string) cache.Item {
+		it, err := c.Get([]byte(name))
+		require.NoError(t, err)
+		require.False(t, it.Expires.IsZero())
+		return it
+	}
+	a, b := item("a"), item("b")
+	require.NoError(t, c.Touch([]byte("a"), 1))
 	s.pages("a", "b")
-	s.requireStats(1, 3)
-	s.pages("a", "b")
-	s.requireStats(3, 3)
+	require.NotEqual(t, a.Token, item("a").Token)
+	require.Equal(t, b.Token, item("b").Token)
 	s.stop()
 }
 
-// In a full store old pages make room for new ones.
+// A full cache takes new pages, and stays within its bytes.
 func TestFull(t *testing.T) {
-	store, err := shm.Open(t.TempDir(), &shm.Options{MaxSize: 1 << 20})
+	dir := filepath.Join(t.TempDir(), "store")
+	s := serve(t, "-workers", "2", "-store", dir, "-bytes", strconv.Itoa(cache.MinBytes))
+	c, err := cache.Open(dir, &cache.Options{Bytes: cache.MinBytes})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	c := cache{store}
-	c.count("hits")
-	setExpiry(t, store, "fresh", time.Now().Add(time.Hour))
-	old := make([]byte, 1000)
-	for n := 0; err == nil; n++ {
-		err = store.Set(fmt.Appendf(nil, "page/%d", n), old)
+	defer func() { require.NoError(t, c.Close()) }()
+	page, err := json.Marshal(Page{HTML: strings.Repeat("x", 1000)})
+	require.NoError(t, err)
+	for n := range 3000 {
+		require.NoError(t, c.Set(fmt.Appendf(nil, "page %d", n), page, 0))
 	}
-	require.ErrorIs(t, err, shm.ErrFull)
-
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodGet, "/page/large", nil)
-	r.SetPathValue("name", strings.Repeat("large", 1000))
-	c.page(w, r)
-	require.Contains(t, w.Body.String(), "largelarge")
-	require.Equal(t, 4, store.Len(), "two pages and two counts")
-	for _, key := range []string{"page/fresh", "page/" + r.PathValue("name"), "count/hits", "count/misses"} {
-		ok, err := store.Has([]byte(key))
-		require.NoError(t, err)
-		require.True(t, ok, "%.20s", key)
-	}
+	_, first := s.pages("a")
+	_, again := s.pages("a")
+	require.Equal(t, first, again)
+	require.Positive(t, c.Stats().All.Evictions)
+	require.LessOrEqual(t, c.Stats().FileBytes, int64(cache.MinBytes))
+	s.stop()
 }
 
 // If the parent is killed its workers end too.

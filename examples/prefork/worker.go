@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log"
 	"net"
@@ -16,7 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
+	"github.com/seed-869cc763/shmkv/shm/codec"
 )
 
 // work serves from the parent's socket until the parent closes the pipe or dies, or until
@@ -24,19 +25,18 @@ import (
 func work(ctx context.Context) (err error) {
 	// A terminal sends it to all processes. It is for the parent to stop the workers.
 	signal.Ignore(syscall.SIGINT)
-	store, err := shm.Open(*dir, &shm.Options{MaxSize: 256 << 20})
+	all, err := open()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, all.Cache().Close()) }()
 	l, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
 		return err
 	}
-	c := cache{store}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /page/{name}", c.page)
-	mux.HandleFunc("GET /stats", c.stats)
+	mux.HandleFunc("GET /page/{name}", all.serve)
+	mux.HandleFunc("GET /stats", all.stats)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -58,84 +58,51 @@ func work(ctx context.Context) (err error) {
 	return server.Shutdown(patience)
 }
 
-// cache keeps pages in a store: 8 bytes for the time at which the page is too old, and the
-// page. Where it fails the page is made, so that a full store makes the server slower and
-// no worse.
-type cache struct{ store *shm.Store }
-
-func (c cache) page(w http.ResponseWriter, r *http.Request) {
-	key := []byte("page/" + r.PathValue("name"))
-	w.Header().Set("Worker", strconv.Itoa(os.Getpid()))
-	entry, err := c.store.Get(key)
-	if err != nil && !errors.Is(err, shm.ErrNotFound) {
-		log.Print(err)
-	}
-	if fresh(entry) {
-		c.count("hits")
-		_, _ = w.Write(entry[8:])
-		return
-	}
-	page := render(r.PathValue("name"))
-	entry = binary.LittleEndian.AppendUint64(nil, uint64(time.Now().Add(*ttl).UnixNano()))
-	entry = append(entry, page...)
-	if err = c.store.Set(key, entry); errors.Is(err, shm.ErrFull) {
-		if err = c.dropOld(); err == nil {
-			err = c.store.Set(key, entry)
-		}
-	}
-	if err != nil {
-		log.Print(err)
-	}
-	c.count("misses") // now that there is room
-	_, _ = w.Write(page)
+// A Page is what the cache has.
+type Page struct {
+	HTML string
+	By   int // the process that has made it
 }
 
-func fresh(entry []byte) bool {
-	return len(entry) >= 8 && time.Now().UnixNano() < int64(binary.LittleEndian.Uint64(entry))
+// pages are the pages of the site, by their names.
+type pages struct{ *cache.Typed[string, Page] }
+
+func open() (pages, error) {
+	c, err := cache.Open(*dir, &cache.Options{Bytes: *size, TTL: *ttl})
+	if err != nil {
+		return pages{}, err
+	}
+	return pages{cache.NewTyped(c, codec.String[string]{}, codec.JSON[Page]{})}, nil
+}
+
+func (p pages) serve(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	page, err := p.GetOrCreate(r.Context(), name, func(ctx context.Context) (Page, error) { return render(ctx, name) },
+		cache.WithJitter(0.1)) // so that not all pages end at the same time
+	switch {
+	case err != nil && page.HTML == "":
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	case err != nil:
+		log.Print(err) // the page could not be stored, and is made all the same
+	}
+	w.Header().Set("Worker", strconv.Itoa(os.Getpid()))
+	w.Header().Set("Made-By", strconv.Itoa(page.By))
+	_, _ = io.WriteString(w, page.HTML)
 }
 
 // render is what the cache saves.
-func render(name string) []byte {
-	time.Sleep(50 * time.Millisecond)
-	return fmt.Appendf(nil, "<h1>%s</h1>\n", name)
-}
-
-// dropOld deletes the pages that are too old. If there is none, new pages find no place
-// for a while.
-func (c cache) dropOld() error {
-	return c.store.Update(func(tx *shm.Tx) error {
-		for key, entry := range tx.All() {
-			if bytes.HasPrefix(key, []byte("page/")) && !fresh(entry) {
-				if _, err := tx.Delete(key); err != nil {
-					return err
-				}
-			}
-		}
-		return tx.Err()
-	})
-}
-
-// count counts in the store, so that the count is of all workers and survives them. To
-// count in memory and add now and then would be cheaper, and lose what a dead one has.
-func (c cache) count(name string) {
-	if _, err := c.store.Add([]byte("count/"+name), 1); err != nil {
-		log.Print(err)
+func render(ctx context.Context, name string) (Page, error) {
+	select {
+	case <-ctx.Done():
+		return Page{}, ctx.Err()
+	case <-time.After(50 * time.Millisecond):
+		return Page{fmt.Sprintf("<h1>%s</h1>\n", html.EscapeString(name)), os.Getpid()}, nil
 	}
 }
 
-func (c cache) stats(w http.ResponseWriter, r *http.Request) {
-	number := map[string]string{}
-	for _, name := range []string{"hits", "misses"} {
-		value, err := c.store.Get([]byte("count/" + name)) // a decimal number, as Add writes it
-		if errors.Is(err, shm.ErrNotFound) {
-			value, err = []byte("0"), nil
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		number[name] = string(value)
-	}
+// stats tells of all workers. What the others have counted in the last second may be missing.
+func (p pages) stats(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, "{\"hits\": %s, \"misses\": %s}\n", number["hits"], number["misses"])
+	_ = json.NewEncoder(w).Encode(p.Cache().Stats().All)
 }

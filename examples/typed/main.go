@@ -1,5 +1,6 @@
-// Typed keeps Go values in a store: sessions, as structs, which several processes change
-// at the same time without losing a change. Typed[V] is the wrapper that does it.
+// Typed keeps Go values in a store: visitors, as structs, which several processes change at
+// the same time without losing a change. Package typed makes a map of structs of a map of
+// bytes.
 package main
 
 import (
@@ -15,18 +16,25 @@ import (
 	"syscall"
 
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/codec"
+	"github.com/seed-869cc763/shmkv/shm/typed"
 )
 
-// Session is what the processes know about a user.
-type Session struct {
+// Visitor is what the processes know about a user.
+type Visitor struct {
 	User   string         `json:"user"`
 	Visits int            `json:"visits"`
 	By     map[string]int `json:"by"` // visits, by the process that served them
 }
 
+// visitors is the map of visitors, by their names.
+func visitors(store *shm.Store) *typed.Map[string, Visitor] {
+	return typed.New(store.Map("visitors"), codec.String[string]{}, codec.JSON[Visitor]{})
+}
+
 func main() {
 	dir := flag.String("store", "", "directory of the store (default: a temporary one in /dev/shm, removed in the end)")
-	procs := flag.Int("procs", 4, "how many processes change the session")
+	procs := flag.Int("procs", 4, "how many processes change the visitor")
 	visits := flag.Int("visits", 1000, "how many visits each of them counts")
 	worker := flag.String("worker", "", "the name of a worker; the program starts these itself")
 	flag.Parse()
@@ -45,22 +53,23 @@ func main() {
 	}
 }
 
-// work counts visits in the session of one user, as the others do.
+// work counts visits of one user, as the others do.
 func work(ctx context.Context, dir, name string, visits int) (err error) {
 	store, err := shm.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	sessions := NewTyped[Session](store, "session/")
+	all := visitors(store)
 	for i := 0; i < visits && ctx.Err() == nil; i++ {
-		err := sessions.Update("alice", func(s *Session) error {
-			s.User = "alice"
-			s.Visits++
-			if s.By == nil {
-				s.By = map[string]int{}
+		// A user who is not there yet is the zero Visitor.
+		err := all.Update("alice", func(v *Visitor) error {
+			v.User = "alice"
+			v.Visits++
+			if v.By == nil {
+				v.By = map[string]int{}
 			}
-			s.By[name]++
+			v.By[name]++
 			return nil
 		})
 		if err != nil {
@@ -106,9 +115,9 @@ func lead(ctx context.Context, dir string, procs, visits int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	session, err := NewTyped[Session](store, "session/").Get("alice")
+	alice, err := visitors(store).Get("alice")
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(session)
+	return json.NewEncoder(os.Stdout).Encode(alice)
 }

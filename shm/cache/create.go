@@ -48,6 +48,11 @@ func (c *Cache) GetOrCreate(ctx context.Context, key []byte, create func(ctx con
 	if err != nil && err != shm.ErrNotFound {
 		return nil, err
 	}
+	return c.createOne(ctx, key, create, opts)
+}
+
+// createOne is GetOrCreate after a read that has found no fresh item.
+func (c *Cache) createOne(ctx context.Context, key []byte, create func(ctx context.Context) ([]byte, error), opts []CreateOption) ([]byte, error) {
 	k := &creation{c: c, key: key, o: completeCreate(opts)}
 	if err := k.await(ctx); err != nil {
 		return nil, err

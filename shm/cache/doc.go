@@ -2,6 +2,12 @@
 // is warm after all of them were restarted. Items expire, memory is bounded, and each call is
 // one step among all processes.
 //
+//	c, err := cache.Open("/dev/shm/pages", &cache.Options{Bytes: 1 << 30})
+//	page, err := c.GetOrCreate(ctx, key, render, cache.WithTTL(time.Hour))
+//
+// Most programs need GetOrCreate: of all who ask for a missing value, in whatever process, one
+// creates it. SetItem is the write with all conditions. Typed is a view with Go types.
+//
 // # Terms
 //
 //	item        a value with flags, expiry and token, under a key
@@ -11,6 +17,7 @@
 //	stale       old but usable: an item that is returned, and says so
 //	evict       delete an item to make room
 //	flush       empty a region
+//	claim       the right to create the value of a key, which one caller has at a time
 //	bound       the most bytes that the files of the store may take
 //	sketch      how often keys were read lately, about
 //
@@ -26,7 +33,21 @@
 // also are Delete, Touch, Increment and the like, look at the entry and decide in one Compute of
 // the map: no other commit comes between. So calls of all processes happen one by one, each at
 // a moment while it runs, and a process that is killed has made its commit or not. It leaves
-// nothing else: there is no lock, and no state of a call in shared memory.
+// nothing else but its claims: there is no lock.
+//
+// # Creation
+//
+// A claim is an entry of the map ClaimsPrefix + region. It is
+//
+//	free      no entry, or one whose owner has died or whose time has passed
+//	held      by a live owner, until its time, which the owner's process renews
+//	failed    for 10 seconds after a creation without a value, for those who wait for it
+//	absent    the key is known to have no value, for as long as WithAbsentTTL says
+//
+// A caller takes a free claim by one compare-and-swap, and the commit that stores the item
+// deletes the claim. Those who wait sleep on the bell of the key, and look ten times a second
+// whether the owner's process lives. So a creator that is killed leaves a free claim, and one
+// that is late finds that the claim has another number, and stores nothing. See claim.
 //
 // # Time
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/codec"
 )
 
 // Hits and misses of Append and AppendItem do not allocate, also beside a writer, when each
@@ -61,4 +62,15 @@ func TestSetsDoNotAllocate(t *testing.T) {
 		_ = plain.Set(key, value)
 	})
 	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() { _ = c.Set(key, value, time.Hour) }), alone)
+}
+
+// A view of numbers allocates nothing but what the cache does.
+func TestTypedDoesNotAllocate(t *testing.T) {
+	numbers := NewTyped(open(t, nil), codec.Int[int64]{}, codec.Int[uint32]{})
+	require.NoError(t, numbers.Set(1, 2, time.Hour))
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if n, err := numbers.Get(1); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+	}))
 }
