@@ -45,6 +45,15 @@ const (
 	defaultRegion = "cache"
 )
 
+// The rules, which the seeded faults cite. Those of claims are in claim.go.
+//
+//	N1  No call returns or counts an item that has expired, and nothing deletes it before
+//	    for that reason.
+//	N2  Each write but Touch gives the item a new token. A condition is decided in the commit.
+//	N3  A flush and an invalidation count from their commit on, in all processes, each once.
+//	N4  The files of the store never exceed the bound.
+//	N5  What is in the sketch changes what is evicted, and nothing else.
+
 // Cache is an open handle on a region of a store. Its methods may be called by many
 // goroutines at once. A process may have several handles.
 type Cache struct {

@@ -89,17 +89,6 @@
 // The sketch is the file hints beside data. Each read raises a byte of it, and nothing else
 // that others see. It may contain anything: the cache then evicts other items. See sketch.
 //
-// # Rules
-//
-//	N1  No call returns or counts an item that has expired, and nothing deletes it before
-//	    for that reason.
-//	N2  Each write but Touch gives the item a new token. A condition is decided in the commit.
-//	N3  A flush and an invalidation count from their commit on, in all processes, each once.
-//	N4  The files of the store never exceed the bound.
-//	N5  What is in the sketch changes what is evicted, and nothing else.
-//
-// G1 to G4, about claims, are with them in the code.
-//
 // # Cost
 //
 // Measured on two processors beside other work, in time of the processor, as medians of ratios of
