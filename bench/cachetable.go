@@ -114,8 +114,10 @@ func (o otterCache) read(dst, key []byte) ([]byte, error) {
 	return copyOut(dst, value, ok)
 }
 
+// write also makes the cache evict at once, which otherwise holds more than its bound for a while.
 func (o otterCache) write(key, value []byte) error {
 	o.Set(mapKey(key), bytes.Clone(value))
+	o.CleanUp()
 	return nil
 }
 

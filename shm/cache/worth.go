@@ -47,7 +47,7 @@ func (ch *choices) add(key, b []byte) {
 	if _, t, err := split(b); err != nil || has(t.expires, ch.now) {
 		v.expired = true // an item that cannot be read is none
 	} else {
-		v.worth = worth(ch.c.sketch.count(ch.c.sketch.at(key)), v.bytes)
+		v.worth = worth(ch.c.sketch.count(ch.c.sketch.at(key)), v.bytes, hashOf(key, ch.c.sketch.seed))
 	}
 	ch.samples = append(ch.samples, v)
 }
@@ -82,9 +82,11 @@ func (ch *choices) choose() {
 	}
 }
 
-// worth returns how much it is worth to keep an item, by its count in the sketch and its size:
-// its reads lately for each byte that it takes. Those with the least go first, and of several
-// the first of the sample. An item that was never read is worth a sixteenth of a read.
-func worth(n count, bytes int64) uint64 {
-	return (uint64(n.reads)<<40 + 1<<36) >> (n.age / 2) / uint64(max(bytes, 1))
+// worth returns how much it is worth to keep an item, by its count in the sketch, its size and
+// the hash of its key: its reads lately for each byte that it takes, times a factor of 1 to 2
+// that the hash chooses. Those with the least go first, and of several the first of the
+// sample. An item that was never read is worth a sixteenth of a read.
+func worth(n count, bytes int64, hash uint64) uint64 {
+	v := (16*uint64(n.reads) + 1) * (1<<32 + hash>>32)
+	return v << 16 >> (n.age / 2) / uint64(max(bytes, 1))
 }
