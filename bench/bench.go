@@ -39,6 +39,10 @@ type config struct {
 	durableNs      []int   // entries, for durable
 	durableSeconds float64 // duration of each measurement of durable
 
+	cacheNs    []int // entries, for cache
+	cacheBytes int64 // of all keys and values of a trace
+	cacheReads int   // reads of a trace for each key
+
 	progress io.Writer
 }
 
@@ -93,6 +97,7 @@ func (b *bench) parts() (parts []part) {
 	add(orderedMeasurements, b.orderedNs)
 	add(b.crowdMeasurements(), b.crowdNs)
 	add(durableMeasurements, b.durableNs)
+	add(cacheMeasurements, b.cacheNs)
 	return parts
 }
 

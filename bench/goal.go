@@ -11,6 +11,8 @@ type goal struct {
 	AtLeast float64 `json:"atLeast,omitempty"`
 	AtMost  float64 `json:"atMost,omitempty"`
 	Peer    string  `json:"peer,omitempty"`
+	// Points applies to hit ratios, with a peer: how many points less than that of the peer the figure may be.
+	Points float64 `json:"points,omitempty"`
 }
 
 // aim sets the goals of a row if the row exists. The zero goal is no goal.
@@ -33,6 +35,11 @@ func (r *row) verdict() string {
 	var all []string
 	for _, g := range r.Goals {
 		found, ok := r.Summary[r.subject()]
+		if r.Unit == hitsOf100 {
+			than, has := r.Summary[g.Peer]
+			all = append(all, g.points(found, than, ok && has))
+			continue
+		}
 		if g.Peer != "" {
 			found, ok = r.Ratios[g.Peer]
 		}
@@ -54,6 +61,21 @@ func (g goal) verdict(found summary, ok bool) string {
 	case !ok:
 		return text
 	case reached:
+		return text + ": reached"
+	}
+	return text + ": missed"
+}
+
+// points returns the goal for a hit ratio and, if ok, whether the median found has reached that of the peer.
+func (g goal) points(found, peer summary, ok bool) string {
+	text := "≥ " + g.Peer
+	if g.Points > 0 {
+		text += fmt.Sprintf(" − %.4g", g.Points)
+	}
+	switch {
+	case !ok:
+		return text
+	case found.Median >= peer.Median-g.Points:
 		return text + ": reached"
 	}
 	return text + ": missed"

@@ -30,8 +30,8 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, or of "+strings.Join(knownWorks(), ","))
-	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), and durable (default \"1000000\")")
+	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, cache, or of "+strings.Join(knownWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), durable (default \"1000000\"), and cache (default \"100000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
@@ -41,6 +41,8 @@ func command(args []string) error {
 	f.Float64Var(&cfg.seconds, "seconds", 0.5, "duration of each timed read; sets may take four times that")
 	f.Float64Var(&cfg.crowdSeconds, "crowdseconds", 2, "duration of each measurement of crowd")
 	f.Float64Var(&cfg.durableSeconds, "durableseconds", 5, "duration of each measurement of durable")
+	f.Int64Var(&cfg.cacheBytes, "cachebytes", 210_000_000, "bytes of all keys and values of a trace of cache-ratio")
+	f.IntVar(&cfg.cacheReads, "cachereads", 10, "reads of a trace of cache-ratio for each key")
 	processes := f.String("processes", "1,2,4,8,16", "numbers of processes that write together, for crowd")
 	goroutines := f.String("goroutines", "1,8,64", "numbers of goroutines that write together, for crowd")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
@@ -70,6 +72,9 @@ func command(args []string) error {
 	}
 	cfg.orderedNs = cfg.crowdNs
 	if cfg.durableNs, err = numbers(cmp.Or(*ns, "1000000")); err != nil {
+		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.cacheNs, err = numbers(cmp.Or(*ns, "100000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
 	}
 	if cfg.processes, err = numbers(*processes); err != nil {
@@ -139,7 +144,7 @@ const (
 )
 
 func allWorks() []string {
-	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks())
+	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks(), cacheWorks())
 }
 
 // knownWorks returns all works, also those that "all" leaves out because they need a disk.
@@ -157,6 +162,8 @@ func expand(works []string) (all []string) {
 			all = append(all, crowdWorks()...)
 		case durable:
 			all = append(all, durableWorks()...)
+		case cacheWork:
+			all = append(all, cacheWorks()...)
 		default:
 			all = append(all, w)
 		}

@@ -45,7 +45,7 @@ const (
 
 // goPeers are the peers that this binary implements, as a child. The build tag lmdb adds one.
 var goPeers = map[string]goPeer{
-	storeName:      {open: openShm(shm.Options{}), stats: shmStats, rewrite: rewriteShm},
+	storeName:      {open: openShm(shm.Options{}), stats: shmStats, rewrite: rewriteShm, cache: openShmCache},
 	"shm-small":    {open: openShm(shm.Options{HugePages: shm.HugePagesOff}), stats: shmStats, rewrite: rewriteShm},
 	"shm-prefault": {open: openShm(shm.Options{Prefault: true}), stats: shmStats, rewrite: rewriteShm},
 	namedName:      {open: openMap, stats: shmStats, rewrite: rewriteShm},
@@ -53,10 +53,11 @@ var goPeers = map[string]goPeer{
 	"memory":       {open: openMemory},
 	"xsync":        {open: openXsync, volatile: true},
 	"syncmap":      {open: openSyncMap, volatile: true},
-	"otter":        {open: openOtter, volatile: true},
+	"otter":        {open: openOtter, volatile: true, cache: openOtterCache},
+	"ristretto":    {open: openNoTable, volatile: true, cache: openRistrettoCache},
 	"btree":        {open: openBTree, volatile: true},
 	"bbolt":        {open: openBolt},
-	"memcached":    {open: openMemcached, serve: serveMemcached},
+	"memcached":    {open: openMemcached, serve: serveMemcached, cache: openMemcachedCache},
 }
 
 // peerBuilders build the peers, in the order of the report. Each builder may create files in the directory dir. An
@@ -75,6 +76,7 @@ var peerBuilders = []struct {
 	{"xsync", "xsync.Map, in one process", buildGo("xsync", peer{alone: true, fleeting: true})},
 	{"syncmap", "sync.Map, in one process", buildGo("syncmap", peer{alone: true, fleeting: true})},
 	{"otter", "the cache otter, in one process", buildGo("otter", peer{alone: true, fleeting: true})},
+	{"ristretto", "the cache ristretto, in one process", buildGo("ristretto", peer{alone: true, fleeting: true})},
 	{"btree", "tidwall/btree, in one process", buildGo("btree", peer{alone: true, fleeting: true})},
 	{"bbolt", "bbolt, in one process", buildGo("bbolt", peer{alone: true, durable: true})},
 	{"shm-small", "the store, without huge pages", buildGo("shm-small", ourPeer)},

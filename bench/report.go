@@ -33,6 +33,9 @@ const (
 	timesAGet          = "× get" // the speed, divided by that of a get of the same peer
 	timesRandom        = "× random"
 	timesOnSync        = "× OnSync" // the speed, divided by that without checkpoints
+	timesASet          = "× set"    // the speed, divided by that of a set without eviction
+	hitsOf100          = "% hits"   // more is better
+	timesBound         = "× bound"  // bytes, divided by the bound
 	count              = "count"    // the title names the counted things
 )
 
@@ -43,6 +46,7 @@ var aboveOne = map[string]string{
 	perSecond:          "the store is faster",
 	timesAsFast:        "several do more than one",
 	timesAGet:          "it is faster than a get",
+	timesASet:          "it is faster than one without",
 	timesRandom:        "it is faster than in random order",
 	timesOnSync:        "it is faster than without an interval",
 }

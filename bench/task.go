@@ -35,6 +35,11 @@ import (
 //	floor          find the greatest key not greater than a random key that does not exist, and copy its entry
 //	at             find the entry of a random rank, and copy it
 //	rank           count the keys less than a random key
+//	cache-trace    access a cache by a trace, and set what it does not have; the first fifth is not counted
+//	cache-get      get random keys of a cache that has all of them
+//	cache-set      set new keys in a cache at its bound
+//	cache-to-get, cache-create-to-get, cache-set-to-set    see cachebeside.go
+//	cache-claim    hold the claim to create a key until the process is killed
 //	chase          follow random pointers through as much memory as the entries take
 type task struct {
 	work    string
@@ -51,6 +56,7 @@ type task struct {
 	ops     int     // operations of each worker; 0 is no limit
 	seconds float64 // duration of the work; 0 is no limit
 	warm    int     // sets before the clock starts, -batch a commit, in at most -seconds
+	trace   string  // of cache-trace: see traceNames
 	quiet   float64 // seconds to keep the store open after the work; only for peers with keepsHouse
 
 	// capacity is the largest size in bytes of the store's files, for peers that need a limit.
@@ -83,6 +89,7 @@ func (t *task) flags() *flag.FlagSet {
 	f.IntVar(&t.ops, "ops", t.ops, "")
 	f.Float64Var(&t.seconds, "seconds", t.seconds, "")
 	f.IntVar(&t.warm, "warm", t.warm, "")
+	f.StringVar(&t.trace, "trace", t.trace, "")
 	f.Float64Var(&t.quiet, "quiet", t.quiet, "")
 	f.Int64Var(&t.capacity, "capacity", t.capacity, "")
 	return f
@@ -106,7 +113,7 @@ func parseTask(args []string) (task, error) {
 	if err := t.flags().Parse(args); err != nil {
 		return task{}, err
 	}
-	endless := t.work == "hold" || t.work == "serve" || t.work == "open"
+	endless := t.work == "hold" || t.work == "serve" || t.work == "open" || t.work == "cache-claim"
 	if t.ops == 0 && t.seconds == 0 && !endless {
 		return task{}, fmt.Errorf("task %q: neither -ops nor -seconds is given", t.work)
 	}
@@ -132,6 +139,7 @@ type result struct {
 	// Latencies are pairs of a time in nanoseconds and its count.
 	Latencies [][2]int64 `json:"latencies,omitempty"`
 	batchRuns
+	cacheCounts
 
 	at time.Time // of its arrival
 }

@@ -58,6 +58,8 @@ type goPeer struct {
 	serve func(t task, gate func() error) error
 	// stats returns the counters of a store. It is nil for peers without counters.
 	stats func(path string) (shm.Stats, error)
+	// cache opens the peer as a cache with a bound. It is nil for peers that are none.
+	cache func(task) (boundedTable, error)
 	// rewrite rewrites a store that nobody has open, densely and in the order of a scan.
 	rewrite func(ctx context.Context, path string) error
 }
@@ -103,6 +105,11 @@ func runGo(name string, t task, gate func() error) (r result, err error) {
 		return r, p.serve(t, gate)
 	case "open":
 		return p.openToFirstRead(t, gate)
+	}
+	if isCacheWork(t.work) {
+		r, err = p.runCache(t, gate)
+		r.Peer = name
+		return r, err
 	}
 	tab, err := p.open(t)
 	if err != nil {

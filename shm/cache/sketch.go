@@ -20,9 +20,9 @@ import (
 
 // The sketch is about how often keys were read lately, also keys that are not in the cache:
 // one byte for all keys of a hash. Its lower four bits count the reads, up to topCount, and
-// its upper four bits are the epoch of the last one. An epoch ends when there was about one
-// read for each item of the cache. A count is worth half as much after two epochs. The next
-// read writes that down, so what is not read any more is forgotten by itself.
+// its upper four bits are the epoch of the last one. An epoch ends when there were about
+// readsPerEpoch reads for each item of the cache. A count is worth half as much after two
+// epochs. The next read writes that down, so what is not read any more is forgotten by itself.
 //
 // The sketch is the file "hints" beside data, which all processes map:
 //
@@ -49,6 +49,10 @@ const (
 	maxCounts    = 1 << 26
 	// A count for each countEvery bytes of the bound.
 	countEvery = 32
+	// With shorter epochs the counts of the items that are read least, which matter for
+	// evictions, are all 0 or 1. With longer ones a working set of the past is remembered for
+	// too long. See worth.
+	readsPerEpoch = 8
 	// A handle adds to the epoch once in epochEvery reads of a lane.
 	epochEvery = 256
 )
@@ -200,7 +204,7 @@ func (k *sketch) read(off uint64) {
 // addEpoch adds reads to the epoch, in a cache with so many items.
 func (k *sketch) addEpoch(reads uint64, items int) {
 	if k.mem.Valid() {
-		k.epoch.Store(uint32(k.mem.Add(offEpoch, reads<<epochShift/uint64(max(items, 1)))>>epochShift) % epochs)
+		k.epoch.Store(uint32(k.mem.Add(offEpoch, reads<<epochShift/(readsPerEpoch*uint64(max(items, 1))))>>epochShift) % epochs)
 	}
 }
 
