@@ -114,7 +114,8 @@ func (ch *choices) choose() {
 // less than 0.3 %.
 //
 // Hits of 100 reads, measured with bench -work cache-ratio -cachereads 3 (10^5 keys with
-// values of 2084 bytes; a star: it held more than the bound; a dash: not measured):
+// values of 2084 bytes; samples of 60, of which one in twelve went; a star: it held more than
+// the bound; a dash: not measured):
 //
 //	trace                bound  shm/cache memcached     otter ristretto
 //	Zipf 0.8               1 %       29.5      26.8      34.1      28.3
