@@ -343,7 +343,7 @@ func TestDoctorOnDisks(t *testing.T) {
 	require.NoError(t, err)
 	f = look(time.Hour).one(t, "store")
 	require.Equal(t, Warning, f.Level)
-	require.Regexp(t, `its last checkpoint, taken now, has version 2 and 1 entry$`, f.Found)
+	require.Regexp(t, `its last durable version is 2, now; its checkpoint has 1 entry$`, f.Found)
 	after, err := os.ReadFile(filepath.Join(path, "data"))
 	require.NoError(t, err)
 	require.Equal(t, before, after, "doctor changes nothing")
