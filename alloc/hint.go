@@ -199,7 +199,10 @@ const (
 func (a *Arena) announceNoted(proc int) {
 	note := a.shared.Load(procAt(proc) + layout.ProcHints)
 	base := note &^ (layout.GroupPages<<layout.PageShift - 1)
-	end := a.end.Load()
+	end, err := a.Limit() // this handle may not know yet what the dead one has raised
+	if err != nil {
+		end = a.end.Load()
+	}
 	if note == 0 || base >= end {
 		return
 	}
