@@ -65,7 +65,7 @@ func BenchmarkHit(b *testing.B) {
 				s, err := shm.Open(testdir.Memory(b)+"/store", nil)
 				require.NoError(b, err)
 				defer func() { _ = s.Close() }()
-				c, err := New(s, nil)
+				c, err := New(s, &Options{Bytes: max(int64(n)*800, 8<<20)})
 				require.NoError(b, err)
 				defer func() { _ = c.Close() }()
 				plain := s.Map("plain")

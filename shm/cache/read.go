@@ -46,17 +46,11 @@ func (c *Cache) AppendItem(dst, key []byte) (Item, error) {
 // had to know it, else 0: without a need it does not read the clock, which takes as long as a
 // lookup among few entries.
 func (c *Cache) read(dst, key []byte) (got []byte, now int64, err error) {
-	r, err := c.rules()
-	if err != nil {
-		return nil, 0, c.fail("reading", key, err)
-	}
-	if r.flushAt != 0 {
-		if now = c.clock.now(); now >= r.flushAt {
-			if err = c.flushDue(r); errors.Is(err, shm.ErrReadOnly) {
-				return nil, 0, shm.ErrNotFound
-			} else if err != nil {
-				return nil, 0, c.fail("reading", key, err)
-			}
+	if c.known.quiet.Load() != c.store.Version() {
+		if now, err = c.beginRead(); err == shm.ErrNotFound {
+			return nil, 0, err
+		} else if err != nil {
+			return nil, 0, c.fail("reading", key, err)
 		}
 	}
 	seen := c.sketch.at(key)
@@ -86,6 +80,22 @@ func (c *Cache) read(dst, key []byte) (got []byte, now int64, err error) {
 		return nil, now, err
 	}
 	return nil, 0, c.fail("reading", key, err)
+}
+
+// beginRead carries out a flush that is due. It returns the time if it had to know it. If the
+// handle cannot write, there is nothing to be found after the flush, and the error is
+// shm.ErrNotFound.
+func (c *Cache) beginRead() (now int64, err error) {
+	r, err := c.rules()
+	if err != nil || r.flushAt == 0 {
+		return 0, err
+	}
+	if now = c.clock.now(); now >= r.flushAt {
+		if err = c.flushDue(r); errors.Is(err, shm.ErrReadOnly) {
+			err = shm.ErrNotFound
+		}
+	}
+	return now, err
 }
 
 // GetMany looks many keys up in one version and calls fn for each, in order. Without ok the

@@ -29,6 +29,7 @@ type rules struct {
 	version    atomic.Uint64
 	generation atomic.Uint32
 	flushAt    atomic.Int64
+	quiet      atomic.Uint64 // a version in which no flush at a time to come is awaited
 
 	mu   sync.Mutex // of who reads the record
 	room []byte
@@ -65,6 +66,9 @@ func (c *Cache) readRules(version uint64) (r rule, err error) {
 		k.generation.Store(r.generation)
 		k.flushAt.Store(r.flushAt)
 		k.version.Store(version)
+		if r.flushAt == 0 {
+			k.quiet.Store(version)
+		}
 	}
 	return r, nil
 }
