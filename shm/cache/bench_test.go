@@ -101,7 +101,7 @@ func BenchmarkHit(b *testing.B) {
 // BenchmarkEvict compares sets of new keys in a cache at its bound with sets of new keys in
 // one that has room.
 func BenchmarkEvict(b *testing.B) {
-	for _, size := range []int64{16 << 20, 256 << 20} {
+	for _, size := range []int64{6 << 20, 16 << 20, 256 << 20} {
 		b.Run(fmt.Sprint(size>>20, "MiB"), func(b *testing.B) {
 			dir := testdir.Memory(b)
 			full, err := Open(dir+"/full", &Options{Bytes: size})

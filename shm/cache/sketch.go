@@ -18,11 +18,15 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The sketch is about how often keys were read lately, also keys that are not in the cache:
-// one byte for all keys of a hash. Its lower four bits count the reads, up to topCount, and
-// its upper four bits are the epoch of the last one. An epoch ends when there were about
-// readsPerEpoch reads for each item of the cache. A count is worth half as much after two
-// epochs. The next read writes that down, so what is not read any more is forgotten by itself.
+// The sketch is about how often keys were read lately, also keys that are not in the cache. Each
+// key has two counts in one cache line, which it shares with other keys. A read raises the lower
+// of them, and the lower one is what is known of the key: a count-min sketch with conservative
+// update (Cormode and Muthukrishnan; Estan and Varghese).
+//
+// A count is a byte. Its lower four bits count the reads, up to topCount, and its upper four
+// bits are the epoch of the last one. An epoch ends when there were about readsPerEpoch reads
+// for each item of the cache. A count is worth half as much after two epochs. The next read
+// writes that down, so what is not read any more is forgotten by itself.
 //
 // The sketch is the file "hints" beside data, which all processes map:
 //
@@ -167,13 +171,18 @@ func makeSketch(dir, path string, size int64) error {
 	return nil
 }
 
-// at returns where the count of a key is. It does not load it: a load before the lookup of
-// the key would make the lookup wait.
-func (k *sketch) at(key []byte) (off uint64) {
+// A spot is where the two counts of a key are.
+type spot struct{ a, b uint64 }
+
+// at returns the spot of a key. It does not load the counts: a load before the lookup of the
+// key would make the lookup wait.
+func (k *sketch) at(key []byte) spot {
 	if !k.mem.Valid() {
-		return 0
+		return spot{}
 	}
-	return sketchHeader + hashOf(key, k.seed)&k.mask
+	h := hashOf(key, k.seed)
+	a := sketchHeader + h&k.mask
+	return spot{a, a ^ (h>>58 | 1)}
 }
 
 // A count is a byte of the sketch, as of an epoch.
@@ -182,22 +191,40 @@ type count struct {
 	age   byte // epochs since the last one
 }
 
-// count returns the count at off.
-func (k *sketch) count(off uint64) count {
+// load returns the count at off.
+func (k *sketch) load(off uint64) count {
+	b := k.mem.Byte(off)
+	return count{b % epochs, (byte(k.epoch.Load()) - b/epochs) % epochs}
+}
+
+// count returns what is known of the keys of a spot.
+func (k *sketch) count(s spot) count {
 	if !k.mem.Valid() {
 		return count{}
 	}
-	b := k.mem.Byte(off)
-	return count{b % epochs, (byte(k.epoch.Load()) - b/epochs) % epochs}
+	a, b := k.load(s.a), k.load(s.b)
+	if b.now() < a.now() {
+		return b
+	}
+	return a
 }
 
 // now is the number of reads, less those that are forgotten.
 func (n count) now() byte { return n.reads >> (n.age / 2) }
 
-// read counts a read. It writes nothing if the count is at its top and of this epoch.
-func (k *sketch) read(off uint64) {
-	if n := k.count(off); n.reads < topCount || n.age != 0 {
-		k.mem.SetByte(off, byte(k.epoch.Load())*epochs|min(n.now()+1, topCount))
+// read counts a read. It writes nothing if both counts are at the top and of this epoch.
+func (k *sketch) read(s spot) {
+	epoch := byte(k.epoch.Load()) * epochs
+	if top := epoch | topCount; k.mem.Byte(s.a) == top && k.mem.Byte(s.b) == top {
+		return
+	}
+	a, b := k.load(s.a).now(), k.load(s.b).now()
+	next := epoch | min(min(a, b)+1, topCount)
+	if a <= b {
+		k.mem.SetByte(s.a, next)
+	}
+	if b <= a {
+		k.mem.SetByte(s.b, next)
 	}
 }
 
@@ -222,8 +249,8 @@ func (k *sketch) setSlack(s int64) {
 	}
 }
 
-// note counts a read of the key whose count is at seen, as a hit or a miss of the handle.
-func (c *Cache) note(seen, kind uint64) {
+// note counts a read of the key whose counts are at seen, as a hit or a miss of the handle.
+func (c *Cache) note(seen spot, kind uint64) {
 	at := uint64(region.Lane()%lanes)*laneSize + kind
 	n := c.lanes.Word(at) + 1
 	c.lanes.Release(at, n)
