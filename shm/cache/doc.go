@@ -86,7 +86,7 @@
 //
 // # The sketch
 //
-// The sketch is the file hints beside data. Each read raises a byte of it, and nothing else
+// The sketch is the file hints beside data. Each read raises two bytes of it, and nothing else
 // that others see. It may contain anything: the cache then evicts other items. See sketch.
 //
 // # Cost

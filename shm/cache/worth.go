@@ -113,32 +113,7 @@ func (ch *choices) choose() {
 // ratio of the loop with a bound of 10 % from 41 % to 59 %, and changed that of Zipf 0.99 by
 // less than 0.3 %.
 //
-// Hits of 100 reads, measured with bench -work cache-ratio -cachereads 3 (10^5 keys with
-// values of 2084 bytes; samples of 60, of which one in twelve went; a star: it held more than
-// the bound; a dash: not measured):
-//
-//	trace                bound  shm/cache memcached     otter ristretto
-//	Zipf 0.8               1 %       29.5      26.8      34.1      28.3
-//	Zipf 0.8              10 %       51.4      48.5      54.6      51.4
-//	Zipf 0.8              50 %       75.0      76.8      77.9      76.2
-//	Zipf 0.99              1 %       57.1      56.6      61.0      55.8
-//	Zipf 0.99             10 %       74.9      73.5      76.6      74.4
-//	Zipf 0.99             50 %       86.3      86.8      86.9      86.7
-//	Zipf 1.2               1 %       83.6      82.9      85.7      83.1
-//	Zipf 1.2              10 %       91.5      91.6      92.0      91.2
-//	Zipf 1.2              50 %       93.6      93.6      93.6      93.6
-//	Zipf 0.99 and a scan   1 %       36.1      33.6      39.9      34.2
-//	Zipf 0.99 and a scan  10 %       47.8      44.1      48.5      47.3
-//	Zipf 0.99 and a scan  50 %       53.1      52.2      53.2      53.1
-//	loop                   1 %       57.4       0.0      76.7      73.2
-//	loop                  10 %       59.2       0.0      71.1      73.8
-//	loop                  50 %       49.1         –      77.0      70.7
-//	shifting Zipf 0.99     1 %       52.5      53.4      54.5      49.1
-//	shifting Zipf 0.99    10 %       61.3      67.0      59.9      53.8
-//	shifting Zipf 0.99    50 %       68.3      70.6      69.6      66.6
-//	mixed sizes            1 %       59.6     76.9*      62.1      56.9
-//	mixed sizes           10 %       78.4      77.5      76.5      74.8
-//	mixed sizes           50 %       85.4      85.4      85.4      85.4
+// docs/cache.md has the hit ratios of more traces, beside those of other caches.
 func worth(n count, bytes int64, hash uint64) uint64 {
 	v := (16*uint64(n.reads) + 1) * (1<<32 + hash>>32)
 	return v << 16 >> (n.age / 2) / uint64(max(bytes, 1))
