@@ -30,10 +30,10 @@ type room struct {
 const (
 	// sideBytes is what the files of a store but data and the sketch take at most.
 	sideBytes = 64 << 10
-	// The slack is at first a firstSlack'th of the bound, at least a leastSlack'th, and at
-	// most half. A write that fails makes it a slackStep'th of the bound larger.
-	firstSlack = 8
-	leastSlack = 10
+	// The slack is at first, and at least, a leastSlack'th of the bound, and at most half. A
+	// write that fails makes it a slackStep'th of the bound larger. With a tenth, a set in a
+	// cache of 6 MiB took a fifth longer, in search of free pages, and no more reads hit.
+	leastSlack = 8
 	slackStep  = 32
 	// Each eviction makes the slack smaller by a slackDecay'th of the bound.
 	slackDecay = 1 << 18
@@ -63,7 +63,7 @@ func (c *Cache) limit(bytes int64) error {
 		r.bytes = min(r.bytes, dataBytes(bytes))
 		c.store.SetBound(r.bytes)
 	}
-	r.slack.Store(r.bytes / firstSlack)
+	r.slack.Store(r.bytes / leastSlack)
 	return nil
 }
 
@@ -77,7 +77,7 @@ func (c *Cache) slack() int64 {
 		s = shared
 	}
 	if s == 0 {
-		s = c.room.bytes / firstSlack
+		s = c.room.bytes / leastSlack
 	}
 	return min(max(s, c.room.bytes/leastSlack), c.room.bytes/2)
 }

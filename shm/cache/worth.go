@@ -11,6 +11,8 @@ type choices struct {
 	freed   int64
 	expired uint64
 	evicted uint64
+
+	limit uint64 // of what an item is worth that goes; it stays from one choice to the next
 }
 
 // A choice is an item of the sample.
@@ -23,11 +25,15 @@ type choice struct {
 }
 
 const (
-	// A sample has so many items, and one in goes of these is evicted at most. Items that lie
-	// beside each other in the trie share their path, so evicting several of them in one
-	// commit costs little more than one.
+	// Of a sample of sampleSize items those go that are worth the limit at most, one in
+	// goesMost of them at most, and at least one. The limit rises by a limitStep'th if fewer
+	// than one in goes were, and falls if there were more: so the samples in which many items
+	// are worth little give more of them. Items that lie beside each other in the trie share
+	// their path, so evicting several of them in one commit costs little more than one.
 	sampleSize = 48
 	goes       = 6
+	goesMost   = 3
+	limitStep  = 16
 	// largeSize is the sample for a write that needs more than largeNeed bytes.
 	largeSize = 480
 	largeNeed = 16 << 10
@@ -78,7 +84,13 @@ func (ch *choices) choose() {
 			left = append(left, v)
 		}
 	}
-	for n := max(len(left)/goes, 1); n > 0 && len(left) > 0 && ch.freed < ch.want; n-- {
+	below := 0
+	for i := range left {
+		if left[i].worth <= ch.limit {
+			below++
+		}
+	}
+	for n := max(len(left)/goesMost, 1); n > 0 && len(left) > 0 && ch.freed < ch.want; n-- {
 		least := 0
 		for i := range left {
 			if left[i].worth < left[least].worth {
@@ -86,11 +98,22 @@ func (ch *choices) choose() {
 			}
 		}
 		v := left[least]
+		if ch.limit == 0 { // the first sample
+			ch.limit = v.worth
+		}
+		if v.worth > ch.limit && ch.freed > 0 {
+			break
+		}
 		left[least] = left[len(left)-1]
 		left = left[:len(left)-1]
 		ch.victims = append(ch.victims, v)
 		ch.freed += v.bytes
 		ch.evicted++
+	}
+	if below*goes > len(ch.samples) {
+		ch.limit -= ch.limit / limitStep
+	} else {
+		ch.limit += ch.limit/limitStep + 1
 	}
 }
 
