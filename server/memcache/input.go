@@ -214,7 +214,7 @@ func (in *input) tryRead(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			if in.r == in.w {
+			if in.r == in.w && in.as == stateAwaitsRequest { // else the request has memory of work
 				c.rest()
 			}
 			c.state.Store(uint32(in.as))
