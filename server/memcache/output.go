@@ -59,11 +59,11 @@ func (c *conn) flush() error {
 		return err
 	}
 	c.counts.add(bytesWritten, n)
-	c.out = c.out[:0]
-	if c.output.block != nil {
-		c.releaseOut()
-		c.out = c.work.out[:0]
+	if c.output.block == nil && cap(c.out) <= 2*outputLimit {
+		c.work.out = c.out[:0] // it has grown, or is what it was
 	}
+	c.releaseOut()
+	c.out = c.work.out[:0]
 	return nil
 }
 

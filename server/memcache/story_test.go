@@ -261,12 +261,6 @@ func memcached(t testing.TB, options ...string) (path string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	require.Eventually(t, func() bool {
-		nc, err := net.Dial("unix", path)
-		if err == nil {
-			nc.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "memcached does not listen")
+	await(t, path)
 	return path
 }
