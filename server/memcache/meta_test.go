@@ -16,8 +16,8 @@ import (
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
-// ask sends requests and returns the answer, which has so many lines.
-func ask(t testing.TB, nc net.Conn, request string, lines int) string {
+// askLines sends requests and returns the answer, which has so many lines.
+func askLines(t testing.TB, nc net.Conn, request string, lines int) string {
 	t.Helper()
 	_, err := io.WriteString(nc, request)
 	require.NoError(t, err)
@@ -50,15 +50,15 @@ func TestOneClientWins(t *testing.T) {
 		request := "mg " + key + " N30 v\r\n"
 		switch round % 3 {
 		case 1:
-			require.Equal(t, "HD\r\nHD\r\n", ask(t, conns[0], "ms "+key+" 0\r\n\r\nmd "+key+" I\r\n", 2))
+			require.Equal(t, "HD\r\nHD\r\n", askLines(t, conns[0], "ms "+key+" 0\r\n\r\nmd "+key+" I\r\n", 2))
 		case 2:
-			require.Equal(t, "HD\r\n", ask(t, conns[0], "ms "+key+" 0 T50\r\n\r\n", 1))
+			require.Equal(t, "HD\r\n", askLines(t, conns[0], "ms "+key+" 0 T50\r\n\r\n", 1))
 			request = "mg " + key + " R100 v\r\n"
 		}
 		var answers [clients]string
 		var all sync.WaitGroup
 		for i, nc := range conns {
-			all.Go(func() { answers[i] = ask(t, nc, request, 2) })
+			all.Go(func() { answers[i] = askLines(t, nc, request, 2) })
 		}
 		all.Wait()
 		won, told := 0, 0
@@ -86,14 +86,14 @@ func TestStaleByGo(t *testing.T) {
 	_, path := serve(t, Options{Cache: c})
 	nc := dial(t, path)
 	require.NoError(t, c.Set([]byte("key"), []byte("value"), 0))
-	require.Equal(t, "VA 5\r\nvalue\r\n", ask(t, nc, "mg key v\r\n", 2))
+	require.Equal(t, "VA 5\r\nvalue\r\n", askLines(t, nc, "mg key v\r\n", 2))
 	require.NoError(t, c.Invalidate(true))
-	require.Equal(t, "VA 5 X W\r\nvalue\r\n", ask(t, nc, "mg key v\r\n", 2))
-	require.Equal(t, "VA 5 Z X\r\nvalue\r\n", ask(t, nc, "mg key v\r\n", 2))
+	require.Equal(t, "VA 5 X W\r\nvalue\r\n", askLines(t, nc, "mg key v\r\n", 2))
+	require.Equal(t, "VA 5 Z X\r\nvalue\r\n", askLines(t, nc, "mg key v\r\n", 2))
 	require.NoError(t, c.Set([]byte("key"), []byte("new"), 0))
-	require.Equal(t, "HD\r\n", ask(t, nc, "mg key\r\n", 1))
+	require.Equal(t, "HD\r\n", askLines(t, nc, "mg key\r\n", 1))
 	// Go processes see the number that clients give, and that items are what clients stored.
-	require.Equal(t, "HD c5\r\n", ask(t, nc, "ms key 2 E5 F9 c\r\nab\r\n", 1))
+	require.Equal(t, "HD c5\r\n", askLines(t, nc, "ms key 2 E5 F9 c\r\nab\r\n", 1))
 	it, err := c.Get([]byte("key"))
 	require.NoError(t, err)
 	require.Equal(t, cache.Item{Value: []byte("ab"), Flags: 9, Token: 5}, it)
@@ -104,7 +104,7 @@ func TestMetaLargeValues(t *testing.T) {
 	_, path := serve(t, Options{})
 	nc := dial(t, path)
 	value := strings.Repeat("0123456789", 100_000)
-	require.Equal(t, "HD s1000000\r\n", ask(t, nc, "ms key 1000000 s\r\n"+value+"\r\n", 1))
+	require.Equal(t, "HD s1000000\r\n", askLines(t, nc, "ms key 1000000 s\r\n"+value+"\r\n", 1))
 	want := strings.Repeat("VA 1000000 kkey\r\n"+value+"\r\nEN\r\n", 3)
 	ended := make(chan string)
 	go func() {
@@ -115,8 +115,8 @@ func TestMetaLargeValues(t *testing.T) {
 	_, err := io.WriteString(nc, strings.Repeat("mg key v k\r\nmg none v\r\n", 3))
 	require.NoError(t, err)
 	require.True(t, want == <-ended)
-	require.Equal(t, "HD s1000001\r\n", ask(t, nc, "ms key 1 MA s\r\n+\r\n", 1))
-	require.True(t, "VA 1000001\r\n"+value+"+\r\n" == ask(t, nc, "mg key v\r\n", 2))
+	require.Equal(t, "HD s1000001\r\n", askLines(t, nc, "ms key 1 MA s\r\n+\r\n", 1))
+	require.True(t, "VA 1000001\r\n"+value+"+\r\n" == askLines(t, nc, "mg key v\r\n", 2))
 }
 
 // A cache that is full answers so, and goes on.
@@ -129,13 +129,13 @@ func TestMetaInAFullCache(t *testing.T) {
 	value := strings.Repeat("v", 10_000)
 	answer := "HD\r\n"
 	for i := 0; answer == "HD\r\n"; i++ {
-		answer = ask(t, nc, fmt.Sprintf("ms key%d 10000\r\n%s\r\n", i, value), 1)
+		answer = askLines(t, nc, fmt.Sprintf("ms key%d 10000\r\n%s\r\n", i, value), 1)
 	}
 	require.Equal(t, "SERVER_ERROR out of memory storing object\r\n", answer)
-	require.Equal(t, "HD\r\nNS\r\nMN\r\n", ask(t, nc, "mg key0\r\nms none 1 q MR\r\nx\r\nmn\r\n", 3))
-	require.Equal(t, "HD\r\nHD\r\nHD X W\r\n", ask(t, nc, "mg key0 T100\r\nmd key0 I\r\nmg key0\r\n", 3))
+	require.Equal(t, "HD\r\nNS\r\nMN\r\n", askLines(t, nc, "mg key0\r\nms none 1 q MR\r\nx\r\nmn\r\n", 3))
+	require.Equal(t, "HD\r\nHD\r\nHD X W\r\n", askLines(t, nc, "mg key0 T100\r\nmd key0 I\r\nmg key0\r\n", 3))
 	require.Equal(t, "SERVER_ERROR object too large for cache\r\nEN\r\n",
-		ask(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
+		askLines(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
 }
 
 // What the server knows of the last use of items.
