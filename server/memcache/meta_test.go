@@ -138,6 +138,18 @@ func TestMetaInAFullCache(t *testing.T) {
 		askLines(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
 }
 
+// Keys that are no text do not tear the lines of dumps.
+func TestDumpsOfKeysInBase64(t *testing.T) {
+	_, path := serve(t, Options{})
+	nc := dial(t, path)
+	require.Equal(t, "HD\r\n", askLines(t, nc, "ms DQoNCg== 1 b\r\nx\r\n", 1)) // two ends of lines
+	require.Equal(t, "mg DQoNCg== b\r\nEN\r\n", askLines(t, nc, "lru_crawler mgdump all\r\n", 2))
+	require.Equal(t, "END\r\n", askLines(t, nc, "stats cachedump 1 0\r\n", 1))
+	line := askLines(t, nc, "lru_crawler metadump all\r\n", 1)
+	require.Regexp(t, `^key=%0D%0A%0D%0A exp=-1 la=\d+ cas=\d+ fetch=no cls=1 size=64\nEND\r\n$`, line)
+	require.Equal(t, "HD\r\n", askLines(t, nc, "mg DQoNCg== b\r\n", 1))
+}
+
 // What the server knows of the last use of items.
 func TestRecent(t *testing.T) {
 	c, err := cache.Open(testdir.Memory(t)+"/store", &cache.Options{Bytes: 8 << 20})
