@@ -48,6 +48,10 @@ func appendSet(w []byte, r *rand.Rand) []byte {
 	return fmt.Appendf(w, "set key-%012d 0 0 %d\r\n%s\r\n", r.IntN(benchKeys), benchValue, benchBlock)
 }
 
+func appendMetaGet(w []byte, r *rand.Rand) []byte {
+	return fmt.Appendf(w, "mg key-%012d k f v\r\n", r.IntN(benchKeys))
+}
+
 func repeat(n int, one func([]byte, *rand.Rand) []byte) func([]byte, *rand.Rand) []byte {
 	return func(w []byte, r *rand.Rand) []byte {
 		for range n {
@@ -69,6 +73,7 @@ var (
 	lenItem   = len("VALUE key-000000000000 0 100\r\n") + benchValue + 2
 	lenGet    = lenItem + len("END\r\n")
 	lenStored = len("STORED\r\n")
+	lenMeta   = len("VA 100 kkey-000000000000 f0\r\n") + benchValue + 2
 )
 
 var loads = []load{
@@ -82,6 +87,10 @@ var loads = []load{
 	{"get-pipelined-64/8", 8, 64, repeat(64, appendGet), 64 * lenGet},
 	{"set-pipelined-64/1", 1, 64, repeat(64, appendSet), 64 * lenStored},
 	{"set-pipelined-64/8", 8, 64, repeat(64, appendSet), 64 * lenStored},
+	{"mg/1", 1, 1, appendMetaGet, lenMeta},
+	{"mg/8", 8, 1, appendMetaGet, lenMeta},
+	{"mg-pipelined-64/1", 1, 64, repeat(64, appendMetaGet), 64 * lenMeta},
+	{"mg-pipelined-64/8", 8, 64, repeat(64, appendMetaGet), 64 * lenMeta},
 	{"get-32-keys/1", 1, 32, appendMultiGet, 32*lenItem + len("END\r\n")},
 	{"get-32-keys/8", 8, 32, appendMultiGet, 32*lenItem + len("END\r\n")},
 }
