@@ -26,7 +26,8 @@ type conn struct {
 
 	noreply bool // no answer to this request, unless it is an error that desynchronises
 	known   bool // the client has authenticated itself
-	answers int  // to requests since the connection was idle or waited
+	speaks  protocol
+	answers int // to requests since the connection was idle or waited
 	reason  closeReason
 
 	// Others read these.
@@ -34,6 +35,15 @@ type conn struct {
 	last     atomic.Int64  // when the last bytes arrived, as Server.seconds
 	stopping atomic.Bool   // the server is shutting down
 }
+
+// A protocol is the one that the first byte of a connection, or an option, has decided on.
+type protocol uint8
+
+const (
+	undecided protocol = iota
+	speaksText
+	speaksBinary
+)
 
 // A connState is what a connection does.
 type connState uint32
@@ -144,10 +154,16 @@ func (c *conn) request() error {
 	}
 	o := &c.srv.opts
 	c.noreply = false
+	if c.speaks == undecided {
+		c.speaks = speaksText
+		if o.Binary || first == binaryRequest && !o.Text && o.Auth == nil {
+			c.speaks = speaksBinary
+		}
+	}
 	switch {
 	case o.Auth != nil && !c.known:
 		return c.authenticate()
-	case o.Binary || first == binaryRequest && !o.Text && o.Auth == nil:
+	case c.speaks == speaksBinary:
 		return c.binary()
 	}
 	line, err := c.in.line()
