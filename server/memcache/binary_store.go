@@ -154,6 +154,9 @@ func (c *conn) binaryDelete(p *packet, key []byte) {
 		c.recordDelete(key, false)
 		c.refuse(p, e.status)
 	default:
+		if c.srv.detail.on.Load() {
+			c.srv.detail.delete(key) // neither a hit nor a miss
+		}
 		c.refuse(p, e.status)
 	}
 }
