@@ -49,7 +49,7 @@ func TestBinaryPipelined(t *testing.T) {
 
 // TestBinaryStoriesOfMemcached tells the stories to memcached: they say what it does.
 func TestBinaryStoriesOfMemcached(t *testing.T) {
-	path := memcached(t)
+	path, _ := memcached(t)
 	for _, s := range binaryStories {
 		t.Run(s.name, func(t *testing.T) {
 			if s.ours != "" {

@@ -37,6 +37,7 @@ func (c *conn) dump(name string, classes []byte) error {
 	if what != "all" && what != "hash" && !hasOnlyClass(what) {
 		return c.say("NOTSTARTED no items to crawl")
 	}
+	c.leaveLoop()
 	err := c.srv.eachItem(func(key []byte, it *cache.Item) bool {
 		c.out = line(c, c.out, key, it)
 		return len(c.out) < dumpBytes
@@ -68,8 +69,10 @@ func appendMeta(c *conn, out, key []byte, it *cache.Item) []byte {
 	if !it.Expires.IsZero() {
 		exp = it.Expires.Unix()
 	}
+	ago, read := c.srv.lastUse(key)
 	out = appendEncoded(append(out, "key="...), key)
-	return fmt.Appendf(out, " exp=%d la=%d cas=%d fetch=no cls=%s size=%d\n", exp, c.srv.now().Unix(), it.Token, onlyClass, len(key)+len(it.Value)+cache.Overhead)
+	return fmt.Appendf(out, " exp=%d la=%d cas=%d fetch=%s cls=%s size=%d\n",
+		exp, c.srv.now().Unix()-ago, it.Token, yes(read), onlyClass, len(key)+len(it.Value)+cache.Overhead)
 }
 
 // appendMg appends the line of an item in an mgdump: the beginning of a request mg.
@@ -151,6 +154,7 @@ func (c *conn) cacheDump(args [][]byte) error {
 	if strconv.Itoa(int(class)) != onlyClass {
 		return c.say("END")
 	}
+	c.leaveLoop()
 	items, bytes, done := uint32(0), 0, false
 	err := c.srv.eachItem(func(key []byte, it *cache.Item) bool {
 		if done = done || bytes > maxCacheDump || limit != 0 && items == limit; done {
