@@ -30,6 +30,19 @@
 // most maxGetLine. The buffer of a value grows as its bytes arrive, up to Options.ItemSize; the
 // bytes of a larger value are read and forgotten.
 //
+// # Stale items and winners
+//
+// By the meta protocol one client is asked to store an item again that is missing, stale or
+// about to end: its answer has W, for won. The other clients get the item that there is, and Z.
+// Two marks of the item (cache.Item.Marks) keep this. They change in the same step in which a
+// request looks at them, so among the clients of all servers of a store one wins. If that
+// client does not store the item, nobody else wins until the item ends: a request gives it a
+// short time to live for that. An item is stale, which answers show by X, after md with I,
+// after ms with I and the number of an earlier item, and when Go processes have made it stale.
+// Unique numbers have no order, so each number but the present one is that of an earlier item.
+//
+// When an item was last used, and whether it was read, is what this server knows: see recent.
+//
 // # What a kill leaves
 //
 // A request that changes an item makes one commit of the store, and its answer is written
