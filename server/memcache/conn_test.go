@@ -45,6 +45,25 @@ func statsOf(t testing.TB, nc net.Conn, group string) map[string]string {
 	return all
 }
 
+// valueOf returns the number that is the value of a key; 0 if there is none.
+func valueOf(t *testing.T, nc net.Conn, key string) (n int) {
+	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err := io.WriteString(nc, "get "+key+"\r\n")
+	require.NoError(t, err)
+	r := bufio.NewReader(nc)
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	if line == "END\r\n" {
+		return 0
+	}
+	_, err = fmt.Fscanf(r, "%d\r\n", &n)
+	require.NoError(t, err)
+	line, err = r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "END\r\n", line)
+	return n
+}
+
 // isClosed checks that the server closes a connection, and returns what came before that.
 func isClosed(t testing.TB, nc net.Conn) string {
 	t.Helper()
@@ -210,6 +229,32 @@ func TestShutdown(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, s.Shutdown(t.Context()))
 	require.Equal(t, ErrServerClosed, s.Serve(closedListener{}))
+}
+
+// A client that never stops sending does not keep the server from ending.
+func TestShutdownWithBusyClients(t *testing.T) {
+	s, path := serve(t, Options{})
+	var all sync.WaitGroup
+	for i := range 4 {
+		nc := dial(t, path)
+		requests := []byte(strings.Repeat("get a b c\r\nset a 0 0 1\r\n1\r\n", 200))
+		if i%2 == 0 {
+			requests = []byte("lru_crawler metadump all\r\n")
+		}
+		all.Go(func() {
+			for {
+				if _, err := nc.Write(requests); err != nil {
+					return
+				}
+			}
+		})
+		all.Go(func() { _, _ = io.Copy(io.Discard, nc) })
+	}
+	time.Sleep(10 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_ = s.Shutdown(ctx)
+	all.Wait()
 }
 
 // A closedListener is one that is only closed.
