@@ -90,7 +90,7 @@ func (ch *choices) choose() {
 			below++
 		}
 	}
-	for n := max(len(left)/goesMost, 1); n > 0 && len(left) > 0 && ch.freed < ch.want; n-- {
+	for n := max(len(left)/goesMost, 1); n > 0 && len(left) > 0 && ch.freed < ch.want && !ch.c.noEvict; n-- {
 		least := 0
 		for i := range left {
 			if left[i].worth < left[least].worth {
