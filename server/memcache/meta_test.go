@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -144,6 +145,73 @@ func TestMetaInAFullCache(t *testing.T) {
 	require.Equal(t, "HD\r\nHD\r\nHD X W\r\n", askLines(t, nc, "mg key0 T100\r\nmd key0 I\r\nmg key0\r\n", 3))
 	require.Equal(t, "SERVER_ERROR object too large for cache\r\nEN\r\n",
 		askLines(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
+}
+
+// Requests that are the same but for their keys are executed together, when they come together.
+// The answers are those of one request after the other.
+func TestMetaRequestsTogether(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	_, together := serve(t, Options{})
+	_, single := serve(t, Options{})
+	fast, slow := dial(t, together), dial(t, single)
+	large := strings.Repeat("0123456789", 2_000)
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for range rounds {
+		var requests []string
+		flags := [...]string{"", " v", " v k s f", " k q v", " N1000 v k", " R1500 k v", " h k v", " v N1000 R1500 q k", " v Oab"}[r.IntN(9)]
+		for range 1 + r.IntN(200) {
+			key := fmt.Sprint("key", r.IntN(60))
+			switch r.IntN(30) {
+			case 0:
+				requests = append(requests, "md "+key+" I q\r\n")
+			case 1:
+				requests = append(requests, "md "+key+" q\r\n")
+			case 2:
+				requests = append(requests, "ms "+key+" 1 T1000 q\r\nx\r\n")
+			case 3:
+				requests = append(requests, fmt.Sprintf("ms %s %d q\r\n%s\r\n", key, len(large), large))
+			case 4:
+				requests = append(requests, "mg  "+key+flags+"\r\n")
+			case 5:
+				requests = append(requests, "mg "+key+flags+"\n")
+			default:
+				requests = append(requests, "mg "+key+flags+"\r\n")
+			}
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(fast, strings.Join(requests, "")+"mn\r\n")
+			ended <- err
+		}()
+		got := readToNoop(t, fast)
+		require.NoError(t, <-ended)
+		var want strings.Builder
+		for _, one := range requests {
+			_, err := io.WriteString(slow, one+"mn\r\n")
+			require.NoError(t, err)
+			want.WriteString(strings.TrimSuffix(readToNoop(t, slow), "MN\r\n"))
+		}
+		want.WriteString("MN\r\n")
+		require.True(t, want.String() == got, "seed %d, flags %q:\nfound    %.2000q\nexpected %.2000q", seed, flags, got, want.String())
+	}
+}
+
+// readToNoop reads until the answer to mn.
+func readToNoop(t testing.TB, nc net.Conn) string {
+	t.Helper()
+	require.NoError(t, nc.SetReadDeadline(time.Now().Add(20*time.Second)))
+	var got []byte
+	b := make([]byte, 1<<16)
+	for !bytes.HasSuffix(got, []byte("MN\r\n")) {
+		n, err := nc.Read(b)
+		require.NoError(t, err)
+		got = append(got, b[:n]...)
+	}
+	return string(got)
 }
 
 // The longest answer has room.
