@@ -290,7 +290,7 @@ func TestRecent(t *testing.T) {
 	last(0, false)
 	s.noteRead(key)
 	// Others take its place, sooner or later, and are never taken for it.
-	for i := range 4 * recentWords {
+	for i := range 40 * recentWords { // 4 would not be enough once in fifty times
 		s.noteStored(fmt.Append(nil, i))
 		if _, read := s.lastUse(key); !read {
 			last(113, false)
