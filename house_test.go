@@ -41,6 +41,8 @@ var mayImport = map[string][]string{
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
+	"server/memcache": {"shm", "shm/cache"},
+
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
 	"cmd/shmctl/internal/text":   {"shm"},
