@@ -39,8 +39,9 @@ type memcachedFlags struct {
 	verbose int
 	version bool
 
-	store, region, metrics string
-	temporary              bool
+	region               regionChoice
+	store, metrics       string
+	temporary, debugtime bool
 }
 
 func (m *memcachedFlags) add(f *pflag.FlagSet) {
@@ -53,6 +54,7 @@ func (m *memcachedFlags) add(f *pflag.FlagSet) {
 	f.IntVarP(&m.memory, "memory-limit", "m", 64, "bound of the store's files, in `MiB`")
 	f.BoolVarP(&m.noEvict, "disable-evictions", "M", false, "answer with an error instead of evicting")
 	f.StringVarP(&m.item, "max-item-size", "I", "1m", "largest item, from 1k to 1024m `BYTES`, and at most half of -m")
+	f.StringVarP(&m.memoryFile, "memory-file", "e", "", "the same as --store `DIR`, which goes before it")
 	f.IntVarP(&m.conns, "conn-limit", "c", 1024, "most connections at a time")
 	f.IntVarP(&m.threads, "threads", "t", 4, "most processors to use at a time")
 	f.BoolVarP(&m.daemon, "daemon", "d", false, "detach, and run as a daemon")
@@ -77,7 +79,6 @@ func (m *memcachedFlags) add(f *pflag.FlagSet) {
 	f.IntVarP(&m.chunk, "slab-min-size", "n", 48, "accepted")
 	f.BoolVarP(&m.largePages, "enable-largepages", "L", false, "accepted")
 	f.IntVarP(&m.requests, "max-reqs-per-event", "R", 20, "accepted")
-	f.StringVarP(&m.memoryFile, "memory-file", "e", "", "accepted")
 
 	// Clients' tests look for these words in the help, to find out what a server can do.
 	f.BoolVarP(&m.sasl, "enable-sasl", "S", false, "")
@@ -89,8 +90,8 @@ func (m *memcachedFlags) add(f *pflag.FlagSet) {
 	}
 
 	f.StringVar(&m.store, "store", "", "`DIR` of the store, which is created if it is missing (default see above)")
-	f.StringVar(&m.region, "region", "cache", "the region `NAME` of the store")
 	f.BoolVar(&m.temporary, "temporary", false, "remove the store at the end, if this run has made it")
+	f.BoolVar(&m.debugtime, "debugtime", false, "allow the command debugtime, which sets the clock of this server, for tests")
 	f.StringVar(&m.metrics, "metrics", "", "serve metrics by HTTP on `ADDR`, as in :9150: /metrics for Prometheus, /debug/vars; without a host on loopback")
 }
 
@@ -98,33 +99,34 @@ const defaultPort = 11211
 
 // memcachedSettings are what the flags mean, checked.
 type memcachedSettings struct {
-	port      int      // of addresses without one; -1: any
-	addresses []string // host, or host:port; none: no TCP
-	socket    string   // absolute path, or ""
-	mask      fs.FileMode
-	backlog   int
-	conns     int
-	threads   int
-	daemon    bool
-	pidFile   string // absolute path, or ""
-	user      string
-	cores     bool
-	lock      bool
+	port       int      // of addresses without one; -1: any
+	addresses  []string // host, or host:port; none: no TCP
+	onLoopback bool     // the addresses are those of loopback, which are not all on each machine
+	socket     string   // absolute path, or ""
+	mask       fs.FileMode
+	backlog    int
+	conns      int
+	threads    int
+	daemon     bool
+	pidFile    string // absolute path, or ""
+	user       string
+	cores      bool
+	lock       bool
 
 	bytes    int64
 	itemSize int
 	noEvict  bool
 
-	protocol                            string // auto, ascii or binary
-	authFile                            string // absolute path, or ""
-	noCAS, noFlush, noDump, noWatch     bool
-	shutdown                            bool
-	delimiter                           byte // 0: not given
-	memoryFile                          string
-	verbose                             int
-	extended                            memcachedExtended
-	store, region, metrics              string
-	temporary                           bool
+	protocol                        string // auto, ascii or binary
+	authFile                        string // absolute path, or ""
+	noCAS, noFlush, noDump, noWatch bool
+	shutdown                        bool
+	delimiter                       byte // 0: not given
+	verbose                         int
+	extended                        memcachedExtended
+	region                          *regionChoice
+	store, metrics                  string
+	temporary, debugtime            bool
 }
 
 // loopback are the addresses that a server listens on without -l.
@@ -137,9 +139,10 @@ func (m *memcachedFlags) settings(f *pflag.FlagSet) (*memcachedSettings, error) 
 		daemon: m.daemon, user: m.user, cores: m.cores, lock: m.lock,
 		bytes: int64(m.memory) << 20, noEvict: m.noEvict, protocol: m.protocol,
 		noCAS: m.noCAS, noFlush: m.noFlush, noDump: m.noDump, noWatch: m.noWatch, shutdown: m.shutdown,
-		memoryFile: m.memoryFile, verbose: m.verbose, region: m.region, temporary: m.temporary,
+		verbose: m.verbose, region: &m.region, temporary: m.temporary, debugtime: m.debugtime,
 	}
 	for _, check := range []func() error{
+		m.region.parse,
 		func() error { return m.checkRefused(f) },
 		func() error { return m.checkNumbers(f) },
 		func() error { return m.itemSize(s) },
@@ -256,11 +259,15 @@ func (m *memcachedFlags) places(s *memcachedSettings, f *pflag.FlagSet) error {
 		return fmt.Errorf("found -a %q, expected permission bits in octal, as in 0770", m.mask)
 	}
 	s.mask = fs.FileMode(mask)
+	store := m.store
+	if store == "" {
+		store = m.memoryFile
+	}
 	switch {
 	case m.port == 0: // with or without -l, as in memcached
 		s.addresses = nil
 	case len(m.listen) == 0 && (m.socket == "" || f.Changed("port")):
-		s.addresses = loopback
+		s.addresses, s.onLoopback = loopback, true
 	}
 	if s.addresses, err = splitAddresses(s.addresses); err != nil {
 		return err
@@ -271,7 +278,7 @@ func (m *memcachedFlags) places(s *memcachedSettings, f *pflag.FlagSet) error {
 	for _, p := range []struct {
 		to   *string
 		path string
-	}{{&s.socket, m.socket}, {&s.pidFile, m.pidFile}, {&s.store, m.store}} {
+	}{{&s.socket, m.socket}, {&s.pidFile, m.pidFile}, {&s.store, store}} {
 		if p.path == "" {
 			continue
 		}
@@ -279,13 +286,15 @@ func (m *memcachedFlags) places(s *memcachedSettings, f *pflag.FlagSet) error {
 			return err
 		}
 	}
-	for _, name := range []string{"unix-socket", "pidfile", "store", "auth-file", "user", "metrics", "region"} {
+	for _, name := range []string{"unix-socket", "pidfile", "store", "memory-file", "auth-file", "user", "metrics"} {
 		if flag := f.Lookup(name); flag.Changed && flag.Value.String() == "" {
 			return fmt.Errorf("found --%s with an empty value, expected one", name)
 		}
 	}
-	s.metrics = m.metrics
-	return nil
+	if m.metrics != "" {
+		s.metrics, err = metricsAddress(m.metrics)
+	}
+	return err
 }
 
 // splitAddresses splits at semicolons, as memcached does beside commas, and leaves out what is

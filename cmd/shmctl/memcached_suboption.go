@@ -11,10 +11,8 @@ import (
 
 // memcachedExtended is what the values of -o mean to a server here.
 type memcachedExtended struct {
-	idle          time.Duration // after which an idle connection is closed; 0: never
-	connsWait     bool          // connections beyond the limit wait to be accepted, and are not refused
-	watcherBuffer int           // bytes that a watcher may be behind; 0: the default
-	workerBuffer  int           // bytes of log that wait for watchers; 0: the default
+	idle      time.Duration // after which an idle connection is closed; 0: never
+	connsWait bool          // connections beyond the limit wait to be accepted, and are not refused
 }
 
 // A suboption is a value of -o.
@@ -39,8 +37,6 @@ var suboptions = []suboption{
 	{name: "idle_timeout", whole: true, to: anyNumber, use: func(e *memcachedExtended, n int) { e.idle = time.Duration(n) * time.Second }},
 	{name: "maxconns_fast", use: func(e *memcachedExtended, _ int) { e.connsWait = false }},
 	{name: "no_maxconns_fast", use: func(e *memcachedExtended, _ int) { e.connsWait = true }},
-	{name: "watcher_logbuf_size", whole: true, to: mostLogKiB, use: func(e *memcachedExtended, n int) { e.watcherBuffer = n << 10 }},
-	{name: "worker_logbuf_size", whole: true, to: mostLogKiB, use: func(e *memcachedExtended, n int) { e.workerBuffer = n << 10 }},
 	{name: "no_modern", use: func(e *memcachedExtended, _ int) { e.connsWait = true }},
 
 	{name: "modern"},
@@ -76,11 +72,10 @@ var suboptions = []suboption{
 	{name: "no_inline_ascii_resp"},
 	{name: "read_buf_mem_limit", whole: true, to: anyNumber},
 	{name: "resp_obj_mem_limit", whole: true, optional: true, to: anyNumber},
+	{name: "watcher_logbuf_size", whole: true, to: anyNumber},
+	{name: "worker_logbuf_size", whole: true, to: anyNumber},
 	{name: "sock_cookie_id", whole: true, to: math.MaxUint32},
 }
-
-// mostLogKiB bounds the buffers of watchers, of which each has one.
-const mostLogKiB = 1 << 20
 
 // refusedSuboptions are the beginnings of those that ask for what is not served.
 var refusedSuboptions = []struct{ prefix, what string }{

@@ -16,11 +16,11 @@ binary protocols. Its flags are those of memcached 1.6, and --store, --region,
 servers of the same store, work on the same items at the same time. An item that was
 acknowledged is in the store: it outlives the end of the server, also by SIGKILL.
 
-Without --store the store is /dev/shm/shmctl-memcached-UID-PORT, or a name with a hash
-of the path of the socket in place of PORT. It stays when the server ends, and the next
-server with the same port or socket finds it warm. With --temporary, a store that this
+Without --store the store is /dev/shm/shmctl-memcached-UID-PORT. With -s or -l, a hash of
+the socket's path and the addresses stands in place of PORT. The store stays when the server ends, and
+the next server with the same flags finds it warm. With --temporary, a store that this
 run has made is removed at its end, unless another process has it open. Without --store
-it has a name of its own then.
+it has a new name then.
 
 The server listens on the port 11211 of the loopback addresses, unlike memcached, which
 listens on all addresses: -l names others. With -s it listens on a unix socket, and on
@@ -29,8 +29,8 @@ TCP only if -l or -p is given too. A socket file that no server listens on is re
 INT and TERM end the server within a second with status 0. USR1 lets it answer first, for
 up to ten seconds, what it has received. HUP reads the file of -Y again.
 
-These flags are accepted, so that command lines for memcached work, and change nothing:
--f, -n, -L, -R, -e (every store is warm after a restart), and these values of -o:
+Command lines for memcached work. These flags change nothing: -f, -n, -L, -R, and these
+values of -o:
 `
 
 func newServeMemcached() *cobra.Command {
@@ -65,6 +65,7 @@ func newServeMemcached() *cobra.Command {
 		},
 	}
 	f.add(cmd.Flags())
+	f.region.flags(cmd)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if unknown := new(pflag.NotExistError); errors.As(err, &unknown) {
 			return fmt.Errorf("serve memcached: %w, expected a flag of shmctl serve memcached --help", err)
