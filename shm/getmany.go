@@ -25,11 +25,11 @@ func (k *keyed) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 	if err != nil {
 		return k.fail("reading", err)
 	}
-	m := many{s: k.s, to: k.to, view: v, fn: func(i int, value []byte) bool {
+	m := many{s: k.s, to: k.to, view: v}
+	return m.run(keys, func(i int, value []byte) bool {
 		fn(i, value, value != nil)
 		return true
-	}}
-	return m.run(keys)
+	})
 }
 
 // GetMany iterates over the values of keys, by their index in keys and in order; nil
@@ -39,8 +39,8 @@ func (k *keyed) GetMany(keys [][]byte, fn func(i int, value []byte, ok bool)) er
 func (m *mapView) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
 	return func(yield func(i int, value []byte) bool) {
 		m.loop(func() error {
-			many := many{s: m.sn.s, to: m.to, sn: m.sn, view: m.view(), fn: yield}
-			return many.run(keys)
+			many := many{s: m.sn.s, to: m.to, sn: m.sn, view: m.view()}
+			return many.run(keys, yield)
 		})
 	}
 }
@@ -48,28 +48,29 @@ func (m *mapView) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
 // manyKeys is how many keys GetMany looks up before it calls fn.
 const manyKeys = 64
 
-// many is a GetMany under way.
+// many is a GetMany under way. The function that gets the values is no field: it would be
+// allocated, and those who call GetMany again and again want it on their stack.
 type many struct {
 	s  *Store
 	to *target
 	sn *Snapshot // that may be closed in between, or nil
 	view
-	fn func(i int, value []byte) bool // value is nil if the key is not there
 }
 
-func (m *many) run(keys [][]byte) error {
+// run calls fn for each key, until fn returns false. The value is nil if the key is not there.
+func (m *many) run(keys [][]byte, fn func(i int, value []byte) bool) error {
 	if m.ordered || len(keys) == 1 {
 		for i, key := range keys {
 			h := m.s.hashIn(m.to, key)
 			l, status := m.lookUp(h, key)
-			if more, err := m.tell(i, node.Result{Leaf: l, Status: status}, h, key); err != nil || !more {
+			if more, err := m.tell(i, node.Result{Leaf: l, Status: status}, h, key, fn); err != nil || !more {
 				return err
 			}
 		}
 		return nil
 	}
 	for base := 0; base < len(keys); base += manyKeys {
-		if more, err := m.get(base, keys[base:min(base+manyKeys, len(keys))]); err != nil || !more {
+		if more, err := m.get(base, keys[base:min(base+manyKeys, len(keys))], fn); err != nil || !more {
 			return err
 		}
 	}
@@ -77,7 +78,7 @@ func (m *many) run(keys [][]byte) error {
 }
 
 // get looks up to manyKeys keys up, the first of which has the number base.
-func (m *many) get(base int, keys [][]byte) (more bool, err error) {
+func (m *many) get(base int, keys [][]byte, fn func(i int, value []byte) bool) (more bool, err error) {
 	var hashes [manyKeys]uint64
 	var out [manyKeys]node.Result
 	for i, key := range keys {
@@ -85,7 +86,7 @@ func (m *many) get(base int, keys [][]byte) (more bool, err error) {
 	}
 	m.r.FindMany(m.tree.Root, hashes[:len(keys)], keys, out[:len(keys)])
 	for i, key := range keys {
-		if more, err := m.tell(base+i, out[i], hashes[i], key); err != nil || !more {
+		if more, err := m.tell(base+i, out[i], hashes[i], key, fn); err != nil || !more {
 			return false, err
 		}
 	}
@@ -93,7 +94,7 @@ func (m *many) get(base int, keys [][]byte) (more bool, err error) {
 }
 
 // tell calls fn with a result.
-func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, err error) {
+func (m *many) tell(i int, found node.Result, h uint64, key []byte, fn func(i int, value []byte) bool) (more bool, err error) {
 	if m.sn != nil {
 		if err := m.sn.check(); err != nil {
 			return false, err // and what was found may have been reused
@@ -101,9 +102,9 @@ func (m *many) tell(i int, found node.Result, h uint64, key []byte) (more bool, 
 	}
 	switch found.Status {
 	case node.Present:
-		return m.fn(i, m.r.Value(found.Leaf)), nil
+		return fn(i, m.r.Value(found.Leaf)), nil
 	case node.Absent:
-		return m.fn(i, nil), nil
+		return fn(i, nil), nil
 	}
 	return false, m.s.failAt(m.to.op("reading"), m.outcome(found.Status, h, key))
 }

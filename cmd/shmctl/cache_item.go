@@ -16,6 +16,7 @@ import (
 type itemProperties struct {
 	Bytes      int       `json:"bytes"` // of the value
 	Flags      uint32    `json:"flags"`
+	Marks      uint8     `json:"marks,omitempty"`
 	Expires    time.Time `json:"expires,omitzero"`
 	StaleAfter time.Time `json:"stale_after,omitzero"`
 	Stale      bool      `json:"stale,omitempty"`
@@ -29,7 +30,7 @@ type jsonItem struct {
 }
 
 func propertiesOf(it cache.Item) itemProperties {
-	return itemProperties{len(it.Value), it.Flags, it.Expires, it.StaleAfter, it.Stale, it.Token}
+	return itemProperties{len(it.Value), it.Flags, it.Marks, it.Expires, it.StaleAfter, it.Stale, it.Token}
 }
 
 // itemRecord returns the JSON form of an item.

@@ -5,59 +5,66 @@ import (
 	"time"
 )
 
-// parseUint64 reads a number as memcached does: an optional sign, and digits to the end. A
-// negative one is taken modulo 2^64 unless its absolute value is less than 2^63.
-func parseUint64(b []byte) (n uint64, ok bool) {
-	negative := false
-	if len(b) > 0 && (b[0] == '-' || b[0] == '+') {
-		negative = b[0] == '-'
+// The numbers of a command line are read as memcached reads them, by C's strtoul and strtol:
+// white space may come first, then a sign; a number ends at the end of the word or at white
+// space that is no blank.
+
+// digits returns the number that b is, without a sign, and whether there is a minus.
+func digits(b []byte) (n uint64, minus, ok bool) {
+	for len(b) > 0 && isSpace(b[0]) {
 		b = b[1:]
 	}
-	if len(b) == 0 {
-		return 0, false
+	if len(b) > 0 && (b[0] == '-' || b[0] == '+') {
+		minus = b[0] == '-'
+		b = b[1:]
 	}
-	for _, d := range b {
-		d -= '0'
-		if d > 9 || n > math.MaxUint64/10 {
-			return 0, false
+	for i, d := range b {
+		if isSpace(d) && i > 0 {
+			return n, minus, true
+		}
+		if d -= '0'; d > 9 || n > math.MaxUint64/10 {
+			return 0, minus, false
 		}
 		if n *= 10; n > math.MaxUint64-uint64(d) {
-			return 0, false
+			return 0, minus, false
 		}
 		n += uint64(d)
 	}
-	if negative {
-		n = -n
-		if int64(n) < 0 {
-			return 0, false
-		}
-	}
-	return n, true
+	return n, minus, len(b) > 0
 }
 
-// parseUint32 is parseUint64 of a number that is cut off to 32 bits, as memcached does.
+func isSpace(b byte) bool { return b == ' ' || b >= '\t' && b <= '\r' }
+
+// parseUint64 reads a number without a sign. A negative one is taken modulo 2^64, if the result
+// is less than 2^63, and is none else.
+func parseUint64(b []byte) (n uint64, ok bool) {
+	n, minus, ok := digits(b)
+	if minus {
+		n = -n
+		ok = ok && int64(n) >= 0
+	}
+	return n, ok
+}
+
+// parseUint32 is parseUint64 without the upper 32 bits, as memcached reads flags.
 func parseUint32(b []byte) (uint32, bool) {
 	n, ok := parseUint64(b)
 	return uint32(n), ok
 }
 
-// parseInt32 reads a number with a sign, of 64 bits, and cuts it off to 32.
+// parseInt64 reads a number with a sign.
+func parseInt64(b []byte) (int64, bool) {
+	n, minus, ok := digits(b)
+	if minus {
+		return -int64(n), ok && n <= 1<<63
+	}
+	return int64(n), ok && n <= math.MaxInt64
+}
+
+// parseInt32 is parseInt64 without the upper 32 bits, as memcached reads lengths and times.
 func parseInt32(b []byte) (int32, bool) {
 	n, ok := parseInt64(b)
 	return int32(n), ok
-}
-
-// parseInt64 reads a number with a sign.
-func parseInt64(b []byte) (int64, bool) {
-	if len(b) > 0 && b[0] == '-' {
-		n, ok := parseUint64(b[1:])
-		if len(b) > 1 && (b[1] == '-' || b[1] == '+') || n > 1<<63 {
-			return 0, false
-		}
-		return -int64(n), ok
-	}
-	n, ok := parseUint64(b)
-	return int64(n), ok && n <= math.MaxInt64
 }
 
 // maxRelative is the largest time to live that is relative, in seconds: 30 days.
@@ -70,7 +77,7 @@ func (s *Server) expiry(exptime int64) time.Time {
 	case exptime == 0:
 		return time.Time{}
 	case exptime < 0:
-		return time.Unix(1, 0)
+		return past
 	case exptime <= maxRelative:
 		return s.now().Add(time.Duration(exptime) * time.Second)
 	}

@@ -1,12 +1,15 @@
 package memcache
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/shm/cache"
@@ -16,6 +19,9 @@ import (
 type Options struct {
 	// Cache has the items. It stays the caller's, who closes it after Shutdown.
 	Cache *cache.Cache
+	// Bytes is the memory that the cache may take, as stats and stats settings tell it; 0 means
+	// the bound of the cache.
+	Bytes int64
 	// ItemSize is the size of the largest item in bytes, as memcached counts it: with the key
 	// and about 50 bytes for what belongs to it. 0 means 1 MiB.
 	ItemSize int
@@ -51,7 +57,13 @@ type Options struct {
 	// Clock enables the command debugtime, by which tests set the clock; nil disables it.
 	// The Cache must have Clock.Now as its clock.
 	Clock *Clock
+	// Settings are lines of stats settings that the server does not know, such as tcpport.
+	// They take the place of its own of the same name.
+	Settings []Setting
 }
+
+// A Setting is a line of stats settings.
+type Setting struct{ Name, Value string }
 
 const (
 	defaultItemSize = 1 << 20
@@ -64,14 +76,26 @@ type Server struct {
 	cache   *cache.Cache
 	log     *slog.Logger
 	started time.Time
+	verbose atomic.Int32
+	seconds atomic.Int64 // since started, at most two ticks late
+	memory  atomic.Int64 // Options.Bytes, or as cache_memlimit has set it
+	crawler atomic.Bool  // as lru_crawler enable and disable have set it
+	tuning  tuning
 
-	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
-	conns     map[*conn]struct{}
-	closing   bool
-	running   sync.WaitGroup // of connections
+	detail   detail
+	watchers watchers
+	counts   [stripes]counts
 
-	stopping atomic.Bool
+	mu            sync.Mutex
+	free          sync.Cond // a connection has ended, or the server is closing
+	listeners     map[net.Listener]struct{}
+	conns         map[*conn]struct{}
+	accepted      int // connections so far
+	waiting       int // connections that wait for another one to end
+	closing       bool
+	countedBefore cache.Counts // of the cache, at the last stats reset
+	ticking       chan struct{}
+	running       sync.WaitGroup // of connections
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.
@@ -80,29 +104,43 @@ var ErrServerClosed = errors.New("memcache: server is closed")
 // New returns a server. The error names an option that cannot be.
 func New(opts *Options) (*Server, error) {
 	o := *opts
-	if o.Cache == nil {
+	switch {
+	case o.Cache == nil:
 		return nil, errors.New("memcache: Options.Cache is nil, expected an open cache")
+	case o.ItemSize < 0:
+		return nil, fmt.Errorf("memcache: Options.ItemSize is %d, expected 0 or more", o.ItemSize)
+	case o.MaxConns < 0:
+		return nil, fmt.Errorf("memcache: Options.MaxConns is %d, expected 0 or more", o.MaxConns)
+	case o.Auth != nil && o.Binary:
+		return nil, errors.New("memcache: Options.Auth is given with Options.Binary, expected only one of them")
 	}
-	if o.ItemSize == 0 {
-		o.ItemSize = defaultItemSize
-	}
-	if o.MaxConns == 0 {
-		o.MaxConns = defaultMaxConns
-	}
-	if o.Prefix == 0 {
-		o.Prefix = ':'
-	}
+	o.ItemSize = cmp.Or(o.ItemSize, defaultItemSize)
+	o.MaxConns = cmp.Or(o.MaxConns, defaultMaxConns)
+	o.Bytes = cmp.Or(o.Bytes, o.Cache.Stats().Bound)
+	o.Prefix = cmp.Or(o.Prefix, ':')
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	if o.Binary && o.Text {
+		o.Binary, o.Text = false, false
+	}
+	s := &Server{
 		opts:      o,
 		cache:     o.Cache,
 		log:       o.Log,
 		started:   time.Now(),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
-	}, nil
+		tuning:    tuning{tuned: defaultTuning},
+	}
+	s.free.L = &s.mu
+	s.verbose.Store(int32(o.Verbose))
+	s.memory.Store(o.Bytes)
+	s.crawler.Store(true)
+	s.detail.prefix = o.Prefix
+	s.detail.on.Store(o.Detail)
+	s.detail.reset()
+	return s, nil
 }
 
 // Serve accepts connections of l until Shutdown, and returns ErrServerClosed then; another
@@ -115,34 +153,90 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	s.listeners[l] = struct{}{}
+	if s.ticking == nil {
+		s.ticking = make(chan struct{})
+		go s.tick(s.ticking)
+	}
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
 	for {
 		nc, err := l.Accept()
-		if err != nil {
-			if s.stopping.Load() {
-				return ErrServerClosed
-			}
-			return err
+		switch {
+		case err == nil:
+			s.start(nc)
+		case s.isClosing():
+			return ErrServerClosed
+		case isTransient(err):
+			s.log.Warn("no connection could be accepted", "error", err)
+			time.Sleep(acceptPause)
+		default:
+			return fmt.Errorf("memcache: accepting a connection on %s: %w", l.Addr(), err)
 		}
-		s.start(nc)
 	}
 }
 
-// start serves a connection in a goroutine of its own.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
+// acceptPause is how long a listener rests when the process has no file or no memory for
+// another connection.
+const acceptPause = 20 * time.Millisecond
+
+// isTransient reports whether a listener may work again after this error.
+func isTransient(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	return s.closing
+}
+
+// start serves a connection in a goroutine of its own. At the limit of connections it refuses
+// it, or waits until another one has ended.
+func (s *Server) start(nc net.Conn) {
+	s.mu.Lock()
+	if len(s.conns) >= s.opts.MaxConns && !s.opts.MaxConnsWait {
+		s.mu.Unlock()
+		s.counts[0].add(rejectedConns, 1)
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = nc.Write([]byte("ERROR Too many open connections\r\n"))
 		nc.Close()
 		return
 	}
+	if len(s.conns) >= s.opts.MaxConns {
+		began := time.Now()
+		s.waiting++
+		s.counts[0].add(listenDisabled, 1)
+		for len(s.conns) >= s.opts.MaxConns && !s.closing {
+			s.free.Wait()
+		}
+		s.waiting--
+		s.counts[0].add(listenDisabledMicros, int(time.Since(began).Microseconds()))
+	}
+	if s.closing {
+		s.mu.Unlock()
+		nc.Close()
+		return
+	}
+	c := newConn(s, nc)
+	s.accepted++
+	c.counts = &s.counts[s.accepted%stripes]
 	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	c.counts.add(totalConns, 1)
 	s.running.Go(func() {
 		c.serve()
-		nc.Close()
 		s.mu.Lock()
 		delete(s.conns, c)
+		s.free.Signal()
 		s.mu.Unlock()
 	})
 }
@@ -151,16 +245,23 @@ func (s *Server) start(nc net.Conn) {
 // that have arrived, and closes it. Connections that have not ended when ctx does are closed
 // at once, and the error is that of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.stopping.Store(true)
 	s.mu.Lock()
-	s.closing = true
+	if !s.closing {
+		s.closing = true
+		if s.ticking != nil {
+			close(s.ticking)
+		}
+	}
+	s.free.Broadcast()
 	for l := range s.listeners {
 		l.Close()
 	}
 	for c := range s.conns {
-		c.nc.SetReadDeadline(time.Unix(1, 0))
+		c.stopping.Store(true)
+		_ = c.nc.SetReadDeadline(past)
 	}
 	s.mu.Unlock()
+	s.watchers.closeAll()
 
 	ended := make(chan struct{})
 	go func() {
@@ -179,4 +280,34 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-ended
 	return ctx.Err()
+}
+
+// past is a deadline that has come.
+var past = time.Unix(1, 0)
+
+// tickEvery is how often a server looks at the clock for its connections.
+const tickEvery = 500 * time.Millisecond
+
+// tick keeps Server.seconds, and wakes connections that have been idle for too long.
+func (s *Server) tick(end chan struct{}) {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-end:
+			return
+		case <-t.C:
+		}
+		s.seconds.Store(int64(time.Since(s.started) / time.Second))
+		if s.opts.IdleTimeout == 0 {
+			continue
+		}
+		s.mu.Lock()
+		for c := range s.conns {
+			if c.idleTooLong() {
+				_ = c.nc.SetReadDeadline(past)
+			}
+		}
+		s.mu.Unlock()
+	}
 }

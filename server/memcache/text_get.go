@@ -1,67 +1,163 @@
 package memcache
 
 import (
+	"bytes"
 	"strconv"
 
-	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
-const badLine = "CLIENT_ERROR bad command line format"
-
-// get answers with the items of the keys in a line.
-func (c *conn) get(args [][]byte, line []byte, unique bool) error {
-	if len(args) < 2 {
-		return c.say("ERROR")
+// get answers with the items of the keys of a line.
+func (c *conn) get(args [][]byte, rest []byte, unique bool) error {
+	if !keysFit(args[1:], rest) {
+		return c.say(badLine)
 	}
-	for _, key := range args[1:] {
-		if len(key) > maxKey {
-			return c.say(badLine)
+	keys := append(c.work.keys[:0], args[1:]...)
+	if len(keys) == 1 && rest == nil {
+		return c.getLines(keys, unique)
+	}
+	for {
+		var key []byte
+		for len(keys) < manyKeys && rest != nil {
+			if key, rest = nextWord(rest); key != nil {
+				keys = append(keys, key)
+			}
 		}
-	}
-	for _, key := range args[1:] {
-		if err := c.getOne(key, unique); err != nil {
+		c.work.keys = keys
+		if ok, err := c.getMany(keys, unique, false); !ok || err != nil {
 			return err
 		}
-	}
-	return c.say("END")
-}
-
-// headerRoom is the most bytes of the header of a value, without the key.
-const headerRoom = len("VALUE  4294967295 1073741824 18446744073709551615\r\n")
-
-// getOne appends an item with its header, or nothing.
-func (c *conn) getOne(key []byte, unique bool) error {
-	begin := len(c.out)
-	room := begin + headerRoom + len(key)
-	for cap(c.out) < room {
-		c.out = append(c.out[:cap(c.out)], 0)
-	}
-	it, err := c.srv.cache.AppendItem(c.out[:room], key)
-	if err != nil {
-		c.out = c.out[:begin]
-		if err == shm.ErrNotFound {
-			return nil
+		if rest == nil {
+			return c.say("END")
 		}
-		return err
+		keys = keys[:0]
 	}
-	value := it.Value[room:]
-	out := appendHeader(it.Value[:begin], key, &it, len(value), unique)
-	out = append(out, value...) // moves it down
-	c.out = append(out, "\r\n"...)
-	return nil
 }
 
-// appendHeader appends the line before a value.
-func appendHeader(out, key []byte, it *cache.Item, n int, unique bool) []byte {
-	out = append(append(out, "VALUE "...), key...)
-	out = append(out, ' ')
-	out = strconv.AppendUint(out, uint64(it.Flags), 10)
-	out = append(out, ' ')
-	out = strconv.AppendUint(out, uint64(n), 10)
-	if unique {
-		out = append(out, ' ')
-		out = strconv.AppendUint(out, it.Token, 10)
+// manyKeys is how many keys are looked up together.
+const manyKeys = 64
+
+// getLines answers a get of one key, and those that follow it in the input, all together.
+func (c *conn) getLines(keys [][]byte, unique bool) error {
+	in := &c.in
+	for len(keys) < manyKeys {
+		key, n := nextGet(in.buf[in.r:in.w], unique)
+		if n == 0 {
+			break
+		}
+		keys = append(keys, key)
+		in.r += n
+		c.answers++
 	}
-	return append(out, "\r\n"...)
+	c.work.keys = keys
+	_, err := c.getMany(keys, unique, true)
+	return err
+}
+
+// nextGet returns the key of the get, or gets, of one key that input begins with, and the
+// length of the line. Without one, or with one that has anything unusual, n is 0.
+func nextGet(input []byte, unique bool) (key []byte, n int) {
+	prefix := "get "
+	if unique {
+		prefix = "gets "
+	}
+	if len(input) <= len(prefix) || string(input[:len(prefix)]) != prefix {
+		return nil, 0
+	}
+	input = input[len(prefix):]
+	end := bytes.IndexByte(input[:min(len(input), maxKey+2)], '\n')
+	if end < 2 || input[end-1] != '\r' {
+		return nil, 0
+	}
+	key = input[:end-1]
+	for _, b := range key {
+		if b == ' ' || b == 0 {
+			return nil, 0
+		}
+	}
+	return key, len(prefix) + end + 1
+}
+
+// keysFit reports whether no key in the words of a line is too long.
+func keysFit(keys [][]byte, rest []byte) bool {
+	for _, key := range keys {
+		if len(key) > maxKey {
+			return false
+		}
+	}
+	for key := []byte(nil); rest != nil; {
+		if key, rest = nextWord(rest); len(key) > maxKey {
+			return false
+		}
+	}
+	return true
+}
+
+// nextWord returns the first word of a text, or nil, and what follows it, or nil.
+func nextWord(text []byte) (word, rest []byte) {
+	text = bytes.TrimLeft(text, " ")
+	if len(text) == 0 {
+		return nil, nil
+	}
+	if i := bytes.IndexByte(text, ' '); i >= 0 {
+		return text[:i], text[i+1:]
+	}
+	return text, nil
+}
+
+// getMany answers with the items of keys. Each key ends with END if it is a request by itself.
+// While the client does not read, nothing is held in the store: a look at it ends when the
+// output is full, and another one goes on behind the last key after that was written. If the
+// cache fails the answer is its error, and ok is false; err ends the connection.
+func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
+	unique0 := c.srv.opts.NoCAS
+	many := len(keys)
+	for len(keys) > 0 {
+		if err := c.flushFull(); err != nil {
+			return false, err
+		}
+		look, done := keys[:min(many, len(keys))], 0
+		err := c.srv.cache.GetMany(look, func(i int, it cache.Item, ok bool) {
+			if done < i || len(c.out) >= outputLimit {
+				return
+			}
+			done = i + 1
+			if ok {
+				if unique0 {
+					it.Token = 0
+				}
+				c.appendItem(look[i], &it, unique)
+			}
+			c.recordGet(look[i], ok, len(it.Value))
+			if each {
+				c.out = append(c.out, "END\r\n"...)
+			}
+		})
+		if err != nil {
+			for range keys[done:] {
+				if _ = c.sayAlways(storeError(err)); !each {
+					break
+				}
+			}
+			return false, nil
+		}
+		if done < len(look) {
+			many = max(1, done)
+		}
+		keys = keys[done:]
+	}
+	return true, nil
+}
+
+// appendItem appends an item as the answer to a get has it.
+func (c *conn) appendItem(key []byte, it *cache.Item, unique bool) {
+	c.room(len("VALUE  4294967295 1073741824 18446744073709551615\r\n\r\n") + len(key) + len(it.Value))
+	out := append(append(c.out, "VALUE "...), key...)
+	out = strconv.AppendUint(append(out, ' '), uint64(it.Flags), 10)
+	out = strconv.AppendUint(append(out, ' '), uint64(len(it.Value)), 10)
+	if unique {
+		out = strconv.AppendUint(append(out, ' '), it.Token, 10)
+	}
+	out = append(append(out, "\r\n"...), it.Value...)
+	c.out = append(out, "\r\n"...)
 }

@@ -17,9 +17,12 @@ import (
 type Options struct {
 	// Bytes bounds the memory of the cache; 0 means 64 MiB with Open, and with New no bound
 	// but the MaxSize of the store. It is at least MinBytes. The package comment says what
-	// it counts. Each handle keeps the bound that it was opened with, so all processes should
-	// give the same one.
+	// it counts. Each handle keeps the bound that it was opened with, until SetBytes, so all
+	// processes should give the same one.
 	Bytes int64
+	// NoEvict makes a write fail at the bound, with shm.ErrFull, in place of evicting items.
+	// Items that have expired are deleted all the same. Other handles evict as they were told.
+	NoEvict bool
 	// TTL is the time to live of items that are written with a ttl of 0; 0 means that these
 	// never expire.
 	TTL time.Duration
@@ -49,10 +52,13 @@ const (
 //
 //	N1  No call returns or counts an item that has expired, and nothing deletes it before
 //	    for that reason.
-//	N2  Each write but Touch gives the item a new token. A condition is decided in the commit.
+//	N2  Each write but Touch gives the item a new token, or the one that Compute was told. A
+//	    condition is decided in the commit.
 //	N3  A flush and an invalidation count from their commit on, in all processes, each once.
 //	N4  The files of the store never exceed the bound.
 //	N5  What is in the sketch changes what is evicted, and nothing else.
+//	N6  A handle with Options.NoEvict deletes items that have expired, and no others, to make
+//	    room.
 
 // Cache is an open handle on a region of a store. Its methods may be called by many
 // goroutines at once. A process may have several handles.
@@ -64,10 +70,11 @@ type Cache struct {
 	items   *shm.Map
 	regions *shm.Map
 	ttl     time.Duration
+	noEvict bool
 	log     *slog.Logger
 	clock   clock
 	known   rules
-	buffers buffers
+	changes changes
 
 	room   room
 	sketch sketch
@@ -121,6 +128,7 @@ func New(s *shm.Store, opts *Options) (*Cache, error) {
 		items:   s.Map(o.Region),
 		regions: s.Map(RegionsMap),
 		ttl:     o.TTL,
+		noEvict: o.NoEvict,
 		log:     o.Logger,
 		lanes:   newLanes(),
 	}

@@ -231,6 +231,10 @@ func (k *creation) store(value []byte) error {
 		k.fail(err.Error())
 		return c.fail("creating", k.key, err)
 	}
+	if value != nil && !c.admit(need) {
+		k.fail("no room")
+		return c.full("creating", k.key, need, shm.ErrFull)
+	}
 	err = c.write("creating", k.key, need+bytesOf(len(k.key), claimNeed), func() error {
 		return c.store.Update(func(tx *shm.Tx) error {
 			claims, items := tx.Map(ClaimsPrefix+c.region), tx.Map(c.region)

@@ -6,7 +6,8 @@
 //	page, err := c.GetOrCreate(ctx, key, render, cache.WithTTL(time.Hour))
 //
 // Most programs need GetOrCreate: of all who ask for a missing value, in whatever process, one
-// creates it. SetItem is the write with all conditions. Typed is a view with Go types.
+// creates it. SetItem is the write with all conditions, and Compute the one that decides by what
+// there is. View shows all items of one version. Typed is a cache with Go types.
 //
 // # Terms
 //
@@ -29,9 +30,9 @@
 //	fresh    an entry that is neither of the others
 //	stale    its StaleAfter has come, or its region was invalidated softly since it was written
 //
-// A write replaces the whole entry in one commit of the store. Writes with a condition, which
-// also are Delete, Touch, Increment and the like, look at the entry and decide in one Compute of
-// the map: no other commit comes between. So calls of all processes happen one by one, each at
+// A write replaces the whole entry in one commit of the store. Writes that look at the item
+// first, which are those with a condition, Delete, Touch, Increment and the like, are a Compute
+// with a fixed decision: no other commit comes between look and write. So calls of all processes happen one by one, each at
 // a moment while it runs, and a process that is killed has made its commit or not. It leaves
 // nothing else but its claims: there is no lock.
 //
@@ -79,7 +80,7 @@
 // A write that would find the live blocks of the store near the bound first deletes items. It
 // takes a random sample, of which it deletes those that have expired, and of the others those
 // that were read the least lately for each byte that they take. The new item itself is always
-// stored. As it was hardly read, it is likely to go when it meets a sample, so items that are
+// stored. (With Options.NoEvict the write fails instead.) As it was hardly read, it is likely to go when it meets a sample, so items that are
 // read once do not displace others. How near is near adapts itself: see room. With eight writers
 // in a store of 16 MiB about half of it is live items, with one about seven eighths. A write that
 // finds no space all the same deletes more, some rounds, and then returns shm.ErrFull.

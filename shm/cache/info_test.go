@@ -115,7 +115,7 @@ func TestCountsOfCreations(t *testing.T) {
 // Entries of a region tell what they are, and others do not.
 func TestParseItem(t *testing.T) {
 	c := open(t, nil)
-	want := Item{Value: []byte("value"), Flags: 7, Expires: time.Now().Add(time.Hour).Round(0), StaleAfter: time.Unix(0, 1)}
+	want := Item{Value: []byte("value"), Flags: 7, Marks: 9, Expires: time.Now().Add(time.Hour).Round(0), StaleAfter: time.Unix(0, 1)}
 	var err error
 	want.Token, err = c.SetItem([]byte("key"), want, Always)
 	require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestParseItem(t *testing.T) {
 	require.True(t, want.Expires.Equal(it.Expires))
 	it.Expires = want.Expires
 	require.Equal(t, want, it)
-	for _, b := range [][]byte{nil, []byte("short"), make([]byte, Overhead), []byte("a text that is longer than what an item has beside its value")} {
+	for _, b := range [][]byte{nil, []byte("short"), make([]byte, Overhead), make([]byte, 100)} {
 		_, err = ParseItem(b)
 		require.ErrorIs(t, err, shm.ErrCorrupt)
 	}

@@ -14,6 +14,10 @@ type Item struct {
 	Value []byte
 	// Flags are the user's. memcached's clients keep the type of the value in them.
 	Flags uint32
+	// Marks are eight bits of the user's beside Flags, for what is known of an item rather
+	// than of its value. The cache does not look at them. A write that says nothing of them
+	// clears them; AppendValue, Increment, Touch and the like keep them.
+	Marks uint8
 	// Expires is when the item ends, with a resolution of a nanosecond; zero means never.
 	Expires time.Time
 	// StaleAfter is from when on the item counts as stale; zero means never. A stale item
@@ -38,7 +42,7 @@ const Overhead = 32
 //	8   8  when the item expires, in nanoseconds since 1970; 0: never
 //	16  8  from when on it is stale, likewise
 //	24  4  flags
-//	28  1  0
+//	28  1  marks
 //	29  3  generation of the region in which it was written
 //
 // It is at the end, so that Append need not move the value.
@@ -47,6 +51,7 @@ type tail struct {
 	expires    int64
 	staleAfter int64
 	flags      uint32
+	marks      uint8
 	generation uint32 // 24 bits
 }
 
@@ -59,23 +64,24 @@ func split(b []byte) (value []byte, t tail, err error) {
 		return nil, t, fmt.Errorf("%w: found an item of %d bytes, expected at least %d", shm.ErrCorrupt, len(b), Overhead)
 	}
 	p := b[n:]
-	mark := binary.LittleEndian.Uint32(p[28:])
+	last := binary.LittleEndian.Uint32(p[28:])
 	t = tail{
 		token:      binary.LittleEndian.Uint64(p),
 		expires:    int64(binary.LittleEndian.Uint64(p[8:])),
 		staleAfter: int64(binary.LittleEndian.Uint64(p[16:])),
 		flags:      binary.LittleEndian.Uint32(p[24:]),
-		generation: mark >> 8,
+		marks:      uint8(last),
+		generation: last >> 8,
 	}
-	if t.token == 0 || mark&0xff != 0 {
-		return nil, t, fmt.Errorf("%w: found an item of token %d and marks %#x, expected a token and no marks", shm.ErrCorrupt, t.token, mark&0xff)
+	if t.token == 0 {
+		return nil, t, fmt.Errorf("%w: found an item of token 0, expected another one", shm.ErrCorrupt)
 	}
 	return b[:n], t, nil
 }
 
 // ParseItem returns the item that an entry of a region's map is, also if it has expired. The
-// value is part of entry. Stale is not set, because an entry does not tell. If entry is none of
-// a cache, the error matches shm.ErrCorrupt.
+// value is part of entry. Stale is not set, because an entry does not tell. If entry has no
+// token at its end, the error matches shm.ErrCorrupt.
 func ParseItem(entry []byte) (Item, error) {
 	value, t, err := split(entry)
 	if err != nil {
@@ -90,7 +96,7 @@ func (t tail) appendTo(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.expires))
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.staleAfter))
 	b = binary.LittleEndian.AppendUint32(b, t.flags)
-	return binary.LittleEndian.AppendUint32(b, t.generation<<8)
+	return binary.LittleEndian.AppendUint32(b, t.generation<<8|uint32(t.marks))
 }
 
 // newToken draws a token.
@@ -110,6 +116,7 @@ func (t tail) item(value []byte, r rule, now int64) Item {
 	return Item{
 		Value:      value,
 		Flags:      t.flags,
+		Marks:      t.marks,
 		Expires:    timeOf(t.expires),
 		StaleAfter: timeOf(t.staleAfter),
 		Token:      t.token,
@@ -119,7 +126,7 @@ func (t tail) item(value []byte, r rule, now int64) Item {
 
 // tail returns the tail of an item that is to be written.
 func (it *Item) tail(r rule) tail {
-	return tail{newToken(), momentOf(it.Expires), momentOf(it.StaleAfter), it.Flags, r.generation}
+	return tail{newToken(), momentOf(it.Expires), momentOf(it.StaleAfter), it.Flags, it.Marks, r.generation}
 }
 
 func timeOf(moment int64) time.Time {

@@ -48,6 +48,7 @@ func (c *fakeClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 type modelItem struct {
 	value   string
 	flags   uint32
+	marks   uint8
 	expires time.Time
 	stale   time.Time
 	old     bool // the region was invalidated softly since
@@ -180,6 +181,7 @@ func (s *step) same(want modelItem, it Item) {
 	s.t.Helper()
 	require.Equal(s.t, want.value, string(it.Value))
 	require.Equal(s.t, want.flags, it.Flags)
+	require.Equal(s.t, want.marks, it.Marks)
 	require.True(s.t, want.expires.Equal(it.Expires), "found %v, expected %v", it.Expires, want.expires)
 	require.Equal(s.t, want.old || !want.stale.IsZero() && !s.m.clock.now().Before(want.stale), it.Stale)
 	require.NotZero(s.t, it.Token)
@@ -232,7 +234,7 @@ func (s *step) do() {
 		}
 		return shm.ErrNotFound
 	}
-	switch s.rnd.IntN(16) {
+	switch s.rnd.IntN(18) {
 	case 0, 1:
 		v, ttl := s.value(), s.ttl()
 		s.wrote(c.Set(key, []byte(v), ttl), nil, modelItem{value: v, expires: m.ends(ttl)})
@@ -255,9 +257,9 @@ func (s *step) do() {
 		}
 		s.wrote(c.CompareAndSwap(key, token, []byte(v), ttl), want, modelItem{value: v, expires: m.ends(ttl)})
 	case 5:
-		it := Item{Value: []byte(s.value()), Flags: s.rnd.Uint32(), Expires: m.ends(s.ttl()), StaleAfter: m.ends(s.ttl())}
+		it := Item{Value: []byte(s.value()), Flags: s.rnd.Uint32(), Marks: uint8(s.rnd.Uint32()), Expires: m.ends(s.ttl()), StaleAfter: m.ends(s.ttl())}
 		_, err := c.SetItem(key, it, Always)
-		s.wrote(err, nil, modelItem{value: string(it.Value), flags: it.Flags, expires: it.Expires, stale: it.StaleAfter})
+		s.wrote(err, nil, modelOf(it))
 	case 6:
 		if was.value += "+"; len(was.value) > 20_000 {
 			return
@@ -316,6 +318,74 @@ func (s *step) do() {
 		require.Equal(s.t, "dst"+was.value, string(got))
 	case 15:
 		s.invalidate()
+	case 16:
+		s.compute(key, was, there)
+	case 17:
+		require.NoError(s.t, c.View(func(v *View) error {
+			n := 0
+			for key, it := range v.All() {
+				want, there := m.get(string(key))
+				require.True(s.t, there)
+				s.same(want, it)
+				n++
+			}
+			for key := range m.items {
+				if _, there := m.get(key); there {
+					n--
+				}
+			}
+			require.Zero(s.t, n)
+			return v.Err()
+		}))
+	}
+}
+
+// modelOf is an item that was written, as the model has it.
+func modelOf(it Item) modelItem {
+	return modelItem{value: string(it.Value), flags: it.Flags, marks: it.Marks, expires: it.Expires, stale: it.StaleAfter}
+}
+
+// compute reads, decides and writes in one step.
+func (s *step) compute(key []byte, was modelItem, there bool) {
+	do := shm.Action(s.rnd.IntN(3))
+	next := Item{Value: []byte(s.value()), Marks: uint8(s.rnd.Uint32()), Expires: s.m.ends(s.ttl())}
+	now := modelOf(next)
+	switch s.rnd.IntN(3) {
+	case 0:
+		if next.Token, now.token = was.token, was.token; there {
+			now.old = was.old
+		}
+	case 1:
+		next.Token = s.rnd.Uint64() | 1
+		now.token = next.Token
+	}
+	if do != shm.ActionSet {
+		now = was
+	}
+	it, err := s.c.Compute(key, func(it Item, exists bool) (Item, shm.Action, error) {
+		require.Equal(s.t, there, exists)
+		if exists {
+			s.same(was, it)
+		}
+		return next, do, nil
+	})
+	require.NoError(s.t, err)
+	switch {
+	case do == shm.ActionDelete || do == shm.ActionKeep && !there:
+		require.Zero(s.t, it)
+		if do == shm.ActionDelete {
+			delete(s.m.items, s.key)
+		}
+		s.check(s.key)
+	case do == shm.ActionKeep:
+		it.Value = []byte(was.value)
+		s.same(was, it)
+		s.check(s.key)
+	default:
+		require.Nil(s.t, it.Value)
+		s.wrote(nil, nil, now)
+		it.Value = next.Value
+		s.same(s.m.items[s.key], it)
 	}
 }
 

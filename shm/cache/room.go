@@ -20,7 +20,7 @@ import (
 // writers. So a write that fails makes the slack larger, and evictions make it smaller again,
 // by much less.
 type room struct {
-	bytes int64        // the bound of the file data
+	bytes atomic.Int64 // the bound of the file data
 	slack atomic.Int64 // without a sketch; else a word of the sketch
 
 	mu      sync.Mutex // of who evicts
@@ -55,31 +55,36 @@ func dataBytes(bytes int64) int64 { return bytes - sideBytes - sketchBytes(bytes
 // limit sets the bound. 0 means the MaxSize of the store.
 func (c *Cache) limit(bytes int64) error {
 	r := &c.room
-	r.bytes = c.store.Stats().MaxSize
-	if r.bytes == 0 {
+	bound := c.store.Stats().MaxSize
+	if bound == 0 {
 		return fmt.Errorf("cache: opening a region of %s: %w", c.store.Path(), shm.ErrClosed)
 	}
 	if bytes != 0 {
-		r.bytes = min(r.bytes, dataBytes(bytes))
-		c.store.SetBound(r.bytes)
+		data := dataBytes(bytes)
+		if m := c.sketch.mem; m.Valid() { // it has the size of an earlier bound
+			data = max(bytes-sideBytes-int64(m.Size()), dataBytes(MinBytes))
+		}
+		bound = min(bound, data)
+		c.store.SetBound(bound)
 	}
-	r.slack.Store(r.bytes / firstSlack)
+	r.bytes.Store(bound)
+	r.slack.Store(bound / firstSlack)
 	return nil
 }
 
 // target is how many bytes of live blocks the store may have before a write evicts.
-func (c *Cache) target() int64 { return c.room.bytes - c.slack() }
+func (c *Cache) target() int64 { return c.room.bytes.Load() - c.slack() }
 
 // slack returns the slack, whatever is in the sketch.
 func (c *Cache) slack() int64 {
-	s := c.room.slack.Load()
+	s, bound := c.room.slack.Load(), c.room.bytes.Load()
 	if shared, ok := c.sketch.slack(); ok {
 		s = shared
 	}
 	if s == 0 {
-		s = c.room.bytes / firstSlack
+		s = bound / firstSlack
 	}
-	return min(max(s, c.room.bytes/leastSlack), c.room.bytes/2)
+	return min(max(s, bound/leastSlack), bound/2)
 }
 
 func (c *Cache) setSlack(s int64) {
@@ -96,10 +101,10 @@ func bytesOf(keyLen, itemLen int) int64 {
 // needOf is bytesOf for an item that is to be written. It refuses one for which other items
 // would be evicted in vain.
 func (c *Cache) needOf(keyLen, itemLen int) (int64, error) {
-	need := bytesOf(keyLen, itemLen)
-	if need > c.room.bytes/largest {
+	need, bound := bytesOf(keyLen, itemLen), c.room.bytes.Load()
+	if need > bound/largest {
 		return 0, fmt.Errorf("%w: found an item that takes %d bytes, expected at most %d in a cache with a bound of %d",
-			shm.ErrTooLarge, need, c.room.bytes/largest, c.room.bytes)
+			shm.ErrTooLarge, need, bound/largest, bound)
 	}
 	return need, nil
 }
@@ -115,7 +120,7 @@ func (c *Cache) makeRoom(need int64) {
 	}
 	defer c.room.mu.Unlock()
 	for range roomRounds {
-		freed, err := c.evict(max(over, c.room.bytes/batch))
+		freed, err := c.evict(max(over, c.room.bytes.Load()/batch))
 		if over -= freed; over <= 0 || freed == 0 || err != nil {
 			return
 		}
@@ -132,12 +137,12 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if round == 0 {
-		c.setSlack(min(c.slack()+r.bytes/slackStep, r.bytes/2))
+		c.setSlack(min(c.slack()+r.bytes.Load()/slackStep, r.bytes.Load()/2))
 	}
 	want := max(2*need, 64<<10) << min(round, 3)
 	sum := int64(0)
 	for sum < want {
-		freed, err := c.evict(max(want-sum, c.room.bytes/batch))
+		freed, err := c.evict(max(want-sum, c.room.bytes.Load()/batch))
 		if sum += freed; freed == 0 || err != nil {
 			break
 		}
@@ -183,8 +188,8 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 	}
 	c.stats.evictions.Add(ch.evicted)
 	c.stats.expirations.Add(ch.expired)
-	if s := c.slack(); s > c.room.bytes/leastSlack {
-		c.setSlack(s - max(c.room.bytes/slackDecay, 1))
+	if s := c.slack(); s > c.room.bytes.Load()/leastSlack {
+		c.setSlack(s - max(c.room.bytes.Load()/slackDecay, 1))
 	}
 	return ch.freed, nil
 }
@@ -197,6 +202,8 @@ func (c *Cache) full(op string, key []byte, need int64, err error) error {
 	st, items := c.store.Stats(), c.items.Len()
 	why := ""
 	switch {
+	case c.noEvict:
+		why = "Options.NoEvict forbids to evict items"
 	case items > 0:
 		why = "snapshots, or a checkpoint, hold what was evicted"
 	case st.Entries > 0:
@@ -205,5 +212,5 @@ func (c *Cache) full(op string, key []byte, need int64, err error) error {
 		why = "snapshots hold what was deleted"
 	}
 	return c.fail(op, key, fmt.Errorf("%w: found no room for about %d bytes within the bound of %d, with %d items, %d live bytes and %d free ones: %s",
-		err, need, c.room.bytes, items, st.LiveBytes, st.FreeBytes, why))
+		err, need, c.room.bytes.Load(), items, st.LiveBytes, st.FreeBytes, why))
 }

@@ -80,7 +80,7 @@ func (c *Cache) Stats() Stats {
 		Counts:    c.publish(),
 		LiveBytes: st.LiveBytes,
 		FileBytes: st.FileBytes,
-		Bound:     c.room.bytes,
+		Bound:     c.room.bytes.Load(),
 		Target:    c.target(),
 	}
 	_ = c.store.View(func(sn *shm.Snapshot) error {

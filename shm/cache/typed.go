@@ -35,6 +35,7 @@ type TypedItem[V any] struct {
 	Value V
 	// The others are those of Item.
 	Flags      uint32
+	Marks      uint8
 	Expires    time.Time
 	StaleAfter time.Time
 	Token      uint64
@@ -98,7 +99,7 @@ func (t *Typed[K, V]) GetItem(key K) (TypedItem[V], error) {
 
 // GetAndTouch is Touch, and returns the item with its new end.
 func (t *Typed[K, V]) GetAndTouch(key K, ttl time.Duration) (TypedItem[V], error) {
-	return t.item(key, func(b *pair.Buffer) (Item, error) { return t.c.GetAndTouch(b.Key, ttl) })
+	return t.item(key, func(b *pair.Buffer) (Item, error) { return t.c.AppendAndTouch(b.Value, b.Key, t.c.ends(ttl)) })
 }
 
 func (t *Typed[K, V]) item(key K, get func(b *pair.Buffer) (Item, error)) (typed TypedItem[V], err error) {
@@ -115,7 +116,7 @@ func (t *Typed[K, V]) item(key K, get func(b *pair.Buffer) (Item, error)) (typed
 	if err != nil {
 		return typed, t.fail(err)
 	}
-	return TypedItem[V]{value, it.Flags, it.Expires, it.StaleAfter, it.Token, it.Stale}, nil
+	return TypedItem[V]{value, it.Flags, it.Marks, it.Expires, it.StaleAfter, it.Token, it.Stale}, nil
 }
 
 // GetMany returns the values of those of keys that are in the cache, in one version of it. If
@@ -189,7 +190,7 @@ func (t *Typed[K, V]) SetItem(key K, it TypedItem[V], cond Condition) (token uin
 		return 0, err
 	}
 	defer b.Return()
-	return t.c.SetItem(b.Key, Item{b.Value, it.Flags, it.Expires, it.StaleAfter, it.Token, it.Stale}, cond)
+	return t.c.SetItem(b.Key, Item{b.Value, it.Flags, it.Marks, it.Expires, it.StaleAfter, it.Token, it.Stale}, cond)
 }
 
 // Update lets fn change the value of key, in one step among all processes. A value that is

@@ -78,7 +78,7 @@ func (ch *choices) choose() {
 			left = append(left, v)
 		}
 	}
-	for n := max(len(left)/goes, 1); n > 0 && len(left) > 0 && ch.freed < ch.want; n-- {
+	for n := max(len(left)/goes, 1); n > 0 && len(left) > 0 && ch.freed < ch.want && !ch.c.noEvict; n-- {
 		least := 0
 		for i := range left {
 			if left[i].worth < left[least].worth {

@@ -3,10 +3,8 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"github.com/seed-869cc763/shmkv/alloc/region"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -67,6 +65,10 @@ func (c *Cache) ends(ttl time.Duration) time.Time {
 // can be made for it, the error matches shm.ErrFull and says why.
 func (c *Cache) SetItem(key []byte, it Item, cond Condition) (token uint64, err error) {
 	const op = "setting"
+	if cond != Always || c.noEvict {
+		made, err := c.change(op, key, conditional, arguments{next: it, cond: cond})
+		return made.Token, err
+	}
 	r, err := c.begin()
 	if err != nil {
 		return 0, c.fail(op, key, err)
@@ -75,14 +77,10 @@ func (c *Cache) SetItem(key []byte, it Item, cond Condition) (token uint64, err 
 	if t.expires != 0 {
 		c.hasExpiry()
 	}
-	b := c.borrow()
-	b.bytes = t.appendTo(append(b.bytes[:0], it.Value...))
-	if cond == Always {
-		err = c.set(op, key, b.bytes)
-	} else {
-		err = c.setIf(op, key, b.bytes, cond, it.Token)
-	}
-	c.giveBack(b)
+	ch := c.borrow()
+	ch.bytes = t.appendTo(append(ch.bytes[:0], it.Value...))
+	err = c.set(op, key, ch.bytes)
+	c.giveBack(ch)
 	if err != nil {
 		return 0, err
 	}
@@ -90,8 +88,7 @@ func (c *Cache) SetItem(key []byte, it Item, cond Condition) (token uint64, err 
 	return t.token, nil
 }
 
-// set sets the bytes of an item. It is write, without a function, for which it would have to
-// allocate.
+// set sets the bytes of an item. It is a write without a look at the item that there is.
 func (c *Cache) set(op string, key, item []byte) error {
 	need, err := c.needOf(len(key), len(item))
 	if err != nil {
@@ -105,24 +102,12 @@ func (c *Cache) set(op string, key, item []byte) error {
 	}
 }
 
-// setIf is set, on a condition.
-func (c *Cache) setIf(op string, key, item []byte, cond Condition, token uint64) error {
-	need, err := c.needOf(len(key), len(item))
-	if err != nil {
-		return c.fail(op, key, err)
-	}
-	return c.write(op, key, need, func() error {
-		return c.items.Compute(key, func(old []byte, exists bool) ([]byte, shm.Action, error) {
-			_, was, there, err := c.present(old, exists)
-			if err == nil {
-				err = cond.check(there, was.token, token)
-			}
-			if err != nil {
-				return nil, shm.ActionKeep, err
-			}
-			return item, shm.ActionSet, nil
-		})
-	})
+// conditional writes the item of the arguments, on their condition.
+func conditional(ch *change, was Item, exists bool) (Item, shm.Action, error) {
+	it := ch.next
+	err := ch.cond.check(exists, was.Token, it.Token)
+	it.Token = 0
+	return it, shm.ActionSet, err
 }
 
 // check returns the error of a condition that does not hold.
@@ -175,26 +160,4 @@ func (c *Cache) write(op string, key []byte, need int64, do func() error) error 
 // made room.
 func (c *Cache) again(err error, need int64, round int) bool {
 	return err != nil && errors.Is(err, shm.ErrFull) && c.makeMoreRoom(need, round)
-}
-
-// A buffer is memory for an item that is to be written.
-type buffer struct{ bytes []byte }
-
-// buffers are the buffers of a handle that are not in use, by the lanes of goroutines.
-type buffers [64]atomic.Pointer[buffer]
-
-// keepBuffer is how many bytes of a buffer are kept.
-const keepBuffer = 64 << 10
-
-func (c *Cache) borrow() *buffer {
-	if b := c.buffers[region.Lane()%len(c.buffers)].Swap(nil); b != nil {
-		return b
-	}
-	return &buffer{}
-}
-
-func (c *Cache) giveBack(b *buffer) {
-	if cap(b.bytes) <= keepBuffer {
-		c.buffers[region.Lane()%len(c.buffers)].Store(b)
-	}
 }

@@ -1,0 +1,188 @@
+package memcache
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
+)
+
+// delete executes delete <key> [0] [noreply].
+func (c *conn) delete(args [][]byte) error {
+	if n := len(args); n > 2 {
+		zero := string(args[2]) == "0"
+		quiet := c.wantsNoReply(args)
+		if n == 3 && !zero && !quiet || n == 4 && !(zero && quiet) {
+			return c.say(badLine + ".  Usage: delete <key> [noreply]")
+		}
+	}
+	key := args[1]
+	if len(key) > maxKey {
+		return c.say(badLine)
+	}
+	existed, err := c.srv.cache.Delete(key)
+	if err != nil {
+		return c.sayAlways(storeError(err))
+	}
+	c.recordDelete(key, existed)
+	if existed {
+		return c.say("DELETED")
+	}
+	return c.say("NOT_FOUND")
+}
+
+// increment executes incr or decr <key> <delta> [noreply].
+func (c *conn) increment(args [][]byte, up bool) error {
+	c.wantsNoReply(args)
+	key := args[1]
+	if len(key) > maxKey {
+		return c.say(badLine)
+	}
+	delta, ok := parseUint64(args[2])
+	if !ok {
+		return c.say("CLIENT_ERROR invalid numeric delta argument")
+	}
+	var n uint64
+	var err error
+	if up {
+		n, err = c.srv.cache.Increment(key, delta)
+	} else {
+		n, err = c.srv.cache.Decrement(key, delta)
+	}
+	switch {
+	case err == nil:
+		c.recordCount(up, true)
+		if !c.noreply {
+			c.out = append(strconv.AppendUint(c.out, n, 10), "\r\n"...)
+		}
+		return nil
+	case err == shm.ErrNotFound:
+		c.recordCount(up, false)
+		return c.say("NOT_FOUND")
+	case errors.Is(err, cache.ErrNotNumber):
+		return c.say(notNumber)
+	case errors.Is(err, shm.ErrFull):
+		return c.sayAlways("SERVER_ERROR out of memory")
+	}
+	return c.sayAlways(storeError(err))
+}
+
+const notNumber = "CLIENT_ERROR cannot increment or decrement non-numeric value"
+
+const badExptime = "CLIENT_ERROR invalid exptime argument"
+
+// touch executes touch <key> <exptime> [noreply].
+func (c *conn) touch(args [][]byte) error {
+	c.wantsNoReply(args)
+	key := args[1]
+	if len(key) > maxKey {
+		return c.say(badLine)
+	}
+	exptime, ok := parseInt32(args[2])
+	if !ok {
+		return c.say(badExptime)
+	}
+	found, err := c.touchItem(key, int64(exptime))
+	if err != nil {
+		return c.sayAlways(storeError(err))
+	}
+	c.recordTouch(key, found, false, 0)
+	if found {
+		return c.say("TOUCHED")
+	}
+	return c.say("NOT_FOUND")
+}
+
+// getAndTouch executes gat or gats <exptime> <key>*.
+func (c *conn) getAndTouch(args [][]byte, rest []byte, unique bool) error {
+	exptime, ok := parseInt32(args[1])
+	if !ok {
+		return c.say(badExptime)
+	}
+	if !keysFit(args[2:], rest) {
+		return c.say(badLine)
+	}
+	for _, key := range args[2:] {
+		if ok, err := c.getAndTouchItem(key, int64(exptime), unique); !ok || err != nil {
+			return err
+		}
+	}
+	for key := []byte(nil); rest != nil; {
+		if key, rest = nextWord(rest); key == nil {
+			break
+		}
+		if ok, err := c.getAndTouchItem(key, int64(exptime), unique); !ok || err != nil {
+			return err
+		}
+	}
+	return c.say("END")
+}
+
+// getAndTouchItem gives an item another end, and appends it. If the cache fails the answer is
+// its error, and ok is false.
+func (c *conn) getAndTouchItem(key []byte, exptime int64, unique bool) (ok bool, err error) {
+	if err := c.flushFull(); err != nil {
+		return false, err
+	}
+	before := len(c.out)
+	t := &c.work.touch
+	t.c, t.key, t.unique, t.get = c, key, unique, true
+	found, err := t.run(exptime)
+	if err != nil {
+		c.out = c.out[:before]
+		return false, c.sayAlways(storeError(err))
+	}
+	c.recordTouch(key, found, true, t.size)
+	return true, nil
+}
+
+// touchItem gives an item another end.
+func (c *conn) touchItem(key []byte, exptime int64) (found bool, err error) {
+	t := &c.work.touch
+	t.c, t.key, t.get = c, key, false
+	return t.run(exptime)
+}
+
+// A toucher is a touch under way. It is part of work, so that the function that it gives to
+// the cache is not allocated for each.
+type toucher struct {
+	c           *conn
+	key         []byte
+	unique, get bool
+	expires     time.Time
+	size        int // of the value
+	begin       int // of the item in the output
+	fn          func(it cache.Item, exists bool) (cache.Item, shm.Action, error)
+}
+
+func (t *toucher) run(exptime int64) (found bool, err error) {
+	t.expires = t.c.srv.expiry(exptime)
+	t.begin, t.size = len(t.c.out), 0
+	_, err = t.c.srv.cache.Compute(t.key, t.fn)
+	t.c, t.key = nil, nil
+	if err == shm.ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// touch is the function that run gives to Compute. It may be called several times.
+func (t *toucher) touch(it cache.Item, exists bool) (cache.Item, shm.Action, error) {
+	c := t.c
+	c.out = c.out[:t.begin]
+	if !exists {
+		return it, shm.ActionKeep, shm.ErrNotFound
+	}
+	if t.get {
+		shown := it
+		if c.srv.opts.NoCAS {
+			shown.Token = 0
+		}
+		c.appendItem(t.key, &shown, t.unique)
+	}
+	t.size = len(it.Value)
+	it.Expires = t.expires
+	return it, shm.ActionSet, nil
+}
