@@ -123,6 +123,7 @@ type memcachedSettings struct {
 	shutdown                        bool
 	delimiter                       byte // 0: not given
 	verbose                         int
+	memoryFile                      string // as it was written
 	extended                        memcachedExtended
 	region                          *regionChoice
 	store, metrics                  string
@@ -139,7 +140,7 @@ func (m *memcachedFlags) settings(f *pflag.FlagSet) (*memcachedSettings, error) 
 		daemon: m.daemon, user: m.user, cores: m.cores, lock: m.lock,
 		bytes: int64(m.memory) << 20, noEvict: m.noEvict, protocol: m.protocol,
 		noCAS: m.noCAS, noFlush: m.noFlush, noDump: m.noDump, noWatch: m.noWatch, shutdown: m.shutdown,
-		verbose: m.verbose, region: &m.region, temporary: m.temporary, debugtime: m.debugtime,
+		memoryFile: m.memoryFile, verbose: m.verbose, region: &m.region, temporary: m.temporary, debugtime: m.debugtime,
 	}
 	for _, check := range []func() error{
 		m.region.parse,

@@ -34,6 +34,7 @@ type memcachedServer struct {
 	store     *servedStore
 	server    *memcache.Server
 	listeners []net.Listener
+	auth      *memcache.Auth
 	stops     chan time.Duration // asks for the end, with the time for answers
 	closers   []func() error
 }
@@ -119,19 +120,19 @@ func (m *memcachedServer) becomeUser(context.Context) error {
 
 // open opens the store, and makes the server of it.
 func (m *memcachedServer) open(context.Context) (err error) {
+	if m.authFile != "" {
+		if m.auth, err = memcache.LoadAuth(m.authFile); err != nil {
+			return err
+		}
+	}
 	opts := memcache.Options{
+		Bytes: m.bytes, Auth: m.auth, Settings: m.memcachedSettings.lines(),
 		ItemSize: m.itemSize, MaxConns: m.conns, MaxConnsWait: m.extended.connsWait, IdleTimeout: m.extended.idle,
 		NoCAS: m.noCAS, NoFlush: m.noFlush, NoDump: m.noDump, NoWatch: m.noWatch, AllowShutdown: m.shutdown,
 		Binary: m.protocol == "binary", Text: m.protocol == "ascii",
 		Prefix: m.delimiter, Detail: m.delimiter != 0,
 		Verbose: m.verbose, Log: m.log,
-		Stop: func(graceful bool) {
-			patience := promptly
-			if graceful {
-				patience = gracefully
-			}
-			m.stop(patience)
-		},
+		Stop: m.stop,
 	}
 	var now func() time.Time
 	if m.debugtime {
@@ -147,8 +148,22 @@ func (m *memcachedServer) open(context.Context) (err error) {
 	return err
 }
 
-// stop asks for the end. The first one counts.
-func (m *memcachedServer) stop(patience time.Duration) {
+// reloadAuth reads the file of users again.
+func (m *memcachedServer) reloadAuth() {
+	if m.auth == nil {
+		return
+	}
+	if err := m.auth.Reload(); err != nil {
+		m.log.Error("the users stay as they were", "err", err)
+	}
+}
+
+// stop asks for the end, for a client. The first one counts.
+func (m *memcachedServer) stop(graceful bool) {
+	patience := promptly
+	if graceful {
+		patience = gracefully
+	}
 	select {
 	case m.stops <- patience:
 	default:
@@ -203,6 +218,7 @@ func (m *memcachedServer) serve(ctx context.Context, signals <-chan os.Signal) e
 				patience = gracefully
 			case syscall.SIGHUP:
 				waiting = true
+				m.reloadAuth()
 			}
 		}
 	}

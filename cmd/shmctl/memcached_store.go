@@ -42,7 +42,7 @@ func openServed(s *memcachedSettings, now func() time.Time, log *slog.Logger) (*
 		err = s.region.check(v.store, true)
 	}
 	if err == nil {
-		v.cache, err = cache.New(v.store, &cache.Options{Bytes: s.bytes, Region: s.region.name, Now: now, Logger: log})
+		v.cache, err = cache.New(v.store, &cache.Options{Bytes: s.bytes, NoEvict: s.noEvict, Region: s.region.name, Now: now, Logger: log})
 	}
 	if err != nil {
 		if v.store != nil {

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/server/memcache"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 	"github.com/seed-869cc763/shmkv/shm/shmexpvar"
 )
@@ -52,6 +54,67 @@ func cacheMetrics(st cache.Stats) []metric {
 	return all
 }
 
+// serverMetrics are those of the statistics of the server that are numbers worth a graph, by
+// the names that memcached's command stats gives them.
+var serverMetrics = []struct {
+	stat, name, help string
+	gauge            bool
+}{
+	{"uptime", "uptime_seconds", "Time since the start.", true},
+	{"curr_connections", "connections", "Open connections.", true},
+	{"max_connections", "connections_limit", "Most connections at a time.", true},
+	{"total_connections", "connections_total", "Connections that were accepted.", false},
+	{"rejected_connections", "connections_rejected_total", "Connections that were refused because there were too many.", false},
+	{"idle_kicks", "connections_idle_closed_total", "Connections that were closed because they were idle.", false},
+	{"cmd_get", "gets_total", "Keys that clients asked for.", false},
+	{"cmd_set", "sets_total", "Items that clients stored.", false},
+	{"cmd_touch", "touches_total", "Times to live that clients changed.", false},
+	{"cmd_meta", "meta_commands_total", "Meta commands.", false},
+	{"cmd_flush", "flushes_total", "Commands flush_all.", false},
+	{"get_hits", "get_hits_total", "Keys that were found.", false},
+	{"get_misses", "get_misses_total", "Keys that were not found.", false},
+	{"get_expired", "get_expired_total", "Keys that were not found because they had expired.", false},
+	{"delete_hits", "delete_hits_total", "Deletes that found an item.", false},
+	{"delete_misses", "delete_misses_total", "Deletes that found none.", false},
+	{"cas_hits", "cas_hits_total", "Stores by cas that were made.", false},
+	{"cas_badval", "cas_badval_total", "Stores by cas that were not made, because the item had changed.", false},
+	{"store_too_large", "store_too_large_total", "Items that were too large.", false},
+	{"store_no_memory", "store_no_memory_total", "Items for which there was no room.", false},
+	{"auth_cmds", "auth_total", "Requests to authenticate.", false},
+	{"auth_errors", "auth_errors_total", "Requests to authenticate that failed.", false},
+	{"bytes_read", "read_bytes_total", "Bytes that clients sent.", false},
+	{"bytes_written", "written_bytes_total", "Bytes that were sent to clients.", false},
+	{"limit_maxbytes", "limit_bytes", "Memory that the cache may take.", true},
+	{"log_watchers", "watchers", "Connections that watch.", true},
+}
+
+// metricsOf returns the metrics of a server.
+func metricsOf(s *memcache.Server) (all []metric) {
+	stats := map[string]string{}
+	s.Stats("", func(name, value string) { stats[name] = value })
+	for _, of := range serverMetrics {
+		if n, err := strconv.ParseFloat(stats[of.stat], 64); err == nil { // some are there with some flags only
+			all = append(all, metric{"shmctl_memcached_" + of.name, of.help, of.gauge, n})
+		}
+	}
+	return all
+}
+
+// publishServer publishes the statistics of a server as a variable of package expvar.
+func publishServer(s *memcache.Server) {
+	expvar.Publish("memcached", expvar.Func(func() any {
+		stats := map[string]any{}
+		s.Stats("", func(name, value string) {
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+				stats[name] = n
+			} else {
+				stats[name] = value
+			}
+		})
+		return stats
+	}))
+}
+
 // writeMetrics writes metrics in Prometheus's text format, version 0.0.4.
 func writeMetrics(w io.Writer, all []metric) error {
 	var b strings.Builder
@@ -60,7 +123,7 @@ func writeMetrics(w io.Writer, all []metric) error {
 		if m.gauge {
 			kind = "gauge"
 		}
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %v\n", m.name, m.help, m.name, kind, m.name, m.value)
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", m.name, m.help, m.name, kind, m.name, strconv.FormatFloat(m.value, 'f', -1, 64))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -90,11 +153,12 @@ func (m *memcachedServer) serveMetrics(context.Context) error {
 	if err := shmexpvar.PublishCache("cache", m.store.cache); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	publishServer(m.server)
 	mux := http.NewServeMux()
 	mux.Handle("GET /debug/vars", expvar.Handler())
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = writeMetrics(w, cacheMetrics(m.store.cache.Stats())) // whoever asked may have gone
+		_ = writeMetrics(w, append(metricsOf(m.server), cacheMetrics(m.store.cache.Stats())...)) // whoever asked may have gone
 	})
 	h := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	go func() { _ = h.Serve(l) }() // until Close
