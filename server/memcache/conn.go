@@ -3,37 +3,58 @@ package memcache
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// A conn is a connection. Its methods are called by its own goroutine only.
+// A conn is a connection. It is
+//
+//	idle       nothing of it is buffered, and no goroutine has it
+//	running    a goroutine has it; the methods are called by this one only
+//	signalled  running, and something has happened to its socket or the server
+//
+// The goroutine that makes an idle connection a running one has it from then on.
 type conn struct {
-	srv    *Server
-	nc     net.Conn
-	raw    syscall.RawConn // of nc; nil if it has none
-	fd     int             // of nc, which names the connection in stats conns; -1 if it has none
-	counts *counts
+	srv           *Server
+	fd            int // of the socket; its number names the connection in stats conns
+	loop          *loop
+	counts        *counts
+	remote, local net.Addr
 
 	in     input
 	output output
 	out    []byte // answers that were not written yet; memory of work, or of output.block
 	work   *work  // nil while the connection is idle
+	turn   *turn  // of the loop whose goroutine has the connection, or nil
 
 	noreply bool // no answer to this request, unless it is an error that desynchronises
 	known   bool // the client has authenticated itself
+	quick   bool // a read that gets less than it has room for has got all
 	answers int  // to requests since the connection was idle or waited
+	reads   int  // in this turn
 	reason  closeReason
 
-	// Others read these.
-	state    atomic.Uint32 // a connState
-	last     atomic.Int64  // when the last bytes arrived, as Server.seconds
-	stopping atomic.Bool   // the server is shutting down
+	// Others use these too.
+	state  atomic.Uint32 // idle, running or signalled
+	doing  atomic.Uint32 // a connState
+	last   atomic.Int64  // when the last bytes arrived, as Server.seconds
+	dead   atomic.Bool   // it is to end at once
+	kicked atomic.Bool   // it was idle for too long
+	woken  chan struct{} // has something, maybe, when the connection was signalled
 }
+
+const (
+	idle uint32 = iota
+	running
+	signalled
+)
 
 // A connState is what a connection does.
 type connState uint32
@@ -88,52 +109,151 @@ var works = sync.Pool{New: func() any {
 	return w
 }}
 
-// errClose ends a connection after its output was written, for no fault of its own.
-var errClose = errors.New("connection is to be closed")
+var (
+	// errClose ends a connection after its output was written, for no fault of its own.
+	errClose = errors.New("connection is to be closed")
+	// errIdle: nothing has arrived, and nothing is buffered.
+	errIdle = errors.New("connection is idle")
+)
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, fd: -1}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			c.raw = raw
-			_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
-		}
+// newConn takes the socket of nc over, which is no connection of Go's netpoll any more. The
+// caller has claimed it.
+func newConn(s *Server, nc net.Conn, l *loop) (*conn, error) {
+	defer nc.Close()
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("memcache: found a connection of type %T, expected one of a socket", nc)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("memcache: taking a connection: %w", err)
+	}
+	c := &conn{srv: s, loop: l, remote: nc.RemoteAddr(), local: nc.LocalAddr(), woken: make(chan struct{}, 1)}
+	if e := raw.Control(func(fd uintptr) { c.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
+		err = e
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memcache: taking a connection: %w", err)
 	}
 	c.in.c = c
-	c.in.try = c.in.tryRead
-	c.output.c = c
-	c.output.try = c.output.tryWrite
 	c.last.Store(s.seconds.Load())
-	return c
+	c.state.Store(running)
+	return c, nil
 }
 
-// serve executes requests until the connection ends, and closes it.
-func (c *conn) serve() {
+// claim makes an idle connection a running one, and reports whether it was idle. Else it
+// signals whoever has it.
+func (c *conn) claim() bool {
+	for {
+		if c.state.CompareAndSwap(idle, running) {
+			return true
+		}
+		if c.state.Load() == signalled {
+			return false
+		}
+		if c.state.CompareAndSwap(running, signalled) {
+			select {
+			case c.woken <- struct{}{}:
+			default:
+			}
+			return false
+		}
+	}
+}
+
+// run executes requests until the connection is idle or has ended. The caller has claimed it.
+func (c *conn) run() {
+	c.reads = 0
+	for {
+		err := c.request()
+		if err == nil {
+			continue
+		}
+		if err != errIdle || c.srv.closing.Load() {
+			c.end(err)
+			return
+		}
+		t := c.turn
+		c.rest()
+		c.turn = nil
+		if c.state.CompareAndSwap(running, idle) {
+			return // and somebody else may have it already
+		}
+		c.state.Store(running)
+		c.turn, c.quick = t, false
+	}
+}
+
+// block waits for a signal. Until then the connection does what doing says.
+func (c *conn) block(doing connState) error {
+	c.turn.give()
+	c.doing.Store(uint32(doing))
+	for !c.state.CompareAndSwap(signalled, running) {
+		<-c.woken
+	}
+	c.doing.Store(uint32(stateExecutes))
+	c.quick = false
+	if c.dead.Load() {
+		return errClose
+	}
+	return nil
+}
+
+// leaveLoop lets the goroutine take its time from now on.
+func (c *conn) leaveLoop() { c.turn.give() }
+
+// end closes the connection, which ends because of err.
+func (c *conn) end(err error) {
 	s := c.srv
-	if s.watchers.want(watchConns) {
-		s.watchers.opened(c)
-	}
-	if s.verbose.Load() > 1 {
-		s.log.Info("connection is open", "conn", c.fd)
-	}
-	var err error
-	for err == nil {
-		err = c.request()
-	}
 	switch {
-	case errors.Is(err, errClose):
+	case errors.Is(err, errClose) && !c.dead.Load():
 		_ = c.flush()
-	case errors.Is(err, io.EOF):
+	case err == io.EOF:
 		c.reason = closedNormally
 	}
+	if s.closing.Load() && c.reason == closedInError {
+		c.reason = closedByShutdown
+	}
 	c.rest()
-	c.nc.Close()
+	s.files.set(c.fd, nil)
+	_ = unix.Close(c.fd)
 	if s.watchers.want(watchConns) {
 		s.watchers.ended(c)
 	}
 	if s.verbose.Load() > 1 {
 		s.log.Info("connection is closed", "conn", c.fd, "reason", closeReasons[c.reason])
 	}
+	s.forget(c)
+}
+
+// kick ends a connection that has been idle for too long, unless something has arrived just
+// now. The caller has claimed it.
+func (c *conn) kick() {
+	if !c.isKicked() {
+		c.run()
+		return
+	}
+	c.end(errClose)
+}
+
+// isKicked reports whether the connection is to end because nothing has arrived for so long.
+func (c *conn) isKicked() bool {
+	if !c.kicked.Load() {
+		return false
+	}
+	if !c.isQuiet() {
+		c.kicked.Store(false)
+		return false
+	}
+	c.counts.add(idleKicks, 1)
+	c.reason = closedIdle
+	return true
+}
+
+// isQuiet reports whether nothing has arrived for Options.IdleTimeout.
+func (c *conn) isQuiet() bool {
+	t := c.srv.opts.IdleTimeout
+	return t != 0 && time.Duration(c.srv.seconds.Load()-c.last.Load())*time.Second > t
 }
 
 // request executes the next request.
@@ -187,7 +307,7 @@ func (c *conn) begin() {
 	c.out = c.work.out[:0]
 }
 
-// rest takes the work from an idle connection.
+// rest takes the work from a connection.
 func (c *conn) rest() {
 	w := c.work
 	if w == nil {
@@ -199,12 +319,10 @@ func (c *conn) rest() {
 	works.Put(w)
 }
 
-// idleTooLong reports whether the connection is to be closed because nothing has arrived for
-// so long.
-func (c *conn) idleTooLong() bool {
-	t := c.srv.opts.IdleTimeout
-	if t == 0 || connState(c.state.Load()) != stateAwaitsRequest {
-		return false
+// stateNow returns what the connection does.
+func (c *conn) stateNow() connState {
+	if c.state.Load() == idle {
+		return stateAwaitsRequest
 	}
-	return time.Duration(c.srv.seconds.Load()-c.last.Load())*time.Second > t
+	return connState(c.doing.Load())
 }

@@ -37,6 +37,7 @@ func (c *conn) dump(name string, classes []byte) error {
 	if what != "all" && what != "hash" && !hasOnlyClass(what) {
 		return c.say("NOTSTARTED no items to crawl")
 	}
+	c.leaveLoop()
 	err := c.srv.eachItem(func(key []byte, it *cache.Item) bool {
 		c.out = line(c, c.out, key, it)
 		return len(c.out) < dumpBytes
@@ -151,6 +152,7 @@ func (c *conn) cacheDump(args [][]byte) error {
 	if strconv.Itoa(int(class)) != onlyClass {
 		return c.say("END")
 	}
+	c.leaveLoop()
 	items, bytes, done := uint32(0), 0, false
 	err := c.srv.eachItem(func(key []byte, it *cache.Item) bool {
 		if done = done || bytes > maxCacheDump || limit != 0 && items == limit; done {

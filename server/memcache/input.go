@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"syscall"
-	"time"
 )
 
 // An input has the bytes that a client has sent and that were not consumed yet. Before it
@@ -18,10 +16,7 @@ type input struct {
 	r, w  int    // buf[r:w] has arrived
 	block *block // that was needed for a value or a line that work is too small for; nil else
 
-	try func(fd uintptr) bool // tryRead, made once
-	as  connState             // in which it waits
-	n   int                   // result of tryRead
-	err error
+	drained bool // the last read has got all that there was
 }
 
 const (
@@ -105,7 +100,8 @@ func (in *input) discard(n int) error {
 // bytes in all, but not for much more than has arrived.
 func (in *input) fill(need int) error { return in.fillAs(need, stateAwaitsRequest) }
 
-// fillAs is fill, in a state by which stats conns tells for what the connection waits.
+// fillAs is fill, in a state by which stats conns tells for what the connection waits. Without
+// anything buffered it does not wait for a request: errIdle tells that there is none.
 func (in *input) fillAs(need int, as connState) error {
 	c := in.c
 	if err := c.flush(); err != nil {
@@ -119,113 +115,49 @@ func (in *input) fillAs(need int, as connState) error {
 			in.buf = c.work.in[:]
 		}
 	}
-	if in.buf != nil {
-		in.makeRoom(need)
+	if in.buf == nil {
+		c.begin()
 	}
-	in.as = as
-	if err := in.read(); err != nil {
-		return err
+	in.makeRoom(need)
+	begins := as == stateAwaitsRequest && in.w == 0
+	if begins && in.drained {
+		in.drained = false
+		return errIdle
 	}
-	if in.n <= 0 {
-		if in.err == nil {
-			in.err = io.EOF
-		}
-		return in.err
+	if c.reads++; c.reads > readsAtOnce {
+		c.leaveLoop()
 	}
-	in.w += in.n
-	c.counts.add(bytesRead, in.n)
-	c.last.Store(c.srv.seconds.Load())
-	return nil
-}
-
-// read waits, and leaves its result in n and err.
-func (in *input) read() error {
-	c := in.c
 	for {
-		var err error
-		if c.raw != nil {
-			err = c.raw.Read(in.try)
-		} else {
-			err = in.readPlain()
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-		// The server shuts down, or the connection was idle for too long, or it was not when
-		// it came to this.
+		n, err := syscall.Read(c.fd, in.buf[in.w:])
 		switch {
-		case c.stopping.Load():
-			c.reason = closedByShutdown
-			return in.readLast()
-		case c.idleTooLong():
-			c.counts.add(idleKicks, 1)
-			c.reason = closedIdle
+		case n > 0:
+			in.drained = c.quick && n < len(in.buf)-in.w
+			in.w += n
+			c.counts.add(bytesRead, n)
+			c.last.Store(c.srv.seconds.Load())
+			return nil
+		case err == nil:
+			return io.EOF
+		case err == syscall.EINTR:
+			continue
+		case err != syscall.EAGAIN:
+			return err
+		case begins:
+			return errIdle
+		case c.srv.closing.Load():
 			return errClose
 		}
-		if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+		if err := c.block(as); err != nil {
 			return err
 		}
-		if c.stopping.Load() { // Shutdown has set the deadline just before
-			_ = c.nc.SetReadDeadline(past)
+		if as == stateAwaitsRequest && c.isKicked() {
+			return errClose
 		}
 	}
 }
 
-// readPlain reads from a connection that is no file.
-func (in *input) readPlain() error {
-	c := in.c
-	if in.buf == nil {
-		c.begin()
-	}
-	c.state.Store(uint32(in.as))
-	in.n, in.err = c.nc.Read(in.buf[in.w:])
-	if errors.Is(in.err, os.ErrDeadlineExceeded) {
-		return in.err
-	}
-	c.state.Store(uint32(stateExecutes))
-	return nil
-}
-
-// readLast reads what has arrived, without waiting.
-func (in *input) readLast() error {
-	if in.c.raw == nil {
-		return errClose
-	}
-	arrived := false
-	if err := in.c.raw.Control(func(fd uintptr) { arrived = in.tryRead(fd) }); err != nil {
-		return err
-	}
-	if !arrived {
-		return errClose
-	}
-	return nil
-}
-
-// tryRead reads what there is. Without anything it returns false, and a connection that is
-// idle waits without buffers.
-func (in *input) tryRead(fd uintptr) bool {
-	c := in.c
-	if in.buf == nil {
-		c.begin()
-	}
-	for {
-		in.n, in.err = syscall.Read(int(fd), in.buf[in.w:])
-		switch in.err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			if in.r == in.w {
-				c.rest()
-			}
-			c.state.Store(uint32(in.as))
-			return false
-		}
-		if connState(c.state.Load()) != stateExecutes {
-			c.state.Store(uint32(stateExecutes))
-		}
-		return true
-	}
-}
+// readsAtOnce is how often a connection may read before others of its loop get their turn.
+const readsAtOnce = 32
 
 // makeRoom makes room behind the bytes that have arrived.
 func (in *input) makeRoom(need int) {

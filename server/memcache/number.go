@@ -77,7 +77,7 @@ func (s *Server) expiry(exptime int64) time.Time {
 	case exptime == 0:
 		return time.Time{}
 	case exptime < 0:
-		return past
+		return longAgo
 	case exptime <= maxRelative:
 		return s.now().Add(time.Duration(exptime) * time.Second)
 	}
@@ -91,3 +91,6 @@ func (s *Server) now() time.Time {
 	}
 	return time.Now()
 }
+
+// longAgo is when an item with a negative exptime ends.
+var longAgo = time.Unix(1, 0)

@@ -1,20 +1,17 @@
 package memcache
 
 import (
-	"io"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // outputLimit is how many bytes of answers are gathered before they are written.
 const outputLimit = 64 << 10
 
-// An output writes the answers of a connection.
+// An output has the memory of the answers of a connection.
 type output struct {
-	c     *conn
-	block *block                // the memory of conn.out, if work has too little; nil else
-	rest  []byte                // what is still to be written
-	try   func(fd uintptr) bool // tryWrite, made once
-	err   error                 // of tryWrite
+	block *block // the memory of conn.out, if work has too little; nil else
 }
 
 // room makes room for n more bytes in the output.
@@ -59,11 +56,11 @@ func (c *conn) flush() error {
 		return err
 	}
 	c.counts.add(bytesWritten, n)
-	c.out = c.out[:0]
-	if c.output.block != nil {
-		c.releaseOut()
-		c.out = c.work.out[:0]
+	if c.output.block == nil && cap(c.out) <= 2*outputLimit {
+		c.work.out = c.out[:0] // it has grown, or is what it was
 	}
+	c.releaseOut()
+	c.out = c.work.out[:0]
 	return nil
 }
 
@@ -77,39 +74,32 @@ func (c *conn) flushFull() error {
 
 // write writes b, and waits until that is done.
 func (c *conn) write(b []byte) error {
-	if c.raw == nil {
-		_, err := c.nc.Write(b)
-		return err
-	}
-	o := &c.output
-	o.rest = b
-	if err := c.raw.Write(o.try); err != nil {
-		return err
-	}
-	o.rest = nil
-	return o.err
-}
-
-// tryWrite writes what the socket takes. It returns false if that is not all.
-func (o *output) tryWrite(fd uintptr) bool {
+	waits := false
 	for {
-		n, err := syscall.Write(int(fd), o.rest)
+		n, err := syscall.Write(c.fd, b)
 		if n > 0 {
-			o.rest = o.rest[n:]
+			b = b[n:]
 		}
 		switch {
-		case len(o.rest) == 0:
-			o.err = nil
-		case err == syscall.EINTR || err == nil && n > 0:
+		case len(b) == 0:
+			if waits {
+				return c.loop.watch(c, unix.EPOLL_CTL_MOD, false)
+			}
+			return nil
+		case err == nil || err == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
-			o.c.state.Store(uint32(stateWrites))
-			return false
-		case err == nil:
-			o.err = io.ErrUnexpectedEOF
-		default:
-			o.err = err
+		case err != syscall.EAGAIN:
+			return err
 		}
-		return true
+		if !waits {
+			waits = true
+			if err := c.loop.watch(c, unix.EPOLL_CTL_MOD, true); err != nil {
+				return err
+			}
+			continue // there may be room by now
+		}
+		if err := c.block(stateWrites); err != nil {
+			return err
+		}
 	}
 }

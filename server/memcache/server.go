@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
@@ -30,6 +33,8 @@ type Options struct {
 	// MaxConnsWait lets clients beyond MaxConns wait until another connection was closed. By
 	// default they get an error, and their connection is closed.
 	MaxConnsWait bool
+	// Threads is how many threads serve connections; 0 means as many as Go uses processors.
+	Threads int
 	// IdleTimeout is after how long without a request a connection is closed; 0 means never.
 	IdleTimeout time.Duration
 	// NoCAS shows 0 as the unique number of each item, and refuses cas, as memcached -C.
@@ -86,16 +91,19 @@ type Server struct {
 	watchers watchers
 	counts   [stripes]counts
 
+	closing atomic.Bool // set with mu
+	files   files
+	loops   []*loop // of Serve; set with mu
+
 	mu            sync.Mutex
 	free          sync.Cond // a connection has ended, or the server is closing
 	listeners     map[net.Listener]struct{}
 	conns         map[*conn]struct{}
-	accepted      int // connections so far
-	waiting       int // connections that wait for another one to end
-	closing       bool
+	accepted      int          // connections so far
+	waiting       int          // connections that wait for another one to end
 	countedBefore cache.Counts // of the cache, at the last stats reset
 	ticking       chan struct{}
-	running       sync.WaitGroup // of connections
+	ended         chan struct{} // closed when the server is closing and has no connections
 }
 
 // ErrServerClosed is the error of Serve after Shutdown.
@@ -111,6 +119,8 @@ func New(opts *Options) (*Server, error) {
 		return nil, fmt.Errorf("memcache: Options.ItemSize is %d, expected 0 or more", o.ItemSize)
 	case o.MaxConns < 0:
 		return nil, fmt.Errorf("memcache: Options.MaxConns is %d, expected 0 or more", o.MaxConns)
+	case o.Threads < 0:
+		return nil, fmt.Errorf("memcache: Options.Threads is %d, expected 0 or more", o.Threads)
 	case o.Auth != nil && o.Binary:
 		return nil, errors.New("memcache: Options.Auth is given with Options.Binary, expected only one of them")
 	}
@@ -118,6 +128,7 @@ func New(opts *Options) (*Server, error) {
 	o.MaxConns = cmp.Or(o.MaxConns, defaultMaxConns)
 	o.Bytes = cmp.Or(o.Bytes, o.Cache.Stats().Bound)
 	o.Prefix = cmp.Or(o.Prefix, ':')
+	o.Threads = cmp.Or(o.Threads, runtime.GOMAXPROCS(0))
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -129,6 +140,7 @@ func New(opts *Options) (*Server, error) {
 		cache:     o.Cache,
 		log:       o.Log,
 		started:   time.Now(),
+		ended:     make(chan struct{}),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
 		tuning:    tuning{tuned: defaultTuning},
@@ -148,15 +160,15 @@ func New(opts *Options) (*Server, error) {
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
 	s.mu.Lock()
-	if s.closing {
+	if s.closing.Load() {
 		s.mu.Unlock()
 		return ErrServerClosed
 	}
-	s.listeners[l] = struct{}{}
-	if s.ticking == nil {
-		s.ticking = make(chan struct{})
-		go s.tick(s.ticking)
+	if err := s.startLoops(); err != nil {
+		s.mu.Unlock()
+		return err
 	}
+	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -168,7 +180,7 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			s.start(nc)
-		case s.isClosing():
+		case s.closing.Load():
 			return ErrServerClosed
 		case isTransient(err):
 			s.log.Warn("no connection could be accepted", "error", err)
@@ -193,14 +205,33 @@ func isTransient(err error) bool {
 	return false
 }
 
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
+// startLoops starts what serves the connections, unless that was done. The caller has mu.
+func (s *Server) startLoops() error {
+	if s.loops != nil {
+		return nil
+	}
+	var loops []*loop
+	for range s.opts.Threads {
+		l, err := newLoop(s)
+		if err != nil {
+			for _, l := range loops {
+				l.close()
+			}
+			return err
+		}
+		loops = append(loops, l)
+	}
+	s.loops = loops
+	for _, l := range loops {
+		go l.run(nil)
+	}
+	s.ticking = make(chan struct{})
+	go s.tick(s.ticking)
+	return nil
 }
 
-// start serves a connection in a goroutine of its own. At the limit of connections it refuses
-// it, or waits until another one has ended.
+// start gives a connection to a loop. At the limit of connections it refuses it, or waits until
+// another one has ended.
 func (s *Server) start(nc net.Conn) {
 	s.mu.Lock()
 	if len(s.conns) >= s.opts.MaxConns && !s.opts.MaxConnsWait {
@@ -215,30 +246,55 @@ func (s *Server) start(nc net.Conn) {
 		began := time.Now()
 		s.waiting++
 		s.counts[0].add(listenDisabled, 1)
-		for len(s.conns) >= s.opts.MaxConns && !s.closing {
+		for len(s.conns) >= s.opts.MaxConns && !s.closing.Load() {
 			s.free.Wait()
 		}
 		s.waiting--
 		s.counts[0].add(listenDisabledMicros, int(time.Since(began).Microseconds()))
 	}
-	if s.closing {
+	if s.closing.Load() {
 		s.mu.Unlock()
 		nc.Close()
 		return
 	}
-	c := newConn(s, nc)
+	n := s.accepted % len(s.loops)
+	c, err := newConn(s, nc, s.loops[n])
+	if err != nil {
+		s.mu.Unlock()
+		s.log.Error("a connection was refused", "error", err)
+		return
+	}
 	s.accepted++
-	c.counts = &s.counts[s.accepted%stripes]
+	c.counts = &s.counts[n%stripes]
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	c.counts.add(totalConns, 1)
-	s.running.Go(func() {
-		c.serve()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.free.Signal()
-		s.mu.Unlock()
-	})
+	if s.watchers.want(watchConns) {
+		s.watchers.opened(c)
+	}
+	if s.verbose.Load() > 1 {
+		s.log.Info("connection is open", "conn", c.fd)
+	}
+	s.files.set(c.fd, c)
+	if err := c.loop.watch(c, unix.EPOLL_CTL_ADD, false); err != nil {
+		s.log.Error("a connection was refused", "error", err)
+		c.end(err)
+		return
+	}
+	if !c.state.CompareAndSwap(running, idle) { // something has arrived, or the server is closing
+		go c.run()
+	}
+}
+
+// forget removes a connection that has ended.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.free.Signal()
+	if s.closing.Load() && len(s.conns) == 0 {
+		close(s.ended)
+	}
 }
 
 // Shutdown ends the server: it closes the listeners, lets each connection answer the requests
@@ -246,10 +302,12 @@ func (s *Server) start(nc net.Conn) {
 // at once, and the error is that of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.closing {
-		s.closing = true
+	if !s.closing.Swap(true) {
 		if s.ticking != nil {
 			close(s.ticking)
+		}
+		if len(s.conns) == 0 {
+			close(s.ended)
 		}
 	}
 	s.free.Broadcast()
@@ -257,33 +315,34 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		l.Close()
 	}
 	for c := range s.conns {
-		c.stopping.Store(true)
-		_ = c.nc.SetReadDeadline(past)
+		if c.claim() {
+			go c.run() // which executes what has arrived, and ends it
+		}
 	}
 	s.mu.Unlock()
 	s.watchers.closeAll()
 
-	ended := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(ended)
-	}()
+	var err error
 	select {
-	case <-ended:
-		return nil
+	case <-s.ended:
 	case <-ctx.Done():
+		err = ctx.Err()
+		s.mu.Lock()
+		for c := range s.conns {
+			c.dead.Store(true)
+			c.claim() // only signals: nobody is idle any more
+		}
+		s.mu.Unlock()
+		<-s.ended
 	}
 	s.mu.Lock()
-	for c := range s.conns {
-		c.nc.Close()
+	defer s.mu.Unlock()
+	for _, l := range s.loops {
+		l.stop()
 	}
-	s.mu.Unlock()
-	<-ended
-	return ctx.Err()
+	s.loops = nil
+	return err
 }
-
-// past is a deadline that has come.
-var past = time.Unix(1, 0)
 
 // tickEvery is how often a server looks at the clock for its connections.
 const tickEvery = 500 * time.Millisecond
@@ -304,8 +363,11 @@ func (s *Server) tick(end chan struct{}) {
 		}
 		s.mu.Lock()
 		for c := range s.conns {
-			if c.idleTooLong() {
-				_ = c.nc.SetReadDeadline(past)
+			if c.isQuiet() && c.stateNow() == stateAwaitsRequest {
+				c.kicked.Store(true)
+				if c.claim() {
+					go c.kick()
+				}
 			}
 		}
 		s.mu.Unlock()

@@ -23,7 +23,7 @@ func (s *Server) connStats(add stat) {
 		lines = append(lines, line{fd: fileOf(l), addr: nameOf(l.Addr()), state: "conn_listening", idle: now})
 	}
 	for c := range s.conns {
-		lines = append(lines, line{c.fd, nameOf(c.nc.RemoteAddr()), nameOf(c.nc.LocalAddr()), connStates[c.state.Load()], now - c.last.Load()})
+		lines = append(lines, line{c.fd, nameOf(c.remote), nameOf(c.local), connStates[c.stateNow()], now - c.last.Load()})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.fd, b.fd) })

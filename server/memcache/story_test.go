@@ -228,13 +228,14 @@ func TestStoriesOfMemcached(t *testing.T) {
 	}
 	for _, s := range stories(t) {
 		t.Run(s.name, func(t *testing.T) {
-			s.play(t, dial(t, memcached(t, s.options...)), whole)
+			path, _ := memcached(t, s.options...)
+			s.play(t, dial(t, path), whole)
 		})
 	}
 }
 
 // memcached starts the memcached of this machine, and returns its socket.
-func memcached(t testing.TB, options ...string) (path string) {
+func memcached(t testing.TB, options ...string) (path string, pid int) {
 	binary, err := exec.LookPath("memcached")
 	if err != nil {
 		t.Skip("there is no memcached on this machine")
@@ -261,12 +262,6 @@ func memcached(t testing.TB, options ...string) (path string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	require.Eventually(t, func() bool {
-		nc, err := net.Dial("unix", path)
-		if err == nil {
-			nc.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "memcached does not listen")
-	return path
+	await(t, path)
+	return path, cmd.Process.Pid
 }

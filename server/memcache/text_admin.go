@@ -248,6 +248,7 @@ func (c *conn) crawl(classes []byte) error {
 		return c.say("BADCLASS invalid class id")
 	}
 	c.counts.add(crawlerStarts, 1)
+	c.leaveLoop()
 	if _, err := c.srv.cache.DeleteExpired(context.Background()); err != nil {
 		return c.sayAlways(storeError(err))
 	}

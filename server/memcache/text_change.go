@@ -126,63 +126,44 @@ func (c *conn) getAndTouchItem(key []byte, exptime int64, unique bool) (ok bool,
 	if err := c.flushFull(); err != nil {
 		return false, err
 	}
-	before := len(c.out)
-	t := &c.work.touch
-	t.c, t.key, t.unique, t.get = c, key, unique, true
-	found, err := t.run(exptime)
-	if err != nil {
-		c.out = c.out[:before]
+	// The value comes to where it is if the numbers before it are long.
+	c.room(itemRoom + len(key))
+	begin := len(c.out)
+	place := begin + itemRoom + len(key)
+	it, err := c.srv.cache.AppendAndTouch(c.out[:place], key, c.srv.expiry(exptime))
+	if err == nil {
+		c.out = it.Value[:begin]
+		it.Value = it.Value[place:]
+		c.appendItem(key, &it, unique)
+	} else if err != shm.ErrNotFound {
 		return false, c.sayAlways(storeError(err))
 	}
-	c.recordTouch(key, found, true, t.size)
+	c.recordTouch(key, err == nil, true, len(it.Value)*index(err == nil))
 	return true, nil
 }
 
 // touchItem gives an item another end.
 func (c *conn) touchItem(key []byte, exptime int64) (found bool, err error) {
 	t := &c.work.touch
-	t.c, t.key, t.get = c, key, false
-	return t.run(exptime)
-}
-
-// A toucher is a touch under way. It is part of work, so that the function that it gives to
-// the cache is not allocated for each.
-type toucher struct {
-	c           *conn
-	key         []byte
-	unique, get bool
-	expires     time.Time
-	size        int // of the value
-	begin       int // of the item in the output
-	fn          func(it cache.Item, exists bool) (cache.Item, shm.Action, error)
-}
-
-func (t *toucher) run(exptime int64) (found bool, err error) {
-	t.expires = t.c.srv.expiry(exptime)
-	t.begin, t.size = len(t.c.out), 0
-	_, err = t.c.srv.cache.Compute(t.key, t.fn)
-	t.c, t.key = nil, nil
+	t.expires = c.srv.expiry(exptime)
+	_, err = c.srv.cache.Compute(key, t.fn)
 	if err == shm.ErrNotFound {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// touch is the function that run gives to Compute. It may be called several times.
+// A toucher is a touch under way. It is part of work, so that the function that it gives to
+// the cache is not allocated for each.
+type toucher struct {
+	expires time.Time
+	fn      func(it cache.Item, exists bool) (cache.Item, shm.Action, error)
+}
+
 func (t *toucher) touch(it cache.Item, exists bool) (cache.Item, shm.Action, error) {
-	c := t.c
-	c.out = c.out[:t.begin]
 	if !exists {
 		return it, shm.ActionKeep, shm.ErrNotFound
 	}
-	if t.get {
-		shown := it
-		if c.srv.opts.NoCAS {
-			shown.Token = 0
-		}
-		c.appendItem(t.key, &shown, t.unique)
-	}
-	t.size = len(it.Value)
 	it.Expires = t.expires
 	return it, shm.ActionSet, nil
 }

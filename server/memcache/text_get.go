@@ -110,7 +110,6 @@ func nextWord(text []byte) (word, rest []byte) {
 // output is full, and another one goes on behind the last key after that was written. If the
 // cache fails the answer is its error, and ok is false; err ends the connection.
 func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
-	unique0 := c.srv.opts.NoCAS
 	many := len(keys)
 	for len(keys) > 0 {
 		if err := c.flushFull(); err != nil {
@@ -123,10 +122,10 @@ func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
 			}
 			done = i + 1
 			if ok {
-				if unique0 {
-					it.Token = 0
-				}
+				c.room(itemRoom + len(look[i]) + len(it.Value))
 				c.appendItem(look[i], &it, unique)
+			} else if !it.Expires.IsZero() {
+				c.counts.add(getExpired, 1)
 			}
 			c.recordGet(look[i], ok, len(it.Value))
 			if each {
@@ -149,14 +148,21 @@ func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
 	return true, nil
 }
 
-// appendItem appends an item as the answer to a get has it.
+// itemRoom is how many bytes an answer with an item has at most, without key and value.
+const itemRoom = len("VALUE  4294967295 1073741824 18446744073709551615\r\n\r\n")
+
+// appendItem appends an item as the answer to a get has it. The value may lie behind the
+// output, where it comes to, or beyond.
 func (c *conn) appendItem(key []byte, it *cache.Item, unique bool) {
-	c.room(len("VALUE  4294967295 1073741824 18446744073709551615\r\n\r\n") + len(key) + len(it.Value))
 	out := append(append(c.out, "VALUE "...), key...)
 	out = strconv.AppendUint(append(out, ' '), uint64(it.Flags), 10)
 	out = strconv.AppendUint(append(out, ' '), uint64(len(it.Value)), 10)
 	if unique {
-		out = strconv.AppendUint(append(out, ' '), it.Token, 10)
+		token := it.Token
+		if c.srv.opts.NoCAS {
+			token = 0
+		}
+		out = strconv.AppendUint(append(out, ' '), token, 10)
 	}
 	out = append(append(out, "\r\n"...), it.Value...)
 	c.out = append(out, "\r\n"...)

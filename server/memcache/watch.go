@@ -2,11 +2,13 @@ package memcache
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -84,36 +86,52 @@ func (c *conn) watch(args [][]byte) error {
 		return c.say("WATCHER_TOO_MANY log watcher limit reached")
 	}
 	defer s.watchers.remove(w)
-	c.state.Store(uint32(stateWatches))
-	var reader sync.WaitGroup
-	reader.Go(func() { // until the client closes its end, or the server shuts down
-		var some [512]byte
-		for {
-			if _, err := c.nc.Read(some[:]); err != nil {
-				break
-			}
-		}
-		s.watchers.close(w)
-		_ = c.nc.SetWriteDeadline(past)
-	})
+	c.leaveLoop()
 	err := c.write([]byte("OK\r\n"))
 	for err == nil {
-		lines := s.watchers.take(w)
-		if lines == nil {
-			break
+		lines, ok := s.watchers.take(w)
+		switch {
+		case !ok:
+			err = errClose
+		case len(lines) > 0:
+			c.counts.add(logSent, 1)
+			err = c.write(lines)
+		default:
+			err = c.awaitLines(w)
 		}
-		err = c.write(lines)
-		c.counts.add(logSent, 1)
-		c.state.Store(uint32(stateWatches))
 	}
-	_ = c.nc.SetReadDeadline(past)
-	reader.Wait()
 	c.reason = closedNormally
-	return errWatched
+	return err
 }
 
-// errWatched ends the connection of a watcher.
-var errWatched = fmt.Errorf("%w: it was a watcher's", errClose)
+// awaitLines waits until there are lines for a watcher, and reads what its client sends.
+func (c *conn) awaitLines(w *watcher) error {
+	c.doing.Store(uint32(stateWatches))
+	select {
+	case <-w.woken:
+		return nil
+	case <-c.woken:
+	}
+	if !c.state.CompareAndSwap(signalled, running) {
+		return nil
+	}
+	if c.dead.Load() {
+		return errClose
+	}
+	c.in.r, c.in.w = 0, 0
+	for {
+		n, err := syscall.Read(c.fd, c.in.buf)
+		switch {
+		case n > 0 || err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return nil
+		case err == nil:
+			return io.EOF
+		default:
+			return err
+		}
+	}
+}
 
 // add returns a new watcher, or nil if there are too many.
 func (w *watchers) add(wants uint32) *watcher {
@@ -150,13 +168,6 @@ func (w *watchers) count() int {
 	return len(w.all)
 }
 
-func (w *watchers) close(one *watcher) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	one.closed = true
-	one.wake()
-}
-
 // closeAll ends the watchers, and admits no more.
 func (w *watchers) closeAll() {
 	w.mu.Lock()
@@ -175,22 +186,12 @@ func (one *watcher) wake() {
 	}
 }
 
-// take waits for lines and returns them, or nil when the watcher was closed.
-func (w *watchers) take(one *watcher) []byte {
-	for {
-		w.mu.Lock()
-		lines := one.lines
-		one.lines = nil
-		closed := one.closed
-		w.mu.Unlock()
-		switch {
-		case closed:
-			return nil
-		case lines != nil:
-			return lines
-		}
-		<-one.woken
-	}
+// take returns the lines that there are for a watcher. Without ok it is to end.
+func (w *watchers) take(one *watcher) (lines []byte, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines, one.lines = one.lines, nil
+	return lines, !one.closed
 }
 
 // tell gives a line to those who want it. fn appends what follows the time and the number.
@@ -267,7 +268,7 @@ func (w *watchers) ended(c *conn) {
 
 // peer returns the address of the client.
 func (c *conn) peer() (host, port, transport string) {
-	if a, ok := c.nc.RemoteAddr().(*net.TCPAddr); ok {
+	if a, ok := c.remote.(*net.TCPAddr); ok {
 		return a.IP.String(), strconv.Itoa(a.Port), "tcp"
 	}
 	return "unix", "0", "local"

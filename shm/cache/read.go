@@ -89,7 +89,7 @@ func (c *Cache) read(dst, key []byte) (got []byte, now int64, err error) {
 }
 
 // GetMany looks many keys up in one version and calls fn for each, in order. Without ok the
-// key is not in the cache. The value of the item is memory of the store: it is valid in fn
+// key is not in the cache, and the item has at most Expires: when it ended. The value of the item is memory of the store: it is valid in fn
 // only, and must not be written to. fn must not write to the store. In large caches a key
 // costs a fraction of a Get.
 func (c *Cache) GetMany(keys [][]byte, fn func(i int, it Item, ok bool)) error {
@@ -111,6 +111,7 @@ func (c *Cache) GetMany(keys [][]byte, fn func(i int, it Item, ok bool)) error {
 	var damaged error
 	err = c.items.GetMany(keys, func(i int, b []byte, ok bool) {
 		seen := c.sketch.at(keys[i])
+		var ended Item
 		if ok {
 			value, t, err := split(b)
 			switch {
@@ -120,10 +121,12 @@ func (c *Cache) GetMany(keys [][]byte, fn func(i int, it Item, ok bool)) error {
 				c.note(seen, laneHits)
 				fn(i, t.item(value, r, now), true)
 				return
+			default:
+				ended.Expires = timeOf(t.expires)
 			}
 		}
 		c.note(seen, laneMisses)
-		fn(i, Item{}, false)
+		fn(i, ended, false)
 	})
 	if err == nil {
 		err = damaged
