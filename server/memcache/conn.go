@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 // A conn is a connection. It is
@@ -93,6 +96,7 @@ type work struct {
 	keys   [][]byte
 	touch  toucher
 	join   joiner
+	meta   meta
 }
 
 const (
@@ -106,6 +110,8 @@ var works = sync.Pool{New: func() any {
 	w := &work{out: make([]byte, 0, outputBytes)}
 	w.touch.fn = w.touch.touch
 	w.join.fn = w.join.join
+	m := &w.meta
+	m.step = func(it cache.Item, exists bool) (cache.Item, shm.Action, error) { return m.decide(m, it, exists) }
 	return w
 }}
 

@@ -27,6 +27,14 @@ var outcomes = [...]string{"not_stored", "stored", "exists", "not_found", "too_l
 
 // recordGet records that the item of a key was asked for. size is that of its value.
 func (c *conn) recordGet(key []byte, hit bool, size int) {
+	c.countGet(key, hit, size)
+	if hit {
+		c.srv.noteRead(key)
+	}
+}
+
+// countGet is recordGet for a request that is no use of the item.
+func (c *conn) countGet(key []byte, hit bool, size int) {
 	c.counts.add(cmdGet, 1)
 	if hit {
 		c.counts.add(getHits, 1)
@@ -38,6 +46,14 @@ func (c *conn) recordGet(key []byte, hit bool, size int) {
 
 // recordTouch records that a key was touched. With get its item was asked for too.
 func (c *conn) recordTouch(key []byte, hit, get bool, size int) {
+	c.countTouch(key, hit, get, size)
+	if hit {
+		c.srv.noteRead(key)
+	}
+}
+
+// countTouch is recordTouch for a request that is no use of the item.
+func (c *conn) countTouch(key []byte, hit, get bool, size int) {
 	c.counts.add(cmdTouch, 1)
 	if hit {
 		c.counts.add(touchHits, 1)
@@ -84,6 +100,7 @@ func (c *conn) recordStore(key []byte, v verb, o outcome, exptime int64, size in
 	default:
 		c.counts.add(cmdSet, 1)
 		if o == stored {
+			c.srv.noteStored(key)
 			c.counts.add(totalItems, 1)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"runtime"
@@ -88,6 +89,7 @@ type Server struct {
 	tuning  tuning
 
 	detail   detail
+	recent   recent
 	watchers watchers
 	counts   [stripes]counts
 
@@ -149,6 +151,7 @@ func New(opts *Options) (*Server, error) {
 	s.verbose.Store(int32(o.Verbose))
 	s.memory.Store(o.Bytes)
 	s.crawler.Store(true)
+	s.recent.seed = maphash.MakeSeed()
 	s.detail.prefix = o.Prefix
 	s.detail.on.Store(o.Detail)
 	s.detail.reset()

@@ -133,14 +133,19 @@ const (
 )
 
 // fits reports whether an item of a key and a value of these lengths is within
-// Options.ItemSize, as memcached counts: 56 bytes of its own, an end of the key and two of the
-// value, and 4 for flags that are not 0.
+// Options.ItemSize.
 func (c *conn) fits(key int, flags uint32, value int) bool {
+	return itemSize(key, flags, value) <= c.srv.opts.ItemSize
+}
+
+// itemSize returns the size of an item as memcached counts it: 56 bytes of its own, an end of
+// the key and two of the value, and 4 for flags that are not 0.
+func itemSize(key int, flags uint32, value int) int {
 	size := 56 + key + 1 + value + 2
 	if flags != 0 {
 		size += 4
 	}
-	return size <= c.srv.opts.ItemSize
+	return size
 }
 
 // storeError returns the line for an error of the cache.

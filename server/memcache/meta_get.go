@@ -1,0 +1,152 @@
+package memcache
+
+import (
+	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
+)
+
+// get executes mg. Most requests change nothing, and are a look at the cache. Another step
+// follows if that has shown that there is something to change: that decides anew.
+func (m *meta) get(c *conn, args [][]byte) error {
+	if !m.start(c, args, "CLIENT_ERROR options flags are too long", "") {
+		return nil
+	}
+	if m.longOpaque {
+		return c.say(wrongOpaque)
+	}
+	m.ago, m.read = c.srv.lastUse(m.key)
+	var err error
+	switch {
+	case m.unused: // a look would count as a use
+		err = m.getInOneStep()
+	case !m.look(&err) && err == nil:
+		err = m.getInOneStep()
+	}
+	switch {
+	case err != nil:
+	case m.created || m.found:
+		m.recordHit()
+	default:
+		c.countGet(m.key, false, 0)
+		if !m.quiet {
+			c.out = append(m.appendHeader(c.out, "EN", "Ok"), "\r\n"...)
+		}
+	}
+	return m.end(err)
+}
+
+// recordHit records that there was an item, or that there is one now.
+func (m *meta) recordHit() {
+	c := m.c
+	if m.ttl.given {
+		c.countTouch(m.key, true, false, m.size)
+	} else {
+		c.countGet(m.key, true, m.size)
+	}
+	if !m.unused {
+		c.srv.noteRead(m.key)
+	}
+}
+
+// look answers if there is nothing to change. It reports whether it has.
+func (m *meta) look(err *error) (done bool) {
+	keys := append(m.c.work.keys[:0], m.key)
+	m.c.work.keys = keys
+	*err = m.c.srv.cache.GetMany(keys, func(_ int, it cache.Item, ok bool) {
+		if !ok {
+			done = !m.vivify.given
+			return
+		}
+		m.judge(&it, false)
+		if done = !m.won && !m.ttl.given; done {
+			m.answer(&it)
+		}
+	})
+	return done
+}
+
+// getInOneStep looks, decides and changes the item in one step.
+func (m *meta) getInOneStep() error {
+	made, err := m.compute(decideGet)
+	if err == nil && m.created {
+		m.item.Token = made.Token
+		m.answer(&m.item)
+	}
+	return err
+}
+
+func decideGet(m *meta, it cache.Item, exists bool) (cache.Item, shm.Action, error) {
+	m.c.out = m.c.out[:m.begin]
+	m.found, m.created = false, !exists && m.vivify.given
+	if !exists && !m.created {
+		return it, shm.ActionKeep, nil
+	}
+	m.judge(&it, m.created)
+	next := it
+	next.Expires = m.expires
+	if m.won {
+		next.Marks |= markWon
+	}
+	if m.created {
+		next.Token = m.token.n
+		m.item = it
+		return next, shm.ActionSet, nil
+	}
+	m.answer(&it)
+	if !m.won && !m.ttl.given {
+		return it, shm.ActionKeep, nil
+	}
+	return next, shm.ActionSet, nil
+}
+
+// judge finds out whether the client wins, and when the item ends afterwards. Flags are
+// effective in their order.
+func (m *meta) judge(it *cache.Item, created bool) {
+	s := m.c.srv
+	m.expires, m.won = it.Expires, false
+	open := it.Marks&markWon == 0 // nobody has won it
+	for _, letter := range m.letters() {
+		switch letter {
+		case 'T':
+			m.expires = m.ttl.expires(s)
+		case 'N':
+			if created {
+				m.expires, m.won = m.vivify.expires(s), true
+			}
+		case 'R':
+			if open && !created && !m.expires.IsZero() && s.remaining(m.expires) < s.remaining(m.recache.expires(s)) {
+				m.won = true
+			}
+		}
+	}
+	if open && isStale(it) {
+		m.won = true
+	}
+}
+
+// answer answers with an item as it was before the request, which may be memory of the store.
+func (m *meta) answer(it *cache.Item) {
+	c := m.c
+	m.found, m.item, m.size = true, *it, len(it.Value)
+	m.item.Value = nil
+	c.room(maxMetaAnswer + len(it.Value))
+	code := "HD"
+	if m.withValue {
+		code = "VA"
+	}
+	out := m.appendHeader(c.out, code, "sctfhlOk")
+	if it.Marks&markWon != 0 {
+		out = append(out, " Z"...)
+	}
+	if isStale(it) {
+		out = append(out, " X"...)
+	}
+	if m.won {
+		out = append(out, " W"...)
+	}
+	out = append(out, "\r\n"...)
+	if code == "VA" {
+		out = append(append(out, it.Value...), "\r\n"...)
+	}
+	c.out = out
+}
