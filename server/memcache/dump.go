@@ -69,8 +69,10 @@ func appendMeta(c *conn, out, key []byte, it *cache.Item) []byte {
 	if !it.Expires.IsZero() {
 		exp = it.Expires.Unix()
 	}
+	ago, read := c.srv.lastUse(key)
 	out = appendEncoded(append(out, "key="...), key)
-	return fmt.Appendf(out, " exp=%d la=%d cas=%d fetch=no cls=%s size=%d\n", exp, c.srv.now().Unix(), it.Token, onlyClass, len(key)+len(it.Value)+cache.Overhead)
+	return fmt.Appendf(out, " exp=%d la=%d cas=%d fetch=%s cls=%s size=%d\n",
+		exp, c.srv.now().Unix()-ago, it.Token, yes(read), onlyClass, len(key)+len(it.Value)+cache.Overhead)
 }
 
 // appendMg appends the line of an item in an mgdump: the beginning of a request mg.
