@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -46,8 +47,7 @@ func serveMemcached(ctx context.Context, s *memcachedSettings) (err error) {
 	}
 	m := &memcachedServer{memcachedSettings: s, stops: make(chan time.Duration, 1)}
 	levels := [...]slog.Level{slog.LevelWarn, slog.LevelInfo, slog.LevelDebug}
-	level := levels[min(s.verbose, len(levels)-1)]
-	m.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	m.log = logTo(os.Stderr, levels[min(s.verbose, len(levels)-1)])
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGHUP)
@@ -64,6 +64,10 @@ func serveMemcached(ctx context.Context, s *memcachedSettings) (err error) {
 		}
 	}
 	return m.serve(ctx, signals)
+}
+
+func logTo(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 func (m *memcachedServer) onClose(f func() error) { m.closers = append(m.closers, f) }
@@ -131,7 +135,7 @@ func (m *memcachedServer) open(context.Context) (err error) {
 		NoCAS: m.noCAS, NoFlush: m.noFlush, NoDump: m.noDump, NoWatch: m.noWatch, AllowShutdown: m.shutdown,
 		Binary: m.protocol == "binary", Text: m.protocol == "ascii",
 		Prefix: m.delimiter, Detail: m.delimiter != 0,
-		Verbose: m.verbose, Log: m.log,
+		Verbose: m.verbose, Log: logTo(os.Stderr, slog.LevelInfo), // clients choose by the command verbosity
 		Stop: m.stop,
 	}
 	var now func() time.Time
