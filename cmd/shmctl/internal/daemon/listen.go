@@ -187,7 +187,7 @@ func splitPort(address string, otherwise int) (host string, port int, err error)
 	}
 	host, number, err := net.SplitHostPort(address)
 	if err != nil {
-		host, number, err = net.SplitHostPort(address + ":0")
+		host, _, err = net.SplitHostPort(address + ":0")
 		if err != nil || host == "" {
 			return "", 0, fmt.Errorf("found the address %q, expected a host, or host:port", address)
 		}
