@@ -226,7 +226,7 @@ func (s *Server) startLoops() error {
 	}
 	s.loops = loops
 	for _, l := range loops {
-		go l.run(nil)
+		go l.run(events{})
 	}
 	s.ticking = make(chan struct{})
 	go s.tick(s.ticking)

@@ -48,6 +48,7 @@ type arguments struct {
 // in use, so that most writes allocate nothing.
 type change struct {
 	c     *Cache
+	lane  int    // where it is kept
 	bytes []byte // of the item that is to be written
 	apply func(old []byte, exists bool) ([]byte, shm.Action, error)
 
@@ -192,18 +193,22 @@ type changes [64]atomic.Pointer[change]
 // keepBuffer is how many bytes of memory for an item are kept.
 const keepBuffer = 64 << 10
 
+// borrow returns a change, which goes back to the lane that it comes from: the caller may be in
+// another one by then, if its stack reaches over the end of a page.
 func (c *Cache) borrow() *change {
-	if ch := c.changes[region.Lane()%len(c.changes)].Swap(nil); ch != nil {
-		return ch
+	lane := region.Lane() % len(c.changes)
+	ch := c.changes[lane].Swap(nil)
+	if ch == nil {
+		ch = &change{c: c}
+		ch.apply = ch.step
 	}
-	ch := &change{c: c}
-	ch.apply = ch.step
+	ch.lane = lane
 	return ch
 }
 
 func (c *Cache) giveBack(ch *change) {
 	if cap(ch.bytes) <= keepBuffer {
 		ch.key, ch.got, ch.arguments = nil, nil, arguments{}
-		c.changes[region.Lane()%len(c.changes)].Store(ch)
+		c.changes[ch.lane].Store(ch)
 	}
 }
