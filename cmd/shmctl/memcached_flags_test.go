@@ -84,8 +84,8 @@ func TestMemcachedFlags(t *testing.T) {
 		{[]string{"-o", "modern,idle_timeout=90,,no_maxconns_fast", "-o", "slab_automove"}, func(s *memcachedSettings) {
 			s.extended = memcachedExtended{idle: 90 * time.Second, connsWait: true}
 		}},
-		{[]string{"-o", "no_modern"}, func(s *memcachedSettings) { s.extended.connsWait = true }},
-		{[]string{"-o", "no_modern,maxconns_fast"}, func(*memcachedSettings) {}},
+		{[]string{"-o", "no_modern"}, func(s *memcachedSettings) { s.extended.connsWait, s.extended.noCrawler = true, true }},
+		{[]string{"-o", "no_modern,maxconns_fast,lru_crawler"}, func(*memcachedSettings) {}},
 	} {
 		s, err := parseMemcached(t, c.args...)
 		require.NoError(t, err, c.args)

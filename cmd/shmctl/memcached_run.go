@@ -131,7 +131,7 @@ func (m *memcachedServer) open(context.Context) (err error) {
 	}
 	opts := memcache.Options{
 		Bytes: m.bytes, Auth: m.auth, Settings: m.memcachedSettings.lines(),
-		ItemSize: m.itemSize, MaxConns: m.conns, MaxConnsWait: m.extended.connsWait, IdleTimeout: m.extended.idle,
+		ItemSize: m.itemSize, MaxConns: m.conns, MaxConnsWait: m.extended.connsWait, IdleTimeout: m.extended.idle, NoCrawler: m.extended.noCrawler,
 		NoCAS: m.noCAS, NoFlush: m.noFlush, NoDump: m.noDump, NoWatch: m.noWatch, AllowShutdown: m.shutdown,
 		Binary: m.protocol == "binary", Text: m.protocol == "ascii",
 		Prefix: m.delimiter, Detail: m.delimiter != 0,

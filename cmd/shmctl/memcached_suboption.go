@@ -13,6 +13,7 @@ import (
 type memcachedExtended struct {
 	idle      time.Duration // after which an idle connection is closed; 0: never
 	connsWait bool          // connections beyond the limit wait to be accepted, and are not refused
+	noCrawler bool          // clients find that the LRU crawler is off
 }
 
 // A suboption is a value of -o.
@@ -37,7 +38,9 @@ var suboptions = []suboption{
 	{name: "idle_timeout", whole: true, to: anyNumber, use: func(e *memcachedExtended, n int) { e.idle = time.Duration(n) * time.Second }},
 	{name: "maxconns_fast", use: func(e *memcachedExtended, _ int) { e.connsWait = false }},
 	{name: "no_maxconns_fast", use: func(e *memcachedExtended, _ int) { e.connsWait = true }},
-	{name: "no_modern", use: func(e *memcachedExtended, _ int) { e.connsWait = true }},
+	{name: "lru_crawler", use: func(e *memcachedExtended, _ int) { e.noCrawler = false }},
+	{name: "no_lru_crawler", use: func(e *memcachedExtended, _ int) { e.noCrawler = true }},
+	{name: "no_modern", use: func(e *memcachedExtended, _ int) { e.connsWait, e.noCrawler = true, true }},
 
 	{name: "modern"},
 	{name: "relaxed_privileges"},
@@ -56,8 +59,6 @@ var suboptions = []suboption{
 	{name: "slab_sizes", text: true},
 	{name: "slab_chunk_max", whole: true, from: 1, to: anyNumber},
 	{name: "no_chunked_items"},
-	{name: "lru_crawler"},
-	{name: "no_lru_crawler"},
 	{name: "lru_crawler_sleep", whole: true, to: 1_000_000},
 	{name: "lru_crawler_tocrawl", whole: true, to: math.MaxUint32},
 	{name: "lru_maintainer"},
