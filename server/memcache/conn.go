@@ -297,7 +297,7 @@ func (c *conn) request() error {
 	for len(line) > 0 && line[0] == ' ' {
 		line = line[1:]
 	}
-	if len(line) >= 2 && line[0] == 'm' && (len(line) == 2 || line[2] == ' ') {
+	if len(line) >= 2 && line[0] == 'm' && line[1] != ' ' && (len(line) == 2 || line[2] == ' ') {
 		return c.meta(line)
 	}
 	return c.text(line)

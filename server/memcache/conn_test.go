@@ -131,13 +131,7 @@ func TestClientThatNeverReads(t *testing.T) {
 		return strings.Count(fmt.Sprint(statsOf(t, other, "conns")), "conn_mwrite") == len(deaf)
 	}, 20*time.Second, 10*time.Millisecond)
 	require.Equal(t, []string{"STORED"}, ask(t, other, "set a 0 0 1\r\n1"))
-	s.mu.Lock()
-	for c := range s.conns {
-		if c.stateNow() == stateWrites {
-			require.Less(t, cap(c.out)+len(c.in.buf), 512<<10)
-		}
-	}
-	s.mu.Unlock()
+	require.Less(t, buffered(s, stateWrites), 20*(512<<10))
 
 	// One that reads after all gets its answers.
 	nc := deaf[1]
@@ -159,13 +153,7 @@ func TestHalfSentValues(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return strings.Count(fmt.Sprint(statsOf(t, other, "conns")), "conn_nread") == 50
 	}, 20*time.Second, 10*time.Millisecond)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		if c.stateNow() == stateAwaitsValue {
-			require.LessOrEqual(t, len(c.in.buf), 128<<10)
-		}
-	}
+	require.LessOrEqual(t, buffered(s, stateAwaitsValue), 50*(128<<10))
 }
 
 // Connections that are idle have no buffers, and no goroutine.
@@ -189,9 +177,11 @@ func TestIdleConnections(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
+		require.True(t, c.state.CompareAndSwap(idle, running))
 		require.Nil(t, c.work)
 		require.Nil(t, c.in.buf)
 		require.Nil(t, c.out)
+		require.True(t, c.state.CompareAndSwap(running, idle))
 	}
 }
 

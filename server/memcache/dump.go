@@ -1,6 +1,7 @@
 package memcache
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -72,12 +73,27 @@ func appendMeta(c *conn, out, key []byte, it *cache.Item) []byte {
 	ago, read := c.srv.lastUse(key)
 	out = appendEncoded(append(out, "key="...), key)
 	return fmt.Appendf(out, " exp=%d la=%d cas=%d fetch=%s cls=%s size=%d\n",
-		exp, c.srv.now().Unix()-ago, it.Token, yes(read), onlyClass, len(key)+len(it.Value)+cache.Overhead)
+		exp, c.srv.now().Unix()-ago, it.Token, yes(read), onlyClass, itemSize(len(key), it.Flags, len(it.Value)))
 }
 
-// appendMg appends the line of an item in an mgdump: the beginning of a request mg.
+// appendMg appends the line of an item in an mgdump, which is a request mg.
 func appendMg(_ *conn, out, key []byte, _ *cache.Item) []byte {
-	return append(append(append(out, "mg "...), key...), "\r\n"...)
+	out = append(out, "mg "...)
+	if !isText(key) {
+		return append(base64.StdEncoding.AppendEncode(out, key), " b\r\n"...)
+	}
+	return append(append(out, key...), "\r\n"...)
+}
+
+// isText reports whether a key can stand in a line. The meta and the binary protocol and Go
+// processes can make others.
+func isText(key []byte) bool {
+	for _, b := range key {
+		if b <= ' ' || b == 0x7f {
+			return false
+		}
+	}
+	return len(key) > 0
 }
 
 // eachItem calls fn with the items that there are. It stops for a while when fn returns false,
@@ -159,6 +175,9 @@ func (c *conn) cacheDump(args [][]byte) error {
 	err := c.srv.eachItem(func(key []byte, it *cache.Item) bool {
 		if done = done || bytes > maxCacheDump || limit != 0 && items == limit; done {
 			return false
+		}
+		if !isText(key) {
+			return true
 		}
 		exp := int64(0)
 		if !it.Expires.IsZero() {

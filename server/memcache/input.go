@@ -161,7 +161,7 @@ const readsAtOnce = 32
 
 // makeRoom makes room behind the bytes that have arrived.
 func (in *input) makeRoom(need int) {
-	if len(in.buf)-in.r >= need && in.w < len(in.buf) {
+	if in.w < len(in.buf) && (need <= len(in.buf)-in.r || need > len(in.buf)) {
 		return
 	}
 	have := in.w - in.r

@@ -45,6 +45,7 @@ type meta struct {
 	read    bool       // it was read before
 	value   []byte     // to be stored
 	block   *block     // memory for a longer one; nil if it needs none
+	large   bool       // the last value that mg has read was
 
 	// Of ma.
 	up        bool

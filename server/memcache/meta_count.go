@@ -80,7 +80,7 @@ func decideCount(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, er
 		n = m.initial
 	case len(it.Value) == 0:
 		m.notNumber = true
-	case m.compared() != 0 && m.unique(&it) != m.compared():
+	case m.compare.n != 0 && m.unique(&it) != m.compare.n:
 		m.outcome = exists
 	default:
 		n, ok = parseUint64(bytes.TrimRight(it.Value[:min(len(it.Value), maxDigits)], " "))

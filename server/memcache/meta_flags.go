@@ -42,6 +42,7 @@ type metaFlags struct {
 	flags                                           uint32
 	delta, initial                                  uint64
 	longOpaque                                      bool
+	asksUse                                         bool // h or l
 }
 
 // maxOpaque is the largest length of the text of O.
@@ -78,18 +79,21 @@ const (
 // parse reads the flags, and returns the line of an error, or nothing. Of several errors the
 // last one counts, and one after which it cannot go on.
 func (f *metaFlags) parse(words [][]byte) (wrong string) {
-	var seen [128]bool
+	var seen [2]uint64 // a bit for each letter
 	for _, word := range words {
 		letter, arg := word[0], word[1:]
-		if letter >= 127 || seen[letter] {
+		bit := uint64(1) << (letter % 64)
+		if letter >= 127 || seen[letter/64]&bit != 0 {
 			return wrongTwice
 		}
-		seen[letter] = true
+		seen[letter/64] |= bit
 		f.order[f.n] = letter
 		f.n++
 		failed := ""
 		switch letter {
-		case 'c', 'f', 'h', 'k', 'l', 's', 't', 'L', 'P':
+		case 'c', 'f', 'k', 's', 't', 'L', 'P':
+		case 'h', 'l':
+			f.asksUse = true
 		case 'b':
 			f.encoded = true
 		case 'v':

@@ -14,12 +14,15 @@ func (m *meta) get(c *conn, args [][]byte) error {
 	if m.longOpaque {
 		return c.say(wrongOpaque)
 	}
-	m.ago, m.read = c.srv.lastUse(m.key)
+	if m.asksUse {
+		m.ago, m.read = c.srv.lastUse(m.key)
+	}
 	var err error
-	switch {
-	case m.unused: // a look would count as a use
-		err = m.getInOneStep()
-	case !m.look(&err) && err == nil:
+	done := false
+	if !m.unused { // a look counts as a use
+		done, err = m.look()
+	}
+	if !done && err == nil {
 		err = m.getInOneStep()
 	}
 	switch {
@@ -48,21 +51,47 @@ func (m *meta) recordHit() {
 	}
 }
 
-// look answers if there is nothing to change. It reports whether it has.
-func (m *meta) look(err *error) (done bool) {
+// look answers if there is nothing to change. It reports whether it has. It reads the value
+// behind the room for the line before it, and moves it there. Where values are larger than
+// the output has room for, it has them copied by GetMany, which tells their size first.
+func (m *meta) look() (done bool, err error) {
+	c := m.c
+	if m.large {
+		return m.lookAtLarge()
+	}
+	room := m.begin + maxMetaAnswer
+	it, err := c.srv.cache.AppendItem(c.out[:room], m.key)
+	if err == shm.ErrNotFound {
+		return !m.vivify.given, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	c.out, it.Value = it.Value[:m.begin], it.Value[room:]
+	return m.lookedAt(&it), nil
+}
+
+func (m *meta) lookAtLarge() (done bool, err error) {
 	keys := append(m.c.work.keys[:0], m.key)
 	m.c.work.keys = keys
-	*err = m.c.srv.cache.GetMany(keys, func(_ int, it cache.Item, ok bool) {
-		if !ok {
+	err = m.c.srv.cache.GetMany(keys, func(_ int, it cache.Item, ok bool) {
+		if ok {
+			done = m.lookedAt(&it)
+		} else {
 			done = !m.vivify.given
-			return
-		}
-		m.judge(&it, false)
-		if done = !m.won && !m.ttl.given; done {
-			m.answer(&it)
 		}
 	})
-	return done
+	return done, err
+}
+
+// lookedAt answers with an item that a look has found, if there is nothing to change.
+func (m *meta) lookedAt(it *cache.Item) (done bool) {
+	m.large = len(it.Value) > outputBytes/2
+	if m.judge(it, false); m.won || m.ttl.given {
+		return false
+	}
+	m.answer(it)
+	return true
 }
 
 // getInOneStep looks, decides and changes the item in one step.

@@ -2,6 +2,7 @@ package memcache
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -38,6 +39,24 @@ func (r *recent) note(key []byte, read uint64, second int64) {
 	w, tag := r.at(key)
 	if n := tag | read | uint64(uint32(second)+1); w.Load() != n {
 		w.Store(n)
+	}
+}
+
+// noteMany is note of a read of those of at most manyKeys keys whose bit in which is set. It
+// waits for the memory of all words together.
+func (r *recent) noteMany(keys [][]byte, which uint64, second int64) {
+	var words [manyKeys]*atomic.Uint64
+	var tags, were [manyKeys]uint64
+	for rest := which; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		words[i], tags[i] = r.at(keys[i])
+		were[i] = words[i].Load()
+	}
+	for rest := which; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		if n := tags[i] | recentRead | uint64(uint32(second)+1); were[i] != n {
+			words[i].Store(n)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package memcache
 
 import (
 	"errors"
+	"math/bits"
 
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/cache"
@@ -30,6 +31,20 @@ func (c *conn) recordGet(key []byte, hit bool, size int) {
 	c.countGet(key, hit, size)
 	if hit {
 		c.srv.noteRead(key)
+	}
+}
+
+// recordGets is recordGet of the first n of some keys, of which those whose bits are set in hits
+// had an item. It tells nobody.
+func (c *conn) recordGets(keys [][]byte, hits uint64, n int) {
+	found := bits.OnesCount64(hits)
+	c.counts.add(cmdGet, n)
+	if found > 0 {
+		c.counts.add(getHits, found)
+		c.srv.recent.noteMany(keys, hits, c.srv.seconds.Load())
+	}
+	if found < n {
+		c.counts.add(getMisses, n-found)
 	}
 }
 

@@ -71,8 +71,10 @@ func readStory(t testing.TB, path string) (s story) {
 	return s
 }
 
-func stories(t testing.TB) (all []story) {
-	paths, err := filepath.Glob("testdata/text/*.txt")
+// stories returns those of a directory in testdata: "text" is what memcached answers likewise,
+// and "later" what its later versions do, or what this server does better.
+func stories(t testing.TB, dir string) (all []story) {
+	paths, err := filepath.Glob("testdata/" + dir + "/*.txt")
 	require.NoError(t, err)
 	require.NotEmpty(t, paths)
 	for _, p := range paths {
@@ -199,7 +201,7 @@ func optionsOf(t testing.TB, s story) (o Options) {
 }
 
 func TestStories(t *testing.T) {
-	for _, s := range stories(t) {
+	for _, s := range append(stories(t, "text"), stories(t, "later")...) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Run("step by step", func(t *testing.T) {
 				_, path := serve(t, optionsOf(t, s))
@@ -226,7 +228,7 @@ func TestStoriesOfMemcached(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a memcached for each story")
 	}
-	for _, s := range stories(t) {
+	for _, s := range stories(t, "text") {
 		t.Run(s.name, func(t *testing.T) {
 			path, _ := memcached(t, s.options...)
 			s.play(t, dial(t, path), whole)

@@ -110,28 +110,34 @@ func nextWord(text []byte) (word, rest []byte) {
 // output is full, and another one goes on behind the last key after that was written. If the
 // cache fails the answer is its error, and ok is false; err ends the connection.
 func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
-	many := len(keys)
+	s := c.srv
+	tells := s.detail.on.Load() || s.watchers.want(watchFetchers)
+	most := manyKeys
 	for len(keys) > 0 {
 		if err := c.flushFull(); err != nil {
 			return false, err
 		}
-		look, done := keys[:min(many, len(keys))], 0
-		err := c.srv.cache.GetMany(look, func(i int, it cache.Item, ok bool) {
+		look, done, hits := keys[:min(most, len(keys))], 0, uint64(0)
+		err := s.cache.GetMany(look, func(i int, it cache.Item, ok bool) {
 			if done < i || len(c.out) >= outputLimit {
 				return
 			}
 			done = i + 1
 			if ok {
+				hits |= 1 << i
 				c.room(itemRoom + len(look[i]) + len(it.Value))
 				c.appendItem(look[i], &it, unique)
 			} else if !it.Expires.IsZero() {
 				c.counts.add(getExpired, 1)
 			}
-			c.recordGet(look[i], ok, len(it.Value))
+			if tells {
+				c.tellGet(look[i], ok, len(it.Value))
+			}
 			if each {
 				c.out = append(c.out, "END\r\n"...)
 			}
 		})
+		c.recordGets(look, hits, done)
 		if err != nil {
 			for range keys[done:] {
 				if _ = c.sayAlways(storeError(err)); !each {
@@ -141,7 +147,7 @@ func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
 			return false, nil
 		}
 		if done < len(look) {
-			many = max(1, done)
+			most = max(1, done)
 		}
 		keys = keys[done:]
 	}

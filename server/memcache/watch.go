@@ -88,6 +88,9 @@ func (c *conn) watch(args [][]byte) error {
 	defer s.watchers.remove(w)
 	c.leaveLoop()
 	err := c.write([]byte("OK\r\n"))
+	if err == nil {
+		err = c.drain() // of what came before, nobody tells again
+	}
 	for err == nil {
 		lines, ok := s.watchers.take(w)
 		switch {
@@ -104,7 +107,7 @@ func (c *conn) watch(args [][]byte) error {
 	return err
 }
 
-// awaitLines waits until there are lines for a watcher, and reads what its client sends.
+// awaitLines waits until there may be lines for a watcher, and reads what its client sends.
 func (c *conn) awaitLines(w *watcher) error {
 	c.doing.Store(uint32(stateWatches))
 	select {
@@ -118,6 +121,11 @@ func (c *conn) awaitLines(w *watcher) error {
 	if c.dead.Load() {
 		return errClose
 	}
+	return c.drain()
+}
+
+// drain reads all that has arrived, and forgets it.
+func (c *conn) drain() error {
 	c.in.r, c.in.w = 0, 0
 	for {
 		n, err := syscall.Read(c.fd, c.in.buf)

@@ -22,6 +22,8 @@ type Options struct {
 	Bytes int64
 	// NoEvict makes a write fail at the bound, with shm.ErrFull, in place of evicting items.
 	// Items that have expired are deleted all the same. Other handles evict as they were told.
+	// A bound of less than 4 MiB may have no free block then for a write that needs no more
+	// room than the item that it replaces.
 	NoEvict bool
 	// TTL is the time to live of items that are written with a ttl of 0; 0 means that these
 	// never expire.

@@ -59,6 +59,7 @@ type change struct {
 	room    int64  // for how many bytes it has made room
 	wants   int64  // for how many it has to, or 0
 	failed  bool   // by an error of the decision
+	sets    bool   // it writes an item
 	refused bool   // because of Options.NoEvict
 	existed bool   // there was an item before
 	there   bool   // there is one afterwards
@@ -82,12 +83,12 @@ func (c *Cache) change(op string, key []byte, decide decision, args arguments) (
 // run carries out a change in one step.
 func (ch *change) run(op string, key []byte, decide decision, args arguments) (err error) {
 	c := ch.c
-	ch.key, ch.decide, ch.arguments, ch.room, ch.refused = key, decide, args, 0, false
+	ch.key, ch.decide, ch.arguments, ch.room = key, decide, args, 0
 	if ch.rule, err = c.begin(); err != nil {
 		return c.fail(op, key, err)
 	}
 	for round := 0; ; {
-		ch.wants = 0
+		ch.wants, ch.failed, ch.refused, ch.existed, ch.there, ch.sets = 0, false, false, false, false, false
 		err := c.items.Compute(key, ch.apply)
 		if ch.wants > 0 {
 			ch.room = ch.wants
@@ -96,6 +97,9 @@ func (ch *change) run(op string, key []byte, decide decision, args arguments) (e
 		}
 		if ch.failed {
 			return c.fail(op, key, err)
+		}
+		if err == nil && ch.sets {
+			c.sweepSome()
 		}
 		if ch.refused || !c.again(err, ch.room, round) {
 			return c.full(op, key, ch.room, err)
@@ -118,7 +122,7 @@ func (ch *change) step(old []byte, exists bool) ([]byte, shm.Action, error) {
 	if there {
 		was = t.item(value, ch.rule, c.clock.now())
 	}
-	ch.there, ch.existed, ch.made = there, there, t
+	ch.there, ch.existed, ch.made, ch.sets = there, there, t, false
 	it, do, err := ch.decide(ch, was, there)
 	if ch.failed = err != nil; ch.failed || do == shm.ActionKeep {
 		return nil, shm.ActionKeep, err
@@ -127,7 +131,7 @@ func (ch *change) step(old []byte, exists bool) ([]byte, shm.Action, error) {
 		ch.there = false
 		return nil, do, nil
 	}
-	ch.there, ch.made = true, it.tail(ch.rule)
+	ch.there, ch.sets, ch.made = true, true, it.tail(ch.rule)
 	if it.Token != 0 {
 		ch.made.token = it.Token
 		if it.Token == was.Token {
