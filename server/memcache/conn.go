@@ -39,6 +39,7 @@ type conn struct {
 
 	noreply bool // no answer to this request, unless it is an error that desynchronises
 	known   bool // the client has authenticated itself
+	speaks  protocol
 	quick   bool // a read that gets less than it has room for has got all
 	answers int  // to requests since the connection was idle or waited
 	reads   int  // in this turn
@@ -52,6 +53,15 @@ type conn struct {
 	kicked atomic.Bool   // it was idle for too long
 	woken  chan struct{} // has something, maybe, when the connection was signalled
 }
+
+// A protocol is the one that the first byte of a connection, or an option, has decided on.
+type protocol uint8
+
+const (
+	undecided protocol = iota
+	speaksText
+	speaksBinary
+)
 
 const (
 	idle uint32 = iota
@@ -270,10 +280,16 @@ func (c *conn) request() error {
 	}
 	o := &c.srv.opts
 	c.noreply = false
+	if c.speaks == undecided {
+		c.speaks = speaksText
+		if o.Binary || first == binaryRequest && !o.Text && o.Auth == nil {
+			c.speaks = speaksBinary
+		}
+	}
 	switch {
 	case o.Auth != nil && !c.known:
 		return c.authenticate()
-	case o.Binary || first == binaryRequest && !o.Text && o.Auth == nil:
+	case c.speaks == speaksBinary:
 		return c.binary()
 	}
 	line, err := c.in.line()

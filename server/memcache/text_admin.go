@@ -37,15 +37,17 @@ func (s *Server) flushAll(exptime int64) error {
 
 // verbosity executes verbosity <level> [noreply].
 func (c *conn) verbosity(args [][]byte) error {
-	const most = 2
 	c.wantsNoReply(args)
 	level, ok := parseUint32(args[1])
 	if !ok {
 		return c.say(badLine)
 	}
-	c.srv.verbose.Store(int32(min(level, most)))
+	c.srv.setVerbosity(level)
 	return c.say("OK")
 }
+
+// setVerbosity sets the level of verbosity. There are three.
+func (s *Server) setVerbosity(level uint32) { s.verbose.Store(int32(min(level, 2))) }
 
 // memlimit executes cache_memlimit <MiB> [noreply].
 func (c *conn) memlimit(args [][]byte) error {

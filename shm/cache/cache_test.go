@@ -221,3 +221,12 @@ func TestCopies(t *testing.T) {
 	_, err = os.Stat(dir + "/backup/" + sketchFile)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+// Clients of memcached cannot all send a number of 64 bits, or of 20 digits.
+func TestTokensHave63Bits(t *testing.T) {
+	for range 1000 {
+		token := newToken()
+		require.NotZero(t, token)
+		require.Less(t, token, uint64(1)<<63)
+	}
+}

@@ -24,8 +24,8 @@ type Item struct {
 	// is returned like any other, and Stale tells.
 	StaleAfter time.Time
 	// Token identifies the write that made the item what it is. It is never 0, and each
-	// write draws another one at random. Touch keeps it. Writes do not look at it, except
-	// with IfToken.
+	// write draws another one at random, of 63 bits. Touch keeps it. Writes do not look at
+	// it, except with IfToken.
 	Token uint64
 	// Stale tells of an item that was read that its StaleAfter has come, or that its region
 	// was invalidated softly after it was written. Writes do not look at it.
@@ -99,10 +99,11 @@ func (t tail) appendTo(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, t.generation<<8|uint32(t.marks))
 }
 
-// newToken draws a token.
+// newToken draws a token. It has 63 bits, for clients of memcached: some keep it in a number
+// with a sign, and libmemcached sends no more than 19 digits of it.
 func newToken() uint64 {
 	for {
-		if t := rand.Uint64(); t != 0 {
+		if t := rand.Uint64() >> 1; t != 0 {
 			return t
 		}
 	}

@@ -1,0 +1,191 @@
+package memcache
+
+import (
+	"bytes"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/cache"
+)
+
+// An edit is a change that depends on the item that there is: an append, prepend, delete,
+// increment, decrement or touch. Connections take edits from a pool, so that these requests
+// allocate nothing.
+type edit struct {
+	compute func(it cache.Item, exists bool) (cache.Item, shm.Action, error) // step
+
+	c              *conn
+	p              packet
+	part           []byte    // append, prepend
+	delta, initial uint64    // increment, decrement
+	creates        bool      // increment, decrement: without an item they make one
+	expires        time.Time // touch, and of an item that is made
+	key            []byte    // touch, as what follows
+	begin          int       // length of the output without the answer
+
+	status  int
+	block   *block // of the new value, if it is a long one
+	sum     uint64 // increment, decrement
+	created bool
+	digits  [32]byte
+	size    int // touch: of the value
+}
+
+var edits = sync.Pool{New: func() any {
+	e := &edit{}
+	e.compute = e.step
+	return e
+}}
+
+func newEdit(c *conn, p *packet) *edit {
+	e := edits.Get().(*edit)
+	e.c, e.p = c, *p
+	return e
+}
+
+// end gives an edit back.
+func (e *edit) end() {
+	giveBlock(e.block)
+	e.c, e.part, e.key, e.block = nil, nil, nil, nil
+	edits.Put(e)
+}
+
+// step decides in the Compute of the cache. It may run several times.
+func (e *edit) step(it cache.Item, exists bool) (cache.Item, shm.Action, error) {
+	var do shm.Action
+	switch e.p.op {
+	case opDelete:
+		do = e.remove(&it, exists)
+	case opAppend, opPrepend:
+		do = e.concat(&it, exists)
+	case opIncrement, opDecrement:
+		do = e.count(&it, exists)
+	default:
+		do = e.touch(&it, exists)
+	}
+	return it, do, nil
+}
+
+// refuse decides to change nothing.
+func (e *edit) refuse(status int) shm.Action {
+	e.status = status
+	return shm.ActionKeep
+}
+
+// accept decides to write the item with another value and a new token.
+func (e *edit) accept(it *cache.Item, value []byte) shm.Action {
+	e.status = statusOK
+	it.Value, it.Token = value, 0
+	return shm.ActionSet
+}
+
+// memory returns memory for a value of n bytes.
+func (e *edit) memory(n int) []byte {
+	if n <= len(e.digits) {
+		return e.digits[:0]
+	}
+	if e.block == nil || len(e.block.bytes) < n {
+		giveBlock(e.block)
+		e.block = takeBlock(n)
+	}
+	return e.block.bytes[:0]
+}
+
+// differs reports whether the request is for an item with another unique number.
+func (e *edit) differs(it *cache.Item) bool {
+	return e.p.unique != 0 && e.p.unique != e.c.shown(it.Token)
+}
+
+func (e *edit) remove(it *cache.Item, exists bool) shm.Action {
+	switch {
+	case !exists:
+		return e.refuse(statusNotFound)
+	case e.differs(it):
+		return e.refuse(statusExists)
+	}
+	e.status = statusOK
+	return shm.ActionDelete
+}
+
+// concat ignores the unique number of a server without any, as memcached does.
+func (e *edit) concat(it *cache.Item, exists bool) shm.Action {
+	n := len(it.Value) + len(e.part)
+	switch {
+	case !exists:
+		return e.refuse(statusNotStored)
+	case e.differs(it) && !e.c.srv.opts.NoCAS:
+		return e.refuse(statusExists)
+	case !e.c.fits(e.p.key, it.Flags, n):
+		return e.refuse(statusNotStored)
+	}
+	first, second := it.Value, e.part
+	if e.p.op == opPrepend {
+		first, second = second, first
+	}
+	return e.accept(it, append(append(e.memory(n), first...), second...))
+}
+
+func (e *edit) count(it *cache.Item, exists bool) shm.Action {
+	if e.created = !exists; e.created {
+		if !e.creates {
+			return e.refuse(statusNotFound)
+		}
+		e.sum = e.initial
+		*it = cache.Item{Expires: e.expires}
+		return e.accept(it, strconv.AppendUint(e.digits[:0], e.sum, 10))
+	}
+	if len(it.Value) == 0 {
+		return e.refuse(statusNotNumber)
+	}
+	if e.differs(it) {
+		return e.refuse(statusExists)
+	}
+	n, ok := parseStored(it.Value)
+	switch {
+	case !ok:
+		return e.refuse(statusNotNumber)
+	case e.p.op == opIncrement:
+		e.sum = n + e.delta
+	default:
+		e.sum = n - min(n, e.delta)
+	}
+	value := strconv.AppendUint(e.memory(len(it.Value)), e.sum, 10)
+	for len(value) < len(it.Value) {
+		value = append(value, ' ')
+	}
+	return e.accept(it, value)
+}
+
+// touch answers while the value is at hand.
+func (e *edit) touch(it *cache.Item, exists bool) shm.Action {
+	e.c.out = e.c.out[:e.begin]
+	if !exists {
+		e.size = 0
+		return e.refuse(statusNotFound)
+	}
+	e.status, e.size = statusOK, len(it.Value)
+	e.c.answerItem(&e.p, e.key, it, e.p.op != opTouch)
+	it.Expires = e.expires
+	return shm.ActionSet
+}
+
+const spaces = " \t\n\v\f\r"
+
+// parseStored reads the number that a value begins with, as memcached does for increments:
+// spaces may stand before it, and a sign, and any text may follow after a space or a zero
+// byte.
+func parseStored(value []byte) (n uint64, ok bool) {
+	value = bytes.TrimLeft(value, spaces)
+	end := bytes.IndexAny(value, spaces+"\x00")
+	if end < 0 {
+		end = len(value)
+	}
+	n, ok = parseUint64(value[:end])
+	if ok && int64(n) < 0 { // memcached then looks for a minus anywhere
+		text, _, _ := bytes.Cut(value, []byte{0})
+		ok = bytes.IndexByte(text, '-') < 0
+	}
+	return n, ok
+}
