@@ -23,6 +23,9 @@ const (
 	gracefully = 10 * time.Second       // USR1, the command shutdown graceful
 )
 
+// itemParts is how many of the largest items a cache has room for at least: see docs/cache.md.
+const itemParts = 8
+
 // spareFiles is how many files a server has open beside those of its connections: the store,
 // listeners, standard ones, the runtime's.
 const spareFiles = 64
@@ -147,6 +150,9 @@ func (m *memcachedServer) open(context.Context) (err error) {
 		return err
 	}
 	m.onClose(func() error { return m.store.close(m.temporary, m.log) })
+	if part := m.bytes / itemParts; int64(m.itemSize) > part {
+		m.log.Warn("an item takes an eighth of -m at most, which is less than -I", "bytes", part, "-I", m.itemSize)
+	}
 	opts.Cache = m.store.cache
 	m.server, err = memcache.New(&opts)
 	return err

@@ -196,7 +196,7 @@ func TestServeKilled(t *testing.T) {
 // A socket that a server listens on, and files of other kinds, stay as they are.
 func TestServeSocketInUse(t *testing.T) {
 	dir := t.TempDir()
-	v := serving(t, dir, "--temporary")
+	v := serving(t, dir, "--store", filepath.Join(dir, "store"))
 	second := launched(t, dir, "--temporary")
 	require.Equal(t, exitFailure, second.ends(t))
 	require.Contains(t, second.errors.String(), "found a socket that another process listens on")
