@@ -17,7 +17,7 @@ import (
 // Two marks of an item are of this protocol: it is stale, and a client was told that it has
 // won, which is that this client is to store it anew. They go when the item is written.
 const (
-	markStale uint8 = 1 << iota // an item of the cache that is stale without this mark counts too
+	markStale uint8 = 1 << iota
 	markWon
 )
 
@@ -57,21 +57,27 @@ type meta struct {
 func (c *conn) meta(line []byte) error {
 	args, _ := c.split(line)
 	c.room(maxMetaAnswer)
-	switch m := &c.work.meta; args[0][1] {
+	m := &c.work.meta
+	var err error
+	switch args[0][1] {
 	case 'n':
 		return c.say("MN")
 	case 'g':
-		return m.get(c, args)
+		err = m.get(c, args)
 	case 's':
-		return m.set(c, args)
+		err = m.set(c, args)
 	case 'd':
-		return m.delete(c, args)
+		err = m.delete(c, args)
 	case 'a':
-		return m.count(c, args)
+		err = m.count(c, args)
 	case 'e':
-		return m.describe(c, args)
+		err = m.describe(c, args)
+	default:
+		return c.say("ERROR")
 	}
-	return c.say("ERROR")
+	giveBlock(m.block)
+	m.c, m.value, m.block = nil, nil, nil
+	return err
 }
 
 // maxMetaAnswer is more than the length of an answer without its value.
@@ -131,16 +137,13 @@ func (m *meta) compute(decide decision) (made cache.Item, err error) {
 	return m.c.srv.cache.Compute(m.key, m.step)
 }
 
-// end forgets what the request has used, and passes an error of the cache on as the answer.
+// end ends a request, whose answer is the error of the cache if there is one.
 func (m *meta) end(err error) error {
-	c := m.c
-	giveBlock(m.block)
-	m.c, m.value, m.block, m.item = nil, nil, nil, cache.Item{}
-	if err != nil {
-		c.out = c.out[:m.begin]
-		return c.say(storeError(err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	m.c.out = m.c.out[:m.begin]
+	return m.c.say(storeError(err))
 }
 
 // unique returns the number of an item that a client sees, which is 0 if there are none.
@@ -151,8 +154,7 @@ func (m *meta) unique(it *cache.Item) uint64 {
 	return it.Token
 }
 
-// isStale reports whether a client is to store an item anew, and has not been told to. An item
-// that Go processes have made stale counts too.
+// isStale reports whether an item is stale, by a request or by a Go process.
 func isStale(it *cache.Item) bool { return it.Stale || it.Marks&markStale != 0 }
 
 // remaining returns the seconds until a time, rounded up. -1 means never.

@@ -1,7 +1,6 @@
 package memcache
 
 import (
-	"bytes"
 	"errors"
 	"strconv"
 
@@ -83,8 +82,8 @@ func decideCount(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, er
 	case m.compare.n != 0 && m.unique(&it) != m.compare.n:
 		m.outcome = exists
 	default:
-		n, ok = parseUint64(bytes.TrimRight(it.Value[:min(len(it.Value), maxDigits)], " "))
-		m.notNumber = !ok || len(it.Value) > maxDigits
+		n, ok = parseStored(it.Value)
+		m.notNumber = !ok
 		if m.up {
 			n += m.delta
 		} else {

@@ -32,14 +32,22 @@ func askLines(t testing.TB, nc net.Conn, request string, lines int) string {
 	return string(got)
 }
 
-// Of all clients that ask for a key at once, one is told that it wins: where there is no item,
-// where there is a stale one, and where there is one that ends soon.
+// Of all clients that ask for a key at once, also those of two servers of one store, one is told
+// that it wins: where there is no item, where there is a stale one, and where there is one that
+// ends soon.
 func TestOneClientWins(t *testing.T) {
-	_, path := serve(t, Options{})
+	store := testdir.Memory(t) + "/store"
+	var paths [2]string
+	for i := range paths {
+		c, err := cache.Open(store, &cache.Options{Bytes: 8 << 20})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		_, paths[i] = serve(t, Options{Cache: c})
+	}
 	const clients = 8
 	var conns [clients]net.Conn
 	for i := range conns {
-		conns[i] = dial(t, path)
+		conns[i] = dial(t, paths[i%2])
 	}
 	rounds := 300
 	if testing.Short() {
@@ -136,6 +144,43 @@ func TestMetaInAFullCache(t *testing.T) {
 	require.Equal(t, "HD\r\nHD\r\nHD X W\r\n", askLines(t, nc, "mg key0 T100\r\nmd key0 I\r\nmg key0\r\n", 3))
 	require.Equal(t, "SERVER_ERROR object too large for cache\r\nEN\r\n",
 		askLines(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
+}
+
+// The longest answer has room.
+func TestLongestMetaAnswer(t *testing.T) {
+	_, path := serve(t, Options{})
+	nc := dial(t, path)
+	flags := " k s c t f h l b T2000000000 N1 O" + strings.Repeat("o", maxOpaque) + " v\r\n"
+	key := strings.Repeat("////", 62)
+	require.Equal(t, "HD\r\n", askLines(t, nc, "ms "+key+" 1 b F4294967295 E18446744073709551615\r\nx\r\n", 1))
+	require.Equal(t, "ERROR\r\n", askLines(t, nc, "x\r\n", 1))
+	answer := askLines(t, nc, "mg "+key+flags, 2)
+	require.Contains(t, answer, "f4294967295")
+	require.Less(t, len(answer), maxMetaAnswer)
+}
+
+// FuzzMetaFlags looks whether any words can make the flags of a request what they cannot be.
+func FuzzMetaFlags(f *testing.F) {
+	for _, seed := range []string{"s v c t f h l k Oabc q u", "T30 N30 R30", "C1 E2 F3 J4 D5 MA", "O" + strings.Repeat("o", 40), "s s", "\x7f", "\xff b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		words := bytes.Fields([]byte(line))
+		words = words[:min(len(words), maxMetaWords-2)]
+		var m metaFlags
+		wrong := m.parse(words)
+		require.LessOrEqual(t, m.n, len(words))
+		require.LessOrEqual(t, m.opaqueLen, maxOpaque)
+		if wrong == "" {
+			require.Equal(t, len(words), m.n)
+			for i, w := range words {
+				require.Equal(t, w[0], m.order[i])
+				require.Equal(t, i, bytes.IndexByte(m.letters(), w[0]), "a letter comes twice")
+			}
+		} else {
+			require.True(t, strings.HasPrefix(wrong, "CLIENT_ERROR "), "%q", wrong)
+		}
+	})
 }
 
 // Keys that are no text do not tear the lines of dumps.

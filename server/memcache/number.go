@@ -1,6 +1,7 @@
 package memcache
 
 import (
+	"bytes"
 	"math"
 	"time"
 )
@@ -65,6 +66,24 @@ func parseInt64(b []byte) (int64, bool) {
 func parseInt32(b []byte) (int32, bool) {
 	n, ok := parseInt64(b)
 	return int32(n), ok
+}
+
+const spaces = " \t\n\v\f\r"
+
+// parseStored reads the number that a value begins with, as memcached does to count: spaces may
+// stand before it, and a sign, and any text may follow after a space or a zero byte.
+func parseStored(value []byte) (n uint64, ok bool) {
+	value = bytes.TrimLeft(value, spaces)
+	end := bytes.IndexAny(value, spaces+"\x00")
+	if end < 0 {
+		end = len(value)
+	}
+	n, ok = parseUint64(value[:end])
+	if ok && int64(n) < 0 { // memcached then looks for a minus anywhere
+		text, _, _ := bytes.Cut(value, []byte{0})
+		ok = bytes.IndexByte(text, '-') < 0
+	}
+	return n, ok
 }
 
 // maxRelative is the largest time to live that is relative, in seconds: 30 days.

@@ -21,15 +21,14 @@ import (
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
-// A load is what the clients of a benchmark send: write appends requests for n items, and
-// read reads the answers to one write.
+// A load is what the clients of a benchmark send. All keys are there, so that the length of
+// the answer to a write is known, and a client does little but wait.
 type load struct {
-	name  string
-	conns int
-	batch int // items of one write
-	write func(w []byte, r *rand.Rand) []byte
-	lines int  // that each write is answered with, at least
-	get   bool // the answer has ends instead
+	name   string
+	conns  int
+	batch  int // items of one write
+	write  func(w []byte, r *rand.Rand) []byte
+	answer int // bytes
 }
 
 const (
@@ -49,6 +48,10 @@ func appendSet(w []byte, r *rand.Rand) []byte {
 	return fmt.Appendf(w, "set key-%012d 0 0 %d\r\n%s\r\n", r.IntN(benchKeys), benchValue, benchBlock)
 }
 
+func appendMetaGet(w []byte, r *rand.Rand) []byte {
+	return fmt.Appendf(w, "mg key-%012d k f v\r\n", r.IntN(benchKeys))
+}
+
 func repeat(n int, one func([]byte, *rand.Rand) []byte) func([]byte, *rand.Rand) []byte {
 	return func(w []byte, r *rand.Rand) []byte {
 		for range n {
@@ -66,18 +69,30 @@ func appendMultiGet(w []byte, r *rand.Rand) []byte {
 	return append(w, "\r\n"...)
 }
 
+var (
+	lenItem   = len("VALUE key-000000000000 0 100\r\n") + benchValue + 2
+	lenGet    = lenItem + len("END\r\n")
+	lenStored = len("STORED\r\n")
+	lenMeta   = len("VA 100 kkey-000000000000 f0\r\n") + benchValue + 2
+)
+
 var loads = []load{
-	{"get/1", 1, 1, appendGet, 1, true},
-	{"get/8", 8, 1, appendGet, 1, true},
-	{"get/64", 64, 1, appendGet, 1, true},
-	{"set/1", 1, 1, appendSet, 1, false},
-	{"set/8", 8, 1, appendSet, 1, false},
-	{"set/64", 64, 1, appendSet, 1, false},
-	{"get-pipelined-64/1", 1, 64, repeat(64, appendGet), 64, true},
-	{"get-pipelined-64/8", 8, 64, repeat(64, appendGet), 64, true},
-	{"set-pipelined-64/1", 1, 64, repeat(64, appendSet), 64, false},
-	{"get-32-keys/1", 1, 32, appendMultiGet, 1, true},
-	{"get-32-keys/8", 8, 32, appendMultiGet, 1, true},
+	{"get/1", 1, 1, appendGet, lenGet},
+	{"get/8", 8, 1, appendGet, lenGet},
+	{"get/64", 64, 1, appendGet, lenGet},
+	{"set/1", 1, 1, appendSet, lenStored},
+	{"set/8", 8, 1, appendSet, lenStored},
+	{"set/64", 64, 1, appendSet, lenStored},
+	{"get-pipelined-64/1", 1, 64, repeat(64, appendGet), 64 * lenGet},
+	{"get-pipelined-64/8", 8, 64, repeat(64, appendGet), 64 * lenGet},
+	{"set-pipelined-64/1", 1, 64, repeat(64, appendSet), 64 * lenStored},
+	{"set-pipelined-64/8", 8, 64, repeat(64, appendSet), 64 * lenStored},
+	{"mg/1", 1, 1, appendMetaGet, lenMeta},
+	{"mg/8", 8, 1, appendMetaGet, lenMeta},
+	{"mg-pipelined-64/1", 1, 64, repeat(64, appendMetaGet), 64 * lenMeta},
+	{"mg-pipelined-64/8", 8, 64, repeat(64, appendMetaGet), 64 * lenMeta},
+	{"get-32-keys/1", 1, 32, appendMultiGet, 32*lenItem + len("END\r\n")},
+	{"get-32-keys/8", 8, 32, appendMultiGet, 32*lenItem + len("END\r\n")},
 }
 
 // A peer is a server that is measured.
@@ -117,9 +132,8 @@ func BenchmarkPeers(b *testing.B) {
 			n := max(b.N/rounds, l.conns*l.batch)
 			for range rounds {
 				for _, p := range peers {
-					before, began := cpuOf(b, p.pid), time.Now()
-					l.run(b, p.socket, n)
-					p.rates = append(p.rates, float64(n)/time.Since(began).Seconds())
+					before := cpuOf(b, p.pid)
+					p.rates = append(p.rates, float64(n)/l.run(b, p.socket, n).Seconds())
 					p.cpu += cpuOf(b, p.pid) - before
 				}
 			}
@@ -150,10 +164,11 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 }
 
 // run sends requests for n items over the connections of the load.
-func (l load) run(b *testing.B, socket string, n int) {
+func (l load) run(b *testing.B, socket string, n int) time.Duration {
 	var left atomic.Int64
 	left.Store(int64(n))
 	var group sync.WaitGroup
+	begin := make(chan struct{})
 	for i := range l.conns {
 		group.Go(func() {
 			nc, err := net.Dial("unix", socket)
@@ -163,26 +178,26 @@ func (l load) run(b *testing.B, socket string, n int) {
 			}
 			defer nc.Close()
 			random := rand.New(rand.NewPCG(1, uint64(i)))
-			r := bufio.NewReaderSize(nc, 64<<10)
-			var w []byte
-			for left.Add(-int64(l.batch)) >= 0 {
-				w = l.write(w[:0], random)
-				if _, err := nc.Write(w); err != nil {
+			requests := make([][]byte, 256)
+			for i := range requests {
+				requests[i] = l.write(nil, random)
+			}
+			answer := make([]byte, l.answer)
+			<-begin
+			for n := i; left.Add(-int64(l.batch)) >= 0; n++ {
+				if _, err := nc.Write(requests[n%len(requests)]); err != nil {
 					b.Error(err)
 					return
 				}
-				for n := 0; n < l.lines; {
-					line, err := r.ReadSlice('\n')
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					if !l.get || string(line) == "END\r\n" {
-						n++
-					}
+				if _, err := io.ReadFull(nc, answer); err != nil {
+					b.Error(err)
+					return
 				}
 			}
 		})
 	}
+	began := time.Now()
+	close(begin)
 	group.Wait()
+	return time.Since(began)
 }

@@ -62,6 +62,7 @@ func (c *conn) memlimit(args [][]byte) error {
 		return c.say("MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes")
 	}
 	bytes := int64(n) << 20
+	c.leaveLoop() // to evict takes its time
 	if err := c.srv.cache.SetBytes(bytes); err != nil {
 		c.srv.log.Error("the memory limit cannot be changed", "bytes", bytes, "error", err)
 		return c.say("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust")

@@ -44,29 +44,30 @@ func (c *conn) increment(args [][]byte, up bool) error {
 	if !ok {
 		return c.say("CLIENT_ERROR invalid numeric delta argument")
 	}
-	var n uint64
-	var err error
+	p := packet{op: opDecrement}
 	if up {
-		n, err = c.srv.cache.Increment(key, delta)
-	} else {
-		n, err = c.srv.cache.Decrement(key, delta)
+		p.op = opIncrement
 	}
+	e := newEdit(c, &p)
+	defer e.end()
+	e.delta, e.creates = delta, false
+	_, err := c.srv.cache.Compute(key, e.compute)
 	switch {
-	case err == nil:
-		c.recordCount(up, true)
-		if !c.noreply {
-			c.out = append(strconv.AppendUint(c.out, n, 10), "\r\n"...)
-		}
-		return nil
-	case err == shm.ErrNotFound:
-		c.recordCount(up, false)
-		return c.say("NOT_FOUND")
-	case errors.Is(err, cache.ErrNotNumber):
-		return c.say(notNumber)
 	case errors.Is(err, shm.ErrFull):
 		return c.sayAlways("SERVER_ERROR out of memory")
+	case err != nil:
+		return c.sayAlways(storeError(err))
+	case e.status == statusNotFound:
+		c.recordCount(up, false)
+		return c.say("NOT_FOUND")
+	case e.status == statusNotNumber:
+		return c.say(notNumber)
 	}
-	return c.sayAlways(storeError(err))
+	c.recordCount(up, true)
+	if !c.noreply {
+		c.out = append(strconv.AppendUint(c.out, e.sum, 10), "\r\n"...)
+	}
+	return nil
 }
 
 const notNumber = "CLIENT_ERROR cannot increment or decrement non-numeric value"

@@ -106,26 +106,25 @@ func nextWord(text []byte) (word, rest []byte) {
 }
 
 // getMany answers with the items of keys. Each key ends with END if it is a request by itself.
-// While the client does not read, nothing is held in the store: a look at it ends when the
-// output is full, and another one goes on behind the last key after that was written. If the
-// cache fails the answer is its error, and ok is false; err ends the connection.
+// The output has at most outputLimit bytes, or one item. While the client does not read, nothing
+// is held in the store: a look at it ends when the output is full, and another one goes on
+// behind the last key after that was written. If the cache fails the answer is its error, and
+// ok is false; err ends the connection.
 func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
 	s := c.srv
 	tells := s.detail.on.Load() || s.watchers.want(watchFetchers)
 	most := manyKeys
 	for len(keys) > 0 {
-		if err := c.flushFull(); err != nil {
-			return false, err
-		}
 		look, done, hits := keys[:min(most, len(keys))], 0, uint64(0)
 		err := s.cache.GetMany(look, func(i int, it cache.Item, ok bool) {
-			if done < i || len(c.out) >= outputLimit {
+			size := itemRoom + len(look[i]) + len(it.Value)
+			if done < i || len(c.out) > 0 && len(c.out)+size > outputLimit {
 				return
 			}
 			done = i + 1
 			if ok {
 				hits |= 1 << i
-				c.room(itemRoom + len(look[i]) + len(it.Value))
+				c.room(size + len("END\r\n"))
 				c.appendItem(look[i], &it, unique)
 			} else if !it.Expires.IsZero() {
 				c.counts.add(getExpired, 1)
@@ -146,10 +145,15 @@ func (c *conn) getMany(keys [][]byte, unique, each bool) (ok bool, err error) {
 			}
 			return false, nil
 		}
-		if done < len(look) {
-			most = max(1, done)
-		}
 		keys = keys[done:]
+		if done == len(look) {
+			most = min(2*most, manyKeys)
+			continue
+		}
+		most = max(1, done)
+		if err := c.flush(); err != nil {
+			return false, err
+		}
 	}
 	return true, nil
 }

@@ -44,6 +44,6 @@ func (j *joiner) join(it cache.Item, exists bool) (cache.Item, shm.Action, error
 	} else {
 		it.Value = append(append(j.block.bytes[:0], it.Value...), j.part...)
 	}
-	it.Token = 0
+	it.Token, it.Marks = 0, 0 // as of a new item
 	return it, shm.ActionSet, nil
 }

@@ -1,7 +1,6 @@
 package memcache
 
 import (
-	"bytes"
 	"strconv"
 	"sync"
 	"time"
@@ -11,8 +10,8 @@ import (
 )
 
 // An edit is a change that depends on the item that there is: an append, prepend, delete,
-// increment, decrement or touch. Connections take edits from a pool, so that these requests
-// allocate nothing.
+// increment, decrement or touch, also an incr or decr of the text protocol. Connections take
+// edits from a pool, so that these requests allocate nothing.
 type edit struct {
 	compute func(it cache.Item, exists bool) (cache.Item, shm.Action, error) // step
 
@@ -169,23 +168,4 @@ func (e *edit) touch(it *cache.Item, exists bool) shm.Action {
 	e.c.answerItem(&e.p, e.key, it, e.p.op != opTouch)
 	it.Expires = e.expires
 	return shm.ActionSet
-}
-
-const spaces = " \t\n\v\f\r"
-
-// parseStored reads the number that a value begins with, as memcached does for increments:
-// spaces may stand before it, and a sign, and any text may follow after a space or a zero
-// byte.
-func parseStored(value []byte) (n uint64, ok bool) {
-	value = bytes.TrimLeft(value, spaces)
-	end := bytes.IndexAny(value, spaces+"\x00")
-	if end < 0 {
-		end = len(value)
-	}
-	n, ok = parseUint64(value[:end])
-	if ok && int64(n) < 0 { // memcached then looks for a minus anywhere
-		text, _, _ := bytes.Cut(value, []byte{0})
-		ok = bytes.IndexByte(text, '-') < 0
-	}
-	return n, ok
 }
