@@ -66,6 +66,11 @@ func newServeMemcached() *cobra.Command {
 	}
 	f.add(cmd.Flags())
 	f.region.flags(cmd)
+	for _, name := range []string{"store", "memory-file"} {
+		if err := cmd.MarkFlagDirname(name); err != nil {
+			panic(err)
+		}
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if unknown := new(pflag.NotExistError); errors.As(err, &unknown) {
 			return fmt.Errorf("serve memcached: %w, expected a flag of shmctl serve memcached --help", err)

@@ -148,6 +148,12 @@ func TestServeSignals(t *testing.T) {
 		half.asks("set a 0 0 1\r\nx", "STORED")
 		_, err = io.WriteString(half, "set b 0 0 100\r\nxxx")
 		require.NoError(t, err)
+		if sig != syscall.SIGUSR1 { // which would wait for it
+			deaf := v.dial(t)
+			deaf.asks("set big 0 0 500000\r\n"+strings.Repeat("x", 500000), "STORED")
+			_, err = io.WriteString(deaf, strings.Repeat("get big\r\n", 100))
+			require.NoError(t, err)
+		}
 		require.NoError(t, v.Process.Signal(sig))
 		require.Zero(t, v.ends(t), "%v: %s", sig, v.errors)
 		require.NoFileExists(t, v.socket)
