@@ -212,6 +212,32 @@ func TestShutdown(t *testing.T) {
 	require.Equal(t, ErrServerClosed, s.Serve(closedListener{}))
 }
 
+// A client that never stops sending does not keep the server from ending.
+func TestShutdownWithBusyClients(t *testing.T) {
+	s, path := serve(t, Options{})
+	var all sync.WaitGroup
+	for i := range 4 {
+		nc := dial(t, path)
+		requests := []byte(strings.Repeat("get a b c\r\nset a 0 0 1\r\n1\r\n", 200))
+		if i%2 == 0 {
+			requests = []byte("lru_crawler metadump all\r\n")
+		}
+		all.Go(func() {
+			for {
+				if _, err := nc.Write(requests); err != nil {
+					return
+				}
+			}
+		})
+		all.Go(func() { _, _ = io.Copy(io.Discard, nc) })
+	}
+	time.Sleep(10 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_ = s.Shutdown(ctx)
+	all.Wait()
+}
+
 // A closedListener is one that is only closed.
 type closedListener struct{ net.Listener }
 

@@ -154,8 +154,8 @@ func (m *model) count(up bool, key string, delta uint64) string {
 	if it == nil {
 		return "NOT_FOUND\r\n"
 	}
-	n, err := strconv.ParseUint(strings.TrimRight(it.value, " "), 10, 64)
-	if err != nil || len(it.value) > 20 {
+	n, ok := parseStored([]byte(it.value))
+	if !ok {
 		return notNumber + "\r\n"
 	}
 	if up {

@@ -107,6 +107,9 @@ func (in *input) fillAs(need int, as connState) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
+	if c.dead.Load() {
+		return errClose
+	}
 	c.answers = 0
 	if in.r == in.w {
 		in.r, in.w = 0, 0

@@ -76,6 +76,9 @@ func (c *conn) flushFull() error {
 func (c *conn) write(b []byte) error {
 	waits := false
 	for {
+		if c.dead.Load() {
+			return errClose
+		}
 		n, err := syscall.Write(c.fd, b)
 		if n > 0 {
 			b = b[n:]
