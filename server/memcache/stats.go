@@ -233,5 +233,5 @@ func (s *Server) slabStats(add stat) {
 		}
 	}
 	add.number("active_slabs", uint64(active))
-	add.number("total_malloced", uint64(c.FileBytes))
+	add.number("total_malloced", uint64(s.cache.Store().Stats().AllocatedBytes))
 }
