@@ -45,6 +45,25 @@ func statsOf(t testing.TB, nc net.Conn, group string) map[string]string {
 	return all
 }
 
+// valueOf returns the number that is the value of a key; 0 if there is none.
+func valueOf(t *testing.T, nc net.Conn, key string) (n int) {
+	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err := io.WriteString(nc, "get "+key+"\r\n")
+	require.NoError(t, err)
+	r := bufio.NewReader(nc)
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	if line == "END\r\n" {
+		return 0
+	}
+	_, err = fmt.Fscanf(r, "%d\r\n", &n)
+	require.NoError(t, err)
+	line, err = r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "END\r\n", line)
+	return n
+}
+
 // isClosed checks that the server closes a connection, and returns what came before that.
 func isClosed(t testing.TB, nc net.Conn) string {
 	t.Helper()

@@ -5,9 +5,7 @@ package memcache
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -64,25 +62,6 @@ func TestKilledServerLosesNothing(t *testing.T) {
 	for i := range clients {
 		require.NotZero(t, acknowledged[i])
 	}
-}
-
-// valueOf returns the number that is the value of a key; 0 if there is none.
-func valueOf(t *testing.T, nc net.Conn, key string) (n int) {
-	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err := io.WriteString(nc, "get "+key+"\r\n")
-	require.NoError(t, err)
-	r := bufio.NewReader(nc)
-	line, err := r.ReadString('\n')
-	require.NoError(t, err)
-	if line == "END\r\n" {
-		return 0
-	}
-	_, err = fmt.Fscanf(r, "%d\r\n", &n)
-	require.NoError(t, err)
-	line, err = r.ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "END\r\n", line)
-	return n
 }
 
 // Two servers of one store serve the same items.

@@ -29,7 +29,7 @@ func serve(t testing.TB, o Options) (*Server, string) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = s.Shutdown(ctx)
 		require.Equal(t, ErrServerClosed, <-ended)
