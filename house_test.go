@@ -36,13 +36,14 @@ var mayImport = map[string][]string{
 	"alloc":         {"alloc/layout", "alloc/region"},
 	"alloc/layout":  {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "shm/cache", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":    {"shm", "shm/cache", "shm/shmexpvar", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
 	"server/memcache": {"shm", "shm/cache"},
 
+	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
 	"cmd/shmctl/internal/doctor": {"shm", "cmd/shmctl/internal/text"},
 	"cmd/shmctl/internal/text":   {"shm"},

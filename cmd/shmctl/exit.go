@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/daemon"
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
 	"github.com/seed-869cc763/shmkv/shm"
@@ -57,6 +58,9 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if ended := new(daemon.ExitError); errors.As(err, &ended) {
+		return ended.Code
+	}
 	if usage := (usageError{}); errors.As(err, &usage) {
 		return exitUsage
 	}
@@ -80,9 +84,10 @@ func exitHelp() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// report prints err, if it is not nil, as one line and returns the exit code.
+// report prints err, if it is not nil, as one line and returns the exit code. A daemon has
+// printed its errors.
 func report(stderr io.Writer, err error) int {
-	if err != nil {
+	if err != nil && !errors.As(err, new(*daemon.ExitError)) {
 		_, _ = fmt.Fprintf(stderr, "shmctl: %s\n", text.OneLine(err))
 	}
 	return exitCode(err)

@@ -56,7 +56,11 @@ func writePages(ctx context.Context, cmd *cobra.Command, dir string) error {
 		if err := doc.GenMan(cmd, &header, &page); err != nil {
 			return err
 		}
-		_, err := w.Write(bytes.ReplaceAll(page.Bytes(), []byte(`\fP[=false]`), []byte(`\fP`))) // after flags without a value
+		text := page.Bytes()
+		for _, value := range []string{"[=false]", "[=0]"} { // after flags without a value
+			text = bytes.ReplaceAll(text, []byte(`\fP`+value), []byte(`\fP`))
+		}
+		_, err := w.Write(text)
 		return err
 	})
 }

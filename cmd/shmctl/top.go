@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -24,7 +25,9 @@ does not show its own handle.
 
 On a terminal top fills the screen until you press q. The key ? shows the keys.
 Otherwise, and with --json, top prints a line for each store, followed by a line for
-each process. In JSON a store and its processes are one line.
+each process. In JSON a store and its processes are one line. Servers (shmctl serve) have a
+line more, with their addresses and connections, if they are in the same pid namespace
+and this user may examine them.
 
 --sort, or a key on the screen, selects the column by which the processes are sorted:
 
@@ -44,7 +47,7 @@ each process. In JSON a store and its processes are one line.
 			}
 			return withStores(openToRead, append([]string{path}, more...), func(stores []*shm.Store) error {
 				for _, s := range stores {
-					t.stores = append(t.stores, &topStore{s: s})
+					t.stores = append(t.stores, &topStore{s: s, real: realPath(s.Path())})
 				}
 				v := topView{top: &t, printLook: func(l topLook) error { return l.print(cmd.OutOrStdout()) }}
 				if asJSON(cmd) {
@@ -62,6 +65,17 @@ each process. In JSON a store and its processes are one line.
 	return cmd
 }
 
+// realPath returns an absolute path without symbolic links, or path if there is none.
+func realPath(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return path
+}
+
 // top is a run of the verb.
 type top struct {
 	updates
@@ -73,6 +87,7 @@ type top struct {
 // topStore is a store and the last look at it.
 type topStore struct {
 	s     *shm.Store
+	real  string // its path without symbolic links
 	at    time.Time
 	stats shm.Stats
 	procs []shm.Process
@@ -110,6 +125,7 @@ type topProcess struct {
 	Pins      int        `json:"pins"`
 	Behind    uint64     `json:"behind"`                 // versions since the oldest pin
 	Since     *time.Time `json:"pinned_since,omitempty"` // start of the oldest snapshot
+	Server    *topServer `json:"server,omitempty"`       // what it serves, as shmctl serve
 
 	handle shm.Process
 }
@@ -142,6 +158,9 @@ func (t *topStore) look() (topLook, error) {
 			continue
 		}
 		q := topProcess{Pid: p.Pid, Name: p.Name, ReadOnly: p.ReadOnly, Alive: p.Alive, Writers: p.Writers, Pins: len(p.Pins), handle: p}
+		if p.Alive {
+			q.Server = serverOf(p.Pid, t.real)
+		}
 		for _, old := range was.procs {
 			if p.Same(old) {
 				q.PerSecond = ratesOf(p.Sub(old), l.Seconds)
@@ -186,6 +205,9 @@ func (l topLook) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s  %s  version %s  %s entries  %s  %s\n", l.Time.Format(time.TimeOnly), path, text.Count(l.Stats.Version), text.Count(l.Stats.Entries), l.rates(), l.space())
 	for _, p := range l.Processes {
 		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), path, strings.Join(p.row(l.Time), "  "))
+	}
+	for _, line := range l.servers() {
+		fmt.Fprintf(&b, "%s  %s  %s\n", l.Time.Format(time.TimeOnly), path, line)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -75,6 +75,9 @@ func (v *topView) lines(now time.Time) []string {
 		for line := range strings.Lines(b.String()) {
 			lines = append(lines, "  "+strings.TrimSuffix(line, "\n"))
 		}
+		for _, line := range l.servers() {
+			lines = append(lines, "  "+line)
+		}
 	}
 	return lines
 }

@@ -66,6 +66,9 @@ type Options struct {
 	// Clock enables the command debugtime, by which tests set the clock; nil disables it.
 	// The Cache must have Clock.Now as its clock.
 	Clock *Clock
+	// NoCrawler tells clients that memcached's crawler is off, until they enable it. Nothing else
+	// changes: the cache deletes expired items all the same.
+	NoCrawler bool
 	// Settings are lines of stats settings that the server does not know, such as tcpport.
 	// They take the place of its own of the same name.
 	Settings []Setting
@@ -153,7 +156,7 @@ func New(opts *Options) (*Server, error) {
 	s.free.L = &s.mu
 	s.verbose.Store(int32(o.Verbose))
 	s.memory.Store(o.Bytes)
-	s.crawler.Store(true)
+	s.crawler.Store(!o.NoCrawler)
 	s.recent.seed = maphash.MakeSeed()
 	s.detail.prefix = o.Prefix
 	s.detail.on.Store(o.Detail)

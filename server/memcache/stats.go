@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 // A stat is what takes the lines of a group of statistics.
@@ -194,7 +196,7 @@ func (s *Server) itemStats(add stat) {
 	item := func(name string, n uint64) { add.number("items:"+onlyClass+":"+name, n) }
 	item("number", uint64(c.Items))
 	item("age", 0)
-	item("mem_requested", uint64(c.DataBytes))
+	item("mem_requested", uint64(c.DataBytes+c.Items*int64(itemSize(0, 0, 0)-cache.Overhead)))
 	item("evicted", since.Evictions)
 	item("evicted_nonzero", 0)
 	item("evicted_time", 0)
@@ -212,11 +214,11 @@ func (s *Server) slabStats(add stat) {
 	const page = 1 << 20
 	c := s.cache.Stats()
 	active := 0
-	if c.Items > 0 {
+	if c.Items > 0 || s.count(totalItems) > 0 { // as memcached, which keeps a class that it has used
 		active = 1
 		slab := func(name string, n uint64) { add.number(onlyClass+":"+name, n) }
-		items := uint64(c.Items)
-		chunk := max(1, uint64(max(c.LiveBytes, c.DataBytes))/items)
+		items := uint64(max(0, c.Items))
+		chunk := max(1, uint64(max(c.LiveBytes, c.DataBytes))/max(1, items))
 		slab("chunk_size", chunk)
 		slab("chunks_per_page", max(1, page/chunk))
 		slab("total_pages", (uint64(c.LiveBytes)+page-1)/page)
@@ -231,5 +233,5 @@ func (s *Server) slabStats(add stat) {
 		}
 	}
 	add.number("active_slabs", uint64(active))
-	add.number("total_malloced", uint64(c.FileBytes))
+	add.number("total_malloced", uint64(s.cache.Store().Stats().AllocatedBytes))
 }
