@@ -77,7 +77,7 @@ func (m *memcachedServer) onClose(f func() error) { m.closers = append(m.closers
 
 // limits sets what the process may use.
 func (m *memcachedServer) limits(context.Context) error {
-	runtime.GOMAXPROCS(min(m.threads, runtime.NumCPU()))
+	runtime.GOMAXPROCS(min(m.threads, runtime.NumCPU()) + 1) // see memcache.Options.Threads
 	if err := daemon.OpenFiles(uint64(m.conns) + spareFiles); err != nil {
 		return fmt.Errorf("for %d connections: %w", m.conns, err)
 	}
@@ -139,7 +139,8 @@ func (m *memcachedServer) open(context.Context) (err error) {
 		Binary: m.protocol == "binary", Text: m.protocol == "ascii",
 		Prefix: m.delimiter, Detail: m.delimiter != 0,
 		Verbose: m.verbose, Log: logTo(os.Stderr, slog.LevelInfo), // clients choose by the command verbosity
-		Stop: m.stop,
+		Threads: min(m.threads, runtime.NumCPU()),
+		Stop:    m.stop,
 	}
 	var now func() time.Time
 	if m.debugtime {
