@@ -151,6 +151,9 @@ var build = sync.OnceValues(func() (string, error) {
 
 func start(t *testing.T) *cluster {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("runs programs that are built without the race detector, and takes seconds")
+	}
 	if _, err := exec.LookPath("nutcracker"); err != nil {
 		t.Skipf("nutcracker is not installed: %v", err)
 	}
