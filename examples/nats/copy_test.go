@@ -157,7 +157,6 @@ func TestCutAndRestart(t *testing.T) {
 	}
 	s.becomeEqual(a, b)
 	require.Len(t, a.all(), 299)
-	first := a.all()
 
 	// A change reaches both.
 	s.set("key.0", "second")
@@ -165,7 +164,7 @@ func TestCutAndRestart(t *testing.T) {
 	s.set("empty", "")
 	s.delete("key.1")
 	s.becomeEqual(a, b)
-	first = a.all()
+	before := a.all()
 
 	// What happens while one is cut off, and the other one is dead as well for a while.
 	a.cut()
@@ -179,7 +178,7 @@ func TestCutAndRestart(t *testing.T) {
 	s.delete("key.4")
 	s.delete("key.5")
 	s.set("key.5", "back")
-	require.Equal(t, first, a.all(), "the copy stays as it was")
+	require.Equal(t, before, a.all(), "the copy stays as it was")
 	require.Contains(t, b.all(), "key.3", "the store of a dead process can be read")
 
 	b.start()
