@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -166,7 +167,11 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			}
 		}
 		if !ch.full() { // it began near the end, or there are few
+			n := len(ch.samples)
 			for key, b := range m.AllFrom(0) {
+				if n > 0 && bytes.Equal(key, ch.samples[0].key) {
+					break // the sample has this item and those behind it
+				}
 				if ch.add(key, b); ch.full() {
 					break
 				}
