@@ -78,11 +78,12 @@ type Cache struct {
 	known   rules
 	changes changes
 
-	room   room
-	sketch sketch
-	lanes  region.Mem // see newLanes
-	stats  counters
-	sweep  sweeper
+	room      room
+	listeners listeners
+	sketch    sketch
+	lanes     region.Mem // see newLanes
+	stats     counters
+	sweep     sweeper
 
 	closed sync.Once
 }

@@ -17,25 +17,32 @@ func (c *Cache) Evict(ctx context.Context, bytes int64) (f Freed, err error) {
 	if _, err := c.begin(); err != nil {
 		return f, c.fail("evicting", nil, err)
 	}
-	r := &c.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for f.Bytes < bytes {
 		if err := ctx.Err(); err != nil {
 			return f, c.fail("evicting", nil, err)
 		}
-		freed, err := c.evict(bytes - f.Bytes)
+		one, err := c.evictOnce(bytes - f.Bytes)
 		if err != nil {
 			return f, c.fail("evicting", nil, err)
 		}
-		if freed == 0 {
+		if one.Bytes == 0 {
 			break
 		}
-		f.Evictions += r.choices.evicted
-		f.Expirations += r.choices.expired
-		f.Bytes += freed
+		f.Evictions += one.Evictions
+		f.Expirations += one.Expirations
+		f.Bytes += one.Bytes
 	}
 	return f, nil
+}
+
+// evictOnce is one step of Evict. Between the steps other writers may evict, and listeners are
+// told.
+func (c *Cache) evictOnce(bytes int64) (Freed, error) {
+	r := &c.room
+	r.mu.Lock()
+	defer c.unlockRoom()
+	freed, err := c.evict(bytes)
+	return Freed{Evictions: r.choices.evicted, Expirations: r.choices.expired, Bytes: freed}, err
 }
 
 // DeleteExpired deletes all items of the region that have expired, and returns their number.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,8 +24,9 @@ type room struct {
 	bytes atomic.Int64 // the bound of the file data
 	slack atomic.Int64 // without a sketch; else a word of the sketch
 
-	mu      sync.Mutex // of who evicts
+	mu      sync.Mutex // of who evicts; see unlockRoom
 	choices choices
+	evicted []evicted // since mu was locked, if there are listeners
 }
 
 const (
@@ -118,7 +120,7 @@ func (c *Cache) makeRoom(need int64) {
 	if over <= 0 || !settled || !c.room.mu.TryLock() {
 		return
 	}
-	defer c.room.mu.Unlock()
+	defer c.unlockRoom()
 	for range roomRounds {
 		freed, err := c.evict(max(over, c.room.bytes.Load()/batch))
 		if over -= freed; over <= 0 || freed == 0 || err != nil {
@@ -135,7 +137,7 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 	}
 	r := &c.room
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer c.unlockRoom()
 	if round == 0 {
 		c.setSlack(min(c.slack()+r.bytes.Load()/slackStep, r.bytes.Load()/2))
 	}
@@ -155,8 +157,15 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 // expired, and of the others those that are worth the least, until about want bytes are free.
 // The caller has room.mu.
 func (c *Cache) evict(want int64) (freed int64, err error) {
-	ch := &c.room.choices
+	ch, gone := &c.room.choices, c.room.evicted
 	c.sketch.addEpoch(0, 1) // and learn which it is
+	var r rule
+	listens := len(c.listeners.get()) > 0
+	if listens {
+		if r, err = c.rules(); err != nil {
+			return 0, err
+		}
+	}
 	err = c.store.Update(func(tx *shm.Tx) error {
 		ch.begin(c, want)
 		m := tx.Map(c.region)
@@ -166,7 +175,11 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			}
 		}
 		if !ch.full() { // it began near the end, or there are few
+			n := len(ch.samples)
 			for key, b := range m.AllFrom(0) {
+				if n > 0 && bytes.Equal(key, ch.samples[0].key) {
+					break // the sample has this item and those behind it
+				}
 				if ch.add(key, b); ch.full() {
 					break
 				}
@@ -176,6 +189,9 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			return err
 		}
 		ch.choose()
+		if listens {
+			c.room.evicted = ch.appendEvicted(gone, r)
+		}
 		for _, v := range ch.victims {
 			if _, err := m.Delete(v.key); err != nil {
 				return err
@@ -184,6 +200,7 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 		return nil
 	})
 	if err != nil {
+		c.room.evicted = gone
 		return 0, err
 	}
 	c.stats.evictions.Add(ch.evicted)

@@ -66,6 +66,20 @@ func TestEvictionSparesWhatIsRead(t *testing.T) {
 	require.Greater(t, left, hot*9/10)
 }
 
+// A sample that is larger than the cache has each item once.
+func TestEvictionCountsEachItemOnce(t *testing.T) {
+	c := open(t, nil)
+	for n := uint64(1); n < 60; n++ {
+		for i := range n {
+			require.NoError(t, c.Set(fmt.Append(nil, i), []byte("value"), -1))
+		}
+		freed, err := c.Evict(t.Context(), 1<<30)
+		require.NoError(t, err)
+		require.Equal(t, n, freed.Evictions)
+		require.Zero(t, c.Stats().Items)
+	}
+}
+
 // Sizes that change strand no memory: after small items, large ones find room, and the other
 // way round.
 func TestBoundWithChangingSizes(t *testing.T) {
