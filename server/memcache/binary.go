@@ -24,6 +24,11 @@ import (
 // A quiet form of an opcode is answered if something failed, and gets also if they have found
 // the item. So a client sends quiet requests, and a loud one whose answer tells that all are
 // done.
+//
+// It differs from memcached 1.6.18 in this: the bytes of a request with an unknown opcode are
+// forgotten whole, where memcached takes more than them if there is a key; a value of 2 GiB
+// or more is refused and forgotten, where memcached reads requests in it; there is verbosity;
+// and the statistics of sizes always have an end.
 
 // headerBytes is the length of a header.
 const headerBytes = 24

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func serveChild(path string) error {
+	runtime.GOMAXPROCS(runtime.NumCPU() + 1) // see Options.Threads
 	bytes, err := strconv.ParseInt(os.Getenv(childBytes), 10, 64)
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ func (c *conn) meta(line []byte) error {
 	case 'n':
 		return c.say("MN")
 	case 'g':
-		err = m.get(c, args)
+		err = m.get(c, line, args)
 	case 's':
 		err = m.set(c, args)
 	case 'd':
@@ -112,9 +112,8 @@ func (m *meta) start(c *conn, args [][]byte, tooLong, badFlags string) (ok bool)
 // parse takes the key and the flags of a request apart, and returns the line of an error, or
 // nothing. It copies what the answer has of them, because reading a value moves them.
 func (m *meta) parse(c *conn, key []byte, words [][]byte) (wrong string) {
-	m.c, m.begin, m.metaFlags = c, len(c.out), metaFlags{delta: 1}
-	m.outcome, m.found, m.created, m.won = notStored, false, false, false
-	m.item, m.expires, m.size = cache.Item{}, time.Time{}, 0
+	m.c, m.metaFlags = c, metaFlags{delta: 1}
+	m.begins(nil)
 	wrong = m.metaFlags.parse(words)
 	if !m.encoded {
 		m.key = append(c.work.key[:0], key...)
@@ -125,6 +124,13 @@ func (m *meta) parse(c *conn, key []byte, words [][]byte) (wrong string) {
 		wrong = wrongKey
 	}
 	return wrong
+}
+
+// begins begins the request for a key, whose flags are known.
+func (m *meta) begins(key []byte) {
+	m.key, m.begin = key, len(m.c.out)
+	m.outcome, m.found, m.created, m.won = notStored, false, false, false
+	m.item, m.expires, m.size = cache.Item{}, time.Time{}, 0
 }
 
 // A decision is what a command makes of the item that there is. It may be called several times

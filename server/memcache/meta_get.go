@@ -1,22 +1,25 @@
 package memcache
 
 import (
+	"bytes"
+
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 // get executes mg. Most requests change nothing, and are a look at the cache. Another step
 // follows if that has shown that there is something to change: that decides anew.
-func (m *meta) get(c *conn, args [][]byte) error {
+func (m *meta) get(c *conn, line []byte, args [][]byte) error {
 	if !m.start(c, args, "CLIENT_ERROR options flags are too long", "") {
 		return nil
 	}
 	if m.longOpaque {
 		return c.say(wrongOpaque)
 	}
-	if m.asksUse {
-		m.ago, m.read = c.srv.lastUse(m.key)
+	if keys := m.alike(line, args[1]); len(keys) > 1 {
+		return m.getMany(keys)
 	}
+	m.askUse()
 	var err error
 	done := false
 	if !m.unused { // a look counts as a use
@@ -25,6 +28,20 @@ func (m *meta) get(c *conn, args [][]byte) error {
 	if !done && err == nil {
 		err = m.getInOneStep()
 	}
+	return m.endGet(err)
+}
+
+// askUse finds out when the item was used, if the answer needs it.
+func (m *meta) askUse() {
+	if m.asksUse {
+		m.ago, m.read = m.c.srv.lastUse(m.key)
+	}
+}
+
+// endGet records how a request has ended, and answers if there is no item, or with an error of
+// the cache.
+func (m *meta) endGet(err error) error {
+	c := m.c
 	switch {
 	case err != nil:
 	case m.created || m.found:
@@ -32,10 +49,83 @@ func (m *meta) get(c *conn, args [][]byte) error {
 	default:
 		c.countGet(m.key, false, 0)
 		if !m.quiet {
+			c.room(maxMetaAnswer)
 			c.out = append(m.appendHeader(c.out, "EN", "Ok"), "\r\n"...)
 		}
 	}
 	return m.end(err)
+}
+
+// alike returns the keys of a request and of those that follow it in the input and are the same
+// but for their keys, if a look at all of them together may do.
+func (m *meta) alike(line, key []byte) (keys [][]byte) {
+	c, in := m.c, &m.c.in
+	const prefix = "mg "
+	if m.encoded || m.unused || m.ttl.given || !bytes.HasPrefix(line[len(prefix):], key) {
+		return nil
+	}
+	flags := line[len(prefix)+len(key):]
+	keys = append(c.work.keys[:0], key)
+	for len(keys) < manyKeys {
+		next := in.buf[in.r:in.w]
+		if len(next) < len(prefix) || string(next[:len(prefix)]) != prefix {
+			break
+		}
+		next = next[len(prefix):]
+		n := bytes.IndexAny(next[:min(len(next), maxKey+1)], " \r\n\x00")
+		end := n + len(flags)
+		if n < 1 || len(next) < end+2 || !bytes.Equal(next[n:end], flags) || next[end] != '\r' || next[end+1] != '\n' {
+			break
+		}
+		keys = append(keys, next[:n])
+		in.r += len(prefix) + end + 2
+		c.answers++
+	}
+	c.work.keys = keys
+	return keys
+}
+
+// getMany executes requests that are the same but for their keys, as conn.getMany does. What is
+// to be changed has a step of its own.
+func (m *meta) getMany(keys [][]byte) error {
+	c := m.c
+	for len(keys) > 0 {
+		if err := c.flushFull(); err != nil {
+			return err
+		}
+		done, changes := 0, false
+		err := c.srv.cache.GetMany(keys, func(i int, it cache.Item, ok bool) {
+			if done < i || len(c.out) >= outputLimit {
+				return
+			}
+			m.begins(keys[i])
+			m.askUse()
+			if ok {
+				changes = !m.lookedAt(&it)
+			} else {
+				changes = m.vivify.given
+			}
+			if !changes {
+				_ = m.endGet(nil)
+				done = i + 1
+			}
+		})
+		if err != nil {
+			for range keys[done:] {
+				_ = c.say(storeError(err))
+			}
+			return nil
+		}
+		if keys = keys[done:]; changes {
+			m.begins(keys[0])
+			m.askUse()
+			if err := m.endGet(m.getInOneStep()); err != nil {
+				return err
+			}
+			keys = keys[1:]
+		}
+	}
+	return nil
 }
 
 // recordHit records that there was an item, or that there is one now.

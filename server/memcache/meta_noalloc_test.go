@@ -23,6 +23,8 @@ func TestMetaDoesNotAllocate(t *testing.T) {
 		"mg key s v c t f k h l Oxyz q\r\n",
 		"mg key v\r\n",
 		"mg none v q\r\n",
+		"mg key v k\r\nmg none v k\r\nmg key v k\r\nmg key v k\r\nmn\r\n",
+		"mg viv N9 v\r\nmg none N9 v\r\nmd viv\r\nmd none\r\n",
 		"mg a2V5 b k v\r\n",
 		"mg key T100 v u\r\n",
 		"mg viv N100 v\r\nmd viv\r\n",

@@ -3,10 +3,13 @@ package memcache
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,6 +149,90 @@ func TestMetaInAFullCache(t *testing.T) {
 		askLines(t, nc, fmt.Sprintf("ms key1 1000000\r\n%s\r\nmg key1\r\n", strings.Repeat("v", 1_000_000)), 2))
 }
 
+// keepApart lets a server know the last uses of n keys, of which none overwrites another.
+func keepApart(s *Server, n int) {
+	for {
+		words := map[*atomic.Uint64]bool{}
+		for i := range n {
+			word, _ := s.recent.at(fmt.Appendf(nil, "key%d", i))
+			words[word] = true
+		}
+		if len(words) == n {
+			return
+		}
+		s.recent.seed = maphash.MakeSeed()
+	}
+}
+
+// Requests that are the same but for their keys are executed together, when they come together.
+// The answers are those of one request after the other.
+func TestMetaRequestsTogether(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	one, together := serve(t, Options{})
+	other, single := serve(t, Options{})
+	keepApart(one, 60)
+	keepApart(other, 60)
+	fast, slow := dial(t, together), dial(t, single)
+	large := strings.Repeat("0123456789", 2_000)
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for range rounds {
+		var requests []string
+		flags := [...]string{"", " v", " v k s f", " k q v", " N1000 v k", " R1500 k v", " h k v", " v N1000 R1500 q k", " v Oab"}[r.IntN(9)]
+		for range 1 + r.IntN(200) {
+			key := fmt.Sprint("key", r.IntN(60))
+			switch r.IntN(30) {
+			case 0:
+				requests = append(requests, "md "+key+" I q\r\n")
+			case 1:
+				requests = append(requests, "md "+key+" q\r\n")
+			case 2:
+				requests = append(requests, "ms "+key+" 1 T1000 q\r\nx\r\n")
+			case 3:
+				requests = append(requests, fmt.Sprintf("ms %s %d q\r\n%s\r\n", key, len(large), large))
+			case 4:
+				requests = append(requests, "mg  "+key+flags+"\r\n")
+			case 5:
+				requests = append(requests, "mg "+key+flags+"\n")
+			default:
+				requests = append(requests, "mg "+key+flags+"\r\n")
+			}
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(fast, strings.Join(requests, "")+"mn\r\n")
+			ended <- err
+		}()
+		got := readToNoop(t, fast)
+		require.NoError(t, <-ended)
+		var want strings.Builder
+		for _, one := range requests {
+			_, err := io.WriteString(slow, one+"mn\r\n")
+			require.NoError(t, err)
+			want.WriteString(strings.TrimSuffix(readToNoop(t, slow), "MN\r\n"))
+		}
+		want.WriteString("MN\r\n")
+		require.True(t, want.String() == got, "seed %d, flags %q:\nfound    %.2000q\nexpected %.2000q", seed, flags, got, want.String())
+	}
+}
+
+// readToNoop reads until the answer to mn.
+func readToNoop(t testing.TB, nc net.Conn) string {
+	t.Helper()
+	require.NoError(t, nc.SetReadDeadline(time.Now().Add(20*time.Second)))
+	var got []byte
+	b := make([]byte, 1<<16)
+	for !bytes.HasSuffix(got, []byte("MN\r\n")) {
+		n, err := nc.Read(b)
+		require.NoError(t, err)
+		got = append(got, b[:n]...)
+	}
+	return string(got)
+}
+
 // The longest answer has room.
 func TestLongestMetaAnswer(t *testing.T) {
 	_, path := serve(t, Options{})
@@ -222,7 +309,7 @@ func TestRecent(t *testing.T) {
 	last(0, false)
 	s.noteRead(key)
 	// Others take its place, sooner or later, and are never taken for it.
-	for i := range 4 * recentWords {
+	for i := range 40 * recentWords { // 4 would not be enough once in fifty times
 		s.noteStored(fmt.Append(nil, i))
 		if _, read := s.lastUse(key); !read {
 			last(113, false)

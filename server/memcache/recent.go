@@ -42,6 +42,13 @@ func (r *recent) note(key []byte, read uint64, second int64) {
 	}
 }
 
+// fetch lets the processor bring the word for a key, which is noted soon, while it does
+// something else.
+func (r *recent) fetch(key []byte) {
+	w, _ := r.at(key)
+	w.Load()
+}
+
 // noteMany is note of a read of those of at most manyKeys keys whose bit in which is set. It
 // waits for the memory of all words together.
 func (r *recent) noteMany(keys [][]byte, which uint64, second int64) {

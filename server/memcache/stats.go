@@ -131,7 +131,7 @@ func (s *Server) generalStats(add stat) {
 	add.number("accepting_conns", uint64(index(waiting == 0)))
 	add.number("listen_disabled_num", s.count(listenDisabled))
 	add.number("time_in_listen_disabled_us", s.count(listenDisabledMicros))
-	add.number("threads", uint64(runtime.GOMAXPROCS(0)))
+	add.number("threads", uint64(s.opts.Threads))
 	for _, name := range []string{"conn_yields", "hash_power_level", "hash_bytes", "hash_is_expanding",
 		"slab_reassign_rescues", "slab_reassign_chunk_rescues", "slab_reassign_evictions_nomem", "slab_reassign_inline_reclaim",
 		"slab_reassign_busy_items", "slab_reassign_busy_deletes", "slab_reassign_running", "slabs_moved"} {

@@ -37,8 +37,8 @@ func TestTCPBesideUnixSocket(t *testing.T) {
 	require.Equal(t, 2, all["tcp:"+l.Addr().String()]) // the listener, and the end here of the connection
 	require.Equal(t, 2, all["unix:"+path])
 	require.Equal(t, 2, all["conn_listening"])
-	require.Equal(t, 1, all["conn_parse_cmd"])
-	require.Equal(t, 1, all["conn_read"])
+	require.GreaterOrEqual(t, all["conn_parse_cmd"], 1) // the other one may just come to rest
+	require.Equal(t, 2, all["conn_parse_cmd"]+all["conn_read"])
 
 	for _, one := range stories(t, "text") {
 		if len(one.options) > 0 {

@@ -49,6 +49,7 @@ func (c *conn) store(args [][]byte, v verb) error {
 	}
 	key := append(c.work.key[:0], args[1]...) // reading the value moves the line
 	c.recordArriving(key)
+	c.srv.recent.fetch(key)
 	if !c.fits(len(key), flags, size) {
 		c.refuseStore(key, v, outcomeTooLarge, int64(exptime))
 		_ = c.say(tooLarge)
