@@ -69,10 +69,16 @@ func (s *server) whileConnected(conns int, found func(before, after int64)) erro
 		if _, err := unix.Write(fd, request); err != nil {
 			return err
 		}
-		if n, err := unix.Read(fd, answer); err != nil || string(answer[:n]) != endOf {
-			return fmt.Errorf("found the answer %q (%v), expected %q", answer[:max(n, 0)], err, endOf)
+		for {
+			n, err := unix.Read(fd, answer)
+			if err == syscall.EINTR {
+				continue
+			}
+			if err != nil || string(answer[:n]) != endOf {
+				return fmt.Errorf("found the answer %q (%v), expected %q", answer[:max(n, 0)], err, endOf)
+			}
+			return nil
 		}
-		return nil
 	}
 	if err := open(); err != nil { // whatever the first one makes the server do is not counted
 		return err
