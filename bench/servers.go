@@ -141,7 +141,8 @@ func (s *server) dial() (net.Conn, error) {
 	}
 }
 
-// startFilled starts all servers, and sets all keys of a task. Call stop even after an error.
+// startFilled starts all servers, sets all keys of a task, and leaves them alone for a while. Call stop even after an
+// error.
 func (b *bench) startFilled(ctx context.Context, t task, network string) (servers []*server, stop func(), err error) {
 	stop = func() {
 		for _, s := range servers {
@@ -158,6 +159,7 @@ func (b *bench) startFilled(ctx context.Context, t task, network string) (server
 			return servers, stop, err
 		}
 	}
+	time.Sleep(time.Duration(b.quiet * float64(time.Second))) // the store makes huge pages meanwhile
 	return servers, stop, nil
 }
 
