@@ -75,9 +75,12 @@ func logTo(w io.Writer, level slog.Level) *slog.Logger {
 
 func (m *memcachedServer) onClose(f func() error) { m.closers = append(m.closers, f) }
 
+// loops returns how many threads serve connections.
+func (m *memcachedServer) loops() int { return min(m.threads, runtime.NumCPU()) }
+
 // limits sets what the process may use.
 func (m *memcachedServer) limits(context.Context) error {
-	runtime.GOMAXPROCS(min(m.threads, runtime.NumCPU()))
+	runtime.GOMAXPROCS(m.loops() + 1) // see memcache.Options.Threads
 	if err := daemon.OpenFiles(uint64(m.conns) + spareFiles); err != nil {
 		return fmt.Errorf("for %d connections: %w", m.conns, err)
 	}
@@ -133,7 +136,8 @@ func (m *memcachedServer) open(context.Context) (err error) {
 		}
 	}
 	opts := memcache.Options{
-		Bytes: m.bytes, Auth: m.auth, Settings: m.memcachedSettings.lines(),
+		Threads: m.loops(),
+		Bytes:   m.bytes, Auth: m.auth, Settings: m.memcachedSettings.lines(),
 		ItemSize: m.itemSize, MaxConns: m.conns, MaxConnsWait: m.extended.connsWait, IdleTimeout: m.extended.idle, NoCrawler: m.extended.noCrawler,
 		NoCAS: m.noCAS, NoFlush: m.noFlush, NoDump: m.noDump, NoWatch: m.noWatch, AllowShutdown: m.shutdown,
 		Binary: m.protocol == "binary", Text: m.protocol == "ascii",
