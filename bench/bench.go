@@ -43,6 +43,13 @@ type config struct {
 	cacheBytes int64 // of all keys and values of a trace
 	cacheReads int   // reads of a trace for each key
 
+	serverNs        []int  // entries, for server
+	connections     []int  // numbers of clients of a server
+	idleConnections int    // for server-idle
+	restartItems    int    // for server-restart
+	serverWrites    int64  // bytes that server-memory writes
+	shmctl          string // the program that has the store's server; empty builds it
+
 	progress io.Writer
 }
 
@@ -98,6 +105,7 @@ func (b *bench) parts() (parts []part) {
 	add(b.crowdMeasurements(), b.crowdNs)
 	add(durableMeasurements, b.durableNs)
 	add(cacheMeasurements, b.cacheNs)
+	add(b.serverMeasurements(), b.serverNs)
 	return parts
 }
 

@@ -30,8 +30,8 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, cache, or of "+strings.Join(knownWorks(), ","))
-	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), durable (default \"1000000\"), and cache (default \"100000\")")
+	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, cache, server, or of "+strings.Join(knownWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), durable (default \"1000000\"), cache and server (default \"100000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
@@ -43,6 +43,11 @@ func command(args []string) error {
 	f.Float64Var(&cfg.durableSeconds, "durableseconds", 5, "duration of each measurement of durable")
 	f.Int64Var(&cfg.cacheBytes, "cachebytes", 210_000_000, "bytes of all keys and values of a trace of cache-ratio")
 	f.IntVar(&cfg.cacheReads, "cachereads", 10, "reads of a trace of cache-ratio for each key")
+	connections := f.String("connections", "1,8,64", "numbers of clients of a server, for server")
+	f.IntVar(&cfg.idleConnections, "idle", 10_000, "idle connections of a server, for server-idle")
+	f.IntVar(&cfg.restartItems, "restartitems", 1_000_000, "items of a server that restarts, for server-restart")
+	written := f.Int64("written", 640, "MiB that are written to a server with -m 64, for server-memory")
+	f.StringVar(&cfg.shmctl, "shmctl", "", "for server: take this `program`, and build none")
 	processes := f.String("processes", "1,2,4,8,16", "numbers of processes that write together, for crowd")
 	goroutines := f.String("goroutines", "1,8,64", "numbers of goroutines that write together, for crowd")
 	f.Uint64Var(&cfg.seed, "seed", 1, "of the random sequences")
@@ -76,6 +81,10 @@ func command(args []string) error {
 	}
 	if cfg.cacheNs, err = numbers(cmp.Or(*ns, "100000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
+	}
+	cfg.serverNs, cfg.serverWrites = cfg.cacheNs, *written<<20
+	if cfg.connections, err = numbers(*connections); err != nil {
+		return fmt.Errorf("-connections: %w", err)
 	}
 	if cfg.processes, err = numbers(*processes); err != nil {
 		return fmt.Errorf("-processes: %w", err)
@@ -144,7 +153,7 @@ const (
 )
 
 func allWorks() []string {
-	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks(), cacheWorks())
+	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks(), cacheWorks(), serverWorks())
 }
 
 // knownWorks returns all works, also those that "all" leaves out because they need a disk.
@@ -164,6 +173,8 @@ func expand(works []string) (all []string) {
 			all = append(all, durableWorks()...)
 		case cacheWork:
 			all = append(all, cacheWorks()...)
+		case serverWork:
+			all = append(all, serverWorks()...)
 		default:
 			all = append(all, w)
 		}

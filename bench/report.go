@@ -34,6 +34,7 @@ const (
 	timesRandom        = "× random"
 	timesOnSync        = "× OnSync" // the speed, divided by that without checkpoints
 	timesASet          = "× set"    // the speed, divided by that of a set without eviction
+	timesSocket        = "× socket" // the speed, divided by that over a socket
 	hitsOf100          = "% hits"   // more is better
 	timesBound         = "× bound"  // bytes, divided by the bound
 	count              = "count"    // the title names the counted things
@@ -47,6 +48,7 @@ var aboveOne = map[string]string{
 	timesAsFast:        "several do more than one",
 	timesAGet:          "it is faster than a get",
 	timesASet:          "it is faster than one without",
+	timesSocket:        "it is faster than over a socket",
 	timesRandom:        "it is faster than in random order",
 	timesOnSync:        "it is faster than without an interval",
 }

@@ -40,6 +40,9 @@ import (
 //	cache-set      set new keys in a cache at its bound
 //	cache-to-get, cache-create-to-get, cache-set-to-set    see cachebeside.go
 //	cache-claim    hold the claim to create a key until the process is killed
+//	server-get, server-set, server-many    be -workers clients of the server whose network and address are -path, or work
+//	                                       on the cache in the store whose path follows "inside:"; server-many gets -batch keys
+//	                                       in each get, and the others send -batch requests together
 //	chase          follow random pointers through as much memory as the entries take
 type task struct {
 	work    string

@@ -106,6 +106,11 @@ func runGo(name string, t task, gate func() error) (r result, err error) {
 	case "open":
 		return p.openToFirstRead(t, gate)
 	}
+	if isServerWork(t.work) {
+		r, err = runLoad(t, gate)
+		r.Peer = name
+		return r, err
+	}
 	if isCacheWork(t.work) {
 		r, err = p.runCache(t, gate)
 		r.Peer = name

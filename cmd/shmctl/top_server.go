@@ -64,8 +64,11 @@ func serverOf(pid int, store string) *topServer {
 		}
 		for l := range bytes.Lines(b) {
 			inode, address, listens, connected := table.line(strings.Fields(string(l)))
+			if !sockets[inode] {
+				continue
+			}
+			sockets[inode] = false // a table that changes may have a socket twice
 			switch {
-			case !sockets[inode]:
 			case listens:
 				s.Addresses = append(s.Addresses, address)
 			case connected:
