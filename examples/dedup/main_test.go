@@ -44,21 +44,22 @@ func TestEachJobOnce(t *testing.T) {
 
 // A worker that is killed while it runs a job is replaced, and its job is run by another.
 func TestDeath(t *testing.T) {
+	const jobs = "400" // so many that each worker gets some, also if it starts late
 	dir := filepath.Join(t.TempDir(), "store")
-	out := exampletest.Run(t, "-store", dir, "-jobs", "20", "-workers", "2", "-crash", "3")
+	out := exampletest.Run(t, "-store", dir, "-jobs", jobs, "-workers", "2", "-crash", "3")
 	require.Equal(t, 1, strings.Count(out, "replacing a worker: signal: killed\n"), out)
-	require.Len(t, jobsOf(t, out), 20)
+	require.Len(t, jobsOf(t, out), 400)
 	s, err := shm.Open(dir, &shm.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
-	require.Equal(t, 20, s.Len())
-	for i := range 20 {
+	require.Equal(t, 400, s.Len())
+	for i := range 400 {
 		state, err := s.Get(fmt.Appendf(nil, "job %d", i+1))
 		require.NoError(t, err)
 		require.Contains(t, string(state), done)
 	}
 	// What is done stays done.
-	require.Empty(t, exampletest.Run(t, "-store", dir, "-jobs", "20", "-workers", "2"))
+	require.Empty(t, exampletest.Run(t, "-store", dir, "-jobs", jobs, "-workers", "2"))
 }
 
 // The only worker dies: the store alone tells what is to be done.
