@@ -10,10 +10,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 // What can be watched. Of rawcmds, sysevents and what belongs to proxies nothing is told: they
-// are there for memcached's sake. The cache does not tell which items it evicts.
+// are there for memcached's sake. Of evictions those are told that the handle of this server
+// makes.
 const (
 	watchFetchers uint32 = 1 << iota
 	watchMutations
@@ -38,18 +41,19 @@ const (
 // watchers are the connections that have sent watch. Other connections append lines to the
 // buffers of those who want them, and the watcher's goroutine writes them.
 type watchers struct {
-	wanted atomic.Uint32 // what any of them wants
+	listen func() (stop func()) // lets the cache tell of evictions
+	wanted atomic.Uint32        // what any of them wants
 
 	mu     sync.Mutex
 	all    []*watcher
 	number uint64 // of the next line
 	line   []byte // that is being made
 	closed bool
+	stop   func() // of listen, while anybody watches evictions
 }
 
 type watcher struct {
 	wants   uint32
-	since   uint64 // the number of the first line
 	woken   chan struct{}
 	lines   []byte // that are to be written
 	skipped uint64 // lines, since the last one
@@ -148,7 +152,7 @@ func (w *watchers) add(wants uint32) *watcher {
 	if len(w.all) >= maxWatchers || w.closed {
 		return nil
 	}
-	one := &watcher{wants: wants, since: w.number, woken: make(chan struct{}, 1)}
+	one := &watcher{wants: wants, woken: make(chan struct{}, 1)}
 	w.all = append(w.all, one)
 	w.rewant()
 	return one
@@ -161,12 +165,21 @@ func (w *watchers) remove(one *watcher) {
 	w.rewant()
 }
 
+// rewant finds out what is wanted now. The cache tells of evictions while anybody watches them:
+// it copies items for that. The caller has mu.
 func (w *watchers) rewant() {
 	all := uint32(0)
 	for _, one := range w.all {
 		all |= one.wants
 	}
 	w.wanted.Store(all)
+	switch evictions := all&watchEvictions != 0; {
+	case evictions && w.stop == nil:
+		w.stop = w.listen()
+	case !evictions && w.stop != nil:
+		w.stop()
+		w.stop = nil
+	}
 }
 
 // count returns the number of watchers.
@@ -203,7 +216,7 @@ func (w *watchers) take(one *watcher) (lines []byte, ok bool) {
 }
 
 // tell gives a line to those who want it. fn appends what follows the time and the number.
-func (w *watchers) tell(c *conn, what uint32, fn func(line []byte) []byte) {
+func (w *watchers) tell(k *counts, what uint32, fn func(line []byte) []byte) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -214,14 +227,14 @@ func (w *watchers) tell(c *conn, what uint32, fn func(line []byte) []byte) {
 	line = strconv.AppendUint(append(line, " gid="...), w.number, 10)
 	line = append(fn(append(line, ' ')), '\n')
 	w.line = line
-	c.counts.add(logWritten, 1)
+	k.add(logWritten, 1)
 	for _, one := range w.all {
 		if one.wants&what == 0 {
 			continue
 		}
 		if len(one.lines)+len(line)+len("skipped=18446744073709551615\n") > watcherBytes {
 			one.skipped++
-			c.counts.add(logSkipped, 1)
+			k.add(logSkipped, 1)
 			continue
 		}
 		if one.skipped != 0 {
@@ -240,7 +253,7 @@ func (w *watchers) get(c *conn, key []byte, hit bool, size int) {
 	if hit {
 		status = "found"
 	}
-	w.tell(c, watchFetchers, func(line []byte) []byte {
+	w.tell(c.counts, watchFetchers, func(line []byte) []byte {
 		line = appendEncoded(append(line, "type=item_get key="...), key)
 		return fmt.Appendf(line, " status=%s clsid=%d cfd=%d size=%d", status, index(hit), c.fd, size)
 	})
@@ -250,17 +263,29 @@ func (w *watchers) get(c *conn, key []byte, hit bool, size int) {
 func (w *watchers) store(c *conn, key []byte, v verb, o outcome, exptime int64, size int) {
 	ttl := int64(0)
 	if exptime != 0 {
-		ttl = max(0, int64(c.srv.expiry(exptime).Sub(c.srv.now()).Seconds()+0.5))
+		ttl = c.srv.remaining(c.srv.expiry(exptime))
 	}
-	w.tell(c, watchMutations, func(line []byte) []byte {
+	w.tell(c.counts, watchMutations, func(line []byte) []byte {
 		line = appendEncoded(append(line, "type=item_store key="...), key)
 		return fmt.Appendf(line, " status=%s cmd=%s ttl=%d clsid=1 cfd=%d size=%d", outcomes[o], verbs[v], ttl, c.fd, size)
 	})
 }
 
+// evicted tells that the cache has evicted an item.
+func (s *Server) evicted(key []byte, it cache.Item) {
+	if !s.watchers.want(watchEvictions) {
+		return // no longer
+	}
+	ago, read := s.lastUse(key)
+	s.watchers.tell(&s.counts[0], watchEvictions, func(line []byte) []byte {
+		line = appendEncoded(append(line, "type=eviction key="...), key)
+		return fmt.Appendf(line, " fetch=%s ttl=%d la=%d clsid=%s size=%d", yes(read), s.remaining(it.Expires), ago, onlyClass, len(it.Value))
+	})
+}
+
 // opened tells of a new connection.
 func (w *watchers) opened(c *conn) {
-	w.tell(c, watchConns, func(line []byte) []byte {
+	w.tell(c.counts, watchConns, func(line []byte) []byte {
 		host, port, transport := c.peer()
 		return fmt.Appendf(line, "type=conn_new rip=%s rport=%s transport=%s cfd=%d", host, port, transport, c.fd)
 	})
@@ -268,7 +293,7 @@ func (w *watchers) opened(c *conn) {
 
 // ended tells of the end of a connection.
 func (w *watchers) ended(c *conn) {
-	w.tell(c, watchConns, func(line []byte) []byte {
+	w.tell(c.counts, watchConns, func(line []byte) []byte {
 		host, port, transport := c.peer()
 		return fmt.Appendf(line, "type=conn_close rip=%s rport=%s transport=%s reason=%s cfd=%d", host, port, transport, closeReasons[c.reason], c.fd)
 	})
