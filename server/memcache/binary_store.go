@@ -114,7 +114,7 @@ func (c *conn) binaryConcat(p *packet) error {
 		return err
 	}
 	key := b[headerBytes:][:p.key]
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
 	e.part = b[headerBytes+p.key:]
 	it, err := c.srv.cache.Compute(key, e.compute)
@@ -139,7 +139,7 @@ func (c *conn) binaryConcat(p *packet) error {
 
 // binaryDelete executes a delete.
 func (c *conn) binaryDelete(p *packet, key []byte) {
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
 	_, err := c.srv.cache.Compute(key, e.compute)
 	if err != nil {

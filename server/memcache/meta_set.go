@@ -192,15 +192,11 @@ func (m *meta) joined(next cache.Item, it *cache.Item, there bool) cache.Item {
 		m.outcome = exists
 		return next
 	}
-	if m.block == nil || len(m.block.bytes) < n {
-		giveBlock(m.block)
-		m.block = takeBlock(n)
-	}
 	first, second := it.Value, m.value
 	if m.verb == verbPrepend {
 		first, second = second, first
 	}
-	next.Value = append(append(m.block.bytes[:0], first...), second...)
+	next.Value = append(append(roomIn(&m.block, n), first...), second...)
 	next.Flags, next.Expires, next.StaleAfter = it.Flags, it.Expires, it.StaleAfter
 	m.size = n
 	return next

@@ -3,6 +3,7 @@ package memcache
 import (
 	"bytes"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -84,6 +85,27 @@ func parseStored(value []byte) (n uint64, ok bool) {
 		ok = bytes.IndexByte(text, '-') < 0
 	}
 	return n, ok
+}
+
+// counted returns the number that a value is, with delta added or subtracted. A sum begins again
+// at 0 beyond the greatest number, and a difference is never less than 0.
+func counted(value []byte, up bool, delta uint64) (n uint64, ok bool) {
+	n, ok = parseStored(value)
+	if up {
+		return n + delta, ok
+	}
+	return n - min(n, delta), ok
+}
+
+// appendStored appends a number that is stored in place of a value of so many bytes. It keeps
+// that length, by spaces behind it.
+func appendStored(dst []byte, n uint64, length int) []byte {
+	begin := len(dst)
+	dst = strconv.AppendUint(dst, n, 10)
+	for len(dst)-begin < length {
+		dst = append(dst, ' ')
+	}
+	return dst
 }
 
 // maxRelative is the largest time to live that is relative, in seconds: 30 days.

@@ -86,9 +86,9 @@ func (c *conn) storeItem(key []byte, it *cache.Item, v verb, exptime int64) erro
 		}
 		_, err = s.SetItem(key, *it, cache.IfToken)
 	case verbAppend:
-		err = c.join(key, it.Value, false)
+		err = c.join(key, it.Value, opAppend)
 	case verbPrepend:
-		err = c.join(key, it.Value, true)
+		err = c.join(key, it.Value, opPrepend)
 	}
 	o := outcomeOf(err)
 	switch {
@@ -103,6 +103,18 @@ func (c *conn) storeItem(key []byte, it *cache.Item, v verb, exptime int64) erro
 	}
 	c.recordStore(key, v, o, exptime, len(it.Value))
 	return c.say(answers[o])
+}
+
+// join executes an append or a prepend.
+func (c *conn) join(key, part []byte, op byte) error {
+	e := c.edit(&packet{op: op, key: len(key)})
+	defer e.end()
+	e.part = part
+	_, err := c.srv.cache.Compute(key, e.compute)
+	if err == nil && e.status != statusOK {
+		err = shm.ErrNotFound
+	}
+	return err
 }
 
 // answers has the lines by which a request to store an item is answered.
