@@ -29,9 +29,6 @@ func (c *conn) verb(p *packet) verb {
 	return verbSet
 }
 
-// conditions has the condition of each verb that replaces an item.
-var conditions = [...]cache.Condition{verbSet: cache.Always, verbAdd: cache.IfAbsent, verbReplace: cache.IfPresent, verbCas: cache.IfToken}
-
 // binaryStore executes set, add and replace.
 func (c *conn) binaryStore(p *packet) error {
 	b, err := c.in.ahead(headerBytes + storeExtras + p.key)

@@ -79,7 +79,7 @@ func decideCount(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, er
 		n = m.initial
 	case len(it.Value) == 0:
 		m.notNumber = true
-	case m.compare.n != 0 && m.unique(&it) != m.compare.n:
+	case m.compare.n != 0 && m.c.shown(it.Token) != m.compare.n:
 		m.outcome = exists
 	default:
 		n, ok = counted(it.Value, m.up, m.delta)

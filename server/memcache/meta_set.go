@@ -124,9 +124,7 @@ func (m *meta) store(v verb) error {
 func (m *meta) refuse(v verb, o outcome) {
 	c := m.c
 	c.recordStore(m.key, v, o, int64(m.ttl.exptime), 0)
-	if _, err := c.srv.cache.Delete(m.key); err != nil {
-		c.srv.log.Error("an outdated item could not be deleted", "key", string(m.key), "error", err)
-	}
+	c.deleteOutdated(m.key)
 }
 
 func decideSet(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, error) {

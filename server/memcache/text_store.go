@@ -22,6 +22,9 @@ const (
 // verbs has the names of the verbs.
 var verbs = [...]string{"set", "add", "replace", "append", "prepend", "cas"}
 
+// conditions has the condition of each verb that replaces an item.
+var conditions = [...]cache.Condition{verbSet: cache.Always, verbAdd: cache.IfAbsent, verbReplace: cache.IfPresent, verbCas: cache.IfToken}
+
 func verbOf(name []byte) verb {
 	for v, s := range verbs {
 		if s == string(name) {
@@ -71,24 +74,15 @@ func (c *conn) storeItem(key []byte, it *cache.Item, v verb, exptime int64) erro
 	if c.srv.watchers.want(watchFetchers) {
 		c.tellStored(key)
 	}
-	s := c.srv.cache
 	var err error
 	switch v {
-	case verbSet:
-		_, err = s.SetItem(key, *it, cache.Always)
-	case verbAdd:
-		_, err = s.SetItem(key, *it, cache.IfAbsent)
-	case verbReplace:
-		_, err = s.SetItem(key, *it, cache.IfPresent)
-	case verbCas:
-		if c.srv.opts.NoCAS {
-			it.Token = 0 // which no item has
-		}
-		_, err = s.SetItem(key, *it, cache.IfToken)
 	case verbAppend:
 		err = c.join(key, it.Value, opAppend)
 	case verbPrepend:
 		err = c.join(key, it.Value, opPrepend)
+	default:
+		it.Token = c.shown(it.Token) // without unique numbers 0, which no item has
+		_, err = c.srv.cache.SetItem(key, *it, conditions[v])
 	}
 	o := outcomeOf(err)
 	switch {
@@ -127,6 +121,10 @@ func (c *conn) refuseStore(key []byte, v verb, o outcome, exptime int64) {
 	if v != verbSet {
 		return
 	}
+	c.deleteOutdated(key)
+}
+
+func (c *conn) deleteOutdated(key []byte) {
 	if _, err := c.srv.cache.Delete(key); err != nil {
 		c.srv.log.Error("an outdated item could not be deleted", "key", string(key), "error", err)
 	}
