@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -135,3 +136,17 @@ func (s *Server) now() time.Time {
 
 // longAgo is when an item with a negative exptime ends.
 var longAgo = time.Unix(1, 0)
+
+// parseFloat reads a number with a point, as C's strtod does in most cases.
+func parseFloat(b []byte) (float64, bool) {
+	f, err := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
+	return f, err == nil
+}
+
+// shown returns the unique number of an item as clients see it.
+func (c *conn) shown(token uint64) uint64 {
+	if c.srv.opts.NoCAS {
+		return 0
+	}
+	return token
+}
