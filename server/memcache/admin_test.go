@@ -1,7 +1,6 @@
 package memcache
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -160,73 +159,6 @@ func TestDumps(t *testing.T) {
 
 	require.Equal(t, []string{"OK"}, ask(t, nc, "lru_crawler crawl all"))
 	require.Equal(t, int64(items), s.cache.Stats().Items)
-}
-
-func TestWatch(t *testing.T) {
-	s, path := serve(t, Options{})
-	nc := dial(t, path)
-	fetchers, mutations, conns := dial(t, path), dial(t, path), dial(t, path)
-	lines := func(w io.Reader) *bufio.Scanner { return bufio.NewScanner(w) }
-	f, m, k := lines(fetchers), lines(mutations), lines(conns)
-	next := func(s *bufio.Scanner) string {
-		require.True(t, s.Scan(), "%v", s.Err())
-		return s.Text()
-	}
-	for w, words := range map[io.Writer]string{fetchers: "", mutations: " mutations evictions", conns: " connevents"} {
-		_, err := io.WriteString(w, "watch"+words+"\r\n")
-		require.NoError(t, err)
-	}
-	for _, s := range []*bufio.Scanner{f, m, k} {
-		require.Equal(t, "OK", next(s))
-	}
-	require.Equal(t, "3", statsOf(t, nc, "")["log_watchers"])
-	ask(t, nc, "set a#b 0 100 4\r\nabcd")
-	ask(t, nc, "get a#b")
-	ask(t, nc, "add a#b 0 0 4\r\nabcd")
-	require.Regexp(t, `^ts=\d+\.\d+ gid=\d+ type=item_get key=a%23b status=not_found clsid=0 cfd=\d+ size=0$`, next(f))
-	require.Regexp(t, `type=item_get key=a%23b status=found clsid=1 cfd=\d+ size=4$`, next(f))
-	require.Regexp(t, `^ts=\d+\.\d+ gid=\d+ type=item_store key=a%23b status=stored cmd=set ttl=100 clsid=1 cfd=\d+ size=4$`, next(m))
-	require.Regexp(t, `type=item_store key=a%23b status=not_stored cmd=add ttl=0 clsid=1 cfd=\d+ size=4$`, next(m))
-
-	other := dial(t, path)
-	_, err := io.WriteString(other, "GET / HTTP/1.1\r\n")
-	require.NoError(t, err)
-	require.Regexp(t, `type=conn_new rip=unix rport=0 transport=local cfd=\d+$`, next(k))
-	require.Regexp(t, `type=conn_close rip=unix rport=0 transport=local reason=error cfd=\d+$`, next(k))
-	other = dial(t, path)
-	ask(t, other, "version")
-	other.Close()
-	next(k)
-	require.Regexp(t, `type=conn_close .* reason=normal cfd=\d+$`, next(k))
-
-	// One that does not read loses lines, and is told how many.
-	key := strings.Repeat("k", maxKey)
-	for range 20 {
-		var b strings.Builder
-		for range 500 {
-			b.WriteString("get " + key + "\r\n")
-		}
-		_, err := io.WriteString(nc, b.String())
-		require.NoError(t, err)
-		_, err = io.CopyN(io.Discard, nc, 500*int64(len("END\r\n")))
-		require.NoError(t, err)
-	}
-	skipped := s.count(logSkipped)
-	require.NotZero(t, skipped)
-	told := 0
-	for told == 0 {
-		if rest, ok := strings.CutPrefix(next(f), "skipped="); ok {
-			told, err = strconv.Atoi(rest)
-			require.NoError(t, err)
-		}
-		ask(t, nc, "get a")
-	}
-	require.LessOrEqual(t, uint64(told), s.count(logSkipped))
-
-	fetchers.Close()
-	mutations.Close()
-	conns.Close()
-	require.Eventually(t, func() bool { return s.watchers.count() == 0 }, 10*time.Second, time.Millisecond)
 }
 
 func TestAuth(t *testing.T) {

@@ -126,15 +126,6 @@ func readPacket(h []byte) packet {
 // value is the length of the value.
 func (p *packet) value() int { return p.body - p.key - p.extras }
 
-// ahead returns the next n bytes, and leaves them in the input.
-func (in *input) ahead(n int) ([]byte, error) {
-	b, err := in.data(n)
-	if err == nil {
-		in.r -= n
-	}
-	return b, err
-}
-
 // binary executes the request of the binary protocol that is next in the input. It leaves the
 // header in the input until all is there that it needs, so that the connection is not idle.
 func (c *conn) binary() error {
@@ -306,14 +297,6 @@ func (c *conn) done(p *packet, unique uint64) {
 	if !p.quiet {
 		c.header(p, statusOK, 0, 0, 0, c.shown(unique))
 	}
-}
-
-// shown returns the unique number of an item as clients see it.
-func (c *conn) shown(token uint64) uint64 {
-	if c.srv.opts.NoCAS {
-		return 0
-	}
-	return token
 }
 
 // refuse answers a request that failed, also a quiet one.

@@ -12,7 +12,7 @@ const noInitial = math.MaxUint32
 // value.
 func (c *conn) binaryCount(p *packet, key, extras []byte) {
 	exptime := binary.BigEndian.Uint32(extras[16:])
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
 	e.delta = binary.BigEndian.Uint64(extras)
 	e.initial = binary.BigEndian.Uint64(extras[8:])

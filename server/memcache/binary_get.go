@@ -122,9 +122,9 @@ func (p *packet) wantsKey() bool { return p.op == opGetK || p.op == opGatK }
 
 // binaryTouch executes touch, and gat and gatk, which answer with the item too.
 func (c *conn) binaryTouch(p *packet, key []byte, exptime uint32) {
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
-	e.key, e.expires, e.begin = key, c.srv.expiry(int64(exptime)), len(c.out)
+	e.expires, e.answers, e.key, e.begin = c.srv.expiry(int64(exptime)), true, key, len(c.out)
 	_, err := c.srv.cache.Compute(key, e.compute)
 	hit := err == nil && e.status == statusOK
 	switch {

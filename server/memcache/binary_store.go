@@ -29,9 +29,6 @@ func (c *conn) verb(p *packet) verb {
 	return verbSet
 }
 
-// conditions has the condition of each verb that replaces an item.
-var conditions = [...]cache.Condition{verbSet: cache.Always, verbAdd: cache.IfAbsent, verbReplace: cache.IfPresent, verbCas: cache.IfToken}
-
 // binaryStore executes set, add and replace.
 func (c *conn) binaryStore(p *packet) error {
 	b, err := c.in.ahead(headerBytes + storeExtras + p.key)
@@ -114,7 +111,7 @@ func (c *conn) binaryConcat(p *packet) error {
 		return err
 	}
 	key := b[headerBytes:][:p.key]
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
 	e.part = b[headerBytes+p.key:]
 	it, err := c.srv.cache.Compute(key, e.compute)
@@ -139,7 +136,7 @@ func (c *conn) binaryConcat(p *packet) error {
 
 // binaryDelete executes a delete.
 func (c *conn) binaryDelete(p *packet, key []byte) {
-	e := newEdit(c, p)
+	e := c.edit(p)
 	defer e.end()
 	_, err := c.srv.cache.Compute(key, e.compute)
 	if err != nil {

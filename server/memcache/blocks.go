@@ -37,3 +37,13 @@ func giveBlock(b *block) {
 		blocks[class-leastBlock].Put(b)
 	}
 }
+
+// roomIn returns memory for n bytes in a block, in the place of which it puts a larger one, or
+// the first one, if need be.
+func roomIn(b **block, n int) []byte {
+	if *b == nil || len((*b).bytes) < n {
+		giveBlock(*b)
+		*b = takeBlock(n)
+	}
+	return (*b).bytes[:0]
+}

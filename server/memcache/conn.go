@@ -104,8 +104,7 @@ type work struct {
 	key    [maxKey]byte
 	tokens [maxTokens][]byte
 	keys   [][]byte
-	touch  toucher
-	join   joiner
+	edit   edit
 	meta   meta
 }
 
@@ -118,8 +117,7 @@ const (
 
 var works = sync.Pool{New: func() any {
 	w := &work{out: make([]byte, 0, outputBytes)}
-	w.touch.fn = w.touch.touch
-	w.join.fn = w.join.join
+	w.edit.compute = w.edit.step
 	m := &w.meta
 	m.step = func(it cache.Item, exists bool) (cache.Item, shm.Action, error) { return m.decide(m, it, exists) }
 	return w

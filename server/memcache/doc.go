@@ -45,8 +45,9 @@
 //
 // The cache has no slabs, no LRU and no crawler. Items are all in class 1 of stats items and
 // stats slabs; the commands slabs, lru and lru_crawler are understood, and change what stats
-// settings shows. get_flushed stays 0, and evictions cannot be watched: nobody knows which items
-// went. The number of an item that gets shows is random and not one more than the last.
+// settings shows. get_flushed stays 0: nobody knows which items a flush dropped. Watchers of
+// evictions are told of those that the handle Options.Cache makes, and not of those of other
+// processes. The number of an item that gets shows is random and not one more than the last.
 //
 // # What a kill leaves
 //

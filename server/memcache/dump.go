@@ -49,21 +49,6 @@ func (c *conn) dump(name string, classes []byte) error {
 	return c.say(end)
 }
 
-// hasOnlyClass reports whether the class in which all items are is one of classes.
-func hasOnlyClass(classes string) bool {
-	for len(classes) > 0 {
-		n := 0
-		for n < len(classes) && classes[n] != ',' {
-			n++
-		}
-		if classes[:n] == onlyClass {
-			return true
-		}
-		classes = classes[min(n+1, len(classes)):]
-	}
-	return false
-}
-
 // appendMeta appends the line of an item in a metadump.
 func appendMeta(c *conn, out, key []byte, it *cache.Item) []byte {
 	exp := int64(-1)

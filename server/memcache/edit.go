@@ -2,7 +2,6 @@ package memcache
 
 import (
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/shm"
@@ -10,8 +9,8 @@ import (
 )
 
 // An edit is a change that depends on the item that there is: an append, prepend, delete,
-// increment, decrement or touch, also an incr or decr of the text protocol. Connections take
-// edits from a pool, so that these requests allocate nothing.
+// increment, decrement or touch, of the binary protocol or of the text protocol. What to do is
+// given as a packet. The edit is part of work, so that these requests allocate nothing.
 type edit struct {
 	compute func(it cache.Item, exists bool) (cache.Item, shm.Action, error) // step
 
@@ -21,8 +20,9 @@ type edit struct {
 	delta, initial uint64    // increment, decrement
 	creates        bool      // increment, decrement: without an item they make one
 	expires        time.Time // touch, and of an item that is made
-	key            []byte    // touch, as what follows
-	begin          int       // length of the output without the answer
+	answers        bool      // touch: with the item, for the binary protocol
+	key            []byte    // of that answer
+	begin          int       // length of the output without it
 
 	status  int
 	block   *block // of the new value, if it is a long one
@@ -32,23 +32,17 @@ type edit struct {
 	size    int // touch: of the value
 }
 
-var edits = sync.Pool{New: func() any {
-	e := &edit{}
-	e.compute = e.step
-	return e
-}}
-
-func newEdit(c *conn, p *packet) *edit {
-	e := edits.Get().(*edit)
+// edit begins an edit. Its end must be called before the next one begins.
+func (c *conn) edit(p *packet) *edit {
+	e := &c.work.edit
 	e.c, e.p = c, *p
 	return e
 }
 
-// end gives an edit back.
+// end forgets all of an edit.
 func (e *edit) end() {
 	giveBlock(e.block)
-	e.c, e.part, e.key, e.block = nil, nil, nil, nil
-	edits.Put(e)
+	*e = edit{compute: e.compute}
 }
 
 // step decides in the Compute of the cache. It may run several times.
@@ -85,11 +79,7 @@ func (e *edit) memory(n int) []byte {
 	if n <= len(e.digits) {
 		return e.digits[:0]
 	}
-	if e.block == nil || len(e.block.bytes) < n {
-		giveBlock(e.block)
-		e.block = takeBlock(n)
-	}
-	return e.block.bytes[:0]
+	return roomIn(&e.block, n)
 }
 
 // differs reports whether the request is for an item with another unique number.
@@ -123,6 +113,7 @@ func (e *edit) concat(it *cache.Item, exists bool) shm.Action {
 	if e.p.op == opPrepend {
 		first, second = second, first
 	}
+	it.Marks = 0 // as of a new item
 	return e.accept(it, append(append(e.memory(n), first...), second...))
 }
 
@@ -141,31 +132,27 @@ func (e *edit) count(it *cache.Item, exists bool) shm.Action {
 	if e.differs(it) {
 		return e.refuse(statusExists)
 	}
-	n, ok := parseStored(it.Value)
-	switch {
-	case !ok:
+	sum, ok := counted(it.Value, e.p.op == opIncrement, e.delta)
+	if !ok {
 		return e.refuse(statusNotNumber)
-	case e.p.op == opIncrement:
-		e.sum = n + e.delta
-	default:
-		e.sum = n - min(n, e.delta)
 	}
-	value := strconv.AppendUint(e.memory(len(it.Value)), e.sum, 10)
-	for len(value) < len(it.Value) {
-		value = append(value, ' ')
-	}
-	return e.accept(it, value)
+	e.sum = sum
+	return e.accept(it, appendStored(e.memory(len(it.Value)), sum, len(it.Value)))
 }
 
 // touch answers while the value is at hand.
 func (e *edit) touch(it *cache.Item, exists bool) shm.Action {
-	e.c.out = e.c.out[:e.begin]
+	if e.answers {
+		e.c.out = e.c.out[:e.begin]
+	}
 	if !exists {
 		e.size = 0
 		return e.refuse(statusNotFound)
 	}
 	e.status, e.size = statusOK, len(it.Value)
-	e.c.answerItem(&e.p, e.key, it, e.p.op != opTouch)
+	if e.answers {
+		e.c.answerItem(&e.p, e.key, it, e.p.op != opTouch)
+	}
 	it.Expires = e.expires
 	return shm.ActionSet
 }

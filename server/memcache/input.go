@@ -184,3 +184,12 @@ func (in *input) release() {
 	giveBlock(in.block)
 	in.block = nil
 }
+
+// ahead returns the next n bytes, and leaves them in the input.
+func (in *input) ahead(n int) ([]byte, error) {
+	b, err := in.data(n)
+	if err == nil {
+		in.r -= n
+	}
+	return b, err
+}

@@ -152,14 +152,6 @@ func (m *meta) end(err error) error {
 	return m.c.say(storeError(err))
 }
 
-// unique returns the number of an item that a client sees, which is 0 if there are none.
-func (m *meta) unique(it *cache.Item) uint64 {
-	if m.c.srv.opts.NoCAS {
-		return 0
-	}
-	return it.Token
-}
-
 // isStale reports whether an item is stale, by a request or by a Go process.
 func isStale(it *cache.Item) bool { return it.Stale || it.Marks&markStale != 0 }
 
@@ -206,7 +198,7 @@ func (m *meta) appendHeader(out []byte, code, shown string) []byte {
 		case 's':
 			out = strconv.AppendInt(out, int64(m.size), 10)
 		case 'c':
-			out = strconv.AppendUint(out, m.unique(&m.item), 10)
+			out = strconv.AppendUint(out, m.c.shown(m.item.Token), 10)
 		case 'f':
 			out = strconv.AppendUint(out, uint64(m.item.Flags), 10)
 		case 't':

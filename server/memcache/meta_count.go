@@ -79,16 +79,11 @@ func decideCount(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, er
 		n = m.initial
 	case len(it.Value) == 0:
 		m.notNumber = true
-	case m.compare.n != 0 && m.unique(&it) != m.compare.n:
+	case m.compare.n != 0 && m.c.shown(it.Token) != m.compare.n:
 		m.outcome = exists
 	default:
-		n, ok = parseStored(it.Value)
+		n, ok = counted(it.Value, m.up, m.delta)
 		m.notNumber = !ok
-		if m.up {
-			n += m.delta
-		} else {
-			n -= min(n, m.delta)
-		}
 	}
 	if m.notNumber || m.outcome != stored {
 		return it, shm.ActionKeep, nil
@@ -96,11 +91,8 @@ func decideCount(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, er
 	m.judge(&it, m.created)
 	m.item = it
 	m.item.Value = nil
-	digits := strconv.AppendUint(m.digits[:0], n, 10)
-	m.size = len(digits)
-	for len(digits) < len(it.Value) { // a number keeps its length
-		digits = append(digits, ' ')
-	}
+	m.size = len(strconv.AppendUint(m.digits[:0], n, 10))
+	digits := appendStored(m.digits[:0], n, len(it.Value))
 	it.Value, it.Expires, it.Token = digits, m.expires, m.token.n
 	return it, shm.ActionSet, nil
 }

@@ -38,7 +38,7 @@ func decideDelete(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, e
 	switch {
 	case !there:
 		m.outcome = notFound
-	case m.compare.given && m.unique(&it) != m.compare.n:
+	case m.compare.given && m.c.shown(it.Token) != m.compare.n:
 		m.outcome = exists
 	}
 	if m.outcome != stored {

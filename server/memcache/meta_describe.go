@@ -40,7 +40,7 @@ func decideDescribe(m *meta, it cache.Item, exists bool) (cache.Item, shm.Action
 	out := append(m.appendKey(append(c.out, "ME "...)), " exp="...)
 	out = strconv.AppendInt(out, c.srv.remaining(it.Expires), 10)
 	out = strconv.AppendInt(append(out, " la="...), ago, 10)
-	out = strconv.AppendUint(append(out, " cas="...), m.unique(&it), 10)
+	out = strconv.AppendUint(append(out, " cas="...), m.c.shown(it.Token), 10)
 	out = append(append(out, " fetch="...), yes(read)...)
 	out = append(append(out, " cls="...), onlyClass...)
 	out = strconv.AppendInt(append(out, " size="...), int64(itemSize(len(m.key), it.Flags, len(it.Value))), 10)

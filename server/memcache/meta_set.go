@@ -124,9 +124,7 @@ func (m *meta) store(v verb) error {
 func (m *meta) refuse(v verb, o outcome) {
 	c := m.c
 	c.recordStore(m.key, v, o, int64(m.ttl.exptime), 0)
-	if _, err := c.srv.cache.Delete(m.key); err != nil {
-		c.srv.log.Error("an outdated item could not be deleted", "key", string(m.key), "error", err)
-	}
+	c.deleteOutdated(m.key)
 }
 
 func decideSet(m *meta, it cache.Item, there bool) (cache.Item, shm.Action, error) {
@@ -192,15 +190,11 @@ func (m *meta) joined(next cache.Item, it *cache.Item, there bool) cache.Item {
 		m.outcome = exists
 		return next
 	}
-	if m.block == nil || len(m.block.bytes) < n {
-		giveBlock(m.block)
-		m.block = takeBlock(n)
-	}
 	first, second := it.Value, m.value
 	if m.verb == verbPrepend {
 		first, second = second, first
 	}
-	next.Value = append(append(m.block.bytes[:0], first...), second...)
+	next.Value = append(append(roomIn(&m.block, n), first...), second...)
 	next.Flags, next.Expires, next.StaleAfter = it.Flags, it.Expires, it.StaleAfter
 	m.size = n
 	return next

@@ -3,6 +3,8 @@ package memcache
 import (
 	"bytes"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,6 +88,27 @@ func parseStored(value []byte) (n uint64, ok bool) {
 	return n, ok
 }
 
+// counted returns the number that a value is, with delta added or subtracted. A sum begins again
+// at 0 beyond the greatest number, and a difference is never less than 0.
+func counted(value []byte, up bool, delta uint64) (n uint64, ok bool) {
+	n, ok = parseStored(value)
+	if up {
+		return n + delta, ok
+	}
+	return n - min(n, delta), ok
+}
+
+// appendStored appends a number that is stored in place of a value of so many bytes. It keeps
+// that length, by spaces behind it.
+func appendStored(dst []byte, n uint64, length int) []byte {
+	begin := len(dst)
+	dst = strconv.AppendUint(dst, n, 10)
+	for len(dst)-begin < length {
+		dst = append(dst, ' ')
+	}
+	return dst
+}
+
 // maxRelative is the largest time to live that is relative, in seconds: 30 days.
 const maxRelative = 60 * 60 * 24 * 30
 
@@ -113,3 +136,17 @@ func (s *Server) now() time.Time {
 
 // longAgo is when an item with a negative exptime ends.
 var longAgo = time.Unix(1, 0)
+
+// parseFloat reads a number with a point, as C's strtod does in most cases.
+func parseFloat(b []byte) (float64, bool) {
+	f, err := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
+	return f, err == nil
+}
+
+// shown returns the unique number of an item as clients see it.
+func (c *conn) shown(token uint64) uint64 {
+	if c.srv.opts.NoCAS {
+		return 0
+	}
+	return token
+}

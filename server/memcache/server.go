@@ -154,6 +154,7 @@ func New(opts *Options) (*Server, error) {
 		tuning:    tuning{tuned: defaultTuning},
 	}
 	s.free.L = &s.mu
+	s.watchers.listen = func() func() { return s.cache.OnEvict(s.evicted) }
 	s.verbose.Store(int32(o.Verbose))
 	s.memory.Store(o.Bytes)
 	s.crawler.Store(!o.NoCrawler)

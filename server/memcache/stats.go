@@ -182,9 +182,6 @@ func microseconds(t syscall.Timeval) string {
 	return strconv.FormatInt(t.Sec, 10) + "." + s[1:]
 }
 
-// The items of a server without slabs are in one class, the first.
-const onlyClass = "1"
-
 func (s *Server) itemStats(add stat) {
 	c := s.cache.Stats()
 	if c.Items <= 0 {

@@ -3,10 +3,8 @@ package memcache
 import (
 	"errors"
 	"strconv"
-	"time"
 
 	"github.com/seed-869cc763/shmkv/shm"
-	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
 // delete executes delete <key> [0] [noreply].
@@ -48,9 +46,9 @@ func (c *conn) increment(args [][]byte, up bool) error {
 	if up {
 		p.op = opIncrement
 	}
-	e := newEdit(c, &p)
+	e := c.edit(&p)
 	defer e.end()
-	e.delta, e.creates = delta, false
+	e.delta = delta
 	_, err := c.srv.cache.Compute(key, e.compute)
 	switch {
 	case errors.Is(err, shm.ErrFull):
@@ -85,10 +83,13 @@ func (c *conn) touch(args [][]byte) error {
 	if !ok {
 		return c.say(badExptime)
 	}
-	found, err := c.touchItem(key, int64(exptime))
-	if err != nil {
+	e := c.edit(&packet{op: opTouch})
+	defer e.end()
+	e.expires = c.srv.expiry(int64(exptime))
+	if _, err := c.srv.cache.Compute(key, e.compute); err != nil {
 		return c.sayAlways(storeError(err))
 	}
+	found := e.status == statusOK
 	c.recordTouch(key, found, false, 0)
 	if found {
 		return c.say("TOUCHED")
@@ -141,30 +142,4 @@ func (c *conn) getAndTouchItem(key []byte, exptime int64, unique bool) (ok bool,
 	}
 	c.recordTouch(key, err == nil, true, len(it.Value)*index(err == nil))
 	return true, nil
-}
-
-// touchItem gives an item another end.
-func (c *conn) touchItem(key []byte, exptime int64) (found bool, err error) {
-	t := &c.work.touch
-	t.expires = c.srv.expiry(exptime)
-	_, err = c.srv.cache.Compute(key, t.fn)
-	if err == shm.ErrNotFound {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// A toucher is a touch under way. It is part of work, so that the function that it gives to
-// the cache is not allocated for each.
-type toucher struct {
-	expires time.Time
-	fn      func(it cache.Item, exists bool) (cache.Item, shm.Action, error)
-}
-
-func (t *toucher) touch(it cache.Item, exists bool) (cache.Item, shm.Action, error) {
-	if !exists {
-		return it, shm.ActionKeep, shm.ErrNotFound
-	}
-	it.Expires = t.expires
-	return it, shm.ActionSet, nil
 }

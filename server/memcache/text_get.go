@@ -168,11 +168,7 @@ func (c *conn) appendItem(key []byte, it *cache.Item, unique bool) {
 	out = strconv.AppendUint(append(out, ' '), uint64(it.Flags), 10)
 	out = strconv.AppendUint(append(out, ' '), uint64(len(it.Value)), 10)
 	if unique {
-		token := it.Token
-		if c.srv.opts.NoCAS {
-			token = 0
-		}
-		out = strconv.AppendUint(append(out, ' '), token, 10)
+		out = strconv.AppendUint(append(out, ' '), c.shown(it.Token), 10)
 	}
 	out = append(append(out, "\r\n"...), it.Value...)
 	c.out = append(out, "\r\n"...)

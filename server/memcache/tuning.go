@@ -1,8 +1,6 @@
 package memcache
 
 import (
-	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -48,10 +46,4 @@ func (t *tuning) get() tuned {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.tuned
-}
-
-// parseFloat reads a number with a point, as C's strtod does in most cases.
-func parseFloat(b []byte) (float64, bool) {
-	f, err := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
-	return f, err == nil
 }

@@ -1,9 +1,7 @@
 package memcache
 
 import (
-	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,7 +11,8 @@ import (
 )
 
 // What can be watched. Of rawcmds, sysevents and what belongs to proxies nothing is told: they
-// are there for memcached's sake. The cache does not tell which items it evicts.
+// are there for memcached's sake. Of evictions those are told that the handle of this server
+// makes.
 const (
 	watchFetchers uint32 = 1 << iota
 	watchMutations
@@ -38,18 +37,19 @@ const (
 // watchers are the connections that have sent watch. Other connections append lines to the
 // buffers of those who want them, and the watcher's goroutine writes them.
 type watchers struct {
-	wanted atomic.Uint32 // what any of them wants
+	listen func() (stop func()) // lets the cache tell of evictions
+	wanted atomic.Uint32        // what any of them wants
 
 	mu     sync.Mutex
 	all    []*watcher
 	number uint64 // of the next line
 	line   []byte // that is being made
 	closed bool
+	stop   func() // of listen, while anybody watches evictions
 }
 
 type watcher struct {
 	wants   uint32
-	since   uint64 // the number of the first line
 	woken   chan struct{}
 	lines   []byte // that are to be written
 	skipped uint64 // lines, since the last one
@@ -148,7 +148,7 @@ func (w *watchers) add(wants uint32) *watcher {
 	if len(w.all) >= maxWatchers || w.closed {
 		return nil
 	}
-	one := &watcher{wants: wants, since: w.number, woken: make(chan struct{}, 1)}
+	one := &watcher{wants: wants, woken: make(chan struct{}, 1)}
 	w.all = append(w.all, one)
 	w.rewant()
 	return one
@@ -161,12 +161,21 @@ func (w *watchers) remove(one *watcher) {
 	w.rewant()
 }
 
+// rewant finds out what is wanted now. The cache tells of evictions while anybody watches them:
+// it copies items for that. The caller has mu.
 func (w *watchers) rewant() {
 	all := uint32(0)
 	for _, one := range w.all {
 		all |= one.wants
 	}
 	w.wanted.Store(all)
+	switch evictions := all&watchEvictions != 0; {
+	case evictions && w.stop == nil:
+		w.stop = w.listen()
+	case !evictions && w.stop != nil:
+		w.stop()
+		w.stop = nil
+	}
 }
 
 // count returns the number of watchers.
@@ -203,7 +212,7 @@ func (w *watchers) take(one *watcher) (lines []byte, ok bool) {
 }
 
 // tell gives a line to those who want it. fn appends what follows the time and the number.
-func (w *watchers) tell(c *conn, what uint32, fn func(line []byte) []byte) {
+func (w *watchers) tell(k *counts, what uint32, fn func(line []byte) []byte) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -214,14 +223,14 @@ func (w *watchers) tell(c *conn, what uint32, fn func(line []byte) []byte) {
 	line = strconv.AppendUint(append(line, " gid="...), w.number, 10)
 	line = append(fn(append(line, ' ')), '\n')
 	w.line = line
-	c.counts.add(logWritten, 1)
+	k.add(logWritten, 1)
 	for _, one := range w.all {
 		if one.wants&what == 0 {
 			continue
 		}
 		if len(one.lines)+len(line)+len("skipped=18446744073709551615\n") > watcherBytes {
 			one.skipped++
-			c.counts.add(logSkipped, 1)
+			k.add(logSkipped, 1)
 			continue
 		}
 		if one.skipped != 0 {
@@ -232,66 +241,4 @@ func (w *watchers) tell(c *conn, what uint32, fn func(line []byte) []byte) {
 		one.lines = append(one.lines, line...)
 		one.wake()
 	}
-}
-
-// get tells that an item was asked for.
-func (w *watchers) get(c *conn, key []byte, hit bool, size int) {
-	status := "not_found"
-	if hit {
-		status = "found"
-	}
-	w.tell(c, watchFetchers, func(line []byte) []byte {
-		line = appendEncoded(append(line, "type=item_get key="...), key)
-		return fmt.Appendf(line, " status=%s clsid=%d cfd=%d size=%d", status, index(hit), c.fd, size)
-	})
-}
-
-// store tells how a request to store an item ended.
-func (w *watchers) store(c *conn, key []byte, v verb, o outcome, exptime int64, size int) {
-	ttl := int64(0)
-	if exptime != 0 {
-		ttl = max(0, int64(c.srv.expiry(exptime).Sub(c.srv.now()).Seconds()+0.5))
-	}
-	w.tell(c, watchMutations, func(line []byte) []byte {
-		line = appendEncoded(append(line, "type=item_store key="...), key)
-		return fmt.Appendf(line, " status=%s cmd=%s ttl=%d clsid=1 cfd=%d size=%d", outcomes[o], verbs[v], ttl, c.fd, size)
-	})
-}
-
-// opened tells of a new connection.
-func (w *watchers) opened(c *conn) {
-	w.tell(c, watchConns, func(line []byte) []byte {
-		host, port, transport := c.peer()
-		return fmt.Appendf(line, "type=conn_new rip=%s rport=%s transport=%s cfd=%d", host, port, transport, c.fd)
-	})
-}
-
-// ended tells of the end of a connection.
-func (w *watchers) ended(c *conn) {
-	w.tell(c, watchConns, func(line []byte) []byte {
-		host, port, transport := c.peer()
-		return fmt.Appendf(line, "type=conn_close rip=%s rport=%s transport=%s reason=%s cfd=%d", host, port, transport, closeReasons[c.reason], c.fd)
-	})
-}
-
-// peer returns the address of the client.
-func (c *conn) peer() (host, port, transport string) {
-	if a, ok := c.remote.(*net.TCPAddr); ok {
-		return a.IP.String(), strconv.Itoa(a.Port), "tcp"
-	}
-	return "unix", "0", "local"
-}
-
-// appendEncoded appends a key as in an address of the web.
-func appendEncoded(dst, key []byte) []byte {
-	const digits = "0123456789ABCDEF"
-	for _, b := range key {
-		switch {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '.', b == '_', b == '~':
-			dst = append(dst, b)
-		default:
-			dst = append(dst, '%', digits[b>>4], digits[b&15])
-		}
-	}
-	return dst
 }
