@@ -70,12 +70,11 @@ func TestServeOneStore(t *testing.T) {
 // A server without --store finds its store again by its socket.
 func TestServeStoreOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
-	own := regexp.MustCompile(`store=(/\S+)`)
+	const own = `store=(/\S+)`
 	var paths []string
 	for round := range 2 {
 		v := serving(t, dir, "-v")
-		path := own.FindStringSubmatch(v.errors.String())
-		require.NotNil(t, path, "%s", v.errors)
+		path := v.says(t, own)[0]
 		paths = append(paths, path[1])
 		t.Cleanup(func() { _ = os.RemoveAll(path[1]) })
 		c := v.dial(t)
@@ -105,8 +104,7 @@ func TestServeStoreOfItsOwn(t *testing.T) {
 
 	// A temporary one is another one each time, and is removed.
 	v := serving(t, dir, "-v", "--temporary")
-	path := own.FindStringSubmatch(v.errors.String())
-	require.NotNil(t, path)
+	path := v.says(t, own)[0]
 	require.NotEqual(t, paths[0], path[1])
 	require.DirExists(t, path[1])
 	require.NoError(t, v.Process.Signal(syscall.SIGTERM))
@@ -119,9 +117,7 @@ func TestServeStoreOfItsOwn(t *testing.T) {
 func TestServeTCPAndMetrics(t *testing.T) {
 	dir := t.TempDir()
 	v := serving(t, dir, "-p", "-1", "-v", "--temporary", "--metrics", ":0", "-m", "8")
-	address := regexp.MustCompile(`msg=listening address="?([0-9.]+:\d+|\[::1\]:\d+)"?`)
-	all := address.FindAllStringSubmatch(v.errors.String(), -1)
-	require.NotEmpty(t, all, "%s", v.errors)
+	all := v.says(t, `msg=listening address="?([0-9.]+:\d+|\[::1\]:\d+)"?`)
 	v.dial(t).asks("set a 0 0 1\r\nx", "STORED")
 	port := ""
 	for _, a := range all {
@@ -133,8 +129,7 @@ func TestServeTCPAndMetrics(t *testing.T) {
 		dialing(t, "tcp", a[1]).asks("get a", "VALUE a 0 1", "x", "END")
 	}
 
-	at := regexp.MustCompile(`msg="serving metrics" address=(127.0.0.1:\d+)`).FindStringSubmatch(v.errors.String())
-	require.NotNil(t, at, "%s", v.errors)
+	at := v.says(t, `msg="serving metrics" address=(127.0.0.1:\d+)`)[0]
 	metrics := fetched(t, "http://"+at[1]+"/metrics")
 	require.Regexp(t, `(?m)^shmkv_cache_items 1$`, metrics)
 	require.Regexp(t, `(?m)^shmctl_memcached_sets_total 1$`, metrics)
@@ -181,7 +176,7 @@ func TestServeUsersAndShutdown(t *testing.T) {
 	v.dial(t).asks("set auth 0 0 9\r\nalice one", "STORED")
 	require.NoError(t, os.WriteFile(users, []byte("no user\n"), 0o600))
 	require.NoError(t, v.Process.Signal(syscall.SIGHUP))
-	require.Eventually(t, func() bool { return regexp.MustCompile("the users stay as they were").MatchString(v.errors.String()) }, 30*time.Second, 5*time.Millisecond)
+	v.says(t, "the users stay as they were")
 	v.dial(t).asks("set auth 0 0 9\r\nalice one", "STORED")
 	require.NoError(t, os.WriteFile(users, []byte("alice:two\n"), 0o600))
 	require.NoError(t, v.Process.Signal(syscall.SIGHUP))

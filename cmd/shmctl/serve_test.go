@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,6 +96,18 @@ func (v *served) ends(t *testing.T) int {
 		require.FailNow(t, "the server does not end", "%s", v.errors)
 	}
 	return v.ProcessState.ExitCode()
+}
+
+// says waits until the log of a server matches, and returns all matches. The server may answer
+// before it logs that it listens.
+func (v *served) says(t *testing.T, pattern string) (all [][]string) {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	require.Eventually(t, func() bool {
+		all = re.FindAllStringSubmatch(v.errors.String(), -1)
+		return len(all) > 0
+	}, 30*time.Second, 5*time.Millisecond, "%s: %s", pattern, v.errors)
+	return all
 }
 
 // A client is a connection with a server.
