@@ -43,7 +43,7 @@ func TestOnEvict(t *testing.T) {
 	clock := newClock()
 	c := open(t, &Options{Bytes: MinBytes, Now: clock.now})
 	h, stop := listen(c)
-	n := few(18_000)
+	n := max(few(18_000), 9_000) // three times what there is room for, at least
 	written := map[uint64]string{}
 	for i := range n {
 		key := fmt.Append(nil, "key ", i)
