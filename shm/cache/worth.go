@@ -110,33 +110,30 @@ func (ch *choices) choose() {
 		ch.freed += v.bytes
 		ch.evicted++
 	}
-	if below*goes > len(ch.samples) {
+	switch {
+	case ch.limit == 0: // nothing had to be chosen yet
+	case below*goes > len(ch.samples):
 		ch.limit -= ch.limit / limitStep
-	} else {
+	default:
 		ch.limit += ch.limit/limitStep + 1
 	}
 }
 
 // worth returns how much it is worth to keep an item, by its count in the sketch, its size and
 // the hash of its key: its reads lately for each byte that it takes, times a factor of 1 to 2
-// that the hash chooses. Those with the least go first, and of several the first of the
-// sample. An item that was never read is worth a sixteenth of a read.
+// that the hash chooses. An item that was never read is worth a sixteenth of a read.
 //
 // Reads and not their order, because a scan, or a loop larger than the cache, pushes
 // everything out of an order of uses. Lately, because the items of an earlier working set
 // would stay for ever otherwise: a count is halved after 2*readsPerEpoch reads for each item.
-// That is the compromise: fewer find a new working set sooner, in which an order of uses is
-// better still (see shifting below), and lose more of a lasting one.
-// With a readsPerEpoch of 1, the hit ratio of Zipf 0.99 with a bound of 1 % was 47 % in place
-// of 53 %, and of Zipf 0.8 it was 20 % in place of 26 %.
+// That is the compromise: with fewer the cache finds a new working set sooner, in which an
+// order of uses is better still, and loses more of a lasting one.
 //
 // The factor is for keys that are read about equally often, as those of a loop. By their
 // counts alone, those that were just read are worth more than those that come next, and all
-// go before they are read again. The hash lets the same part of them stay. It raised the hit
-// ratio of the loop with a bound of 10 % from 41 % to 59 %, and changed that of Zipf 0.99 by
-// less than 0.3 %.
+// go before they are read again. The hash lets the same part of them stay.
 //
-// docs/cache.md has the hit ratios of more traces, beside those of other caches.
+// docs/cache.md has the hit ratios, beside those of other caches.
 func worth(n count, bytes int64, hash uint64) uint64 {
 	v := (16*uint64(n.reads) + 1) * (1<<32 + hash>>32)
 	return v << 16 >> (n.age / 2) / uint64(max(bytes, 1))
