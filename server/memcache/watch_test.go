@@ -81,7 +81,6 @@ func TestWatchEvictions(t *testing.T) {
 		_, err := c.Get(key)
 		require.ErrorIs(t, err, shm.ErrNotFound)
 	}
-	require.Positive(t, read)
 
 	// Another handle tells nothing, nor does an item that has expired.
 	freed, err := other.Evict(t.Context(), 100_000)
@@ -95,6 +94,7 @@ func TestWatchEvictions(t *testing.T) {
 	for range freed.Evictions {
 		require.Zero(t, next()%2)
 	}
+	require.Positive(t, read) // Of those above, the cache may have kept each that was read.
 	first.Close()
 	require.Eventually(t, func() bool { return !listens() }, 10*time.Second, time.Millisecond)
 }
