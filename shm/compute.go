@@ -30,10 +30,11 @@ type decision func(old []byte, exists bool) (value []byte, do Action, err error)
 // of fn, which Compute returns as it is, nothing is changed. A decision that changes
 // nothing makes no commit.
 //
-// old is memory of the store: it is valid in fn only, and must not be written to. fn may
-// run again, when another commit came first, at most MaxRuns times (ErrConflict), or when
-// room was made for its value in a full store. So it should do nothing but compute. It may read the store, and must not write to it
-// (ErrNested). A panic in fn changes nothing.
+// old is memory of the store, or a copy: it is valid in fn only, and must not be written to.
+// fn may run again: when another commit came first, at most MaxRuns times (ErrConflict), when
+// the store has reused memory that was read, or when room was made for its value in a full
+// store. So it should do nothing but compute. It may read the store, and must not write to
+// it (ErrNested). A panic in fn changes nothing.
 func (k *keyed) Compute(key []byte, fn func(old []byte, exists bool) (value []byte, do Action, err error)) error {
 	e := edit{verb: compute, key: key, decide: fn}
 	return k.write("writing to", &e)
@@ -46,7 +47,7 @@ func (s *Store) compute(e *edit) {
 		e.err = err
 		return
 	}
-	e.changed, e.failed = false, false
+	e.changed = false
 	done := false
 	defer func() {
 		if !done { // the function has panicked
@@ -56,13 +57,13 @@ func (s *Store) compute(e *edit) {
 	}()
 	s.functions.enter()
 	defer s.functions.leave()
-	e.changed, e.err = w.commitEdit(e)
+	e.changed, e.err = w.lightly(func() (bool, error) { return w.commitEdit(e) })
 	done = true
 }
 
 // applyDecision calls the decision of an edit and makes its action part of the transaction.
 func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
-	e.did = ActionKeep
+	e.did, e.failed = ActionKeep, false
 	v := w.view(t)
 	l, err := v.find(e.hash, e.key)
 	exists := err == nil
@@ -72,6 +73,13 @@ func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 	var old []byte
 	if exists {
 		old = v.r.Value(l)
+		if w.light && e.verb == compute { // its function must not see how the memory is reused
+			if len(old) > copiedMost {
+				return false, errNeedsPin
+			}
+			w.old = append(w.old[:0], old...)
+			old = w.old
+		}
 	}
 	if !w.slot.Sound() {
 		return false, nil // what the decision allocates must not be as long as garbage says (rule R2)
@@ -105,6 +113,9 @@ func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 	}
 	return changed, err
 }
+
+// copiedMost is the longest value that a light transaction copies for a function of Compute.
+const copiedMost = 16 << 10
 
 // conditional is the decision of a swap or a compareAndSwap.
 func (e *edit) conditional(was []byte, exists bool) ([]byte, Action, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/alloc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -43,6 +44,37 @@ func TestModify(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, has)
 	})
+}
+
+// The value that a function of Compute looks at does not change, however often the store
+// reuses the memory that it was in, and whether the value is copied or pinned.
+func TestComputeSeesOneValue(t *testing.T) {
+	h, err := alloc.NewHeap(4 << 20)
+	require.NoError(t, err)
+	h.SetEager()
+	attach := func() *shm.Store {
+		s, _, err := shm.AttachHeap(h, "heap")
+		require.NoError(t, err)
+		return s
+	}
+	s, other := attach(), attach()
+	for _, size := range []int{10, 300, 16 << 10, 16<<10 + 1, 40_000} {
+		value := func(b byte) []byte { return bytes.Repeat([]byte{b}, size) }
+		require.NoError(t, s.Set([]byte("k"), value('a')))
+		runs := 0
+		require.NoError(t, s.Compute([]byte("k"), func(old []byte, exists bool) ([]byte, shm.Action, error) {
+			was := bytes.Clone(old)
+			if runs++; runs == 1 {
+				for i := range byte(100) {
+					require.NoError(t, other.Set([]byte("k"), value(i)))
+				}
+			}
+			require.Equal(t, was, old)
+			return append(bytes.Clone(old), '!'), shm.ActionSet, nil
+		}))
+		require.Equal(t, 2, runs)
+		require.Equal(t, string(value(99))+"!", get(t, other, "k"))
+	}
 }
 
 func TestConflictRunsFnAgain(t *testing.T) {

@@ -66,20 +66,23 @@ const moveTries = 16
 func (w *writer) moveBlock(off, size uint64) (moved bool, leaf node.Leaf, err error) {
 	w.slot.PassGate()
 	for range moveTries {
-		var won bool
-		if won, moved, leaf, err = w.tryMove(off, size); won {
+		won, err, sound := w.unpinned(1, func() (won bool, err error) {
+			won, moved, leaf, err = w.tryMove(off, size)
+			return won, err
+		})
+		switch {
+		case won:
 			w.s.a.Notify()
 			return true, leaf, nil
-		}
-		if err != nil || !moved {
+		case sound && (err != nil || !moved):
 			return false, node.Leaf{}, err
 		}
 	}
 	return false, node.Leaf{}, nil
 }
 
-// tryMove makes one attempt. It decides on the version that it pins, so the decision holds
-// if the commit wins.
+// tryMove makes one attempt. It decides on the version that it builds on, so the decision
+// holds if the commit wins.
 func (w *writer) tryMove(off, size uint64) (won, moved bool, leaf node.Leaf, err error) {
 	defer w.slot.End()
 	if err = w.begin(); err == nil {

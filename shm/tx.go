@@ -59,9 +59,28 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 // that it made, or if nothing was changed, the one that fn has seen. It returns 0 with an
 // error.
 func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error) {
+	return s.updateVersion(fn, false)
+}
+
+// UpdateUnpinned is Update without a pin. A process that is stopped in Update holds all that
+// the store has at that time: what others replace or delete meanwhile gives no space back.
+// Who evicts from a full store cannot bear that. A process that is stopped in UpdateUnpinned
+// holds next to nothing.
+//
+// Instead, fn may find entries that are none: the store may have reused their memory, also
+// while fn looks at them. Then what fn does and returns has no effect, and fn runs again. So
+// fn must not trust what it finds: it must not panic because of it, or keep it. fn should be
+// short: while it runs, other writers must not commit more often than about a hundred times.
+// After a hundred such runs the error matches ErrConflict.
+func (s *Store) UpdateUnpinned(fn func(tx *Tx) error) error {
+	_, err := s.updateVersion(fn, true)
+	return err
+}
+
+func (s *Store) updateVersion(fn func(tx *Tx) error, unpinned bool) (version uint64, err error) {
 	for tries, round := 0, 0; ; {
 		var frees bool
-		version, frees, err = s.updateOnce(fn)
+		version, frees, err = s.updateOnce(fn, unpinned)
 		if err == nil {
 			return version, s.persist()
 		}
@@ -77,7 +96,7 @@ func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error)
 
 // updateOnce also reports whether all that the transaction tried to write was
 // deletes, or whether it did not get as far as fn: it may only read.
-func (s *Store) updateOnce(fn func(tx *Tx) error) (version uint64, frees bool, err error) {
+func (s *Store) updateOnce(fn func(tx *Tx) error, unpinned bool) (version uint64, frees bool, err error) {
 	w, err := s.writer(alloc.Frees)
 	if err != nil {
 		return 0, true, s.fail("updating", err)
@@ -96,7 +115,11 @@ func (s *Store) updateOnce(fn func(tx *Tx) error) (version uint64, frees bool, e
 	s.functions.enter()
 	defer s.functions.leave()
 	var tx *Tx
-	committed, tx, err = w.update(fn)
+	if unpinned {
+		committed, tx, err = w.updateUnpinned(fn)
+	} else {
+		committed, tx, err = w.update(fn)
+	}
 	done = true
 	switch {
 	case err != nil && !tx.failed:
@@ -148,6 +171,21 @@ func (w *writer) update(fn func(tx *Tx) error) (committed bool, tx *Tx, err erro
 		}
 	}
 }
+
+// updateUnpinned is update for a light transaction.
+func (w *writer) updateUnpinned(fn func(tx *Tx) error) (committed bool, tx *Tx, err error) {
+	committed, err, sound := w.unpinned(unpinnedTries, func() (committed bool, err error) {
+		committed, tx, err = w.update(fn)
+		return committed, err
+	})
+	if !sound {
+		return false, &Tx{w: w}, fmt.Errorf("%w: memory that it has read was reused in each of %d runs", ErrConflict, unpinnedTries)
+	}
+	return committed, tx, err
+}
+
+// unpinnedTries is how often UpdateUnpinned tries.
+const unpinnedTries = 100
 
 func (tx *Tx) fail(op string, err error) error { return tx.w.s.fail(op, err) }
 

@@ -28,8 +28,9 @@ type writer struct {
 	record  [node.WordSize + recordSize]byte // of the last setRecord
 	payload [alloc.PayloadWords]uint64       // of the root node, from finish on
 
-	light   bool // transactions begin without a pin
-	guarded bool // and a fault in one is caught
+	light   bool   // transactions begin without a pin
+	guarded bool   // and a fault in one is caught
+	old     []byte // a copy of the value that a function of Compute looks at
 
 	pending pendingSets // of an Update
 }
@@ -112,13 +113,26 @@ func (w *writer) take() (err error) {
 // errUnguarded: there are holes in the file, and a light transaction may be led to one.
 var errUnguarded = errors.New("there are holes since now")
 
-// lightly carries out a transaction of one key that ends at once: try begins it and commits
-// it, or finds that there is nothing to commit. At first the transaction is light. If
-// memory that it has read was reused meanwhile, its result means nothing, and it is carried
-// out again, in the end under a pin.
+// errNeedsPin: the transaction cannot be light.
+var errNeedsPin = errors.New("a long value is looked at")
+
+// lightly carries out a transaction that ends at once: try begins it and commits it, or
+// finds that there is nothing to commit. At first the transaction is light. If memory that
+// it has read was reused meanwhile, its result means nothing, and it is carried out again,
+// in the end under a pin.
 func (w *writer) lightly(try func() (committed bool, err error)) (committed bool, err error) {
+	committed, err, sound := w.unpinned(lightTries, try)
+	if sound {
+		return committed, err
+	}
+	return try()
+}
+
+// unpinned carries out a light transaction, and tries it again that often at most if memory
+// that it has read was reused meanwhile. Unless sound, nothing has happened.
+func (w *writer) unpinned(tries int, try func() (committed bool, err error)) (committed bool, err error, sound bool) {
 	w.light, w.guarded = true, w.s.a.Punched()
-	for range lightTries {
+	for range tries {
 		if w.guarded {
 			if guarded(func() { committed, err = try() }) {
 				committed, err = false, errUnguarded // a pin tells whether it is damage
@@ -126,16 +140,19 @@ func (w *writer) lightly(try func() (committed bool, err error)) (committed bool
 		} else {
 			committed, err = try()
 		}
+		if err == errNeedsPin {
+			break
+		}
 		if committed || err != errUnguarded && w.slot.Sound() {
 			w.light = false
-			return committed, err
+			return committed, err, true
 		}
 		w.slot.Abort(0)
 		w.slot.End()
 		w.guarded = true
 	}
 	w.light = false
-	return try()
+	return false, nil, false
 }
 
 // lightTries bounds how often a transaction is tried without a pin.

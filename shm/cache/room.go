@@ -166,7 +166,7 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			return 0, err
 		}
 	}
-	err = c.store.Update(func(tx *shm.Tx) error {
+	err = c.store.UpdateUnpinned(func(tx *shm.Tx) error {
 		ch.begin(c, want)
 		m := tx.Map(c.region)
 		for key, b := range m.AllFrom(rand.Uint64()) {

@@ -72,7 +72,7 @@ func (c *Cache) sweepSome() {
 func (c *Cache) sweepStep(items int) (end bool, err error) {
 	w := &c.sweep
 	from, next, earliest := w.cursor, uint64(0), int64(0)
-	err = c.store.Update(func(tx *shm.Tx) error {
+	err = c.store.UpdateUnpinned(func(tx *shm.Tx) error {
 		end, earliest = true, w.round.earliest
 		w.keys = w.keys[:0]
 		m := tx.Map(c.region)
