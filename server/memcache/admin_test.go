@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -266,4 +267,18 @@ func TestOptions(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx)) // without a Serve
+}
+
+// A file of users that is none, or has no end, is an error, and nobody waits for it.
+func TestAuthFromOtherFiles(t *testing.T) {
+	_, err := LoadAuth(os.DevNull)
+	require.ErrorContains(t, err, "expected a regular file")
+	file := t.TempDir() + "/users"
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	_, err = LoadAuth(file)
+	require.ErrorContains(t, err, "expected a regular file")
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("user:password\n", 100_000)), 0o600))
+	_, err = LoadAuth(file)
+	require.ErrorContains(t, err, "found more than 1048576 bytes")
 }
