@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ const mostPath = 107
 
 // ListenUnix listens on a unix socket with these permission bits. A socket file that nobody
 // listens on, which a killed server leaves, is replaced. A server that listens on it, and
-// files of other kinds, are errors. Closing the listener removes the file.
+// files of other kinds, are errors. Closing the listener removes the file, unless that has been
+// replaced by another one meanwhile.
 //
 // Of several processes that do so at once, one gets the socket: each locks the directory while
 // it looks and listens.
@@ -39,12 +41,36 @@ func ListenUnix(path string, mode fs.FileMode, backlog int) (net.Listener, error
 	}
 	// The file has its mode from the beginning, so that nobody can connect before.
 	before := unix.Umask(int(^mode & 0o777))
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	unix.Umask(before)
 	if err != nil {
 		return nil, err
 	}
-	return withBacklog(l, backlog)
+	file, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening on %s: %w", path, err), l.Close())
+	}
+	l.SetUnlinkOnClose(false)
+	return withBacklog(&unixListener{UnixListener: l, path: path, file: file}, backlog)
+}
+
+// A unixListener removes its file when it is closed for the first time.
+type unixListener struct {
+	*net.UnixListener
+	path   string
+	file   fs.FileInfo
+	closed sync.Once
+}
+
+// Close removes the file before it closes the socket. As long as that is open nobody listens on
+// another file of this number.
+func (l *unixListener) Close() error {
+	l.closed.Do(func() {
+		if st, err := os.Lstat(l.path); err == nil && os.SameFile(st, l.file) {
+			_ = os.Remove(l.path)
+		}
+	})
+	return l.UnixListener.Close()
 }
 
 // lockDir locks a directory among processes that use lockDir.
