@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -205,14 +206,17 @@ func (s *Server) Serve(l net.Listener) error {
 // another connection.
 const acceptPause = 20 * time.Millisecond
 
-// isTransient reports whether a listener may work again after this error.
+// transient are the errors after which a listener may work again: the process lacks something,
+// or it is one of the connection, which Linux tells here.
+var transient = []syscall.Errno{
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSR,
+	syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ETIMEDOUT,
+	syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENONET,
+}
+
 func isTransient(err error) bool {
-	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	e, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains(transient, e)
 }
 
 // startLoops starts what serves the connections, unless that was done. The caller has mu.
