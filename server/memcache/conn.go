@@ -48,7 +48,7 @@ type conn struct {
 	// Others use these too.
 	state  atomic.Uint32 // idle, running or signalled
 	doing  atomic.Uint32 // a connState
-	last   atomic.Int64  // when the last bytes arrived, as Server.seconds
+	last   atomic.Int64  // when the last bytes arrived, or were taken by a client that is slow to read, as Server.seconds
 	dead   atomic.Bool   // it is to end at once
 	kicked atomic.Bool   // it was idle for too long
 	woken  chan struct{} // has something, maybe, when the connection was signalled
@@ -83,6 +83,10 @@ const (
 
 // connStates has memcached's names of the states.
 var connStates = [...]string{"conn_parse_cmd", "conn_read", "conn_nread", "conn_swallow", "conn_mwrite", "conn_watch"}
+
+// isKickable reports whether a connection waits for its client, which has forgotten it maybe.
+// A watcher waits for others.
+func (s connState) isKickable() bool { return s != stateExecutes && s != stateWatches }
 
 // A closeReason is why a connection ends.
 type closeReason uint8
@@ -250,7 +254,8 @@ func (c *conn) kick() {
 	c.end(errClose)
 }
 
-// isKicked reports whether the connection is to end because nothing has arrived for so long.
+// isKicked reports whether the connection is to end because its client has done nothing for so
+// long.
 func (c *conn) isKicked() bool {
 	if !c.kicked.Load() {
 		return false
@@ -264,7 +269,7 @@ func (c *conn) isKicked() bool {
 	return true
 }
 
-// isQuiet reports whether nothing has arrived for Options.IdleTimeout.
+// isQuiet reports whether the client has neither sent nor taken anything for Options.IdleTimeout.
 func (c *conn) isQuiet() bool {
 	t := c.srv.opts.IdleTimeout
 	return t != 0 && time.Duration(c.srv.seconds.Load()-c.last.Load())*time.Second > t

@@ -40,7 +40,9 @@ type Options struct {
 	// with none to spare, the runtime takes the processor from a thread that waits for requests
 	// after 20 microseconds, again and again.
 	Threads int
-	// IdleTimeout is after how long without a request a connection is closed; 0 means never.
+	// IdleTimeout is after how long without a request a connection is closed; 0 means never. Of
+	// a request that has arrived in part, and of answers that the client does not read, each
+	// byte counts. A watcher that reads is not closed.
 	IdleTimeout time.Duration
 	// NoCAS shows 0 as the unique number of each item, and refuses cas, as memcached -C.
 	NoCAS bool
@@ -377,7 +379,7 @@ func (s *Server) tick(end chan struct{}) {
 		}
 		s.mu.Lock()
 		for c := range s.conns {
-			if c.isQuiet() && c.stateNow() == stateAwaitsRequest {
+			if c.isQuiet() && c.stateNow().isKickable() {
 				c.kicked.Store(true)
 				if c.claim() {
 					go c.kick()
