@@ -282,3 +282,35 @@ func TestAuthFromOtherFiles(t *testing.T) {
 	_, err = LoadAuth(file)
 	require.ErrorContains(t, err, "found more than 1048576 bytes")
 }
+
+// A server whose time to end is over does not go on evicting or deleting for a client.
+func TestLongWorkEndsWithTheServer(t *testing.T) {
+	s, path := serve(t, Options{})
+	nc := dial(t, path)
+	const items = 100
+	for i := range items {
+		ask(t, nc, fmt.Sprintf("set %d 0 0 200000\r\n%s", i, strings.Repeat("v", 200_000)))
+	}
+	s.endWork()
+	for _, request := range []string{"cache_memlimit 8", "lru_crawler crawl all"} {
+		nc := dial(t, path)
+		_, err := io.WriteString(nc, request+"\r\n")
+		require.NoError(t, err)
+		require.Empty(t, isClosed(t, nc), request)
+	}
+	require.Equal(t, int64(items), s.cache.Stats().Items)
+}
+
+// A lower limit is reached in steps.
+func TestMemoryLimitInSteps(t *testing.T) {
+	s, path := serve(t, Options{})
+	nc := dial(t, path)
+	for i := range 200 {
+		ask(t, nc, fmt.Sprintf("set %d 0 0 200000\r\n%s", i, strings.Repeat("v", 200_000)))
+	}
+	require.Equal(t, []string{"OK"}, ask(t, nc, "cache_memlimit 8"))
+	c := s.cache.Stats()
+	require.LessOrEqual(t, c.LiveBytes, int64(8<<20))
+	require.Greater(t, c.Items, int64(10))
+	require.Equal(t, "8388608", statsOf(t, nc, "")["limit_maxbytes"])
+}

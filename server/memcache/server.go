@@ -102,6 +102,9 @@ type Server struct {
 	watchers watchers
 	counts   [stripes]counts
 
+	working context.Context // of long work for clients; ends when that of Shutdown does
+	endWork context.CancelFunc
+
 	closing atomic.Bool // set with mu
 	files   files
 	loops   []*loop // of Serve; set with mu
@@ -156,6 +159,7 @@ func New(opts *Options) (*Server, error) {
 		conns:     map[*conn]struct{}{},
 		tuning:    tuning{tuned: defaultTuning},
 	}
+	s.working, s.endWork = context.WithCancel(context.Background())
 	s.free.L = &s.mu
 	s.watchers.listen = func() func() { return s.cache.OnEvict(s.evicted) }
 	s.verbose.Store(int32(o.Verbose))
@@ -343,6 +347,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-s.ended:
 	case <-ctx.Done():
 		err = ctx.Err()
+		s.endWork()
 		s.mu.Lock()
 		for c := range s.conns {
 			c.dead.Store(true)
@@ -351,6 +356,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.mu.Unlock()
 		<-s.ended
 	}
+	s.endWork()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.loops {
