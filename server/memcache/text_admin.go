@@ -76,7 +76,7 @@ func (c *conn) memlimit(args [][]byte) error {
 // setBytes changes the bound of the cache. It lowers it step by step, so that the server can end
 // before all has been evicted.
 func (s *Server) setBytes(bytes int64) error {
-	const step = 4 << 20
+	const step = 1 << 20
 	now := s.cache.Stats()
 	for at := min(now.Bound, now.LiveBytes) - step; at > bytes; at -= step {
 		if err := s.working.Err(); err != nil {
