@@ -78,7 +78,8 @@ func (c *conn) memlimit(args [][]byte) error {
 func (s *Server) setBytes(bytes int64) error {
 	const step = 1 << 20
 	now := s.cache.Stats()
-	for at := min(now.Bound, now.LiveBytes) - step; at > bytes; at -= step {
+	// The first steps evict nothing: the bound is also that of other files, and has a reserve.
+	for at := min(now.Bound, 2*now.LiveBytes+64*step); at > bytes; at -= step {
 		if err := s.working.Err(); err != nil {
 			return err
 		}
