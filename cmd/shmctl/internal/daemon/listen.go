@@ -31,7 +31,7 @@ func ListenUnix(path string, mode fs.FileMode, backlog int) (net.Listener, error
 	if len(path) > mostPath {
 		return nil, fmt.Errorf("listening on %s: found a path of %d bytes, expected at most %d", path, len(path), mostPath)
 	}
-	unlock, err := lockDir(filepath.Dir(path))
+	unlock, err := LockDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
@@ -73,9 +73,10 @@ func (l *unixListener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// lockDir locks a directory among processes that use lockDir.
-func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
+// LockDir locks a directory among processes that use LockDir. It waits for some seconds. If the
+// directory is removed meanwhile, the error is fs.ErrNotExist.
+func LockDir(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +84,10 @@ func lockDir(dir string) (unlock func(), err error) {
 	for began := time.Now(); ; time.Sleep(pause) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
+			if err = stillAt(f, dir); err != nil {
+				_ = f.Close()
+				return nil, err
+			}
 			return func() { _ = f.Close() }, nil // which unlocks it
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Since(began) > patience {
@@ -90,6 +95,19 @@ func lockDir(dir string) (unlock func(), err error) {
 			return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
 		}
 	}
+}
+
+// stillAt returns an error if another file than f is at path, or none.
+func stillAt(f *os.File, path string) error {
+	now, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil && !os.SameFile(st, now) {
+		err = &fs.PathError{Op: "flock", Path: path, Err: fs.ErrNotExist}
+	}
+	return err
 }
 
 // removeStale removes a socket file that nobody listens on.
