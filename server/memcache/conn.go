@@ -182,9 +182,16 @@ func (c *conn) claim() bool {
 // run executes requests until the connection is idle or has ended. The caller has claimed it.
 func (c *conn) run() {
 	c.reads = 0
-	for {
+	var began time.Time
+	for n := 1; ; n++ {
 		err := c.request()
 		if err == nil {
+			switch { // seldom, because to look at the clock takes its time
+			case n == turnStep:
+				began = time.Now()
+			case n%turnStep == 0 && time.Since(began) > turnTime:
+				c.leaveLoop()
+			}
 			continue
 		}
 		if err != errIdle || c.srv.closing.Load() {
@@ -201,6 +208,13 @@ func (c *conn) run() {
 		c.turn, c.quick = t, false
 	}
 }
+
+// A connection whose requests take more than turnTime together leaves the loop to others. It looks
+// at that after each turnStep requests.
+const (
+	turnStep = 8
+	turnTime = time.Millisecond
+)
 
 // block waits for a signal. Until then the connection does what doing says.
 func (c *conn) block(doing connState) error {

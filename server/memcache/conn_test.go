@@ -384,3 +384,28 @@ func TestPipelinedAnswersOfAllSizes(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want.Bytes(), got))
 }
+
+// A client whose requests take long does not keep the others of its loop waiting until all are
+// done.
+func TestRequestsThatTakeLong(t *testing.T) {
+	_, path := serve(t, Options{Threads: 1})
+	slow, other := dial(t, path), dial(t, path)
+	ask(t, slow, "set big 0 0 1000000\r\n"+strings.Repeat("v", 1_000_000))
+	ask(t, other, "set a 0 0 1\r\n1")
+	require.NoError(t, slow.SetDeadline(time.Now().Add(60*time.Second)))
+	_, err := io.WriteString(slow, "touch big 0\r\n"+strings.Repeat("touch big 0 noreply\r\n", 750)+"mn\r\n")
+	require.NoError(t, err)
+	done := make(chan string)
+	go func() {
+		b := make([]byte, len("TOUCHED\r\nMN\r\n"))
+		_, _ = io.ReadFull(slow, b)
+		done <- string(b)
+	}()
+	require.Equal(t, []string{"1"}, ask(t, other, "incr a 0"))
+	select {
+	case <-done:
+		t.Fatal("the other client was answered after the slow one")
+	default:
+	}
+	require.Equal(t, "TOUCHED\r\nMN\r\n", <-done)
+}
