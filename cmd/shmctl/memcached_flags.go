@@ -72,7 +72,7 @@ func (m *memcachedFlags) add(f *pflag.FlagSet) {
 	f.BoolVarP(&m.noWatch, "disable-watch", "W", false, "refuse the command watch")
 	f.StringVarP(&m.delimiter, "prefix-delimiter", "D", "", "`CHAR` that ends the prefix of a key, for stats detail, which is on then (default :)")
 	f.StringArrayVarP(&m.extended, "extended", "o", nil, "further `OPTIONS` with commas, see above")
-	f.CountVarP(&m.verbose, "verbose", "v", "log more; -vv also logs connections, -vvv also requests")
+	f.CountVarP(&m.verbose, "verbose", "v", "log more; -vv also logs connections and requests")
 	f.BoolVarP(&m.version, "version", "V", false, "print the version, and end")
 
 	f.Float64VarP(&m.factor, "slab-growth-factor", "f", 1.25, "accepted")

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/daemon"
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
@@ -29,10 +30,11 @@ type servedStore struct {
 
 // openServed opens the store and the region of a server, and makes what is missing.
 func openServed(s *memcachedSettings, now func() time.Time, log *slog.Logger) (*servedStore, error) {
-	path, made, err := s.storeDir()
+	path, made, unlock, err := s.lockedStoreDir()
 	if err != nil {
 		return nil, err
 	}
+	defer unlock()
 	v := &servedStore{path: path, made: made}
 	o := shm.Options{Checkpoint: shm.OnSync(), Logger: log}
 	if made {
@@ -65,7 +67,13 @@ const leastMaxSize = 64 << 30
 func (v *servedStore) close(remove bool, log *slog.Logger) error {
 	remove = remove && v.made
 	if remove {
-		others, err := v.others()
+		// A server that is about to open the store is seen, or comes later.
+		others := 0
+		unlock, err := daemon.LockDir(v.path)
+		if err == nil {
+			defer unlock()
+			others, err = v.others()
+		}
 		if err != nil || others > 0 {
 			log.Warn("the temporary store stays", "store", v.path, "processes that have it open", others, "err", err)
 			remove = false
@@ -134,6 +142,27 @@ func (s *memcachedSettings) storeDir() (path string, made bool, err error) {
 			path, st.Uid, st.Mode, uid)
 	}
 	return path, made, nil
+}
+
+// lockedStoreDir is storeDir with a lock, under which servers open a store and remove it. A server
+// that is stopped while it has the lock does not keep others from their start. made is false if
+// another one has put anything into the directory by now.
+func (s *memcachedSettings) lockedStoreDir() (path string, made bool, unlock func(), err error) {
+	for try := 0; ; try++ {
+		path, made, err = s.storeDir()
+		if err != nil {
+			return "", false, nil, err
+		}
+		unlock, err = daemon.LockDir(path)
+		if errors.Is(err, fs.ErrNotExist) && try < 10 {
+			continue // it has been removed just now
+		}
+		if err != nil {
+			return path, made, func() {}, nil // Open says what it finds
+		}
+		entries, err := os.ReadDir(path)
+		return path, made && err == nil && len(entries) == 0, unlock, nil
+	}
 }
 
 func makeDir(path string) (string, bool, error) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/server/memcache"
@@ -161,8 +162,56 @@ func (m *memcachedServer) serveMetrics(context.Context) error {
 		_ = writeMetrics(w, append(metricsOf(m.server), cacheMetrics(m.store.cache.Stats())...)) // whoever asked may have gone
 	})
 	h := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-	go func() { _ = h.Serve(l) }() // until Close
+	go func() { _ = h.Serve(newBounded(l, metricsConns)) }() // until Close
 	m.onClose(h.Close)
 	m.log.Info("serving metrics", "address", l.Addr().String())
 	return nil
+}
+
+// metricsConns is how many clients of metrics are served at once. More would take the files of
+// memcached's connections.
+const metricsConns = 16
+
+// A bounded is a listener with a bound of open connections. Those beyond wait to be accepted.
+type bounded struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	close  func() error
+}
+
+func newBounded(l net.Listener, most int) *bounded {
+	b := &bounded{Listener: l, places: make(chan struct{}, most), closed: make(chan struct{})}
+	b.close = sync.OnceValue(func() error {
+		close(b.closed)
+		return l.Close()
+	})
+	return b
+}
+
+func (b *bounded) Close() error { return b.close() }
+
+func (b *bounded) Accept() (net.Conn, error) {
+	select {
+	case b.places <- struct{}{}:
+	case <-b.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := b.Listener.Accept()
+	if err != nil {
+		<-b.places
+		return nil, err
+	}
+	return &placed{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
+}
+
+// A placed is a connection of a bounded.
+type placed struct {
+	net.Conn
+	leave func()
+}
+
+func (p *placed) Close() error {
+	defer p.leave()
+	return p.Conn.Close()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/daemon"
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
@@ -196,4 +199,44 @@ func TestServeUsersAndShutdown(t *testing.T) {
 	refused := launched(t, dir, "--temporary", "-Y", filepath.Join(dir, "none"))
 	require.Equal(t, exitFailure, refused.ends(t))
 	require.Contains(t, refused.errors.String(), "reading the file of users")
+}
+
+// A temporary store stays if another server is about to open it.
+func TestTemporaryStoreWhileAnotherOpensIt(t *testing.T) {
+	path := filepath.Join(testdir.Memory(t), "store")
+	s, err := parseMemcached(t, "--store", path)
+	require.NoError(t, err)
+	silent := slog.New(slog.DiscardHandler)
+	first, err := openServed(s, nil, silent)
+	require.NoError(t, err)
+	require.True(t, first.made)
+	before, err := os.Stat(filepath.Join(path, "data"))
+	require.NoError(t, err)
+
+	unlock, err := daemon.LockDir(path)
+	require.NoError(t, err)
+	closed := make(chan error)
+	go func() { closed <- first.close(true, silent) }()
+	time.Sleep(10 * time.Millisecond)
+	second, err := cache.Open(path, &cache.Options{Bytes: s.bytes})
+	require.NoError(t, err)
+	_, err = second.SetItem([]byte("k"), cache.Item{Value: []byte("v")}, cache.Always)
+	require.NoError(t, err)
+	unlock()
+	require.NoError(t, <-closed)
+	after, err := os.Stat(filepath.Join(path, "data"))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after), "the store was removed, and another one made")
+	require.NoError(t, second.Close())
+
+	// What is no directory, or leads nowhere, is an error, and nobody waits.
+	for name, make := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink(path+"nowhere", path) },
+		"pipe": func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		s.store = path + name
+		require.NoError(t, make(s.store))
+		_, err = openServed(s, nil, silent)
+		require.Error(t, err, name)
+	}
 }

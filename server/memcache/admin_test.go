@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -266,4 +267,50 @@ func TestOptions(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx)) // without a Serve
+}
+
+// A file of users that is none, or has no end, is an error, and nobody waits for it.
+func TestAuthFromOtherFiles(t *testing.T) {
+	_, err := LoadAuth(os.DevNull)
+	require.ErrorContains(t, err, "expected a regular file")
+	file := t.TempDir() + "/users"
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	_, err = LoadAuth(file)
+	require.ErrorContains(t, err, "expected a regular file")
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("user:password\n", 100_000)), 0o600))
+	_, err = LoadAuth(file)
+	require.ErrorContains(t, err, "found more than 1048576 bytes")
+}
+
+// A server whose time to end is over does not go on evicting or deleting for a client.
+func TestLongWorkEndsWithTheServer(t *testing.T) {
+	s, path := serve(t, Options{})
+	nc := dial(t, path)
+	const items = 100
+	for i := range items {
+		ask(t, nc, fmt.Sprintf("set %d 0 0 200000\r\n%s", i, strings.Repeat("v", 200_000)))
+	}
+	s.endWork()
+	for _, request := range []string{"cache_memlimit 8", "lru_crawler crawl all"} {
+		nc := dial(t, path)
+		_, err := io.WriteString(nc, request+"\r\n")
+		require.NoError(t, err)
+		require.Empty(t, isClosed(t, nc), request)
+	}
+	require.Equal(t, int64(items), s.cache.Stats().Items)
+}
+
+// A lower limit is reached in steps.
+func TestMemoryLimitInSteps(t *testing.T) {
+	s, path := serve(t, Options{})
+	nc := dial(t, path)
+	for i := range 200 {
+		ask(t, nc, fmt.Sprintf("set %d 0 0 200000\r\n%s", i, strings.Repeat("v", 200_000)))
+	}
+	require.Equal(t, []string{"OK"}, ask(t, nc, "cache_memlimit 8"))
+	c := s.cache.Stats()
+	require.LessOrEqual(t, c.LiveBytes, int64(8<<20))
+	require.Greater(t, c.Items, int64(10))
+	require.Equal(t, "8388608", statsOf(t, nc, "")["limit_maxbytes"])
 }

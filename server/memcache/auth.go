@@ -5,8 +5,10 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
+	"syscall"
 )
 
 // Auth are the users who may send requests, with their passwords, from a file with a line
@@ -29,7 +31,7 @@ func LoadAuth(path string) (*Auth, error) {
 // Reload reads the file again, for connections that come later. After an error the users are
 // those that they were.
 func (a *Auth) Reload() error {
-	text, err := os.ReadFile(a.path)
+	text, err := readUsers(a.path)
 	if err != nil {
 		return fmt.Errorf("memcache: reading the file of users: %w", err)
 	}
@@ -50,6 +52,31 @@ func (a *Auth) Reload() error {
 	}
 	a.users.Store(&users)
 	return nil
+}
+
+// mostUsers is how many bytes the file of users may have.
+const mostUsers = 1 << 20
+
+// readUsers reads the file of users. It waits for nobody: a pipe would keep a server from its
+// start, or from its signals.
+func readUsers(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("found %s of mode %v, expected a regular file", path, st.Mode())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, mostUsers+1))
+	if len(text) > mostUsers {
+		return nil, fmt.Errorf("found more than %d bytes in %s, expected at most that", mostUsers, path)
+	}
+	return text, err
 }
 
 // knows reports whether there is a user with this password. How long it takes tells nothing

@@ -26,6 +26,7 @@ func (c *conn) binaryCount(p *packet, key, extras []byte) {
 	case e.status == statusNotFound:
 		c.recordCount(p.op == opIncrement, false)
 	case e.status == statusOK && e.created:
+		c.srv.noteStored(key)
 		c.counts.add(totalItems, 1)
 	case e.status == statusOK:
 		c.recordCount(p.op == opIncrement, true)

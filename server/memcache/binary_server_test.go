@@ -239,3 +239,12 @@ func TestBinaryManyGets(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, got{op: opGetK, status: statusNotFound, key: "end", opaque: 1000}, a)
 }
+
+// A number that was made was not read, whatever was read under the key before.
+func TestBinaryNumberThatWasMade(t *testing.T) {
+	_, path := serve(t, Options{})
+	nc := dial(t, path)
+	require.Equal(t, "STORED\r\nVA 1\r\nx\r\nDELETED\r\n", talk(t, dial(t, path), "set n 0 0 1\r\nx\r\nmg n v\r\ndelete n\r\n"))
+	binaryStory{steps: []step{{req{op: opIncrement, key: "n", extras: counting(1, 5, 0)}, count(5, "*")}}}.tell(t, nc, whole)
+	require.Equal(t, "HD h0\r\n", talk(t, dial(t, path), "mg n h\r\n"))
+}

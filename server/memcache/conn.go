@@ -48,7 +48,7 @@ type conn struct {
 	// Others use these too.
 	state  atomic.Uint32 // idle, running or signalled
 	doing  atomic.Uint32 // a connState
-	last   atomic.Int64  // when the last bytes arrived, as Server.seconds
+	last   atomic.Int64  // when the last bytes arrived, or were taken by a client that is slow to read, as Server.seconds
 	dead   atomic.Bool   // it is to end at once
 	kicked atomic.Bool   // it was idle for too long
 	woken  chan struct{} // has something, maybe, when the connection was signalled
@@ -83,6 +83,10 @@ const (
 
 // connStates has memcached's names of the states.
 var connStates = [...]string{"conn_parse_cmd", "conn_read", "conn_nread", "conn_swallow", "conn_mwrite", "conn_watch"}
+
+// isKickable reports whether a connection waits for its client, which has forgotten it maybe.
+// A watcher waits for others.
+func (s connState) isKickable() bool { return s != stateExecutes && s != stateWatches }
 
 // A closeReason is why a connection ends.
 type closeReason uint8
@@ -178,9 +182,16 @@ func (c *conn) claim() bool {
 // run executes requests until the connection is idle or has ended. The caller has claimed it.
 func (c *conn) run() {
 	c.reads = 0
-	for {
+	var began time.Time
+	for n := 1; ; n++ {
 		err := c.request()
 		if err == nil {
+			switch { // seldom, because to look at the clock takes its time
+			case n == turnStep:
+				began = time.Now()
+			case n%turnStep == 0 && time.Since(began) > turnTime:
+				c.leaveLoop()
+			}
 			continue
 		}
 		if err != errIdle || c.srv.closing.Load() {
@@ -197,6 +208,13 @@ func (c *conn) run() {
 		c.turn, c.quick = t, false
 	}
 }
+
+// A connection whose requests take more than turnTime together leaves the loop to others. It looks
+// at that after each turnStep requests.
+const (
+	turnStep = 8
+	turnTime = time.Millisecond
+)
 
 // block waits for a signal. Until then the connection does what doing says.
 func (c *conn) block(doing connState) error {
@@ -250,7 +268,8 @@ func (c *conn) kick() {
 	c.end(errClose)
 }
 
-// isKicked reports whether the connection is to end because nothing has arrived for so long.
+// isKicked reports whether the connection is to end because its client has done nothing for so
+// long.
 func (c *conn) isKicked() bool {
 	if !c.kicked.Load() {
 		return false
@@ -264,7 +283,7 @@ func (c *conn) isKicked() bool {
 	return true
 }
 
-// isQuiet reports whether nothing has arrived for Options.IdleTimeout.
+// isQuiet reports whether the client has neither sent nor taken anything for Options.IdleTimeout.
 func (c *conn) isQuiet() bool {
 	t := c.srv.opts.IdleTimeout
 	return t != 0 && time.Duration(c.srv.seconds.Load()-c.last.Load())*time.Second > t

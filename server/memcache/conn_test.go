@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -337,19 +338,32 @@ func TestConnectionsThatWait(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	s, path := serve(t, Options{IdleTimeout: time.Second})
-	quiet, half, busy := dial(t, path), dial(t, path), dial(t, path)
+	quiet, busy, deaf, watcher := dial(t, path), dial(t, path), dial(t, path), dial(t, path)
 	ask(t, quiet, "version")
-	_, err := io.WriteString(half, "get ")
+	ask(t, busy, fmt.Sprintf("set big 0 0 100000\r\n%s", strings.Repeat("v", 100_000)))
+	closed := []net.Conn{quiet}
+	for _, part := range []string{"get ", "set a 0 0 100\r\nabc", "set a 0 0 10000000\r\nabc", "ms a 100\r\n", "\x80", "\x80\x01\x00"} {
+		nc := dial(t, path)
+		_, err := io.WriteString(nc, part)
+		require.NoError(t, err)
+		closed = append(closed, nc)
+	}
+	_, err := io.WriteString(deaf, strings.Repeat("get big\r\n", 100))
 	require.NoError(t, err)
+	require.Equal(t, []string{"OK"}, ask(t, watcher, "watch evictions"))
+	closed = append(closed, deaf)
 	end := time.Now().Add(20 * time.Second)
-	for s.count(idleKicks) < 2 {
+	for s.count(idleKicks) < uint64(len(closed)) {
 		ask(t, busy, "version")
 		time.Sleep(20 * time.Millisecond)
-		require.True(t, time.Now().Before(end))
+		require.True(t, time.Now().Before(end), "closed %d", s.count(idleKicks))
 	}
-	require.Empty(t, isClosed(t, quiet))
-	require.Empty(t, isClosed(t, half))
-	require.Equal(t, "2", statsOf(t, busy, "")["idle_kicks"])
+	for _, nc := range closed {
+		isClosed(t, nc)
+	}
+	all := statsOf(t, busy, "")
+	require.Equal(t, strconv.Itoa(len(closed)), all["idle_kicks"])
+	require.Equal(t, "2", all["curr_connections"]) // the busy one and the watcher
 }
 
 // The output of a connection is written in the order of its requests, whatever their sizes.
@@ -369,4 +383,29 @@ func TestPipelinedAnswersOfAllSizes(t *testing.T) {
 	_, err := io.ReadFull(nc, got)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want.Bytes(), got))
+}
+
+// A client whose requests take long does not keep the others of its loop waiting until all are
+// done.
+func TestRequestsThatTakeLong(t *testing.T) {
+	_, path := serve(t, Options{Threads: 1})
+	slow, other := dial(t, path), dial(t, path)
+	ask(t, slow, "set big 0 0 1000000\r\n"+strings.Repeat("v", 1_000_000))
+	ask(t, other, "set a 0 0 1\r\n1")
+	require.NoError(t, slow.SetDeadline(time.Now().Add(60*time.Second)))
+	_, err := io.WriteString(slow, "touch big 0\r\n"+strings.Repeat("touch big 0 noreply\r\n", 750)+"mn\r\n")
+	require.NoError(t, err)
+	done := make(chan string)
+	go func() {
+		b := make([]byte, len("TOUCHED\r\nMN\r\n"))
+		_, _ = io.ReadFull(slow, b)
+		done <- string(b)
+	}()
+	require.Equal(t, []string{"1"}, ask(t, other, "incr a 0"))
+	select {
+	case <-done:
+		t.Fatal("the other client was answered after the slow one")
+	default:
+	}
+	require.Equal(t, "TOUCHED\r\nMN\r\n", <-done)
 }

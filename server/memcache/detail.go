@@ -14,12 +14,18 @@ type detail struct {
 
 	mu       sync.Mutex
 	prefixes map[string]*prefixCounts
+	room     int // bytes that a dump may still grow by
 }
 
 type prefixCounts struct{ gets, hits, sets, deletes uint64 }
 
-// maxPrefixes bounds the memory of a detail: requests with further prefixes are not counted.
-const maxPrefixes = 100_000
+const (
+	// maxDetail is how many bytes a dump has at most: requests with further prefixes are not
+	// counted. A dump is one answer, which each client that does not read it keeps in memory.
+	maxDetail = 1 << 20
+	// detailRoom is how many bytes the line of a prefix has at most, without the prefix.
+	detailRoom = len("PREFIX  get  hit  set  del \r\n") + 4*maxDigits
+)
 
 // of returns the counts of the prefix of a key, or nil if it has none.
 func (d *detail) of(key []byte) *prefixCounts {
@@ -28,7 +34,8 @@ func (d *detail) of(key []byte) *prefixCounts {
 		return nil
 	}
 	p := d.prefixes[string(key[:n])]
-	if p == nil && len(d.prefixes) < maxPrefixes {
+	if size := n + detailRoom; p == nil && size <= d.room {
+		d.room -= size
 		p = &prefixCounts{}
 		d.prefixes[string(key[:n])] = p
 	}
@@ -67,6 +74,7 @@ func (d *detail) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.prefixes = map[string]*prefixCounts{}
+	d.room = maxDetail - len("END\r\n")
 }
 
 // appendTo appends the lines of stats detail dump.

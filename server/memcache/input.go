@@ -153,7 +153,7 @@ func (in *input) fillAs(need int, as connState) error {
 		if err := c.block(as); err != nil {
 			return err
 		}
-		if as == stateAwaitsRequest && c.isKicked() {
+		if c.isKicked() {
 			return errClose
 		}
 	}

@@ -34,6 +34,9 @@ func (m *meta) count(c *conn, args [][]byte) error {
 	case m.notNumber:
 		_ = c.say(notNumber)
 	default:
+		if m.created {
+			c.srv.noteStored(m.key)
+		}
 		m.item.Token = made.Token
 		m.answerCount()
 	}

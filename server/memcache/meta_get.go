@@ -188,6 +188,8 @@ func (m *meta) lookedAt(it *cache.Item) (done bool) {
 func (m *meta) getInOneStep() error {
 	made, err := m.compute(decideGet)
 	if err == nil && m.created {
+		m.c.srv.noteStored(m.key)
+		m.askUse() // of an earlier item with this key nobody asks
 		m.item.Token = made.Token
 		m.answer(&m.item)
 	}

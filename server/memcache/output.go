@@ -82,6 +82,9 @@ func (c *conn) write(b []byte) error {
 		n, err := syscall.Write(c.fd, b)
 		if n > 0 {
 			b = b[n:]
+			if waits {
+				c.last.Store(c.srv.seconds.Load())
+			}
 		}
 		switch {
 		case len(b) == 0:
@@ -96,6 +99,7 @@ func (c *conn) write(b []byte) error {
 		}
 		if !waits {
 			waits = true
+			c.last.Store(c.srv.seconds.Load())
 			if err := c.loop.watch(c, unix.EPOLL_CTL_MOD, true); err != nil {
 				return err
 			}
@@ -103,6 +107,10 @@ func (c *conn) write(b []byte) error {
 		}
 		if err := c.block(stateWrites); err != nil {
 			return err
+		}
+		if c.isKicked() {
+			c.dead.Store(true) // it must not wait again
+			return errClose
 		}
 	}
 }

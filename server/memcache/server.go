@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -39,7 +40,9 @@ type Options struct {
 	// with none to spare, the runtime takes the processor from a thread that waits for requests
 	// after 20 microseconds, again and again.
 	Threads int
-	// IdleTimeout is after how long without a request a connection is closed; 0 means never.
+	// IdleTimeout is after how long without a request a connection is closed; 0 means never. Of
+	// a request that has arrived in part, and of answers that the client does not read, each
+	// byte counts. A watcher that reads is not closed.
 	IdleTimeout time.Duration
 	// NoCAS shows 0 as the unique number of each item, and refuses cas, as memcached -C.
 	NoCAS bool
@@ -99,6 +102,9 @@ type Server struct {
 	watchers watchers
 	counts   [stripes]counts
 
+	working context.Context // of long work for clients; ends when that of Shutdown does
+	endWork context.CancelFunc
+
 	closing atomic.Bool // set with mu
 	files   files
 	loops   []*loop // of Serve; set with mu
@@ -153,6 +159,7 @@ func New(opts *Options) (*Server, error) {
 		conns:     map[*conn]struct{}{},
 		tuning:    tuning{tuned: defaultTuning},
 	}
+	s.working, s.endWork = context.WithCancel(context.Background())
 	s.free.L = &s.mu
 	s.watchers.listen = func() func() { return s.cache.OnEvict(s.evicted) }
 	s.verbose.Store(int32(o.Verbose))
@@ -205,14 +212,17 @@ func (s *Server) Serve(l net.Listener) error {
 // another connection.
 const acceptPause = 20 * time.Millisecond
 
-// isTransient reports whether a listener may work again after this error.
+// transient are the errors after which a listener may work again: the process lacks something,
+// or it is one of the connection, which Linux tells here.
+var transient = []syscall.Errno{
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSR,
+	syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ETIMEDOUT,
+	syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENONET,
+}
+
 func isTransient(err error) bool {
-	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	e, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains(transient, e)
 }
 
 // startLoops starts what serves the connections, unless that was done. The caller has mu.
@@ -337,6 +347,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-s.ended:
 	case <-ctx.Done():
 		err = ctx.Err()
+		s.endWork()
 		s.mu.Lock()
 		for c := range s.conns {
 			c.dead.Store(true)
@@ -345,6 +356,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.mu.Unlock()
 		<-s.ended
 	}
+	s.endWork()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.loops {
@@ -373,7 +385,7 @@ func (s *Server) tick(end chan struct{}) {
 		}
 		s.mu.Lock()
 		for c := range s.conns {
-			if c.isQuiet() && c.stateNow() == stateAwaitsRequest {
+			if c.isQuiet() && c.stateNow().isKickable() {
 				c.kicked.Store(true)
 				if c.claim() {
 					go c.kick()

@@ -61,12 +61,33 @@ func (c *conn) memlimit(args [][]byte) error {
 	}
 	bytes := int64(n) << 20
 	c.leaveLoop() // to evict takes its time
-	if err := c.srv.cache.SetBytes(bytes); err != nil {
+	err := c.srv.setBytes(bytes)
+	if c.srv.working.Err() != nil {
+		return errClose
+	}
+	if err != nil {
 		c.srv.log.Error("the memory limit cannot be changed", "bytes", bytes, "error", err)
 		return c.say("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust")
 	}
 	c.srv.memory.Store(bytes)
 	return c.say("OK")
+}
+
+// setBytes changes the bound of the cache. It lowers it step by step, so that the server can end
+// before all has been evicted.
+func (s *Server) setBytes(bytes int64) error {
+	const step = 1 << 20
+	now := s.cache.Stats()
+	// The first steps evict nothing: the bound is also that of other files, and has a reserve.
+	for at := min(now.Bound, 2*now.LiveBytes+64*step); at > bytes; at -= step {
+		if err := s.working.Err(); err != nil {
+			return err
+		}
+		if err := s.cache.SetBytes(at); err != nil {
+			return err
+		}
+	}
+	return s.cache.SetBytes(bytes)
 }
 
 // shutdown executes shutdown [graceful].

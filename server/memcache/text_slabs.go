@@ -1,7 +1,6 @@
 package memcache
 
 import (
-	"context"
 	"strings"
 )
 
@@ -151,7 +150,10 @@ func (c *conn) crawl(classes []byte) error {
 	}
 	c.counts.add(crawlerStarts, 1)
 	c.leaveLoop()
-	if _, err := c.srv.cache.DeleteExpired(context.Background()); err != nil {
+	if _, err := c.srv.cache.DeleteExpired(c.srv.working); err != nil {
+		if c.srv.working.Err() != nil {
+			return errClose
+		}
 		return c.sayAlways(storeError(err))
 	}
 	return c.say("OK")

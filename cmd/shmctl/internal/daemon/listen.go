@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ const mostPath = 107
 
 // ListenUnix listens on a unix socket with these permission bits. A socket file that nobody
 // listens on, which a killed server leaves, is replaced. A server that listens on it, and
-// files of other kinds, are errors. Closing the listener removes the file.
+// files of other kinds, are errors. Closing the listener removes the file, unless that has been
+// replaced by another one meanwhile.
 //
 // Of several processes that do so at once, one gets the socket: each locks the directory while
 // it looks and listens.
@@ -29,7 +31,7 @@ func ListenUnix(path string, mode fs.FileMode, backlog int) (net.Listener, error
 	if len(path) > mostPath {
 		return nil, fmt.Errorf("listening on %s: found a path of %d bytes, expected at most %d", path, len(path), mostPath)
 	}
-	unlock, err := lockDir(filepath.Dir(path))
+	unlock, err := LockDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
@@ -39,17 +41,42 @@ func ListenUnix(path string, mode fs.FileMode, backlog int) (net.Listener, error
 	}
 	// The file has its mode from the beginning, so that nobody can connect before.
 	before := unix.Umask(int(^mode & 0o777))
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	unix.Umask(before)
 	if err != nil {
 		return nil, err
 	}
-	return withBacklog(l, backlog)
+	file, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening on %s: %w", path, err), l.Close())
+	}
+	l.SetUnlinkOnClose(false)
+	return withBacklog(&unixListener{UnixListener: l, path: path, file: file}, backlog)
 }
 
-// lockDir locks a directory among processes that use lockDir.
-func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
+// A unixListener removes its file when it is closed for the first time.
+type unixListener struct {
+	*net.UnixListener
+	path   string
+	file   fs.FileInfo
+	closed sync.Once
+}
+
+// Close removes the file before it closes the socket. As long as that is open nobody listens on
+// another file of this number.
+func (l *unixListener) Close() error {
+	l.closed.Do(func() {
+		if st, err := os.Lstat(l.path); err == nil && os.SameFile(st, l.file) {
+			_ = os.Remove(l.path)
+		}
+	})
+	return l.UnixListener.Close()
+}
+
+// LockDir locks a directory among processes that use LockDir. It waits for some seconds. If the
+// directory is removed meanwhile, the error is fs.ErrNotExist.
+func LockDir(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +84,10 @@ func lockDir(dir string) (unlock func(), err error) {
 	for began := time.Now(); ; time.Sleep(pause) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
+			if err = stillAt(f, dir); err != nil {
+				_ = f.Close()
+				return nil, err
+			}
 			return func() { _ = f.Close() }, nil // which unlocks it
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Since(began) > patience {
@@ -64,6 +95,19 @@ func lockDir(dir string) (unlock func(), err error) {
 			return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
 		}
 	}
+}
+
+// stillAt returns an error if another file than f is at path, or none.
+func stillAt(f *os.File, path string) error {
+	now, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil && !os.SameFile(st, now) {
+		err = &fs.PathError{Op: "flock", Path: path, Err: fs.ErrNotExist}
+	}
+	return err
 }
 
 // removeStale removes a socket file that nobody listens on.

@@ -92,3 +92,22 @@ func TestWritePID(t *testing.T) {
 	_, err = WritePID(filepath.Join(path, "below"))
 	require.Error(t, err)
 }
+
+// A server that ends removes its socket file, and not that of another one, which has taken its
+// place.
+func TestSocketOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	first, err := ListenUnix(path, 0o700, 7)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	second, err := ListenUnix(path, 0o700, 7)
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	require.FileExists(t, path)
+	require.Error(t, first.Close())
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.NoError(t, second.Close())
+	require.NoFileExists(t, path)
+}
