@@ -210,7 +210,8 @@ func TestWatchSkipsWhatIsTooFast(t *testing.T) {
 
 // An idle watch takes no processor time. Its threads wake up a few times a second, because
 // each sleep is limited to a second. Sometimes the monitor of the Go runtime then wakes up
-// about 50 times in a row, so some seconds are less quiet.
+// about 50 times in a row, and a busy machine counts a tick too many, so some seconds are
+// less quiet.
 func TestWatchIsIdle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits")
@@ -221,9 +222,10 @@ func TestWatchIsIdle(t *testing.T) {
 	for _, w := range watches {
 		w.line()
 	}
-	time.Sleep(200 * time.Millisecond) // let the watch fall asleep
+	time.Sleep(200 * time.Millisecond)        // let the watch fall asleep
+	least := [2]int{math.MaxInt, math.MaxInt} // ticks
 	quietest := [2]int{math.MaxInt, math.MaxInt}
-	for second := 0; second < 8 && max(quietest[0], quietest[1]) > 10; second++ {
+	for second := 0; second < 8 && (max(quietest[0], quietest[1]) > 10 || max(least[0], least[1]) > 1); second++ {
 		var ticks, sleeps [2]int
 		for i, w := range watches {
 			ticks[i], sleeps[i] = spent(t, w.cmd.Process.Pid)
@@ -231,10 +233,11 @@ func TestWatchIsIdle(t *testing.T) {
 		time.Sleep(time.Second)
 		for i, w := range watches {
 			ticks1, sleeps1 := spent(t, w.cmd.Process.Pid)
-			require.LessOrEqual(t, ticks1-ticks[i], 1, "ticks of 10 ms in a second")
+			least[i] = min(least[i], ticks1-ticks[i])
 			quietest[i] = min(quietest[i], sleeps1-sleeps[i])
 		}
 	}
+	require.LessOrEqual(t, max(least[0], least[1]), 1, "ticks of 10 ms in the quietest second")
 	require.LessOrEqual(t, max(quietest[0], quietest[1]), 10, "wakeups in the quietest second")
 }
 
