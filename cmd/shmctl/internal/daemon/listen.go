@@ -26,16 +26,19 @@ const mostPath = 107
 // replaced by another one meanwhile.
 //
 // Of several processes that do so at once, one gets the socket: each locks the directory while
-// it looks and listens.
+// it looks and listens. Whoever can read the directory can hold that lock, so after some seconds
+// a process goes on without it.
 func ListenUnix(path string, mode fs.FileMode, backlog int) (net.Listener, error) {
 	if len(path) > mostPath {
 		return nil, fmt.Errorf("listening on %s: found a path of %d bytes, expected at most %d", path, len(path), mostPath)
 	}
 	unlock, err := LockDir(filepath.Dir(path))
-	if err != nil {
+	switch {
+	case err == nil:
+		defer unlock()
+	case !errors.Is(err, unix.EWOULDBLOCK):
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
-	defer unlock()
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}

@@ -111,3 +111,15 @@ func TestSocketOfAnother(t *testing.T) {
 	require.NoError(t, second.Close())
 	require.NoFileExists(t, path)
 }
+
+// Another process that keeps the lock of the directory delays a server, and no more.
+func TestListenUnixBesideLock(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	unlock, err := LockDir(dir)
+	require.NoError(t, err)
+	defer unlock()
+	l, err := ListenUnix(filepath.Join(dir, "socket"), 0o600, 0)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+}
