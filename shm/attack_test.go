@@ -94,6 +94,7 @@ func TestLoggerCallsBack(t *testing.T) {
 
 // Compact that Close interrupts says so, or has done what it says.
 func TestCompactBesideClose(t *testing.T) {
+	t.Parallel()
 	for i := range 60 {
 		s := fileStore(t, &shm.Options{MaxSize: 8 << 20})
 		for j := range 300 {

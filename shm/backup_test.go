@@ -514,6 +514,9 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	d := differences[0]
 	for i := range d {
+		if i >= 16 && !testdir.Long() && rand.IntN(8) > 0 { // each restore writes a store
+			continue
+		}
 		require.ErrorIs(t, restore(0, d[:i]), shm.ErrCorrupt, "cut at %d", i)
 		bad := bytes.Clone(d)
 		bad[i] ^= 4

@@ -87,6 +87,7 @@ func TestBellRingsWhileAWaiterLooks(t *testing.T) {
 
 // What somebody does who dies before it rings is seen, only later.
 func TestBellWithoutARing(t *testing.T) {
+	t.Parallel()
 	crowd(t, 1, func(t *testing.T, all []*shm.Store) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
@@ -102,6 +103,7 @@ func TestBellWithoutARing(t *testing.T) {
 
 // Whoever waits for a handle looks again when that is closed or its process has died.
 func TestBellTellsOfDeaths(t *testing.T) {
+	t.Parallel()
 	h, err := alloc.NewHeap(1 << 20)
 	require.NoError(t, err)
 	s, _, err := shm.AttachHeap(h, "heap")

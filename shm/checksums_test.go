@@ -185,6 +185,7 @@ func TestCopiesKeepChecksums(t *testing.T) {
 // Check and copies find each bit of a key or a value that changes in the file. Without a
 // checksum they do not find one in a value.
 func TestChecksumsFindEachBit(t *testing.T) {
+	t.Parallel()
 	for _, checksums := range []bool{true, false} {
 		dir := testdir.Memory(t)
 		path := dir + "/store"

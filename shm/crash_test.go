@@ -582,7 +582,7 @@ func TestCrashPoints(t *testing.T) {
 			case testing.Short(): // in an emulator
 				stride = 1 + whole.changes/30
 			default:
-				stride = 1 + whole.changes/testdir.Scale(100, 200)
+				stride = 1 + whole.changes/testdir.Scale(30, 200)
 			}
 			for at := 0; at < whole.changes; at += 1 + rng.IntN(2*stride-1) {
 				if quit.Load() {
@@ -603,11 +603,11 @@ func TestCrashPoints(t *testing.T) {
 				if testing.Short() {
 					every += adopter.changes
 				} else if !*crashAll {
-					every += whole.changes / stride * adopter.changes / testdir.Scale(300, 1500)
+					every += whole.changes / stride * adopter.changes / testdir.Scale(90, 1500)
 				}
 				dense := 0 // of an adopter that has to judge an intent, each of the first
 				if intends(after) && !testing.Short() {
-					dense = testdir.Scale(10, 40)
+					dense = testdir.Scale(4, 40)
 				}
 				for j := min(rng.IntN(every), dense); j < adopter.changes; {
 					b := &mortal{heap: after.Clone(), dieAt: j}

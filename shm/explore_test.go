@@ -33,7 +33,7 @@ import (
 // one actor of a schedule at most.
 
 var (
-	flagSchedules   = flag.Int("schedules", 0, "most schedules of a scene to try for each number of preemptions; 0: 25, or 80 with SHMKV_LONG=1")
+	flagSchedules   = flag.Int("schedules", 0, "most schedules of a scene to try for each number of preemptions; 0: 10, or 80 with SHMKV_LONG=1")
 	flagPreemptions = flag.Int("preemptions", 3, "most preemptions of the schedules that are enumerated")
 	flagTurns       = flag.String("turns", "", "the schedule to run, as a failure prints it")
 	flagSeed        = flag.Uint64("seed", 1, "seed of the random choices")
@@ -211,7 +211,7 @@ func (x *search) branch(st *stage, living, others *sample) {
 
 // explore returns the first schedule that fails, and how.
 func (x *search) explore() (report string, failing []turn, err error) {
-	most := cmp.Or(*flagSchedules, testdir.Scale(25, 80))
+	most := cmp.Or(*flagSchedules, testdir.Scale(10, 80))
 	// Contended accesses: where the scene's focus is, and anywhere. Half of the
 	// schedules are without the focus, since words that only an adopter reads
 	// become contended by deaths elsewhere.

@@ -115,6 +115,7 @@ func TestIdleInACall(t *testing.T) {
 
 // The goroutine that keeps house ends with Idle, and the next commit starts another one.
 func TestIdleOfAKeeper(t *testing.T) {
+	t.Parallel()
 	s := fileStore(t, nil)
 	for range 2 {
 		for i := range 50 {

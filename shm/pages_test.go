@@ -20,6 +20,7 @@ import (
 // Handles with huge pages and prefaulted ones see the same store as others, and
 // opening them gives holes no memory.
 func TestHugePagesAndPrefault(t *testing.T) {
+	t.Parallel()
 	const n = 60_000
 	s := memoryStore(t)
 	key, value := make([]byte, 16), make([]byte, 100)

@@ -646,7 +646,7 @@ func TestPowerCutPoints(t *testing.T) {
 			slices.Sort(points)
 			points = slices.DeleteFunc(slices.Compact(points), func(at int) bool { return at < 1 })
 			whole.rng.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-			for _, at := range points[:min(len(points), testdir.Scale(7, 100))] {
+			for _, at := range points[:min(len(points), testdir.Scale(3, 100))] {
 				m := start()
 				m.left = at
 				m.run(func() { sc.act(m) })
@@ -676,7 +676,7 @@ func TestPowerCutPoints(t *testing.T) {
 					}
 				}
 				m.rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-				for j, pick := range append(picks, some[:min(len(some), testdir.Scale(4, 8))]...) {
+				for j, pick := range append(picks, some[:min(len(some), testdir.Scale(2, 8))]...) {
 					c := *m
 					c.heap, c.rng = m.heap.Clone(), rand.New(rand.NewPCG(uint64(at), uint64(j)))
 					c.states = maps.Clone(m.states)

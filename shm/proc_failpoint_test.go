@@ -151,7 +151,7 @@ func TestFailpoints(t *testing.T) {
 		end = end.Add(*soakFlag)
 	} else {
 		rnd.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-		points = points[:testdir.Scale(4, 8)]
+		points = points[:testdir.Scale(2, 8)]
 	}
 	reached := map[string]int{}
 	kills, stops := 0, 0

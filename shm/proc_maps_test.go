@@ -231,7 +231,7 @@ func TestKilledWritersOfMaps(t *testing.T) {
 		return nil
 	}))
 
-	rounds := testdir.Scale(60, 1500)
+	rounds := testdir.Scale(30, 1500)
 	b := newBoard(t, dir, mapWriters)
 	start := func(i int) *child {
 		return startChild(t, "maps", settings{"PATH": path, "BOARD": b.path, "WRITER": fmt.Sprint(i),

@@ -251,7 +251,7 @@ func init() {
 
 func TestKillStorm(t *testing.T) {
 	rnd := newRand(t)
-	rounds := 9
+	rounds := testdir.Scale(5, 9)
 	if testing.Short() {
 		rounds = 3
 	}

@@ -33,20 +33,24 @@ const (
 	boardReads = iota
 	boardWrong
 	boardWrites
-	boardOpen // residents that have the store open
+	boardOpen     // residents that have the store open
+	boardNoVandal // not 0: the vandal ends
+	boardEnd      // not 0: the others end
 	boardWords
 )
 
 func init() {
 	children["vandal"] = func() {
-		until, rnd := settingInt("UNTIL"), rand.New(rand.NewPCG(uint64(settingInt("SEED")), 0))
+		b, err := openBoard(setting("BOARD"))
+		must(err)
+		rnd := rand.New(rand.NewPCG(uint64(settingInt("SEED")), 0))
 		f, err := os.OpenFile(setting("FILE"), os.O_RDWR, 0)
 		must(err)
 		st, err := f.Stat()
 		must(err)
 		raw, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		must(err)
-		vandalize(region.FromBytes(raw), rnd, until, setting("RESTORE") != "")
+		vandalize(region.FromBytes(raw), rnd, b, setting("RESTORE") != "")
 	}
 	children["visitor"] = func() {
 		b, err := openBoard(setting("BOARD"))
@@ -55,17 +59,17 @@ func init() {
 			path: setting("PATH"), unpinned: setting("UNPINNED") != "", board: b,
 			rnd: rand.New(rand.NewPCG(uint64(settingInt("SEED")), 1)),
 		}
-		for until := settingInt("UNTIL"); clock() < until; {
-			v.visit(until)
+		for b.get(boardEnd) == 0 {
+			v.visit()
 		}
 	}
-	children["resident"] = func() { reside(settingInt("ID"), settingInt("UNTIL")) }
+	children["resident"] = func() { reside(settingInt("ID")) }
 }
 
 // vandalize overwrites words with what is most likely to lead astray. With
 // restore it puts back all that it has overwritten now and then, so that
 // visitors get far enough to be led astray again.
-func vandalize(m region.Mem, rnd *rand.Rand, until int64, restore bool) {
+func vandalize(m region.Mem, rnd *rand.Rand, b *board, restore bool) {
 	words := m.Size() / 8
 	sound := make([]uint64, words)
 	var used []uint64 // words that are not 0
@@ -74,7 +78,7 @@ func vandalize(m region.Mem, rnd *rand.Rand, until int64, restore bool) {
 			used = append(used, i)
 		}
 	}
-	for clock() < until {
+	for b.get(boardNoVandal) == 0 {
 		var hit []uint64
 		for range 1 + rnd.IntN(200) {
 			i, j := used[rnd.IntN(len(used))], used[rnd.IntN(len(used))]
@@ -118,7 +122,7 @@ func (v *visitor) met(what string, err error, right bool) {
 }
 
 // visit opens the store and reads for a while.
-func (v *visitor) visit(until int64) {
+func (v *visitor) visit() {
 	var s *Store
 	var err error
 	if v.unpinned {
@@ -131,7 +135,7 @@ func (v *visitor) visit(until int64) {
 	}
 	var held *Snapshot
 	for range 1000 {
-		if clock() >= until {
+		if v.board.get(boardEnd) != 0 {
 			break
 		}
 		v.read(s, &held)
@@ -216,12 +220,12 @@ func (v *visitor) read(s *Store, held **Snapshot) {
 }
 
 // reside writes beside a vandal of procs: keys of its own, whose values it knows.
-func reside(id, until int64) {
+func reside(id int64) {
 	b, err := openBoard(setting("BOARD"))
 	must(err)
 	s := mustOpen(setting("PATH"), nil)
 	b.Add(boardOpen*8, 1)
-	for n := uint64(1); clock() < until; n++ {
+	for n := uint64(1); b.get(boardEnd) == 0; n++ {
 		i := int(n % 50)
 		err := s.Set(fmt.Appendf(nil, "resident %d/%d", id, i), testValue(n, int(n%900)))
 		if errors.Is(err, ErrFull) { // pins that nobody took hold all of it
@@ -238,9 +242,9 @@ func reside(id, until int64) {
 
 const vandalKeys = 300
 
-// vandalised runs visitors, residents and a vandal beside each other, and returns
-// their board and the store's path.
-func vandalised(t *testing.T, file string, set settings, residents int) (*board, string) {
+// vandalised runs visitors, residents and a vandal beside each other, until they have done
+// enough, and returns their board and the store's path.
+func vandalised(t *testing.T, file string, set settings, residents int, enough func(b *board) bool) (*board, string) {
 	rnd := newRand(t)
 	length := 1200 * time.Millisecond
 	if *soakFlag > defaultSoak {
@@ -263,16 +267,23 @@ func vandalised(t *testing.T, file string, set settings, residents int) (*board,
 		set["ID"], set["SEED"] = strconv.Itoa(id), strconv.FormatInt(rnd.Int64(), 10)
 		return startChild(t, name, set)
 	}
-	set["UNTIL"] = strconv.FormatInt(clock()+int64(length), 10)
 	var all []*child
 	for i := range residents {
 		all = append(all, start("resident", i))
 		b.await(t, all[i], boardOpen, uint64(i)+1)
 	}
 	all = append(all, start("visitor", 0), start("visitor", 1))
-	set["UNTIL"] = strconv.FormatInt(clock()+int64(length)*9/10, 10)
 	vandal := start("vandal", 0)
-	for _, c := range append(all, vandal) {
+	time.Sleep(length * 9 / 10)
+	// As long as it takes: others may use the processors.
+	for end := time.Now().Add(time.Minute); !(b.get(boardReads) > 1000 && enough(b)) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.set(boardNoVandal, 1)
+	vandal.wait(t)
+	time.Sleep(length / 10)
+	b.set(boardEnd, 1)
+	for _, c := range all {
 		c.wait(t)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(path, file), sound, 0o600))
@@ -281,21 +292,24 @@ func vandalised(t *testing.T, file string, set settings, residents int) (*board,
 	return b, path
 }
 
+// harmed reports whether the visitors have met enough that was wrong.
+func harmed(b *board) bool { return b.get(boardWrong) > 10 }
+
 func TestVandalOfData(t *testing.T) {
-	b, _ := vandalised(t, "data", settings{"RESTORE": "yes"}, 0)
+	b, _ := vandalised(t, "data", settings{"RESTORE": "yes"}, 0, harmed)
 	require.Greater(t, b.get(boardWrong), uint64(10), "the vandal did no harm")
 	require.Less(t, b.get(boardWrong), b.get(boardReads)*9/10, "nothing could be read")
 }
 
 func TestVandalBesideUnpinned(t *testing.T) {
-	b, _ := vandalised(t, "data", settings{"RESTORE": "yes", "UNPINNED": "yes"}, 0)
+	b, _ := vandalised(t, "data", settings{"RESTORE": "yes", "UNPINNED": "yes"}, 0, harmed)
 	require.Greater(t, b.get(boardWrong), uint64(10), "the vandal did no harm")
 }
 
 // A vandal of procs can do no more than make others read what is being reused:
 // what was committed stays, whoever writes beside it.
 func TestVandalOfProcs(t *testing.T) {
-	b, path := vandalised(t, "procs", settings{}, 2)
+	b, path := vandalised(t, "procs", settings{}, 2, func(b *board) bool { return b.get(boardWrites) > 100 })
 	require.Greater(t, b.get(boardWrites), uint64(100))
 	s := openSound(t, path)
 	for i := range vandalKeys {

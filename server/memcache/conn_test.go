@@ -368,6 +368,7 @@ func TestIdleTimeout(t *testing.T) {
 
 // The output of a connection is written in the order of its requests, whatever their sizes.
 func TestPipelinedAnswersOfAllSizes(t *testing.T) {
+	t.Parallel()
 	_, path := serve(t, Options{})
 	nc := dial(t, path)
 	var requests, want bytes.Buffer

@@ -18,6 +18,7 @@ import (
 // A server is killed while clients write. The next server of the store has all that was
 // acknowledged, and of each key at most the write more that was on its way.
 func TestKilledServerLosesNothing(t *testing.T) {
+	t.Parallel()
 	store := testdir.Memory(t) + "/store"
 	const clients, rounds = 4, 5
 	acknowledged := make([]int, clients) // the last number of each client's key; 0 is none

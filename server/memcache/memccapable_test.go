@@ -12,12 +12,14 @@ import (
 
 // TestMemccapable runs libmemcached's test of servers, for both protocols.
 func TestMemccapable(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("memccapable")
 	if err != nil {
 		t.Skip("memccapable is not installed; it is in Debian's libmemcached-tools")
 	}
 	for _, flag := range []string{"-b", "-a"} {
 		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
 			s, _ := serve(t, Options{})
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)

@@ -62,6 +62,7 @@ func (l *lru) get(key int) bool {
 // TestHitRatio compares hit ratios with those of a cache of as many items that evicts what was
 // used least recently.
 func TestHitRatio(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
@@ -93,6 +94,7 @@ func TestHitRatio(t *testing.T) {
 		}, 0.06},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			ca, err := Open(testdir.Memory(t)+"/store", &Options{Bytes: 3 << 20})
 			require.NoError(t, err)
 			defer func() { _ = ca.Close() }()
