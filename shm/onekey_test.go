@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -212,7 +213,7 @@ func TestAllocations(t *testing.T) {
 }
 
 // Writing through a slice that was not copied faults in the writer's process
-// and does not reach the store.
+// and does not reach the store. Modify copies a short value.
 func TestWritingToTheStoreFaults(t *testing.T) {
 	s := fileStore(t, nil)
 	set(t, s, "key", "value")
@@ -242,9 +243,16 @@ func TestWritingToTheStoreFaults(t *testing.T) {
 	stray(func() {
 		_ = s.GetMany([][]byte{[]byte("key")}, func(_ int, value []byte, _ bool) { value[0] = 'X' })
 	})
+	long := strings.Repeat("value", 10_000)
+	set(t, s, "long", long)
 	stray(func() {
-		_ = s.Modify([]byte("key"), func(old []byte, _ bool) ([]byte, bool) { old[0] = 'X'; return old, true })
+		_ = s.Modify([]byte("long"), func(old []byte, _ bool) ([]byte, bool) { old[0] = 'X'; return old, true })
 	})
+	require.Equal(t, long, get(t, s, "long"))
+	require.NoError(t, s.Compute([]byte("key"), func(old []byte, _ bool) ([]byte, shm.Action, error) {
+		old[0] = 'X'
+		return nil, shm.ActionKeep, nil
+	}))
 	for _, key := range []string{"key", "own"} {
 		stray(func() {
 			_ = s.Update(func(tx *shm.Tx) error {
@@ -257,7 +265,7 @@ func TestWritingToTheStoreFaults(t *testing.T) {
 		})
 	}
 	require.Equal(t, "value", get(t, s, "key"))
-	require.Equal(t, 1, s.Len())
+	require.Equal(t, 2, s.Len())
 	sound(t, s)
 }
 
