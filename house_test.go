@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/cache":     {"shm", "shm/codec", "shm/internal/pair", "alloc/region"},
 	"shm/codec":     {},
+	"shm/record":    {"shm"},
 	"shm/shmexpvar": {"shm", "shm/cache"},
 	"shm/typed":     {"shm", "shm/codec", "shm/internal/pair"},
 	"hamt":          {"node", "alloc/region"},
