@@ -101,6 +101,9 @@ func (st *Storage) committed(w *writing) error {
 		s.given.remove(id)
 	}
 	for _, id := range w.fresh {
+		for other := range st.sessions {
+			other.fresh.remove(id)
+		}
 		s.fresh.add(id)
 	}
 	now, err := st.snapshot()

@@ -8,14 +8,17 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-const (
-	// markRecords and sweepRecords are how many records a step of a collection looks at.
-	markRecords  = 512
-	sweepRecords = 512
+// defaultStep is how many records a step of a collection looks at.
+const defaultStep = 512
+
+// watchEvery is how often a collection of another handle is looked at.
+const watchEvery = 10 * time.Millisecond
+
+// Variables for tests.
+var (
+	stepRecords = defaultStep
 	// stuckAfter is how long a collection of another handle may make no step until it is taken over.
 	stuckAfter = time.Second
-	// watchEvery is how often it is looked at.
-	watchEvery = 10 * time.Millisecond
 )
 
 // Packed is the result of a Pack.
@@ -224,7 +227,7 @@ func (c *collection) markStep(k known) error {
 		if err != nil {
 			return err
 		}
-		if asked = append(asked, ID(number[0])); len(asked) == markRecords {
+		if asked = append(asked, ID(number[0])); len(asked) == stepRecords {
 			break
 		}
 	}
@@ -237,7 +240,7 @@ func (c *collection) markStep(k known) error {
 	var visited, absent []ID
 	var done idSet
 	todo := append([]ID(nil), asked...)
-	for len(todo) > 0 && len(visited) < markRecords {
+	for len(todo) > 0 && len(visited) < stepRecords {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !done.add(id) {
@@ -341,7 +344,7 @@ func (c *collection) sweepStep(k known) error {
 		if !c.seen.has(id) {
 			found = append(found, id)
 		}
-		if n++; n >= sweepRecords {
+		if n++; n >= stepRecords {
 			cursor = c.st.records.After(key)
 			break
 		}

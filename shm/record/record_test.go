@@ -36,7 +36,9 @@ func stores(s *Session, records ...Record) error {
 	return c.End()
 }
 
-func rec(id ID, data string, refs ...ID) Record { return Record{ID: id, Data: []byte(data), Refs: refs} }
+func rec(id ID, data string, refs ...ID) Record {
+	return Record{ID: id, Data: []byte(data), Refs: refs}
+}
 
 func ids(t testing.TB, s *Session, n int) []ID {
 	t.Helper()

@@ -3,7 +3,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"github.com/seed-869cc763/shmkv/shm"
@@ -18,7 +17,7 @@ type Session struct {
 	position uint64
 	held     idSet
 	given    idSet // and not stored yet
-	fresh    idSet // may have an entry in the books that says so
+	fresh    idSet // that it was the last of the handle to store, unless something refers to them by now
 	refused  idSet // garbage that a commit or a load met; Sync tells
 	closed   bool
 	lagged   atomic.Bool
@@ -172,15 +171,7 @@ func (s *Session) leave() error {
 	s.closed = true
 	delete(st.sessions, s)
 	var err error
-	fresh := slices.DeleteFunc(s.fresh.all(), func(id ID) bool {
-		for other := range st.sessions {
-			if other.fresh.has(id) {
-				return true
-			}
-		}
-		return false
-	})
-	if len(fresh) > 0 || s.given.has(0) {
+	if fresh := s.fresh.all(); len(fresh) > 0 || s.given.has(0) {
 		err = st.store.Update(func(tx *shm.Tx) error { return st.abandon(st.tables(tx), fresh, s.given.has(0)) })
 	}
 	return errors.Join(err, st.leftLocked())
