@@ -11,8 +11,9 @@ type changes struct {
 
 // A change is the last one of an id.
 type change struct {
-	stamp uint64
-	by    *Session // whose commit it was, which need not be told; nil if another handle's
+	stamp     uint64
+	by        *Session // whose commit it was, which need not be told; nil if another handle's
+	collected bool
 }
 
 type logged struct {
@@ -20,14 +21,14 @@ type logged struct {
 	id    ID
 }
 
-func (c *changes) add(id ID, stamp uint64, by *Session) {
+func (c *changes) add(id ID, at change) {
 	if c.newest == nil {
 		c.newest = map[ID]change{}
 	}
-	if was, ok := c.newest[id]; !ok || was.stamp != stamp {
-		c.log = append(c.log, logged{stamp, id})
+	if was, ok := c.newest[id]; !ok || was.stamp != at.stamp {
+		c.log = append(c.log, logged{at.stamp, id})
 	}
-	c.newest[id] = change{stamp, by}
+	c.newest[id] = at
 	if len(c.log) > 2*len(c.newest)+1024 {
 		c.forget(0)
 	}
@@ -39,12 +40,12 @@ func (c *changes) changed(id ID, s *Session) bool {
 	return ok && at.stamp > s.position && at.by != s
 }
 
-// since calls f for each id that changed for a session since its position, until f returns false.
-func (c *changes) since(s *Session, f func(ID) bool) {
+// since calls f for each id that changed for a session since its position.
+func (c *changes) since(s *Session, f func(id ID, collected bool)) {
 	from := sort.Search(len(c.log), func(i int) bool { return c.log[i].stamp > s.position })
 	for _, l := range c.log[from:] {
-		if at := c.newest[l.id]; at.stamp == l.stamp && at.by != s && !f(l.id) {
-			return
+		if at := c.newest[l.id]; at.stamp == l.stamp && at.by != s {
+			f(l.id, at.collected)
 		}
 	}
 }

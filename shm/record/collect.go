@@ -9,12 +9,13 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// collect deletes up to n unreferred records, and returns their ids. References that they had may
-// make others unreferred, which are among the next.
-func (m tables) collect(h *head, n int) ([]ID, error) {
+// collect deletes up to n unreferred records that are not in keep, and returns their ids. References
+// that they had may make others unreferred, which are among the next.
+func (m tables) collect(h *head, n int, keep map[ID][]byte) ([]ID, error) {
 	var gone []ID
+	from := book(tagUnreferred)
 	for len(gone) < n {
-		key, _, err := m.books.Ceil(book(tagUnreferred))
+		key, _, err := m.books.Ceil(from)
 		if errors.Is(err, shm.ErrNotFound) || err == nil && key[0] != tagUnreferred {
 			return gone, nil
 		}
@@ -25,10 +26,15 @@ func (m tables) collect(h *head, n int) ([]ID, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := m.remove(h, ID(number[0])); err != nil {
+		id := ID(number[0])
+		if _, is := keep[id]; is {
+			from = append(id.book(tagUnreferred), 0) // the next key
+			continue
+		}
+		if err := m.remove(h, id); err != nil {
 			return nil, err
 		}
-		gone = append(gone, ID(number[0]))
+		gone = append(gone, id)
 	}
 	return gone, nil
 }

@@ -110,33 +110,25 @@ func (st *Storage) committed(w *writing) error {
 	if err != nil {
 		return err
 	}
-	others := map[ID]bool{} // that the transaction has not changed
+	var others map[ID]change
 	if now.head.stamp != w.head.stamp {
-		for key, change := range now.records.Diff(st.known.records) {
-			id, err := idOf(key)
-			if err != nil {
-				return errors.Join(err, now.sn.Close())
-			}
-			value, own := w.values[id]
-			if !own || string(value) != string(change.New) || change.New == nil {
-				others[id] = true
-			}
-		}
-		if err := now.sn.Err(); err != nil {
+		if others, err = st.difference(now, w.values); err != nil {
 			return errors.Join(err, now.sn.Close())
 		}
 	}
 	return st.know(now, func(c *changes) {
 		for _, id := range w.ids {
-			if !others[id] {
-				c.add(id, w.head.stamp, s)
+			if _, is := others[id]; !is {
+				c.add(id, change{stamp: w.head.stamp, by: s})
 			}
 		}
 		for _, id := range w.removed {
-			c.add(id, w.head.stamp, nil)
+			if _, is := others[id]; !is {
+				c.add(id, change{stamp: w.head.stamp, collected: true})
+			}
 		}
-		for id := range others {
-			c.add(id, now.head.stamp, nil)
+		for id, at := range others {
+			c.add(id, at)
 		}
 	})
 }

@@ -48,9 +48,10 @@
 // ErrConflict for the others. So it sees one version, and a session that lags pins nothing. Sync
 // returns the ids that changed and moves the position.
 //
-// A commit conflicts if an id that it stores or that its session holds was changed by another
-// commit since the position. The transaction compares the stamp with the one of the pinned
-// snapshot. If it is another one, the Diff up to there is taken first.
+// A commit conflicts if a record that it stores or that its session holds was changed by another
+// commit since the position, or if one that it stores or refers to was collected. The transaction
+// compares the stamp with the one of the pinned snapshot. If it is another one, the Diff up to there
+// is taken first.
 //
 // A handle remembers the changed ids that a session was not told yet, one number for each id.
 // The sessions that are furthest behind are given up (ErrLagged) when there are more than
@@ -62,7 +63,7 @@
 // while there is no root and the session that has it is gone, it is given again, because a
 // store without a root is of no use. A collected id is given again after the commit that
 // collected it is not newer than the position of any session of a live handle, and while no record
-// refers to it.
+// refers to it. A crash of the system that takes the store back takes the ids back too.
 //
 // # Collection
 //
@@ -80,5 +81,5 @@
 // whatever process. A client can hold garbage and refer to it again: before the sweep that makes it
 // gray, and it stays with all that it refers to; after that its commit conflicts, and it is told.
 // So nothing that a record refers to is taken away from under it. A Pack that finds another one
-// under way waits for it, and takes over if it has made no step for a second.
+// under way waits for it, and takes over if that one's process is dead, or has made no step for a second.
 package record

@@ -195,8 +195,18 @@ func (m *model) commit(s *modelSession) {
 		require.NoError(m.t, c.Store(r))
 	}
 	conflict, given, garbage := false, true, false
+	used := map[ID]bool{}
+	for id, r := range stored {
+		used[id] = true
+		for _, ref := range r.Refs {
+			used[ref] = true
+		}
+	}
+	conflicts := map[ID]bool{}
 	for id := range m.since(s) {
-		if _, is := stored[id]; is || s.held[id] {
+		_, is := stored[id]
+		_, there := m.records[id]
+		if conflicts[id] = is || there && s.held[id] || !there && used[id]; conflicts[id] {
 			conflict = true
 		}
 	}
@@ -225,10 +235,15 @@ func (m *model) commit(s *modelSession) {
 	}
 	require.NoError(m.t, err)
 	require.False(m.t, garbage)
+	defer func() {
+		for id := range stored {
+			require.Contains(m.t, m.records, id)
+		}
+	}()
 	if conflict { // only if the changes took each other back
-		for id := range m.since(s) {
-			if _, is := stored[id]; is || s.held[id] {
-				require.True(m.t, same(m.records[id], s.view[id]), "%d", id)
+		for id, is := range conflicts {
+			if is {
+				require.True(m.t, same(m.records[id], s.view[id]), "%d: %v %v, changed %v at %d", id, m.records[id], s.view[id], m.changed[id], s.at)
 			}
 		}
 	}
@@ -239,14 +254,15 @@ func (m *model) commit(s *modelSession) {
 		m.changed[id] = modelChange{m.clock, s}
 		delete(m.owner, id)
 	}
+	for id := range m.referred() {
+		delete(m.fresh, id)
+	}
+	m.collected()
 	now := m.referred()
 	for id := range stored {
 		if !now[id] && id != 0 {
 			m.fresh[id] = s
 		}
-	}
-	for id := range now {
-		delete(m.fresh, id)
 	}
 }
 
@@ -380,7 +396,6 @@ func runModel(t *testing.T, seed uint64, garbage GarbagePolicy) {
 			m.sync(s)
 		case n < 85:
 			m.commit(s)
-			m.collected()
 		case n < 97:
 			m.step()
 		case n < 98:

@@ -100,15 +100,20 @@ func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 			if c.beside { // leave half of the time to others
 				pause(ctx, min(time.Since(began), 10*time.Millisecond))
 			}
-		case since.IsZero() || h.steps != steps:
-			steps, since = h.steps, time.Now()
-		case time.Since(since) > stuckAfter:
-			if err := c.takeOver(h.steps); err != nil {
+		default:
+			if h.steps != steps {
+				steps, since = h.steps, time.Now()
+			}
+			alive, err := st.store.Alive(h.runner)
+			if err == nil && (!alive || time.Since(since) > stuckAfter) {
+				err = c.takeOver(h.steps)
+			}
+			if err != nil {
 				return err
 			}
-			since = time.Time{}
-		default:
-			pause(ctx, watchEvery)
+			if alive {
+				pause(ctx, watchEvery)
+			}
 		}
 	}
 }

@@ -139,11 +139,10 @@ func (s *Session) Sync() ([]ID, error) {
 		return nil, err
 	}
 	ids := s.refused.all()
-	st.changes.since(s, func(id ID) bool {
+	st.changes.since(s, func(id ID, _ bool) {
 		if !s.refused.has(id) {
 			ids = append(ids, id)
 		}
-		return true
 	})
 	for _, id := range ids {
 		s.held.remove(id)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -216,24 +217,34 @@ func (st *Storage) look() error {
 	if err != nil {
 		return err
 	}
-	var ids []ID
-	if now.head.stamp != st.known.head.stamp {
-		for key := range now.records.Diff(st.known.records) {
-			id, err := idOf(key)
-			if err != nil {
-				return errors.Join(err, now.sn.Close())
-			}
-			ids = append(ids, id)
-		}
-		if err := now.sn.Err(); err != nil {
-			return errors.Join(err, now.sn.Close())
-		}
+	others, err := st.difference(now, nil)
+	if err != nil {
+		return errors.Join(err, now.sn.Close())
 	}
 	return st.know(now, func(c *changes) {
-		for _, id := range ids {
-			c.add(id, now.head.stamp, nil)
+		for id, at := range others {
+			c.add(id, at)
 		}
 	})
+}
+
+// difference returns what others have changed between the known version and a newer one. own is what
+// a commit in between has written. The caller has turn.
+func (st *Storage) difference(now known, own map[ID][]byte) (map[ID]change, error) {
+	others := map[ID]change{}
+	if now.head.stamp == st.known.head.stamp {
+		return others, nil
+	}
+	for key, c := range now.records.Diff(st.known.records) {
+		id, err := idOf(key)
+		if err != nil {
+			return nil, err
+		}
+		if value, is := own[id]; !is || c.New == nil || !bytes.Equal(value, c.New) {
+			others[id] = change{stamp: now.head.stamp, collected: c.New == nil}
+		}
+	}
+	return others, now.sn.Err()
 }
 
 // know makes a snapshot the known one. The caller has turn.

@@ -44,13 +44,13 @@ func (w *writing) run() (err error) {
 	if err := w.balance.settle(); err != nil {
 		return err
 	}
-	if err := w.refresh(); err != nil {
-		return err
-	}
 	if n := w.st.garbage.perCommit; n > 0 {
-		if w.removed, err = w.collect(&w.head, n); err != nil {
+		if w.removed, err = w.collect(&w.head, n, w.values); err != nil {
 			return err
 		}
+	}
+	if err := w.refresh(); err != nil {
+		return err
 	}
 	w.head.stamp++
 	if len(w.removed) > 0 {
@@ -74,16 +74,32 @@ func (w *writing) compare() error {
 		}
 	}
 	w.conflicts = nil
-	st.changes.since(s, func(id ID) bool {
-		if _, stored := w.values[id]; stored || s.held.has(id) {
+	var used idSet // by what is stored, if it matters
+	st.changes.since(s, func(id ID, collected bool) {
+		if collected && used.n == 0 {
+			used = w.uses()
+		}
+		if _, stored := w.values[id]; stored || !collected && s.held.has(id) || collected && used.has(id) {
 			w.conflicts = append(w.conflicts, id)
 		}
-		return true
 	})
 	if len(w.conflicts) > 0 {
 		return &ConflictError{w.conflicts}
 	}
 	return nil
+}
+
+// uses returns the ids that are stored, and those that they refer to.
+func (w *writing) uses() (used idSet) {
+	for id, value := range w.values {
+		used.add(id)
+		if _, refs, err := split(value); err == nil { // as it is
+			for _, ref := range parseRefs(refs) {
+				used.add(ref)
+			}
+		}
+	}
+	return used
 }
 
 // conflict returns the error of a commit that uses a record that is garbage.
