@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
 	"server/memcache": {"shm", "shm/cache"},
+	"server/durus":    {"shm", "shm/record"},
 
 	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
