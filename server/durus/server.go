@@ -208,7 +208,7 @@ func (s *Server) pack() {
 		s.packing = ended
 		s.running.Go(func() {
 			p, err := s.storage.Pack(s.ctx)
-			if err != nil && s.ctx.Err() == nil {
+			if err != nil && s.ctx.Err() == nil && !errors.Is(err, record.ErrCollectionOff) {
 				s.log.Error("the collection has failed", "err", err)
 			} else {
 				s.log.Info("collected", "records", p.Collected, "took", p.Took, "ended", err == nil)

@@ -67,17 +67,19 @@ type head struct {
 	began    uint64    // stamp when the trace began
 	traced   uint64    // stamp up to which all garbage was collected
 	lastGone uint64    // stamp of the last commit that collected a record
+
+	importing uint64 // 1 while the records are imported, by runner
 }
 
 const (
 	headFormat = 1
-	headWords  = 13
+	headWords  = 14
 )
 
 func (h *head) words() [headWords]*uint64 {
 	return [...]*uint64{
 		&h.stamp, (*uint64)(&h.next), (*uint64)(&h.rooter), (*uint64)(&h.phase), &h.cycle, (*uint64)(&h.runner),
-		&h.steps, &h.cut, &h.cursor, &h.own, &h.traced, &h.began, &h.lastGone,
+		&h.steps, &h.cut, &h.cursor, &h.own, &h.traced, &h.began, &h.lastGone, &h.importing,
 	}
 }
 
@@ -110,8 +112,8 @@ func readHead(books getter) (h head, err error) {
 	for i, w := range h.words() {
 		*w = binary.BigEndian.Uint64(b[1+8*i:])
 	}
-	if h.phase > phaseSweep {
-		return h, corrupt("found the phase %d of a collection, expected at most %d", h.phase, phaseSweep)
+	if h.phase > phaseSweep || h.importing > 1 {
+		return h, corrupt("found the phase %d of a collection and %d of an import, expected at most %d and 1", h.phase, h.importing, phaseSweep)
 	}
 	return h, nil
 }

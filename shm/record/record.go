@@ -30,6 +30,9 @@ var (
 	// ErrLagged: the session did not call Sync while others changed more than Options.MaxChanges
 	// records. It can only be closed.
 	ErrLagged = errors.New("session is too far behind")
+	// ErrImporting: an import into the storage has begun and has not ended. Until one has, the storage
+	// has no sessions and no collections.
+	ErrImporting = errors.New("an import has not ended")
 	// ErrMalformed: bytes that should be a record are none.
 	ErrMalformed = errors.New("malformed record")
 )

@@ -168,7 +168,6 @@ func TestErrors(t *testing.T) {
 		_, err = s.NewIDs(nil, n)
 		require.Error(t, err)
 	}
-	require.ErrorIs(t, stores(s, Record{Data: make([]byte, MaxRecord)}), shm.ErrTooLarge)
 	c := s.Begin()
 	require.NoError(t, c.End())
 	require.Error(t, c.End())

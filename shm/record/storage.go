@@ -332,7 +332,9 @@ func (st *Storage) join() error {
 		if err != nil {
 			return err
 		}
-		at = h.stamp
+		if at = h.stamp; h.importing != 0 {
+			return errImporting
+		}
 		return m.books.Set(st.clientKey(), ID(at).key())
 	}); err != nil {
 		return err

@@ -29,6 +29,9 @@ func (c *collection) begin() (begun bool, err error) {
 		if !begun {
 			return err
 		}
+		if h.importing != 0 {
+			return errImporting
+		}
 		if err := st.adopt(m); err != nil {
 			return err
 		}
