@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"alloc":                  {"alloc/layout", "alloc/region"},
 	"alloc/layout":           {"alloc/region"},
 	"alloc/region":           {},
-	"cmd/shmctl":             {"shm", "shm/cache", "shm/record", "shm/shmexpvar", "server/durus", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":             {"shm", "shm/cache", "shm/record", "shm/record/filestorage", "shm/shmexpvar", "server/durus", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},

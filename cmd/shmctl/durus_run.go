@@ -118,7 +118,7 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 			return nil, err
 		}
 	} else if isFileStorage(d.dir) {
-		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing", d.dir)
+		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (shmctl record migrate STORE %s makes a store of it)", d.dir, d.dir)
 	}
 	closeStore = func() error {
 		if !temporary {

@@ -19,7 +19,7 @@ the store: it outlives the end of the server, also by SIGKILL.
 
 --file or --store names the store, a directory, which is made if it is missing. Without
 them the store is a temporary one, which is removed at the end. A FileStorage file of
-Durus is not a store, and refused.
+Durus is refused: record migrate makes a store of it.
 
 The server listens on the port 2972 of 127.0.0.1. With --address it listens on a unix
 socket, and on TCP only if --host or --port is given too. A socket file that no server

@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/seed-869cc763/shmkv/shm"
@@ -88,3 +89,24 @@ func (st *Storage) Stats() (Stats, error) {
 	s.Sessions, s.Untold = int64(len(st.sessions)), int64(len(st.changes.newest))
 	return s, nil
 }
+
+// Get returns the record of an id in the current version, for tools. Programs load in a Session.
+func (st *Storage) Get(id ID) (Record, error) {
+	k, err := st.snapshot()
+	if err != nil {
+		return Record{}, err
+	}
+	defer k.sn.Close()
+	value, err := k.records.Get(id.key())
+	var r Record
+	if err == nil {
+		r, err = k.record(id.key(), value)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("record: reading %d: %w", id, err)
+	}
+	return r, nil
+}
+
+// Len returns the number of records of the current version, garbage included.
+func (st *Storage) Len() int { return st.records.Len() }
