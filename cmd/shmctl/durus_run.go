@@ -33,6 +33,7 @@ type durusServer struct {
 	host    string
 	port    int
 	options record.Options
+	level   slog.Level
 
 	log       *slog.Logger
 	storage   *record.Storage
@@ -42,7 +43,7 @@ type durusServer struct {
 
 // run serves until a signal, a client or an error ends it.
 func (d *durusServer) run(ctx context.Context) (err error) {
-	d.log = logTo(os.Stderr, slog.LevelInfo)
+	d.log = logTo(os.Stderr, d.level)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)

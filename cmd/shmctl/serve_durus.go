@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strconv"
 
@@ -43,13 +44,16 @@ every=10s.`
 type durusFlags struct {
 	file, store         string
 	host, address, mode string
-	port                int
+	port, level         int
 	garbage, checkpoint string
 }
 
 const (
 	durusHost = "127.0.0.1"
 	durusPort = 2972
+	// durusLevel and durusWarning are levels of Python's logging.
+	durusLevel   = 20
+	durusWarning = 30
 )
 
 func newServeDurus() *cobra.Command {
@@ -85,6 +89,7 @@ func newServeDurus() *cobra.Command {
 	fl.IntVar(&f.port, "port", durusPort, "listen on TCP at this `PORT`; 0 takes one that is free")
 	fl.StringVar(&f.address, "address", "", "listen on a unix socket: `PATH`")
 	fl.StringVar(&f.mode, "mode", "0700", "permission bits of the unix socket, `OCTAL`")
+	fl.IntVar(&f.level, "logginglevel", durusLevel, "as Durus: from 30 on, only what needs attention is logged: `N`")
 	fl.StringVar(&f.garbage, "garbage", "manual", "when garbage is collected: `POLICY`")
 	fl.StringVar(&f.checkpoint, "checkpoint", "", "when the store is made to survive a crash of the system: `POLICY`")
 	if err := errors.Join(cmd.MarkFlagDirname("store"), cmd.MarkFlagDirname("file")); err != nil {
@@ -98,7 +103,10 @@ func newServeDurus() *cobra.Command {
 
 // server returns what the flags ask for.
 func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) {
-	d := &durusServer{dir: f.file, socket: f.address, host: f.host, port: f.port}
+	d := &durusServer{dir: f.file, socket: f.address, host: f.host, port: f.port, level: slog.LevelInfo}
+	if f.level >= durusWarning {
+		d.level = slog.LevelWarn
+	}
 	switch {
 	case f.file != "" && f.store != "" && f.file != f.store:
 		return nil, fmt.Errorf("found --file %s and --store %s, expected one of them", f.file, f.store)

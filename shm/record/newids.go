@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxGiven is how many ids a session may have been given without having stored them.
-	maxGiven = 1 << 20
+	maxGiven = 1 << 24
 	// maxWaiting is how many ids that wait to be given again are looked at for one call.
 	maxWaiting = 4096
 )
