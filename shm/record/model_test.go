@@ -249,6 +249,11 @@ func (m *model) commit(s *modelSession) {
 	}
 	m.counts.commits++
 	m.clock++
+	for id := range stored { // one that was there is fresh only if it was
+		if _, there := m.records[id]; there && m.fresh[id] == nil {
+			defer delete(m.fresh, id)
+		}
+	}
 	for id, r := range stored {
 		m.records[id], s.view[id], s.held[id] = r, r, true
 		m.changed[id] = modelChange{m.clock, s}

@@ -152,6 +152,22 @@ func TestPack(t *testing.T) {
 	require.Equal(t, 3, n)
 }
 
+// A record that something has referred to is garbage when nothing does any more, also if the same
+// commit, or a later one, stores it again. A new one is not.
+func TestFresh(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s := session(t, st)
+	ids(t, s, 4)
+	require.NoError(t, stores(s, rec(0, "", 1, 2), rec(1, ""), rec(2, ""), rec(3, "new")))
+	require.NoError(t, stores(s, rec(0, ""), rec(1, "changed")))
+	require.NoError(t, stores(s, rec(2, "changed"), rec(3, "still new")))
+	packs(t, st, 2)
+	loads(t, s, rec(3, "still new"))
+	require.NoError(t, stores(s, rec(0, "", 3)))
+	require.NoError(t, stores(s, rec(0, "")))
+	packs(t, st, 1)
+}
+
 func TestErrors(t *testing.T) {
 	for _, o := range []Options{
 		{MaxChanges: -1}, {Garbage: PerCommit(0)}, {Garbage: PastShare(1)}, {Garbage: WhenIdle(0)}, {Checkpoint: EveryCommits(0)},

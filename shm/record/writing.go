@@ -24,7 +24,8 @@ type writing struct {
 	balance   balance
 	conflicts []ID
 	garbage   bool // conflicts are of garbage, which no stamp tells of
-	fresh     []ID // stored records that nothing refers to
+	created   map[ID]bool
+	fresh     []ID // stored records that nothing has referred to
 	removed   []ID // collected by the same commit
 }
 
@@ -131,6 +132,7 @@ func (w *writing) store(id ID) error {
 		if id != 0 && !w.s.given.has(id) {
 			return fmt.Errorf("record: storing %d: %w", id, ErrNotGiven)
 		}
+		w.created[id] = true
 		w.head.next = max(w.head.next, id+1)
 	case err != nil:
 		return err
@@ -224,7 +226,7 @@ func (m tables) mark(ids ...ID) error {
 	return m.books.Set((ids[0] / chunkIDs).book(tagMarks), c.encode())
 }
 
-// refresh makes the stored records fresh that nothing refers to.
+// refresh makes the stored records fresh to which nothing refers, or has referred.
 func (w *writing) refresh() error {
 	for _, id := range w.ids {
 		if id == 0 {
@@ -234,7 +236,14 @@ func (w *writing) refresh() error {
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		fresh := w.created[id]
+		if n == 0 && !fresh {
+			fresh, err = w.books.Has(id.book(tagFresh))
+		}
+		if err != nil {
+			return err
+		}
+		if n > 0 || !fresh {
 			continue
 		}
 		w.fresh = append(w.fresh, id)
