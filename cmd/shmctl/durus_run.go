@@ -16,6 +16,7 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/daemon"
 	"github.com/seed-869cc763/shmkv/server/durus"
 	"github.com/seed-869cc763/shmkv/shm/record"
+	"github.com/seed-869cc763/shmkv/shm/record/filestorage"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 // A durusServer is a run of serve durus.
 type durusServer struct {
 	dir     string // of the store; empty means a temporary one
+	source  string // a FileStorage file that is migrated first; empty means none
 	socket  string // empty means none
 	mode    fs.FileMode
 	tcp     bool
@@ -67,6 +69,9 @@ func (d *durusServer) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
+	if err := d.migrate(ctx); err != nil {
+		return err
+	}
 	return d.serve(ctx, signals, stopped)
 }
 
@@ -119,7 +124,7 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 			return nil, err
 		}
 	} else if isFileStorage(d.dir) {
-		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (shmctl record migrate STORE %s makes a store of it)", d.dir, d.dir)
+		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (--migrate with --store makes a store of it)", d.dir)
 	}
 	closeStore = func() error {
 		if !temporary {
@@ -137,6 +142,37 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 		return nil, errors.Join(err, closeStore())
 	}
 	return closeStore, nil
+}
+
+// migrate copies the records of the source, if there is one, to a store without records, or to one in
+// which a migration was interrupted.
+func (d *durusServer) migrate(ctx context.Context) error {
+	if d.source == "" {
+		return nil
+	}
+	stats, err := d.storage.Stats()
+	if err != nil || stats.NextID > 0 && !stats.Importing {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	f, err := filestorage.Open(d.source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d.log.Info("migrating", "file", d.source, "format", f.Format(), "bytes", f.Size())
+	bar := newProgress(os.Stderr, "migrate")
+	done, err := d.storage.Import(ctx, f.Records(bar.show), nil)
+	bar.clear()
+	if err != nil {
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		return err
+	}
+	d.log.Info("migrated", "records", d.storage.Len(), "entries", done.Records)
+	return nil
 }
 
 // serve accepts connections, and ends at the first request to stop or error of a listener.

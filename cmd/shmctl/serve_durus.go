@@ -20,7 +20,9 @@ the store: it outlives the end of the server, also by SIGKILL.
 
 --file or --store names the store, a directory, which is made if it is missing. Without
 them the store is a temporary one, which is removed at the end. A FileStorage file of
-Durus is refused: record migrate makes a store of it.
+Durus is refused, unless --migrate is given: then --file names it, and --store the store.
+If that has no records yet, the server first copies those of the file, as record migrate
+does, while clients wait. The file is only read.
 
 The server listens on the port 2972 of 127.0.0.1. With --address it listens on a unix
 socket, and on TCP only if --host or --port is given too. A socket file that no server
@@ -46,6 +48,7 @@ type durusFlags struct {
 	host, address, mode string
 	port, level         int
 	garbage, checkpoint string
+	migrate             bool
 }
 
 const (
@@ -63,7 +66,8 @@ func newServeDurus() *cobra.Command {
 		Short: "Serve records by the storage protocol of Durus",
 		Long:  durusHelp,
 		Example: "  shmctl serve durus --file /var/lib/app/objects\n" +
-			"  shmctl serve durus --store /var/lib/app/objects --address /run/objects.sock --garbage idle=1m",
+			"  shmctl serve durus --store /var/lib/app/objects --address /run/objects.sock --garbage idle=1m\n" +
+			"  shmctl serve durus --file app.durus --migrate --store /var/lib/app/objects",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("serve durus: found the argument %q, expected flags only", args[0])
@@ -85,6 +89,7 @@ func newServeDurus() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.file, "file", "", "the store, a directory: `PATH`")
 	fl.StringVar(&f.store, "store", "", "the same: `DIR`")
+	fl.BoolVar(&f.migrate, "migrate", false, "copy the records of --file, a FileStorage file of Durus, to --store first")
 	fl.StringVar(&f.host, "host", durusHost, "listen on TCP at `HOST`")
 	fl.IntVar(&f.port, "port", durusPort, "listen on TCP at this `PORT`; 0 takes one that is free")
 	fl.StringVar(&f.address, "address", "", "listen on a unix socket: `PATH`")
@@ -108,10 +113,14 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 		d.level = slog.LevelWarn
 	}
 	switch {
-	case f.file != "" && f.store != "" && f.file != f.store:
-		return nil, fmt.Errorf("found --file %s and --store %s, expected one of them", f.file, f.store)
 	case f.port < 0 || f.port > 65535:
 		return nil, fmt.Errorf("found --port %d, expected a number from 0 to 65535", f.port)
+	case f.migrate && (f.file == "" || f.store == ""):
+		return nil, errors.New("found --migrate without --file and --store, expected --file, the file, and --store, the store")
+	case f.migrate:
+		d.dir, d.source = f.store, f.file
+	case f.file != "" && f.store != "" && f.file != f.store:
+		return nil, fmt.Errorf("found --file %s and --store %s, expected one of them", f.file, f.store)
 	case f.file == "":
 		d.dir = f.store
 	}

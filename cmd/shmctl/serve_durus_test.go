@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/shm/record"
+	"github.com/seed-869cc763/shmkv/shm/record/filestorage"
 )
 
 // launchedDurus starts a server of Durus's protocol on the socket "sock" in dir.
@@ -124,6 +125,28 @@ func TestServeDurusTemporary(t *testing.T) {
 	require.NoError(t, v.Process.Signal(syscall.SIGTERM))
 	require.Zero(t, v.ends(t), "%s", v.errors)
 	require.NoDirExists(t, store)
+}
+
+// A server migrates a file once, and serves what clients have made of it after that.
+func TestServeDurusMigrates(t *testing.T) {
+	dir := t.TempDir()
+	file, store := filepath.Join(dir, "in.durus"), filepath.Join(dir, "store")
+	_, err := filestorage.Write(file, func(yield func(record.Record, error) bool) {
+		yield(record.Record{Data: []byte("root")}, nil)
+	}, nil)
+	require.NoError(t, err)
+	for _, want := range []string{"root", "changed"} {
+		v := launchedDurus(t, dir, "--file", file, "--migrate", "--store", store)
+		c := v.awaitDurus(t)
+		c.send(append([]byte{'L'}, make([]byte, 8)...)...)
+		require.Equal(t, "O", string(c.read(1)))
+		r, err := record.Parse(c.read(int(binary.BigEndian.Uint32(c.read(4)))))
+		require.NoError(t, err)
+		require.Equal(t, want, string(r.Data))
+		require.True(t, c.commit(record.Record{Data: []byte("changed")}))
+		require.NoError(t, v.Process.Signal(syscall.SIGTERM))
+		require.Zero(t, v.ends(t), "%s", v.errors)
+	}
 }
 
 // After a SIGKILL the next server on the same socket has each acknowledged commit as a whole, and

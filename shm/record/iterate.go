@@ -67,6 +67,7 @@ type Stats struct {
 	Sessions   int64  `json:"sessions"`   // of this handle
 	Untold     int64  `json:"untold"`     // changed ids that some session of this handle was not told of
 	Packing    bool   `json:"packing"`
+	Importing  bool   `json:"importing"` // an import has begun and has not ended
 }
 
 // Stats returns the Stats of the current version.
@@ -76,7 +77,7 @@ func (st *Storage) Stats() (Stats, error) {
 		return Stats{}, err
 	}
 	defer k.sn.Close()
-	s := Stats{Records: int64(k.records.Len()), NextID: k.head.next, Stamp: k.head.stamp, Packing: k.head.phase != phaseIdle}
+	s := Stats{Records: int64(k.records.Len()), NextID: k.head.next, Stamp: k.head.stamp, Packing: k.head.phase != phaseIdle, Importing: k.head.importing != 0}
 	for tag, n := range map[byte]*int64{tagUnreferred: &s.Unreferred, tagFresh: &s.Fresh, tagWaiting: &s.Waiting} {
 		count, err := k.books.Count(book(tag), book(tag+1))
 		if err != nil {
