@@ -93,25 +93,6 @@ that are no text are escaped.`,
 	}
 }
 
-func newRecordRefs() *cobra.Command {
-	return &cobra.Command{
-		Use:     "refs STORE ID",
-		Short:   "Print the ids that a record refers to",
-		Long:    `refs prints the ids that the record ID refers to, one in each line.`,
-		Example: "  shmctl record refs /var/lib/app/objects 0",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return oneRecord(cmd, args, func(r record.Record) error {
-				for _, id := range r.Refs {
-					if _, err := fmt.Fprintln(cmd.OutOrStdout(), uint64(id)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-}
-
 // recordLook is what record stat shows.
 type recordLook struct {
 	Path string `json:"path"`
