@@ -332,7 +332,7 @@ func (m *model) collected() {
 // step makes one step of a collection, which another handle may take over.
 func (m *model) step() {
 	if m.running == nil {
-		m.running = &collection{st: m.storages[m.rnd.IntN(len(m.storages))]}
+		m.running = &collection{st: m.storages[m.rnd.IntN(len(m.storages))], records: stepRecords}
 		h := m.head()
 		if h.phase == phaseIdle {
 			begun, err := m.running.begin()

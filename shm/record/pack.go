@@ -18,6 +18,13 @@ var (
 	stuckAfter = time.Second
 )
 
+const (
+	// fullTries is how often a step is tried in a full store.
+	fullTries = 20
+	// fullRecords is how many records a step looks at in a full store, at least.
+	fullRecords = 8
+)
+
 // Packed is the result of a Pack.
 type Packed struct {
 	Collected uint64        // records
@@ -31,6 +38,10 @@ var ErrCollectionOff = errors.New("record: the policy of garbage is Off, expecte
 // Pack collects all records that are garbage when it is called, beside sessions of all handles. One
 // collection runs at a time, and Pack waits for one that others have begun. If ctx ends, or the
 // process, what was done stays done, and the next Pack goes on.
+//
+// A collection writes before it gives room back: its marks, and the ids that wait. In a full store it makes
+// smaller steps. If even these find no room, as can be when most records are hardly larger than their
+// ids, Pack returns shm.ErrFull; shm.Rewrite gives the store a larger MaxSize.
 func (st *Storage) Pack(ctx context.Context) (Packed, error) {
 	if st.garbage.off {
 		return Packed{}, ErrCollectionOff
@@ -41,6 +52,10 @@ func (st *Storage) Pack(ctx context.Context) (Packed, error) {
 		defer func() { st.packing <- struct{}{} }()
 	case <-ctx.Done():
 		return Packed{}, ctx.Err()
+	}
+	if st.bound > 0 {
+		st.store.SetBound(0)
+		defer st.store.SetBound(st.bound)
 	}
 	p, err := st.pack(ctx)
 	p.Took = time.Since(began)
@@ -58,7 +73,7 @@ func (st *Storage) Packing() (bool, error) {
 }
 
 func (st *Storage) pack(ctx context.Context) (p Packed, err error) {
-	c := collection{st: st}
+	c := collection{st: st, records: stepRecords}
 	for {
 		if err := st.finish(ctx, &c, &p); err != nil {
 			return p, err
@@ -79,15 +94,23 @@ func (st *Storage) pack(ctx context.Context) (p Packed, err error) {
 func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 	var steps uint64
 	var since time.Time
+	full := 0 // tries of a step that have found the store full
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		began := time.Now()
 		h, err := c.step()
+		if errors.Is(err, shm.ErrFull) && full < fullTries {
+			full++
+			c.records = max(c.records/2, fullRecords)
+			pause(ctx, 2*followPause) // until the sessions have let older versions go
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		full = 0
 		switch {
 		case h.phase == phaseIdle:
 			return nil

@@ -42,6 +42,7 @@ type Storage struct {
 	log      *slog.Logger
 	store    *shm.Store
 	owned    bool
+	bound    int64 // of what the handle writes, but for collections; 0 means none
 	owner    shm.Owner
 	number   uint64 // tells this handle from others on the same open store
 	recordsN string
@@ -78,7 +79,8 @@ type known struct {
 var handles atomic.Uint64
 
 // Open opens the storage in the store in the directory path, and creates both if they are
-// missing. Nil options mean the defaults. Close closes the store too.
+// missing. Nil options mean the defaults. Close closes the store too. A sixteenth of the store's MaxSize, but
+// at least 512 KiB and at most 256 MiB, is kept for collections: commits return shm.ErrFull before.
 func Open(path string, opts *Options) (*Storage, error) {
 	var o Options
 	if opts != nil {
@@ -103,12 +105,22 @@ func Open(path string, opts *Options) (*Storage, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	st.owned = true
+	st.bound = boundOf(store.Stats().MaxSize)
+	store.SetBound(st.bound)
 	return st, nil
+}
+
+// boundOf returns how long the file of a store may become by what sessions write: the rest is for
+// collections, which must write before they give room back.
+func boundOf(maxSize int64) int64 {
+	const least, most = 512 << 10, 256 << 20
+	return maxSize - min(max(maxSize/16, least), most, maxSize/4)
 }
 
 // New opens the storage in a store, and creates it if it is missing. The store stays the
 // caller's, who closes it after the Storage. Its own policy of checkpoints goes on beside
-// Options.Checkpoint.
+// Options.Checkpoint. Nothing is kept for collections, which fail in a full store: see Open, and
+// shm.Store.SetBound.
 func New(store *shm.Store, opts *Options) (*Storage, error) {
 	var o Options
 	if opts != nil {

@@ -11,7 +11,9 @@ const defaultStep = 512
 
 // A collection is what a handle knows of one that it runs. All of it can be lost.
 type collection struct {
-	st     *Storage
+	st      *Storage
+	records int // that a step looks at
+
 	gone   uint64 // records that the last step has deleted
 	stamp  uint64 // that the last step has left
 	beside bool   // others have committed since the step before
@@ -117,7 +119,7 @@ func (c *collection) markStep(k known) error {
 		if err != nil {
 			return err
 		}
-		if asked = append(asked, ID(number[0])); len(asked) == stepRecords {
+		if asked = append(asked, ID(number[0])); len(asked) == c.records {
 			break
 		}
 	}
@@ -130,7 +132,7 @@ func (c *collection) markStep(k known) error {
 	var visited, absent []ID
 	var done idSet
 	todo := append([]ID(nil), asked...)
-	for len(todo) > 0 && len(visited) < stepRecords {
+	for len(todo) > 0 && len(visited) < c.records {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !done.add(id) {
@@ -234,7 +236,7 @@ func (c *collection) sweepStep(k known) error {
 		if !c.seen.has(id) {
 			found = append(found, id)
 		}
-		if n++; n >= stepRecords {
+		if n++; n >= c.records {
 			cursor = c.st.records.After(key)
 			break
 		}
