@@ -217,7 +217,7 @@ func TestStress(t *testing.T) {
 	clients := []*connection{first, connect(1), connect(2)}
 	for _, c := range clients {
 		c.abort()
-		all.Go(func() { errs <- c.work(testdir.Scale(150, 5000)) })
+		all.Go(func() { reports(errs, func() error { return c.work(testdir.Scale(150, 5000)) }) })
 	}
 	all.Wait()
 	commits := 0
