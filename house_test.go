@@ -25,23 +25,26 @@ const module = "github.com/seed-869cc763/shmkv"
 // mayImport says which packages of the module a package may import, tests not
 // counted. Imports run downwards.
 var mayImport = map[string][]string{
-	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
-	"shm/cache":     {"shm", "shm/codec", "shm/internal/pair", "alloc/region"},
-	"shm/codec":     {},
-	"shm/shmexpvar": {"shm", "shm/cache"},
-	"shm/typed":     {"shm", "shm/codec", "shm/internal/pair"},
-	"hamt":          {"node", "alloc/region"},
-	"btree":         {"node", "alloc/region"},
-	"node":          {"alloc/region"},
-	"alloc":         {"alloc/layout", "alloc/region"},
-	"alloc/layout":  {"alloc/region"},
-	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "shm/cache", "shm/shmexpvar", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"shm":                    {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
+	"shm/cache":              {"shm", "shm/codec", "shm/internal/pair", "alloc/region"},
+	"shm/codec":              {},
+	"shm/record":             {"shm"},
+	"shm/record/filestorage": {"shm/record"},
+	"shm/shmexpvar":          {"shm", "shm/cache"},
+	"shm/typed":              {"shm", "shm/codec", "shm/internal/pair"},
+	"hamt":                   {"node", "alloc/region"},
+	"btree":                  {"node", "alloc/region"},
+	"node":                   {"alloc/region"},
+	"alloc":                  {"alloc/layout", "alloc/region"},
+	"alloc/layout":           {"alloc/region"},
+	"alloc/region":           {},
+	"cmd/shmctl":             {"shm", "shm/cache", "shm/record", "shm/record/filestorage", "shm/shmexpvar", "server/durus", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
 	"server/memcache": {"shm", "shm/cache"},
+	"server/durus":    {"shm", "shm/record"},
 
 	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},

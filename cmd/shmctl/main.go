@@ -62,7 +62,7 @@ compact --exclusive and check --repair.
 	root.AddCommand(
 		newBackup(), newCache(), newCheck(), newCompact(), newDel(), newDemo(),
 		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
-		newDrop(), newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newMaps(), newRecover(), newRestore(), newServe(), newSet(), newSlots(), newStat(), newSync(),
+		newDrop(), newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newMaps(), newRecord(), newRecover(), newRestore(), newServe(), newSet(), newSlots(), newStat(), newSync(),
 		newTop(), newWatch(),
 	)
 	for _, cmd := range verbs(root) {

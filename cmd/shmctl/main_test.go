@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"patch":     patch,
 			"records":   records,
 			"seeded":    seeded,
+			"shelf":     shelf,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {

@@ -19,6 +19,7 @@ func TestVerbsRefuseOtherThings(t *testing.T) {
 		"keys": nil, "load": nil, "maps": nil, "map": {"--output", out + "/map.svg"}, "restore": {out + "/restored"}, "set": {"key", "value"},
 		"slots": nil, "stat": nil, "sync": nil, "recover": nil, "top": {"--json"}, "watch": {"key"}, "doctor": nil, "diff": {s.Path()},
 		"cache evict": {"1MiB"}, "cache flush": nil, "cache get": {"key"}, "cache set": {"key", "value"}, "cache stat": nil, "cache top": {"--json"}, "cache ttl": {"key", "10s"},
+		"record export": {out + "/file"}, "record gc": nil, "record get": {"0"}, "record migrate": {out + "/file"}, "record refs": {"0"}, "record stat": nil,
 	}
 	for _, cmd := range verbs(newRoot()) {
 		name := verbOf(cmd)

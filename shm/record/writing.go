@@ -1,0 +1,309 @@
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/seed-869cc763/shmkv/shm"
+)
+
+// errOvertaken is that of a transaction that another commit has overtaken before it could compare
+// what was changed.
+var errOvertaken = errors.New("overtaken")
+
+// writing is a commit of a session in a transaction.
+type writing struct {
+	tables
+	st     *Storage
+	s      *Session
+	values map[ID][]byte
+	ids    []ID // of values, in order
+
+	head      head
+	balance   balance
+	conflicts []ID
+	garbage   bool // conflicts are of garbage, which no stamp tells of
+	created   map[ID]bool
+	fresh     []ID // stored records that nothing has referred to
+	removed   []ID // collected by the same commit
+}
+
+func (w *writing) run() (err error) {
+	if w.head, err = readHead(w.books); err != nil {
+		return err
+	}
+	if err := w.compare(); err != nil {
+		return err
+	}
+	w.balance = balance{tables: w.tables, by: map[ID]int{}}
+	for _, id := range w.ids {
+		if err := w.store(id); err != nil {
+			return err
+		}
+	}
+	if err := w.balance.settle(); err != nil {
+		return err
+	}
+	if n := w.st.garbage.perCommit; n > 0 {
+		if w.removed, err = w.collect(&w.head, n, w.values); err != nil {
+			return err
+		}
+	}
+	if err := w.refresh(); err != nil {
+		return err
+	}
+	w.head.stamp++
+	if len(w.removed) > 0 {
+		w.head.lastGone = w.head.stamp
+	}
+	return w.setHead(w.head)
+}
+
+// compare finds conflicts with the commits since the session's position.
+func (w *writing) compare() error {
+	st, s := w.st, w.s
+	if w.head.stamp != st.known.head.stamp {
+		if err := st.look(); err != nil {
+			return err
+		}
+		if w.head.stamp != st.known.head.stamp {
+			return errOvertaken
+		}
+		if err := s.usable(); err != nil { // it may have been given up
+			return err
+		}
+	}
+	w.conflicts = nil
+	var used idSet // by what is stored, if it matters
+	st.changes.since(s, func(id ID, collected bool) {
+		if collected && used.n == 0 {
+			used = w.uses()
+		}
+		if _, stored := w.values[id]; stored || !collected && s.held.has(id) || collected && used.has(id) {
+			w.conflicts = append(w.conflicts, id)
+		}
+	})
+	if len(w.conflicts) > 0 {
+		return &ConflictError{w.conflicts}
+	}
+	return nil
+}
+
+// uses returns the ids that are stored, and those that they refer to.
+func (w *writing) uses() (used idSet) {
+	for id, value := range w.values {
+		used.add(id)
+		if _, refs, err := split(value); err == nil { // as it is
+			for _, ref := range parseRefs(refs) {
+				used.add(ref)
+			}
+		}
+	}
+	return used
+}
+
+// conflict returns the error of a commit that uses a record that is garbage.
+func (w *writing) conflict(id ID) error {
+	w.conflicts, w.garbage = []ID{id}, true
+	return &ConflictError{w.conflicts}
+}
+
+// isGarbage reports whether a record that is there is not, because a sweep has yet to delete it.
+func (m tables) isGarbage(h head, id ID) (bool, error) {
+	if h.phase != phaseSweep {
+		return false, nil
+	}
+	seen, err := marked(m.books, id)
+	return !seen, err
+}
+
+func (w *writing) store(id ID) error {
+	value := w.values[id]
+	_, refs, err := split(value)
+	if err != nil {
+		return err
+	}
+	old, err := w.records.Get(id.key())
+	there := err == nil
+	switch {
+	case errors.Is(err, shm.ErrNotFound):
+		err = nil
+		if id != 0 && !w.s.given.has(id) {
+			return fmt.Errorf("record: storing %d: %w", id, ErrNotGiven)
+		}
+		w.created[id] = true
+		w.head.next = max(w.head.next, id+1)
+	case err != nil:
+		return err
+	default:
+		if gone, err := w.isGarbage(w.head, id); err != nil {
+			return err
+		} else if gone {
+			return w.conflict(id)
+		}
+	}
+	was := map[ID]bool{}
+	if there {
+		oldRefs, err := refsOf(id, old)
+		if err != nil {
+			return err
+		}
+		for _, ref := range oldRefs {
+			if ref != id && !was[ref] {
+				was[ref] = true
+				w.balance.by[ref]--
+			}
+		}
+	}
+	is := map[ID]bool{}
+	for _, ref := range parseRefs(refs) {
+		if ref == id || is[ref] {
+			continue
+		}
+		is[ref] = true
+		w.balance.by[ref]++
+		if !was[ref] {
+			if err := w.refer(ref); err != nil {
+				return err
+			}
+		}
+	}
+	switch w.head.phase {
+	case phaseMark:
+		err = w.gray(id)
+	case phaseSweep:
+		if !there {
+			err = w.mark(id)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return w.records.Set(id.key(), value)
+}
+
+// refer is for a reference to ref that a commit adds.
+func (w *writing) refer(ref ID) error {
+	switch w.head.phase {
+	case phaseMark:
+		return w.gray(ref)
+	case phaseSweep:
+		if _, stored := w.values[ref]; stored {
+			return nil // store looks at it
+		}
+		there, err := w.records.Has(ref.key())
+		if err != nil || !there {
+			return err
+		}
+		if gone, err := w.isGarbage(w.head, ref); err != nil {
+			return err
+		} else if gone {
+			return w.conflict(ref)
+		}
+	}
+	return nil
+}
+
+// gray has the trace visit id, unless it has.
+func (m tables) gray(id ID) error {
+	seen, err := marked(m.books, id)
+	if err != nil || seen {
+		return err
+	}
+	return m.books.Set(id.book(tagGray), nil)
+}
+
+// mark notes that the trace has visited ids of one chunk.
+func (m tables) mark(ids ...ID) error {
+	c, err := readMarks(m.books, ids[0])
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		c[id%chunkIDs/64] |= 1 << (id % 64)
+	}
+	return m.books.Set((ids[0] / chunkIDs).book(tagMarks), c.encode())
+}
+
+// refresh makes the stored records fresh to which nothing refers, or has referred.
+func (w *writing) refresh() error {
+	for _, id := range w.ids {
+		if id == 0 {
+			continue
+		}
+		n, err := w.count(id)
+		if err != nil {
+			return err
+		}
+		fresh := w.created[id]
+		if n == 0 && !fresh {
+			fresh, err = w.books.Has(id.book(tagFresh))
+		}
+		if err != nil {
+			return err
+		}
+		if n > 0 || !fresh {
+			continue
+		}
+		w.fresh = append(w.fresh, id)
+		if _, err := w.books.Delete(id.book(tagUnreferred)); err != nil {
+			return err
+		}
+		if err := w.books.Set(id.book(tagFresh), w.st.freshValue()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A balance is how the counts of a transaction change.
+type balance struct {
+	tables
+	by map[ID]int
+}
+
+// settle changes the counts. A record that nothing refers to any more becomes unreferred, and one
+// that something refers to is no longer unreferred or fresh.
+func (b balance) settle() error {
+	for _, id := range sortedKeys(b.by) {
+		by := b.by[id]
+		if by == 0 {
+			continue
+		}
+		was, err := b.count(id)
+		if err != nil {
+			return err
+		}
+		if by < 0 && uint64(-by) > was {
+			return corrupt("found that %d records refer to %d, expected at least %d", was, id, -by)
+		}
+		now := was + uint64(by)
+		if now == 0 {
+			err = b.orphan(id)
+		} else {
+			err = b.counts.Set(id.key(), binary.BigEndian.AppendUint64(nil, now))
+		}
+		if err == nil && was == 0 {
+			_, err = b.books.Delete(id.book(tagUnreferred))
+			if err == nil {
+				_, err = b.books.Delete(id.book(tagFresh))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b balance) orphan(id ID) error {
+	if _, err := b.counts.Delete(id.key()); err != nil || id == 0 {
+		return err
+	}
+	there, err := b.records.Has(id.key())
+	if err != nil || !there {
+		return err
+	}
+	return b.books.Set(id.book(tagUnreferred), nil)
+}
