@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"shm":           {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/cache":     {"shm", "shm/codec", "shm/internal/pair", "alloc/region"},
 	"shm/codec":     {},
+	"shm/counter":   {"shm"},
 	"shm/shmexpvar": {"shm", "shm/cache"},
 	"shm/typed":     {"shm", "shm/codec", "shm/internal/pair"},
 	"hamt":          {"node", "alloc/region"},
@@ -143,7 +144,7 @@ func isExample(dir string) bool {
 }
 
 // forUsers are the packages that examples may import.
-var forUsers = []string{"shm", "shm/cache", "shm/codec", "shm/codec/gobcodec", "shm/typed"}
+var forUsers = []string{"shm", "shm/cache", "shm/codec", "shm/codec/gobcodec", "shm/counter", "shm/typed"}
 
 func TestExamplesImportWhatUsersDo(t *testing.T) {
 	examples := map[string]bool{}
