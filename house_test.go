@@ -42,7 +42,10 @@ var mayImport = map[string][]string{
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
-	"server/memcache": {"shm", "shm/cache"},
+	"server/count":             {"shm", "shm/counter", "server/count/wire"},
+	"server/count/countclient": {"server/count/wire"},
+	"server/count/wire":        {},
+	"server/memcache":          {"shm", "shm/cache"},
 
 	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
