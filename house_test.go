@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"alloc":         {"alloc/layout", "alloc/region"},
 	"alloc/layout":  {"alloc/region"},
 	"alloc/region":  {},
-	"cmd/shmctl":    {"shm", "shm/cache", "shm/shmexpvar", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":    {"shm", "shm/cache", "shm/counter", "shm/shmexpvar", "server/count", "server/count/wire", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},

@@ -45,7 +45,7 @@ func (b *Batch) apply(tx *shm.Tx) error {
 func (b *Batch) applyTo(tx *shm.Tx, set *batchSet) error {
 	c := set.Set
 	counts, order := tx.Map(c.countsMap), tx.Ordered(c.orderMap)
-	m, _, err := c.decodeSummary(order.Get(nil))
+	m, err := c.summaryOf(order)
 	if err != nil {
 		return c.fail("adding to", err)
 	}

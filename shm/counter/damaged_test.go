@@ -31,6 +31,8 @@ func TestDamage(t *testing.T) {
 			"found a place of 1 bytes, expected 8 or more", "range"},
 		"a short summary": {func(_ *shm.TxMap, order *shm.TxOrdered) error { return order.Set(nil, make([]byte, 15)) },
 			"found a summary of 15 bytes, expected 16 or more", "range sum add remove keyspaces"},
+		"no summary": {func(_ *shm.TxMap, order *shm.TxOrdered) error { _, err := order.Delete(nil); return err },
+			"found 2 places in the order and no summary", "rank range sum add remove keyspaces"},
 		"another sum": {func(_ *shm.TxMap, order *shm.TxOrdered) error {
 			return order.Set(nil, summary{total{}.plus(9), []byte(long)}.append(nil))
 		}, "found 9 as the sum in the summary, expected 8", ""},

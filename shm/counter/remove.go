@@ -26,7 +26,7 @@ func (c *Set) removeIn(tx *shm.Tx, key []byte) (existed bool, err error) {
 	if err := k.read(counts); err != nil || !k.was {
 		return false, err
 	}
-	m, _, err := c.decodeSummary(order.Get(nil))
+	m, err := c.summaryOf(order)
 	if err != nil {
 		return false, err
 	}

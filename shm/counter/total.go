@@ -58,11 +58,21 @@ func (m summary) append(dst []byte) []byte {
 	return append(dst, m.name...)
 }
 
-// decodeSummary returns the summary that was looked up, and whether it is there. The name is
-// a part of value.
-func (c *Set) decodeSummary(value []byte, err error) (m summary, there bool, _ error) {
+// An ordered is the order of a keyspace, in a transaction or a snapshot.
+type ordered interface {
+	Get(key []byte) ([]byte, error)
+	Len() int
+}
+
+// summaryOf returns the summary of the keyspace, which of an empty one need not be there. The
+// name is memory of the store.
+func (c *Set) summaryOf(order ordered) (m summary, err error) {
+	value, err := order.Get(nil)
 	if err == shm.ErrNotFound {
-		return summary{name: c.long}, false, nil
+		if n := order.Len(); n > 0 {
+			return m, fmt.Errorf("%w: found %d places in the order and no summary, expected one", shm.ErrCorrupt, n)
+		}
+		return summary{name: c.long}, nil
 	}
 	if err == nil {
 		m, err = readSummary(value)
@@ -70,7 +80,7 @@ func (c *Set) decodeSummary(value []byte, err error) (m summary, there bool, _ e
 	if err == nil && !bytes.Equal(m.name, c.long) {
 		err = errName(m.name, string(c.long))
 	}
-	return m, true, err
+	return m, err
 }
 
 func readSummary(value []byte) (m summary, err error) {

@@ -53,10 +53,7 @@ func (v *View) Sum() (int64, error) {
 	return 0, v.c.fail("adding up", err)
 }
 
-func (v *View) summary() (summary, error) {
-	m, _, err := v.c.decodeSummary(v.order.Get(nil))
-	return m, err
-}
+func (v *View) summary() (summary, error) { return v.c.summaryOf(v.order) }
 
 // Rank is [Set.Rank].
 func (v *View) Rank(key []byte) (int, error) {
