@@ -2,6 +2,7 @@ package counter
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -46,6 +47,9 @@ func Keyspaces(s *shm.Store) (all []Info, err error) {
 // longKeyspace returns the name of a keyspace of whose name the maps have the SHA-256 only.
 func longKeyspace(s *shm.Store, sn *shm.Snapshot, digits string) (string, error) {
 	value, err := sn.Ordered(longOrderPrefix + digits).Get(nil)
+	if err == shm.ErrNotFound {
+		err = fmt.Errorf("%w: found no summary, expected one", shm.ErrCorrupt)
+	}
 	if err == nil {
 		var m summary
 		if m, err = readSummary(value); err == nil {
