@@ -102,6 +102,31 @@ func (p *pendingSets) find(r node.Reader, h uint64, key []byte) (node.Leaf, bool
 	return node.Leaf{}, false
 }
 
+// GetMany iterates over the values of keys, by their index in keys and in order; nil means that
+// the key is not there. It sees the transaction's own writes before the call. The slices are
+// valid until fn returns, and must not be written to. In large hash maps it takes less time for
+// a key than Get, because the waits for memory overlap. If the store is damaged, or if the map is
+// of another kind, the loop ends early, and the transaction is lost: the transaction's Err tells.
+func (k *txKeyed) GetMany(keys [][]byte) iter.Seq2[int, []byte] {
+	return func(yield func(i int, value []byte) bool) {
+		tx := k.tx
+		if tx.done || tx.err != nil {
+			return
+		}
+		t, err := tx.w.table(k.to)
+		if err == nil {
+			err = tx.flush()
+		}
+		if err == nil {
+			m := many{s: tx.w.s, to: k.to, view: tx.w.view(t)}
+			err = m.run(keys, func(i int, value []byte) bool { return yield(i, value) && !tx.done })
+		}
+		if err != nil && !tx.done {
+			tx.err = err
+		}
+	}
+}
+
 // Has reports whether key is there.
 func (k *txKeyed) Has(key []byte) (bool, error) {
 	_, _, _, err := k.find(key)
@@ -164,6 +189,31 @@ func (k *txKeyed) Delete(key []byte) (existed bool, err error) {
 	}
 	return existed, nil
 }
+
+// DeleteMany removes keys and returns how many of them were there. In large ordered maps it
+// takes less time for a key than Delete, because the waits for memory overlap.
+func (k *txKeyed) DeleteMany(keys [][]byte) (n int, err error) {
+	t, err := k.flushed("deleting from")
+	if err != nil {
+		return 0, err
+	}
+	for i, key := range keys {
+		if i%warmDeletes == 0 && t.to.ordered() && t.now.Entries >= warmFrom {
+			k.tx.w.treeOf(t).Warm(keys[i:min(i+warmDeletes, len(keys))])
+		}
+		existed, err := k.Delete(key)
+		if err != nil {
+			return n, err
+		}
+		if existed {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// warmDeletes is how many keys DeleteMany looks for at the same time.
+const warmDeletes = 16
 
 // Len returns the number of entries. It is 0 for a map of another kind.
 func (k *txKeyed) Len() int {

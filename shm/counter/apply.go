@@ -12,13 +12,23 @@ import (
 // applied is what a batch needs while it is carried out.
 type applied struct {
 	strict  bool // an increment that is refused ends the commit
-	changed []int32
+	changed []position
 	value   []byte
-	place   []byte
+	many    [][]byte // keys or places, for calls with many of them
+	room    []byte   // of the places in many
+}
+
+// A position is a counter that a commit changes, with what is needed to sort most of them
+// without a look at their keys.
+type position struct {
+	n    int64  // the count by which it is sorted
+	head uint64 // the first bytes of the key
+	i    int32  // index of the counter
 }
 
 // Commit carries out the increments in one commit of the store. Afterwards Result tells what
-// came of each. After an error none of them counts.
+// came of each. After an error none of them counts, unless it matches shm.ErrFlush: then the
+// commit was made, and is not durable.
 func (b *Batch) Commit() error { return b.commit(false) }
 
 // commit carries out the increments. If strict is set, all of them or none.
@@ -41,7 +51,7 @@ func (b *Batch) apply(tx *shm.Tx) error {
 }
 
 // applyTo makes the increments of a keyspace part of a transaction. The steps are apart, because
-// a transaction writes to one map faster than to two by turns.
+// a transaction reads or writes many keys of one map faster than one key after the other.
 func (b *Batch) applyTo(tx *shm.Tx, set *batchSet) error {
 	c := set.Set
 	counts, order := tx.Map(c.countsMap), tx.Ordered(c.orderMap)
@@ -49,82 +59,118 @@ func (b *Batch) applyTo(tx *shm.Tx, set *batchSet) error {
 	if err != nil {
 		return c.fail("adding to", err)
 	}
-	// 1. Read all counts, and decide what becomes of them.
-	b.changed = b.changed[:0]
-	for _, i := range set.keys {
-		k := &b.keys[i]
-		if err := k.read(counts); err != nil {
-			return c.failAt("adding to", k.key, err)
-		}
-		if err := b.decide(k); err != nil {
-			return c.failAt("adding to", k.key, err)
-		}
-		if k.exists && (!k.was || k.now != k.old) {
-			b.changed = append(b.changed, i)
-		}
+	if err := b.decideAll(tx, counts, set); err != nil || len(b.changed) == 0 {
+		return err
 	}
-	if len(b.changed) == 0 {
-		return nil
-	}
-	// 2. The map of counts.
-	for _, i := range b.changed {
-		k := &b.keys[i]
+	// 1. The map of counts.
+	for _, p := range b.changed {
+		k := &b.keys[p.i]
 		b.value = appendCount(b.value[:0], k.now)
 		if err := counts.Set(k.key, b.value); err != nil {
-			return err
+			return c.failAt("adding to", k.key, err)
 		}
 		m.total = m.total.minus(k.old).plus(k.now)
 	}
-	// 3. The order: neighbours share nodes, so each step goes through it from its beginning.
-	slices.SortFunc(b.changed, func(i, j int32) int { return b.keys[i].compare(b.keys[i].old, &b.keys[j], b.keys[j].old) })
-	for _, i := range b.changed {
-		k := &b.keys[i]
-		if !k.was {
-			continue
-		}
-		b.place = appendPlace(b.place[:0], k.old, k.key)
-		existed, err := order.Delete(b.place)
-		if err == nil && !existed {
-			err = notInStep(k.old)
-		}
-		if err != nil {
-			return c.failAt("adding to", k.key, err)
-		}
+	// 2. The places before. Neighbours share nodes, so each step goes through the order from
+	// its beginning to its end.
+	b.sort(func(k *batchKey) int64 { return k.old })
+	b.placesOf(func(k *batchKey) (int64, bool) { return k.old, k.was })
+	n, err := order.DeleteMany(b.many)
+	if err == nil && n != len(b.many) {
+		err = fmt.Errorf("%w: found %d of %d places in the order, expected all", shm.ErrCorrupt, n, len(b.many))
 	}
-	slices.SortFunc(b.changed, func(i, j int32) int { return b.keys[i].compare(b.keys[i].now, &b.keys[j], b.keys[j].now) })
+	if err != nil {
+		return c.fail("adding to", err)
+	}
+	// 3. The places after.
+	b.sort(func(k *batchKey) int64 { return k.now })
+	b.placesOf(func(k *batchKey) (int64, bool) { return k.now, true })
 	b.value = m.append(b.value[:0])
-	if err := order.Set(nil, b.value); err != nil {
-		return err
-	}
-	for _, i := range b.changed {
-		k := &b.keys[i]
-		b.place = appendPlace(b.place[:0], k.now, k.key)
-		if err := order.Set(b.place, nil); err != nil {
-			return err
+	err = order.Set(nil, b.value)
+	for _, place := range b.many {
+		if err == nil {
+			err = order.Set(place, nil)
 		}
+	}
+	if err != nil {
+		return c.fail("adding to", err)
 	}
 	return nil
 }
 
-// compare compares places, the first with a count of n, the second of m.
-func (k *batchKey) compare(n int64, l *batchKey, m int64) int {
-	if n != m {
-		return cmp.Compare(m, n)
+// decideAll reads the counts of a keyspace, and decides what becomes of them.
+func (b *Batch) decideAll(tx *shm.Tx, counts *shm.TxMap, set *batchSet) (err error) {
+	b.changed, b.many = b.changed[:0], b.many[:0]
+	for _, i := range set.keys {
+		b.many = append(b.many, b.keys[i].key)
 	}
-	return bytes.Compare(k.key, l.key)
+	for j, value := range counts.GetMany(b.many) {
+		i := set.keys[j]
+		k := &b.keys[i]
+		if err = k.read(value); err == nil {
+			err = b.decide(k)
+		}
+		if err != nil {
+			return set.failAt("adding to", k.key, err)
+		}
+		if k.exists && (!k.was || k.now != k.old) {
+			b.changed = append(b.changed, position{head: headOf(k.key), i: i})
+		}
+	}
+	return tx.Err()
 }
 
-// read reads the count that there is.
-func (k *batchKey) read(counts *shm.TxMap) error {
-	value, err := counts.Get(k.key)
-	k.was, k.old = err == nil, 0
-	switch {
-	case err == shm.ErrNotFound:
-		return nil
-	case err != nil:
-		return err
+// headOf returns the first eight bytes of a key, in the order of keys.
+func headOf(key []byte) (head uint64) {
+	for i := range 8 {
+		head <<= 8
+		if i < len(key) {
+			head |= uint64(key[i])
+		}
 	}
-	k.old, err = decodeCount(value)
+	return head
+}
+
+// sort sorts the counters that change by the places that they have with these counts.
+func (b *Batch) sort(count func(k *batchKey) int64) {
+	for i := range b.changed {
+		p := &b.changed[i]
+		p.n = count(&b.keys[p.i])
+	}
+	slices.SortFunc(b.changed, func(p, q position) int {
+		switch {
+		case p.n != q.n:
+			return cmp.Compare(q.n, p.n)
+		case p.head != q.head:
+			return cmp.Compare(p.head, q.head)
+		}
+		return bytes.Compare(b.keys[p.i].key, b.keys[q.i].key)
+	})
+}
+
+// placesOf makes many the places of the counters that change, with these counts.
+func (b *Batch) placesOf(count func(k *batchKey) (n int64, has bool)) {
+	b.many, b.room = b.many[:0], b.room[:0]
+	size := 0
+	for _, p := range b.changed {
+		size += countSize + len(b.keys[p.i].key)
+	}
+	b.room = slices.Grow(b.room, size) // so that it stays where it is
+	for _, p := range b.changed {
+		k := &b.keys[p.i]
+		if n, has := count(k); has {
+			at := len(b.room)
+			b.room = appendPlace(b.room, n, k.key)
+			b.many = append(b.many, b.room[at:])
+		}
+	}
+}
+
+// read sets the count before the commit from the value of the map of counts, or nil.
+func (k *batchKey) read(value []byte) (err error) {
+	if k.was, k.old = value != nil, 0; k.was {
+		k.old, err = decodeCount(value)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package counter
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -53,4 +54,66 @@ func cpuTime(b *testing.B) int64 {
 	var u syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// BenchmarkAdd is one increment a commit, of one counter and of many, by one goroutine and by
+// eight.
+func BenchmarkAdd(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		for _, goroutines := range []int{1, 8} {
+			b.Run(fmt.Sprintf("keys=%d/goroutines=%d", n, goroutines), func(b *testing.B) {
+				c := Open(newStore(b), "pages")
+				var wg sync.WaitGroup
+				began := cpuTime(b)
+				for g := range goroutines {
+					wg.Go(func() {
+						rng := rand.New(rand.NewPCG(1, uint64(g)))
+						for range (b.N + goroutines - 1) / goroutines {
+							if _, err := c.Add(fmt.Append(nil, rng.IntN(n)), 1); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkRead is reads of a million counters, of which a tenth have counts of their own.
+func BenchmarkRead(b *testing.B) {
+	const n = 1_000_000
+	c := Open(newStore(b), "pages")
+	var all []Count
+	key := func(i int) []byte { return fmt.Appendf(nil, "/page/%d", i) }
+	for i := range n {
+		count := int64(1)
+		if i%10 == 0 {
+			count = int64(i)
+		}
+		if all = append(all, Count{key(i), count}); len(all) == 10_000 {
+			require.NoError(b, c.AddMany(all))
+			all = all[:0]
+		}
+	}
+	for name, read := range map[string]func() error{
+		"Get":             func() error { _, err := c.Get(key(rand.IntN(n))); return err },
+		"Rank":            func() error { _, err := c.Rank(key(rand.IntN(n))); return err },
+		"Sum":             func() error { _, err := c.Sum(); return err },
+		"Range(0,100)":    func() error { _, err := c.Range(0, 100); return err },
+		"Range(rand,100)": func() error { _, err := c.Range(rand.IntN(n), 100); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			began := cpuTime(b)
+			for range b.N {
+				if err := read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
 }

@@ -3,6 +3,7 @@ package counter
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -58,11 +59,16 @@ func (c *Set) failAt(op string, key []byte, err error) error {
 	return fmt.Errorf("counter: %s %.40q in keyspace %.40q of %s: %w", op, key, c.keyspace, c.s.Path(), err)
 }
 
+// rooms are memory for values.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
 // Get returns the count of key, or shm.ErrNotFound as it is. It allocates nothing.
 func (c *Set) Get(key []byte) (int64, error) {
-	var room [countSize]byte
-	value, err := c.counts.Append(room[:0], key)
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	value, err := c.counts.Append((*room)[:0], key)
 	if err == nil {
+		*room = value
 		var n int64
 		if n, err = decodeCount(value); err == nil {
 			return n, nil

@@ -23,7 +23,14 @@ func (c *Set) Remove(key []byte) (existed bool, err error) {
 func (c *Set) removeIn(tx *shm.Tx, key []byte) (existed bool, err error) {
 	counts, order := tx.Map(c.countsMap), tx.Ordered(c.orderMap)
 	k := batchKey{key: key}
-	if err := k.read(counts); err != nil || !k.was {
+	value, err := counts.Get(key)
+	if err == shm.ErrNotFound {
+		return false, nil
+	}
+	if err == nil {
+		err = k.read(value)
+	}
+	if err != nil {
 		return false, err
 	}
 	m, err := c.summaryOf(order)
