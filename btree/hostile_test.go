@@ -77,7 +77,6 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 
 	tx := &Tx{}
 	tx.Reset(r, &nodetest.Drain{R: r.Reader}, node.Tree{Root: root})
-	tx.Warm(keys)
 	for _, k := range keys {
 		_, _, err := tx.Set(k, []byte("value"))
 		nodetest.RequireCorruptOrNil(t, err)

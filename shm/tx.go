@@ -157,8 +157,8 @@ const warmFrom = 10_000
 // flush puts the pending sets into their tree. If that fails the transaction is lost.
 func (tx *Tx) flush() error {
 	p, w := tx.pending, tx.w
-	if p.n > 1 && tx.err == nil && p.table.now.Entries >= warmFrom {
-		w.warm(p)
+	if p.n > 1 && tx.err == nil && p.table.now.Entries >= warmFrom && !p.table.to.ordered() {
+		w.trieOf(p.table).Warm(p.hashes[:p.n])
 	}
 	for i := 0; i < p.n && tx.err == nil; i++ {
 		var did node.Effect
@@ -177,20 +177,6 @@ func (tx *Tx) Err() error {
 		return nil
 	}
 	return tx.fail("updating", tx.err)
-}
-
-// warm begins to load what the pending sets read.
-func (w *writer) warm(p *pendingSets) {
-	if !p.table.to.ordered() {
-		w.trieOf(p.table).Warm(p.hashes[:p.n])
-		return
-	}
-	r := w.view(p.table).r
-	var keys [len(p.leaves)][]byte
-	for i, l := range p.leaves[:p.n] {
-		keys[i] = r.Key(l)
-	}
-	w.treeOf(p.table).Warm(keys[:p.n])
 }
 
 var errTxDone = fmt.Errorf("%w: the transaction's function has returned", ErrClosed)

@@ -190,31 +190,6 @@ func (k *txKeyed) Delete(key []byte) (existed bool, err error) {
 	return existed, nil
 }
 
-// DeleteMany removes keys and returns how many of them were there. In large ordered maps it
-// takes less time for a key than Delete, because the waits for memory overlap.
-func (k *txKeyed) DeleteMany(keys [][]byte) (n int, err error) {
-	t, err := k.flushed("deleting from")
-	if err != nil {
-		return 0, err
-	}
-	for i, key := range keys {
-		if i%warmDeletes == 0 && t.to.ordered() && t.now.Entries >= warmFrom {
-			k.tx.w.treeOf(t).Warm(keys[i:min(i+warmDeletes, len(keys))])
-		}
-		existed, err := k.Delete(key)
-		if err != nil {
-			return n, err
-		}
-		if existed {
-			n++
-		}
-	}
-	return n, nil
-}
-
-// warmDeletes is how many keys DeleteMany looks for at the same time.
-const warmDeletes = 16
-
 // Len returns the number of entries. It is 0 for a map of another kind.
 func (k *txKeyed) Len() int {
 	t, err := k.flushed("reading")

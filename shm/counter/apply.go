@@ -75,12 +75,15 @@ func (b *Batch) applyTo(tx *shm.Tx, set *batchSet) error {
 	// its beginning to its end.
 	b.sort(func(k *batchKey) int64 { return k.old })
 	b.placesOf(func(k *batchKey) (int64, bool) { return k.old, k.was })
-	n, err := order.DeleteMany(b.many)
-	if err == nil && n != len(b.many) {
-		err = fmt.Errorf("%w: found %d of %d places in the order, expected all", shm.ErrCorrupt, n, len(b.many))
-	}
-	if err != nil {
-		return c.fail("adding to", err)
+	for _, place := range b.many {
+		existed, err := order.Delete(place)
+		if err == nil && !existed {
+			_, n, _ := placed(place)
+			err = notInStep(n)
+		}
+		if err != nil {
+			return c.fail("adding to", err)
+		}
 	}
 	// 3. The places after.
 	b.sort(func(k *batchKey) int64 { return k.now })

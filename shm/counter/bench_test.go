@@ -13,7 +13,7 @@ import (
 )
 
 func BenchmarkAddMany(b *testing.B) {
-	for _, n := range []int{100, 10_000, 100_000} {
+	for _, n := range []int{100, 10_000, 40_000, 100_000} {
 		for _, zipf := range []bool{false, true} {
 			b.Run(fmt.Sprintf("keys=%d/zipf=%v", n, zipf), func(b *testing.B) {
 				s, err := shm.Open(b.TempDir(), nil)
