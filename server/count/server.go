@@ -56,7 +56,7 @@ type Server struct {
 // mostStreams is how many answers with a snapshot are under way at most.
 const mostStreams = 16
 
-// New returns a server.
+// New returns a server. Shutdown must follow, which ends its goroutine.
 func New(opts *Options) (*Server, error) {
 	o := *opts
 	o.KeyspaceBytes = cmp.Or(o.KeyspaceBytes, wire.DefaultName)
