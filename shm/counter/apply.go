@@ -156,7 +156,7 @@ func (b *Batch) placesOf(count func(k *batchKey) (n int64, has bool)) {
 	b.many, b.room = b.many[:0], b.room[:0]
 	size := 0
 	for _, p := range b.changed {
-		size += countSize + len(b.keys[p.i].key)
+		size += mostOfPlace + len(b.keys[p.i].key)
 	}
 	b.room = slices.Grow(b.room, size) // so that it stays where it is
 	for _, p := range b.changed {

@@ -28,7 +28,7 @@ func TestDamage(t *testing.T) {
 		"a place without a count": {func(_ *shm.TxMap, order *shm.TxOrdered) error { return order.Set(place(7, "c"), nil) },
 			`found the place of "c" with the count 7`, ""},
 		"a short place": {func(_ *shm.TxMap, order *shm.TxOrdered) error { return order.Set([]byte{0}, nil) },
-			"found a place of 1 bytes, expected 8 or more", "range"},
+			"found 00 of 1 bytes as a place, expected a count and a key", "range"},
 		"a short summary": {func(_ *shm.TxMap, order *shm.TxOrdered) error { return order.Set(nil, make([]byte, 15)) },
 			"found a summary of 15 bytes, expected 16 or more", "range sum add remove keyspaces"},
 		"no summary": {func(_ *shm.TxMap, order *shm.TxOrdered) error { _, err := order.Delete(nil); return err },

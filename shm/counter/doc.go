@@ -23,14 +23,18 @@
 //	counter.order:N    ordered map   place -> nothing; empty key -> summary
 //
 //	count     8 bytes, little-endian
-//	place     8 bytes, big-endian: the complement of the count with its sign bit turned over
+//	place     1 byte: 0x7f less L; of a negative count 0x80 and L
+//	          L bytes, big-endian: the lowest ones of the complement of the count, as few as
+//	          tell it: none of 0 and -1, one of 255 and -256
 //	          the key
 //	summary   16 bytes, little-endian: the sum, in two's complement
 //	          the name of the keyspace, if it is longer than 240 bytes
 //
 // The bytes of places ascend while counts descend, and those of one count are in the order of
-// the keys' bytes. A place is eight bytes longer than the key, so MaxKey is shm.MaxKey less
-// eight. The sum has 128 bits, which no number of counters makes overflow.
+// the keys' bytes. A place is up to nine bytes longer than the key, so MaxKey is shm.MaxKey less
+// nine. Places have few bytes before the key, because package btree compares their first eight
+// before all others: with eight bytes of count, batches of small counts took 10 to 25 percent
+// longer. The sum has 128 bits, which no number of counters makes overflow.
 //
 // # Invariants
 //

@@ -229,7 +229,7 @@ func TestRefused(t *testing.T) {
 	version := s.Version()
 	_, err := c.Add(large, 1)
 	require.ErrorIs(t, err, shm.ErrTooLarge)
-	require.ErrorContains(t, err, "found a key of 65529 bytes, expected at most 65528")
+	require.ErrorContains(t, err, "found a key of 65528 bytes, expected at most 65527")
 	require.ErrorIs(t, c.AddMany([]Count{{[]byte("a"), 1}, {large, 1}}), shm.ErrTooLarge)
 	_, err = c.Get(large)
 	require.ErrorIs(t, err, shm.ErrNotFound)

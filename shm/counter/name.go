@@ -20,9 +20,9 @@ const (
 const (
 	// MaxKeyspace is how long the name of a keyspace can be, in bytes.
 	MaxKeyspace = 4096
-	// MaxKey is how long the key of a counter can be, in bytes: the order has it behind the
-	// eight bytes of the count.
-	MaxKey = shm.MaxKey - countSize
+	// MaxKey is how long the key of a counter can be, in bytes: the order has it behind up to
+	// nine bytes of the count.
+	MaxKey = shm.MaxKey - mostOfPlace
 
 	// shortName is how long a name can be that the names of both maps have.
 	shortName = shm.MaxName - len(countsPrefix)
