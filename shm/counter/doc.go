@@ -53,7 +53,9 @@
 //	before its commit        leaves the counters as they were
 //	after its commit         has added, whether or not its caller was told
 //
-// and nothing else: there is no lock, and no state outside of the maps.
+// and nothing else: there is no lock, and no state outside of the maps. An error of a call means
+// that it has changed nothing, unless it matches shm.ErrFlush: with shm.EveryCommit, the commit
+// was made then and is not durable.
 //
 // # Cost
 //
