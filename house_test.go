@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"shm":                    {"hamt", "btree", "node", "alloc", "alloc/layout", "alloc/region"},
 	"shm/cache":              {"shm", "shm/codec", "shm/internal/pair", "alloc/region"},
 	"shm/codec":              {},
+	"shm/counter":            {"shm"},
 	"shm/record":             {"shm"},
 	"shm/record/filestorage": {"shm/record"},
 	"shm/shmexpvar":          {"shm", "shm/cache"},
@@ -38,13 +39,16 @@ var mayImport = map[string][]string{
 	"alloc":                  {"alloc/layout", "alloc/region"},
 	"alloc/layout":           {"alloc/region"},
 	"alloc/region":           {},
-	"cmd/shmctl":             {"shm", "shm/cache", "shm/record", "shm/record/filestorage", "shm/shmexpvar", "server/durus", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
+	"cmd/shmctl":             {"shm", "shm/cache", "shm/counter", "shm/record", "shm/record/filestorage", "shm/shmexpvar", "server/count", "server/count/wire", "server/durus", "server/memcache", "cmd/shmctl/internal/daemon", "cmd/shmctl/internal/demo", "cmd/shmctl/internal/doctor", "cmd/shmctl/internal/text"},
 
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
-	"server/memcache": {"shm", "shm/cache"},
-	"server/durus":    {"shm", "shm/record"},
+	"server/count":             {"shm", "shm/counter", "server/count/wire"},
+	"server/count/countclient": {"server/count/wire"},
+	"server/count/wire":        {},
+	"server/memcache":          {"shm", "shm/cache"},
+	"server/durus":             {"shm", "shm/record"},
 
 	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},
@@ -146,7 +150,7 @@ func isExample(dir string) bool {
 }
 
 // forUsers are the packages that examples may import.
-var forUsers = []string{"shm", "shm/cache", "shm/codec", "shm/codec/gobcodec", "shm/typed"}
+var forUsers = []string{"shm", "shm/cache", "shm/codec", "shm/codec/gobcodec", "shm/counter", "shm/typed"}
 
 func TestExamplesImportWhatUsersDo(t *testing.T) {
 	examples := map[string]bool{}

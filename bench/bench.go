@@ -50,6 +50,8 @@ type config struct {
 	serverWrites    int64  // bytes that server-memory writes
 	shmctl          string // the program that has the store's server; empty builds it
 
+	counterNs []int // counters, for counter
+
 	progress io.Writer
 }
 
@@ -106,6 +108,7 @@ func (b *bench) parts() (parts []part) {
 	add(durableMeasurements, b.durableNs)
 	add(cacheMeasurements, b.cacheNs)
 	add(b.serverMeasurements(), b.serverNs)
+	add(counterMeasurements, b.counterNs)
 	return parts
 }
 

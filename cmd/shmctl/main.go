@@ -2,7 +2,7 @@
 // keys and maps, loads and dumps whole stores, shows the attached processes, accounts for every
 // byte of the file, and demonstrates all of this on real data.
 //
-// It accesses stores through packages shm and shm/cache only, so a program can do the same.
+// It accesses stores through packages shm, shm/cache and shm/counter only, so a program can do the same.
 package main
 
 import (
@@ -60,7 +60,7 @@ compact --exclusive and check --repair.
 	})
 	root.SetVersionTemplate("shmctl {{.Version}}\n")
 	root.AddCommand(
-		newBackup(), newCache(), newCheck(), newCompact(), newDel(), newDemo(),
+		newBackup(), newCache(), newCheck(), newCompact(), newCounters(), newDel(), newDemo(),
 		newDemoProcess(demo.ReaderVerb, demo.Read), newDemoProcess(demo.WriterVerb, demo.Write), newDiff(), newDoctor(),
 		newDrop(), newDump(), newGet(), newIncr(), newKeys(), newLoad(), newMan(), newMap(), newMaps(), newRecord(), newRecover(), newRestore(), newServe(), newSet(), newSlots(), newStat(), newSync(),
 		newTop(), newWatch(),

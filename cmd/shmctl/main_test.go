@@ -23,6 +23,7 @@ import (
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/doctor"
 	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
+	"github.com/seed-869cc763/shmkv/shm/counter"
 )
 
 // The test binary acts as shmctl when scripts, or demo for its processes, call it by that
@@ -61,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"records":   records,
 			"seeded":    seeded,
 			"shelf":     shelf,
+			"counted":   counted,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -137,6 +139,27 @@ func seeded(ts *testscript.TestScript, neg bool, args []string) {
 	a, err := alloc.Open(ts.MkAbs(args[0]), alloc.Options{Exclusive: true, Seed: &[2]uint64{n, n}})
 	ts.Check(err)
 	ts.Check(a.Close())
+}
+
+// counted STORE KEYSPACE KEY=N... adds to counters, and makes the store if it is missing. Names may
+// have the escapes of Go's strings.
+func counted(ts *testscript.TestScript, neg bool, args []string) {
+	s, err := shm.Open(ts.MkAbs(args[0]), nil)
+	ts.Check(err)
+	unquoted := func(name string) string {
+		name, err := strconv.Unquote(`"` + name + `"`)
+		ts.Check(err)
+		return name
+	}
+	c := counter.Open(s, unquoted(args[1]))
+	for _, arg := range args[2:] {
+		key, number, _ := strings.Cut(arg, "=")
+		n, err := strconv.ParseInt(number, 10, 64)
+		ts.Check(err)
+		_, err = c.Add([]byte(unquoted(key)), n)
+		ts.Check(err)
+	}
+	ts.Check(s.Close())
 }
 
 // records FILE KEY=SIZE... writes records with values of SIZE bytes.
