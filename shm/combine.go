@@ -110,8 +110,8 @@ const (
 	retry
 )
 
-// share carries an edit out, together with others if there are any. It reports whether
-// pages of the reserve were taken.
+// share carries an edit out, together with others if there are any, or with Options.Apart
+// beside them. It reports whether pages of the reserve were taken.
 func (s *Store) share(e *edit) (took bool) {
 	for {
 		s.a.Step()
@@ -123,6 +123,9 @@ func (s *Store) share(e *edit) (took bool) {
 					return s.lead(l, e, nil)
 				}
 			}
+		}
+		if s.apart {
+			return s.alone(e)
 		}
 		r := s.writers.request(e)
 		took = s.queue(own, r) || took

@@ -61,7 +61,7 @@ func create(path string, opts Options, fill func(*Store) error) error {
 		return err
 	}
 	s := newStore(a, path)
-	s.sums = opts.sums()
+	s.sums, s.apart = opts.sums(), opts.Apart
 	defer func() { _ = s.Close() }()
 	if err := fill(s); err != nil {
 		return err

@@ -61,6 +61,11 @@ type Options struct {
 	// write it. Copies of the store keep the checksums. Records of named maps have none,
 	// because Check compares all in them with the maps.
 	Checksums bool
+	// Apart makes each write of one key a commit of its own. Otherwise goroutines that write
+	// at the same time share commits, which gives more writes a second if they are many, and
+	// lets some of them wait for others. Apart is for programs that write from no more
+	// goroutines than there are processors, and for which the slowest writes count.
+	Apart bool
 	// Logger gets records about adoption, growth, recovery and checkpoints that failed, and
 	// about a MaxSize that is not in force; nil means silence.
 	Logger *slog.Logger
@@ -89,6 +94,7 @@ type Store struct {
 	drops        dropPace
 	views        atomic.Pointer[viewBlocks] // nil until the first View
 	maxBlock     uint64                     // bytes of the largest block that the store can ever hold
+	apart        bool                       // Options.Apart
 	sums         uint64                     // a flag of the leaves that this handle writes: node.HasSum or 0
 
 	repeated atomic.Uint64 // tries of reads: see Tally
@@ -123,7 +129,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		return fail(err)
 	}
 	s := newStore(a, path)
-	s.sums = opts.sums()
+	s.sums, s.apart = opts.sums(), opts.Apart
 	s.follow(opts.Checkpoint)
 	return s, nil
 }

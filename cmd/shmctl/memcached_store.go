@@ -36,7 +36,7 @@ func openServed(s *memcachedSettings, now func() time.Time, log *slog.Logger) (*
 	}
 	defer unlock()
 	v := &servedStore{path: path, made: made}
-	o := shm.Options{Checkpoint: shm.OnSync(), Logger: log}
+	o := shm.Options{Checkpoint: shm.OnSync(), Apart: true, Logger: log} // a few threads write
 	if made {
 		o.MaxSize = min(max(leastMaxSize, 4*s.bytes), shm.MaxStore)
 	}

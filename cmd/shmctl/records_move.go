@@ -87,14 +87,14 @@ func migrate(ctx context.Context, cmd *cobra.Command, st *record.Storage, source
 		return m, err
 	}
 	err = withRecords(openToRead, source, func(from *record.Storage) error {
-		_, err := st.Import(ctx, from.All(), &record.ImportOptions{Progress: counted(bar, from.Len())})
+		_, err := st.Import(ctx, from.All(), &record.ImportOptions{Progress: countedOn(bar, from.Len())})
 		return err
 	})
 	return movedRecords{From: source, Records: int64(st.Len())}, err
 }
 
-// counted shows a number of records of a total.
-func counted(bar *progressLine, total int) func(int64) {
+// countedOn shows a number of records of a total.
+func countedOn(bar *progressLine, total int) func(int64) {
 	return func(n int64) {
 		if bar.show != nil {
 			bar.show(n, int64(total))
@@ -130,7 +130,7 @@ export that is interrupted leaves, and another one overwrites.`,
 			return withRecords(openToRead, path, func(st *record.Storage) error {
 				return interruptible(cmd, func(ctx context.Context) error {
 					bar := newProgress(cmd.ErrOrStderr(), "export")
-					n, err := filestorage.Write(rest[0], until(ctx, st.All()), &filestorage.WriteOptions{Progress: counted(bar, st.Len())})
+					n, err := filestorage.Write(rest[0], until(ctx, st.All()), &filestorage.WriteOptions{Progress: countedOn(bar, st.Len())})
 					bar.clear()
 					if err != nil {
 						return err
