@@ -44,11 +44,12 @@ var mayImport = map[string][]string{
 	"shm/codec/gobcodec": {},
 	"shm/internal/pair":  {"shm/codec", "alloc/region"},
 
-	"server/count":             {"shm", "shm/counter", "server/count/wire"},
+	"server/count":             {"shm", "shm/counter", "server/count/wire", "server/internal/accept"},
 	"server/count/countclient": {"server/count/wire"},
 	"server/count/wire":        {},
-	"server/memcache":          {"shm", "shm/cache"},
-	"server/durus":             {"shm", "shm/record"},
+	"server/internal/accept":   {},
+	"server/memcache":          {"shm", "shm/cache", "server/internal/accept"},
+	"server/durus":             {"shm", "shm/record", "server/internal/accept"},
 
 	"cmd/shmctl/internal/daemon": {},
 	"cmd/shmctl/internal/demo":   {"shm", "cmd/shmctl/internal/text", "internal/tempdir"},

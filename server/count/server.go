@@ -8,10 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/seed-869cc763/shmkv/server/count/wire"
+	"github.com/seed-869cc763/shmkv/server/internal/accept"
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/counter"
 )
@@ -106,34 +106,10 @@ func (s *Server) serve(l net.Listener, handle func(*conn) handler, size int) err
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(nc, handle, size)
-		case s.isClosing():
-			return ErrServerClosed
-		case isTransient(err):
-			s.log.Warn("no connection could be accepted", "error", err)
-			time.Sleep(acceptPause)
-		default:
-			return fmt.Errorf("count: accepting a connection on %s: %w", l.Addr(), err)
-		}
+	if err := accept.All(l, s.log, s.isClosing, func(c net.Conn) { s.start(c, handle, size) }); err != nil {
+		return fmt.Errorf("count: %w", err)
 	}
-}
-
-// acceptPause is how long a listener rests when the process has no file or no memory for
-// another connection.
-const acceptPause = 20 * time.Millisecond
-
-// isTransient reports whether a listener may work again after this error.
-func isTransient(err error) bool {
-	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return ErrServerClosed
 }
 
 func (s *Server) isClosing() bool {

@@ -9,9 +9,9 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/seed-869cc763/shmkv/server/internal/accept"
 	"github.com/seed-869cc763/shmkv/shm/record"
 )
 
@@ -80,10 +80,6 @@ func New(opts *Options) (*Server, error) {
 	return s, nil
 }
 
-// acceptPause is how long a listener rests when the process has no file or no memory for another
-// connection.
-const acceptPause = 20 * time.Millisecond
-
 // Serve accepts connections of l until Shutdown or Q, and returns ErrServerClosed then; another error
 // is one of l. It closes l. Several calls with different listeners may run at once.
 func (s *Server) Serve(l net.Listener) error {
@@ -100,30 +96,10 @@ func (s *Server) Serve(l net.Listener) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(nc)
-		case s.closing.Load():
-			return ErrServerClosed
-		case isTransient(err):
-			s.log.Warn("no connection could be accepted", "err", err)
-			time.Sleep(acceptPause)
-		default:
-			return fmt.Errorf("durus: accepting a connection on %s: %w", l.Addr(), err)
-		}
+	if err := accept.All(l, s.log, s.closing.Load, s.start); err != nil {
+		return fmt.Errorf("durus: %w", err)
 	}
-}
-
-// isTransient reports whether a listener may work again after this error.
-func isTransient(err error) bool {
-	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return ErrServerClosed
 }
 
 // start serves a connection with a goroutine of its own.

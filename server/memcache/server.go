@@ -9,14 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-869cc763/shmkv/server/internal/accept"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
@@ -192,37 +191,10 @@ func (s *Server) Serve(l net.Listener) error {
 		delete(s.listeners, l)
 		s.mu.Unlock()
 	}()
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(nc)
-		case s.closing.Load():
-			return ErrServerClosed
-		case isTransient(err):
-			s.log.Warn("no connection could be accepted", "error", err)
-			time.Sleep(acceptPause)
-		default:
-			return fmt.Errorf("memcache: accepting a connection on %s: %w", l.Addr(), err)
-		}
+	if err := accept.All(l, s.log, s.closing.Load, s.start); err != nil {
+		return fmt.Errorf("memcache: %w", err)
 	}
-}
-
-// acceptPause is how long a listener rests when the process has no file or no memory for
-// another connection.
-const acceptPause = 20 * time.Millisecond
-
-// transient are the errors after which a listener may work again: the process lacks something,
-// or it is one of the connection, which Linux tells here.
-var transient = []syscall.Errno{
-	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSR,
-	syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ETIMEDOUT,
-	syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENONET,
-}
-
-func isTransient(err error) bool {
-	e, ok := errors.AsType[syscall.Errno](err)
-	return ok && slices.Contains(transient, e)
+	return ErrServerClosed
 }
 
 // startLoops starts what serves the connections, unless that was done. The caller has mu.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -60,34 +58,4 @@ func TestSetAndGet(t *testing.T) {
 	_, path := serve(t, Options{})
 	require.Equal(t, "STORED\r\nVALUE a 7 3\r\nabc\r\nEND\r\nEND\r\n",
 		talk(t, dial(t, path), "set a 7 0 3\r\nabc\r\nget a b\r\nget c\r\n"))
-}
-
-// A failingListener fails at first.
-type failingListener struct {
-	net.Listener
-	errs []error
-}
-
-func (l *failingListener) Accept() (net.Conn, error) {
-	if len(l.errs) > 0 {
-		err := l.errs[0]
-		l.errs = l.errs[1:]
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
-	}
-	return l.Listener.Accept()
-}
-
-// Errors of one connection, and a lack of files, do not end a server.
-func TestServeAfterErrors(t *testing.T) {
-	s, _ := serve(t, Options{})
-	path := t.TempDir() + "/socket"
-	l, err := net.Listen("unix", path)
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Serve(&failingListener{l, []error{syscall.EMFILE, syscall.ECONNABORTED, syscall.EPROTO, syscall.EHOSTUNREACH, syscall.EPERM}})
-	}()
-	require.Equal(t, "VERSION 1.6.18\r\n", talk(t, dial(t, path), "version\r\n"))
-	require.NoError(t, s.Shutdown(t.Context()))
-	require.Equal(t, ErrServerClosed, <-ended)
 }
