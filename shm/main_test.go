@@ -3,6 +3,7 @@ package shm
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
@@ -25,5 +26,6 @@ func TestMain(m *testing.M) {
 		run()
 		os.Exit(0)
 	}
+	debug.SetGCPercent(400) // heaps of stores come and go: a fifth less of the processor's time
 	os.Exit(testdir.Main(m))
 }
