@@ -91,6 +91,9 @@ func (c *countdFlags) numbers(s *countdSettings, f *pflag.FlagSet) error {
 	default:
 		s.readPort = c.port + 1
 	}
+	if s.readPort == 65536 && !f.Changed("read-port") {
+		return fmt.Errorf("found --port 65535 without --read-port, expected both: there is no next port")
+	}
 	for _, n := range []struct {
 		name        string
 		n, from, to int
@@ -115,6 +118,9 @@ func (c *countdFlags) numbers(s *countdSettings, f *pflag.FlagSet) error {
 func (c *countdFlags) tcp(s *countdSettings, f *pflag.FlagSet) (err error) {
 	if len(c.listen) == 0 && (c.socket == "" || f.Changed("port")) {
 		s.addresses, s.onLoopback = loopback, true
+	}
+	if len(s.addresses) == 0 && f.Changed("read-port") {
+		return fmt.Errorf("found --read-port and -s, expected -l or -p too: without them the server does not listen on TCP")
 	}
 	for _, a := range s.addresses {
 		if _, _, err := net.SplitHostPort(a); err == nil && net.ParseIP(a) == nil {
