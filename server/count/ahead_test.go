@@ -50,7 +50,7 @@ func TestNext(t *testing.T) {
 // A client that has sent much behind a refused increment, and reads late, finds all answers
 // before it and then their end.
 func TestAnswersBeforeRefusal(t *testing.T) {
-	v := serving(t, Options{})
+	v := serving(t, Options{Patience: time.Minute})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	go func() { _ = v.ServeIncrements(l) }()
