@@ -29,6 +29,10 @@ type countdFlags struct {
 	verbose                           int
 }
 
+// countdConns is how many connections there may be by default. With spareFiles that is less than
+// 4096 open files, the limit that Linux gives to processes and that only root can raise.
+const countdConns = 4000
+
 func (c *countdFlags) add(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&c.store, "store", "", "`DIR` of the store, which is created if it is missing (default $"+storeVariable+")")
@@ -39,7 +43,7 @@ func (c *countdFlags) add(f *pflag.FlagSet) {
 	f.StringVarP(&c.socket, "unix-socket", "s", "", "unix socket `FILE` for increments, and no TCP unless -l or -p is given too")
 	f.StringVar(&c.readSocket, "read-socket", "", "unix socket `FILE` for reads (default that of -s with .read behind it)")
 	f.StringVarP(&c.mask, "unix-mask", "a", "700", "access `MASK` of the unix sockets, in octal")
-	f.IntVarP(&c.conns, "conn-limit", "c", 4096, "most connections at a time")
+	f.IntVarP(&c.conns, "conn-limit", "c", countdConns, "most connections at a time")
 	f.IntVarP(&c.backlog, "listen-backlog", "b", 1024, "most connections that wait to be accepted")
 	f.IntVar(&c.keyspace, "keyspace-bytes", wire.DefaultName, "length of keyspaces in messages")
 	f.IntVar(&c.key, "key-bytes", wire.DefaultName, "length of keys in messages")

@@ -17,6 +17,13 @@ func parseCountd(t *testing.T, args ...string) (*countdSettings, error) {
 	return f.settings(cmd.Flags())
 }
 
+// The connections of the default need no more files than a process may open without root.
+func TestCountdConns(t *testing.T) {
+	s, err := parseCountd(t)
+	require.NoError(t, err)
+	require.LessOrEqual(t, s.conns+spareFiles, 4096)
+}
+
 // The ports and sockets of serve countd follow from few flags.
 func TestCountdFlags(t *testing.T) {
 	for _, c := range []struct {
