@@ -21,3 +21,19 @@ func TestReset(t *testing.T) {
 		require.Equal(t, make([]int32, len(b.table)), b.table)
 	}
 }
+
+// After Reset a batch holds none of the caller's keys, and no memory in proportion to long ones.
+func TestResetReleases(t *testing.T) {
+	b := NewBatch(newStore(t))
+	for _, n := range []int64{1, 0} { // in the second commit nothing changes
+		for i := range 100 {
+			b.Add(nil, append(make([]byte, MaxKey-1), byte(i)), n)
+		}
+		require.NoError(t, b.Commit())
+		b.Reset()
+		require.LessOrEqual(t, cap(b.room), mostRoom)
+		for _, key := range b.many[:cap(b.many)] {
+			require.Nil(t, key)
+		}
+	}
+}
