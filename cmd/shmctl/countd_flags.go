@@ -29,6 +29,10 @@ type countdFlags struct {
 	verbose                           int
 }
 
+// countdConns is how many connections there may be by default. With spareFiles that is less than
+// 4096 open files, the limit that Linux gives to processes and that only root can raise.
+const countdConns = 4000
+
 func (c *countdFlags) add(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&c.store, "store", "", "`DIR` of the store, which is created if it is missing (default $"+storeVariable+")")
@@ -39,7 +43,7 @@ func (c *countdFlags) add(f *pflag.FlagSet) {
 	f.StringVarP(&c.socket, "unix-socket", "s", "", "unix socket `FILE` for increments, and no TCP unless -l or -p is given too")
 	f.StringVar(&c.readSocket, "read-socket", "", "unix socket `FILE` for reads (default that of -s with .read behind it)")
 	f.StringVarP(&c.mask, "unix-mask", "a", "700", "access `MASK` of the unix sockets, in octal")
-	f.IntVarP(&c.conns, "conn-limit", "c", 4096, "most connections at a time")
+	f.IntVarP(&c.conns, "conn-limit", "c", countdConns, "most connections at a time")
 	f.IntVarP(&c.backlog, "listen-backlog", "b", 1024, "most connections that wait to be accepted")
 	f.IntVar(&c.keyspace, "keyspace-bytes", wire.DefaultName, "length of keyspaces in messages")
 	f.IntVar(&c.key, "key-bytes", wire.DefaultName, "length of keys in messages")
@@ -91,6 +95,9 @@ func (c *countdFlags) numbers(s *countdSettings, f *pflag.FlagSet) error {
 	default:
 		s.readPort = c.port + 1
 	}
+	if s.readPort == 65536 && !f.Changed("read-port") {
+		return fmt.Errorf("found --port 65535 without --read-port, expected both: there is no next port")
+	}
 	for _, n := range []struct {
 		name        string
 		n, from, to int
@@ -115,6 +122,9 @@ func (c *countdFlags) numbers(s *countdSettings, f *pflag.FlagSet) error {
 func (c *countdFlags) tcp(s *countdSettings, f *pflag.FlagSet) (err error) {
 	if len(c.listen) == 0 && (c.socket == "" || f.Changed("port")) {
 		s.addresses, s.onLoopback = loopback, true
+	}
+	if len(s.addresses) == 0 && f.Changed("read-port") {
+		return fmt.Errorf("found --read-port and -s, expected -l or -p too: without them the server does not listen on TCP")
 	}
 	for _, a := range s.addresses {
 		if _, _, err := net.SplitHostPort(a); err == nil && net.ParseIP(a) == nil {

@@ -56,7 +56,7 @@ func (c *countdServer) onClose(f func() error) { c.closers = append(c.closers, f
 
 func (c *countdServer) limits(context.Context) error {
 	if err := daemon.OpenFiles(uint64(c.conns) + spareFiles); err != nil {
-		return fmt.Errorf("for %d connections: %w", c.conns, err)
+		return fmt.Errorf("for %d connections (see -c): %w", c.conns, err)
 	}
 	return nil
 }

@@ -100,8 +100,12 @@ func (v *countersVerb) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case v.store == "":
 		return usagef("counters: found no --store, expected the directory of a store")
-	case v.offset < 0 || v.length < 0 || v.count < 0:
-		return usagef("counters: found --offset %d, --length %d and --count %d, expected 0 or more", v.offset, v.length, v.count)
+	case v.offset < 0:
+		return usagef("counters: found --offset %d, expected 0 or more", v.offset)
+	case v.length < 0:
+		return usagef("counters: found --length %d, expected 0 or more", v.length)
+	case v.count < 0:
+		return usagef("counters: found --count %d, expected 0 or more", v.count)
 	case len(args) == 0 && (selects || v.ranked || v.watch):
 		return usagef("counters: found a flag about counters without KEYSPACE, expected both")
 	case v.ranked && (selects || v.watch) || v.watch && selects:

@@ -29,6 +29,8 @@ type handler interface {
 	// handle carries out whole messages and answers them. They are the caller's buffer again
 	// when it calls done, which it must before it waits for the client.
 	handle(messages []byte, done func()) error
+	// end waits until the answers are written, or cannot be.
+	end()
 }
 
 // A conn is a connection.
@@ -69,8 +71,42 @@ func (c *conn) run(h handler) {
 			level = c.s.log.Info
 		}
 		level("a connection was closed", "client", c.RemoteAddr(), "error", err)
+		c.drain(h)
 	}
+	h.end()
 	_ = c.Close()
+}
+
+// drain ends the answers, and drops what the client sends until it closes the connection, but
+// for no longer than the patience of the server. A socket that is closed with unread bytes
+// resets the connection, and TCP drops the answers that have not arrived then.
+func (c *conn) drain(h handler) {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || c.SetReadDeadline(time.Now().Add(c.s.opts.Patience)) != nil {
+		return
+	}
+	go func() {
+		h.end()
+		_ = half.CloseWrite()
+	}()
+	if !c.finishing.Load() { // or finish may have set its deadline before
+		_, _ = io.Copy(io.Discard, c.Conn)
+	}
+}
+
+// writeNow writes what the socket takes at once. The error is unix.EAGAIN if that is nothing.
+func (c *conn) writeNow(b []byte) (n int, err error) {
+	closed := c.raw.Write(func(fd uintptr) bool {
+		for {
+			if n, err = unix.Write(int(fd), b); err != unix.EINTR {
+				return true
+			}
+		}
+	})
+	if closed != nil {
+		return 0, closed
+	}
+	return n, err
 }
 
 // step awaits bytes and carries out the messages that have arrived whole. Its error is io.EOF if

@@ -24,7 +24,9 @@
 //
 // Increments of all connections are added to a round while another one is being committed. So
 // each commit carries out what has arrived during the commit before it. When it is done, each
-// connection writes WIN for each of its messages.
+// connection writes WIN for each of its messages. It does not wait for the client to take them: of
+// answers that the socket has no room for it keeps the number, and a goroutine writes them while
+// the connection goes on to read.
 //
 // A request for rows that fit into 64 KiB is answered from a copy. A larger answer is written
 // from a snapshot of one version, which keeps the blocks that were replaced since. So a
@@ -34,7 +36,9 @@
 // # What closes a connection
 //
 // Each message of the right length is one. What cannot be carried out closes the connection, and
-// the log says why; answers to the messages before it are written first.
+// the log says why; answers to the messages before it are written first. What the client sends
+// behind it is read and dropped, for Options.Patience at most: TCP drops answers under way when a
+// socket with unread bytes is closed.
 //
 //	an increment that overflows its count   it is not answered and changes nothing. Those of the
 //	                                        same connection behind it may count
@@ -48,8 +52,8 @@
 //	an idle connection        its goroutine, and the rest of a message
 //	one with work             64 KiB more, or one message, and as much for an answer with rows.
 //	                          Answers to increments need no buffer.
-//	a client that does not    as one with work; its increments have been committed, and no more
-//	read                      are read from it
+//	a client that does not    as one with work, and a goroutine. Its increments are committed, and of
+//	read                      their answers the number is kept. Its requests for rows are not read
 //	a round                   4096 increments, or those of one read of a connection
 //	connections               Options.MaxConns; further ones are closed
 //

@@ -137,8 +137,8 @@ func (f *folder) close() {
 	}
 }
 
-// commit commits the round. If a keyspace is damaged, each connection's part is committed for
-// itself, so that the others do not suffer.
+// commit commits the round. If the store has no room for all of it or a keyspace is damaged, each
+// connection's part is committed for itself, so that the others do not suffer.
 func (r *round) commit(s *shm.Store) {
 	err := r.batch.Commit()
 	if err == nil {
@@ -147,7 +147,7 @@ func (r *round) commit(s *shm.Store) {
 		}
 		return
 	}
-	alone := errors.Is(err, shm.ErrCorrupt) || errors.Is(err, shm.ErrKind)
+	alone := errors.Is(err, shm.ErrFull) || errors.Is(err, shm.ErrCorrupt) || errors.Is(err, shm.ErrKind)
 	for i := range r.parts {
 		p := &r.parts[i]
 		if p.err = err; !alone || len(r.parts) == 1 {

@@ -28,6 +28,9 @@ func (r *reader) handle(messages []byte, _ func()) error {
 	return nil
 }
 
+// end implements handler.
+func (r *reader) end() {}
+
 // answer answers a request.
 func (r *reader) answer(keyspace []byte, offset, length uint64) error {
 	s := r.c.s

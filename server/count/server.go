@@ -27,7 +27,7 @@ type Options struct {
 	KeyBytes      int // length of keys in messages; 0 means 256
 
 	MaxConns int           // connections at one time; 0 means 4096
-	Patience time.Duration // within which a client must take 64 KiB of an answer that needs a snapshot; 0 means 5 s
+	Patience time.Duration // within which a client must take 64 KiB of an answer that needs a snapshot, and close a connection that the server ends; 0 means 5 s
 
 	Log *slog.Logger // nil means silence
 }

@@ -228,14 +228,17 @@ func TestDeafClients(t *testing.T) {
 	}
 	require.NoError(t, set.AddMany(all))
 	burst := bytes.Repeat(message(t, "pages", "deaf", 1), 1000)
+	var deaf sync.WaitGroup
 	for range 20 {
-		go func(c net.Conn) {
-			for {
+		c := v.raw(v.adds)
+		deaf.Go(func() {
+			for range 10 {
 				if _, err := c.Write(burst); err != nil {
+					t.Error(err)
 					return
 				}
 			}
-		}(v.raw(v.adds))
+		})
 		ask, err := byDefault.AppendRequest(nil, []byte("many"), 0, math.MaxUint64)
 		require.NoError(t, err)
 		_, err = v.raw(v.rows).Write(ask)
@@ -248,6 +251,7 @@ func TestDeafClients(t *testing.T) {
 		require.NoError(t, err)
 	}
 	v.says("found a client that took")
+	deaf.Wait() // this answer needs patience
 	rows, err := r.Range([]byte("many"), 0, math.MaxUint64)
 	require.NoError(t, err)
 	require.Len(t, rows, 20_000)

@@ -24,7 +24,7 @@ type Batch struct {
 	sets  []batchSet
 	keys  []batchKey
 	incs  []increment
-	table []int32          // an open hash table of keys: their indices, and 1 more
+	table []int32          // a hash table of keys: their indices, and 1 more
 	names map[string]int32 // indices in sets
 	known map[string]*Set  // also of keyspaces before Reset
 
@@ -60,8 +60,13 @@ type increment struct {
 // new keyspaces does not need ever more memory.
 const knownSets = 1024
 
-// leastTable is the least length of the hash table of a batch.
+// leastTable is the least length of the hash table of a batch. The table is open addressed: with
+// a map of Go, an Add takes 1.5 times as long, and a batch of hot counters 6 percent longer.
 const leastTable = 64
+
+// mostRoom is how many bytes of places a batch keeps memory for after Reset: those of some
+// thousand counters, unless their keys are long.
+const mostRoom = 4 << 20
 
 // NewBatch returns an empty batch for a store.
 func NewBatch(s *shm.Store) *Batch {
@@ -181,11 +186,32 @@ func (b *Batch) Refused(i int) bool { return b.incs[i].refused }
 
 // Reset makes the batch empty.
 func (b *Batch) Reset() {
-	clear(b.keys) // which holds slices of the caller
-	clear(b.table)
+	b.clearTable()
+	clear(b.many[:min(cap(b.many), len(b.keys))]) // which holds slices of the caller
+	clear(b.keys)                                 // and so does this
+	if cap(b.room) > mostRoom {
+		b.room = nil
+	}
 	clear(b.names)
 	for i := range b.sets {
 		b.sets[i].Set = nil
 	}
 	b.sets, b.keys, b.incs, b.err = b.sets[:0], b.keys[:0], b.incs[:0], nil
+}
+
+// clearTable makes the hash table empty. It takes time in proportion to the keys, so that a batch
+// of one key does not pay for a large one before it.
+func (b *Batch) clearTable() {
+	if len(b.keys) > len(b.table)/16 {
+		clear(b.table)
+		return
+	}
+	mask := uint64(len(b.table) - 1)
+	for i := range b.keys {
+		at := b.keys[i].hash & mask
+		for b.table[at] != int32(i)+1 {
+			at = (at + 1) & mask
+		}
+		b.table[at] = 0
+	}
 }

@@ -83,6 +83,29 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
+// BenchmarkAddAfterMany is one increment a commit after a batch of many, whose memory is used
+// again.
+func BenchmarkAddAfterMany(b *testing.B) {
+	for _, n := range []int{10, 1000, 60_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := Open(newStore(b), "pages")
+			var all []Count
+			for i := range n {
+				all = append(all, Count{fmt.Append(nil, i), 1})
+			}
+			require.NoError(b, c.AddMany(all))
+			b.ResetTimer()
+			began := cpuTime(b)
+			for i := range b.N {
+				if _, err := c.Add(all[i%10].Key, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
 // BenchmarkRead is reads of a million counters, of which a tenth have counts of their own.
 func BenchmarkRead(b *testing.B) {
 	const n = 1_000_000

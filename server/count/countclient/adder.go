@@ -41,8 +41,8 @@ type Adder struct {
 	sent   int // without an answer yet
 }
 
-// mostSent is how many increments an Adder sends ahead of their answers. A server that cannot
-// write answers reads no more, so a client that never reads would wait for ever.
+// mostSent is how many increments an Adder sends ahead of their answers, so that it finds out soon
+// that the server has refused one.
 const mostSent = 4096
 
 // DialAdder connects with the port for increments of a server. The network is tcp or unix.
