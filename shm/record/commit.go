@@ -116,6 +116,9 @@ func (st *Storage) committed(w *writing) error {
 			return errors.Join(err, now.sn.Close())
 		}
 	}
+	if w.isView() {
+		s.position = w.head.stamp
+	}
 	return st.know(now, func(c *changes) {
 		for _, id := range w.ids {
 			if _, is := others[id]; !is {

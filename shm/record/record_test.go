@@ -220,3 +220,39 @@ func TestLagged(t *testing.T) {
 	require.LessOrEqual(t, stats.Untold, int64(10))
 	require.Equal(t, int64(30), stats.Records)
 }
+
+// What a session itself stores does not make it lag, in one large commit or in many without a Sync.
+func TestOwnChangesDoNotLag(t *testing.T) {
+	st := open(t, t.TempDir(), &Options{MaxChanges: 10})
+	s := session(t, st)
+	all := ids(t, s, 100)
+	var records []Record
+	for _, id := range all[:50] {
+		records = append(records, rec(id, "one"))
+	}
+	require.NoError(t, stores(s, records...))
+	for _, id := range all[50:] {
+		require.NoError(t, stores(s, rec(id, "many")))
+	}
+	loads(t, s, records[49])
+	synced(t, s)
+	stats, err := st.Stats()
+	require.NoError(t, err)
+	require.LessOrEqual(t, stats.Untold, int64(10))
+
+	// Another session that was told of nothing is the one to be given up.
+	other := session(t, st)
+	require.NoError(t, stores(s, records...))
+	_, err = other.Load(0)
+	require.ErrorIs(t, err, ErrLagged)
+	loads(t, s, records[0])
+
+	// What others have changed is told after a commit of one's own.
+	third := session(t, st)
+	require.NoError(t, stores(third, rec(1, "third")))
+	require.NoError(t, stores(s, rec(2, "own")))
+	_, err = s.Load(1)
+	require.ErrorIs(t, err, ErrConflict)
+	synced(t, s, 1)
+	synced(t, third, 2)
+}

@@ -24,6 +24,7 @@ type writing struct {
 	balance   balance
 	conflicts []ID
 	garbage   bool // conflicts are of garbage, which no stamp tells of
+	behind    bool // there are changes that the session was not told of
 	created   map[ID]bool
 	fresh     []ID // stored records that nothing has referred to
 	removed   []ID // collected by the same commit
@@ -74,9 +75,10 @@ func (w *writing) compare() error {
 			return err
 		}
 	}
-	w.conflicts = nil
+	w.conflicts, w.behind = nil, false
 	var used idSet // by what is stored, if it matters
 	st.changes.since(s, func(id ID, collected bool) {
+		w.behind = true
 		if collected && used.n == 0 {
 			used = w.uses()
 		}
@@ -101,6 +103,12 @@ func (w *writing) uses() (used idSet) {
 		}
 	}
 	return used
+}
+
+// isView reports whether the commit has left what its session sees: the view from before it, with what it
+// has stored. A session that was told of all changes needs no Sync then to be at the commit's stamp.
+func (w *writing) isView() bool {
+	return !w.behind && len(w.removed) == 0 && (w.head.phase != phaseSweep || w.s.position >= w.head.cut)
 }
 
 // conflict returns the error of a commit that uses a record that is garbage.
