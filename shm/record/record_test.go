@@ -249,10 +249,11 @@ func TestOwnChangesDoNotLag(t *testing.T) {
 
 	// What others have changed is told after a commit of one's own.
 	third := session(t, st)
-	require.NoError(t, stores(third, rec(1, "third")))
+	x := ids(t, third, 1)[0]
+	require.NoError(t, stores(third, rec(x, "third")))
 	require.NoError(t, stores(s, rec(2, "own")))
-	_, err = s.Load(1)
+	_, err = s.Load(x)
 	require.ErrorIs(t, err, ErrConflict)
-	synced(t, s, 1)
+	synced(t, s, x)
 	synced(t, third, 2)
 }
