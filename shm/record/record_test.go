@@ -257,3 +257,20 @@ func TestOwnChangesDoNotLag(t *testing.T) {
 	synced(t, s, x)
 	synced(t, third, 2)
 }
+
+// A session that asks for numbers which nobody was given takes no memory for them. That a record was not there
+// is a conflict all the same.
+func TestLoadsOfNothing(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s, other := session(t, st), session(t, st)
+	for i := range ID(10_000) {
+		_, err := s.Load(1<<40 + i*chunkIDs)
+		require.ErrorIs(t, err, shm.ErrNotFound)
+	}
+	_, err := s.Load(1)
+	require.ErrorIs(t, err, shm.ErrNotFound)
+	require.LessOrEqual(t, len(s.held.chunks), 1)
+	ids(t, other, 2)
+	require.NoError(t, stores(other, rec(1, "")))
+	require.ErrorIs(t, stores(s, rec(0, "")), ErrConflict)
+}
