@@ -147,15 +147,12 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 // migrate copies the records of the source, if there is one, to a store without records, or to one in
 // which a migration was interrupted.
 func (d *durusServer) migrate(ctx context.Context) error {
+	if d.source == "" {
+		return isWhole(d.storage, d.dir) // each session would fail
+	}
 	stats, err := d.storage.Stats()
-	if err != nil {
+	if err != nil || stats.NextID > 0 && !stats.Importing {
 		return err
-	}
-	if d.source == "" && stats.Importing { // each session would fail
-		return fmt.Errorf("found the store %s: %w: run it again to its end", d.dir, record.ErrImporting)
-	}
-	if d.source == "" || stats.NextID > 0 && !stats.Importing {
-		return nil
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
