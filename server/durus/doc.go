@@ -48,7 +48,7 @@
 //
 // P answers when the collection has ended, but after one second at most, and it goes on then. An id that
 // was given and not stored is not given again. A new record that a connection has stored and that
-// nothing has referred to yet stays until the connection ends. M for more ids than 16,777,216 that a client
+// nothing but such records has referred to yet stays until the connection ends. M for more ids than 16,777,216 that a client
 // has not stored closes the connection.
 //
 // # What a kill leaves

@@ -71,7 +71,7 @@ func (st *Storage) commit(c *Commit) error {
 	for runs := 0; ; runs++ {
 		var w *writing
 		err := st.store.Update(func(tx *shm.Tx) error {
-			w = &writing{st: st, s: c.s, tables: st.tables(tx), values: c.records, ids: ids, created: map[ID]bool{}}
+			w = &writing{st: st, s: c.s, tables: st.tables(tx), values: c.records, ids: ids, created: map[ID]bool{}, added: map[ID][]ID{}}
 			return w.run()
 		})
 		switch {

@@ -249,9 +249,12 @@ func (m *model) commit(s *modelSession) {
 	}
 	m.counts.commits++
 	m.clock++
-	for id := range stored { // one that was there is fresh only if it was
-		if _, there := m.records[id]; there && m.fresh[id] == nil {
-			defer delete(m.fresh, id)
+	var todo []ID // that are not fresh, or no longer
+	for id := range stored {
+		if _, there := m.records[id]; id != 0 && (!there || m.fresh[id] != nil) {
+			m.fresh[id] = s
+		} else {
+			todo = append(todo, id)
 		}
 	}
 	for id, r := range stored {
@@ -259,28 +262,16 @@ func (m *model) commit(s *modelSession) {
 		m.changed[id] = modelChange{m.clock, s}
 		delete(m.owner, id)
 	}
-	for id := range m.referred() {
-		delete(m.fresh, id)
-	}
-	m.collected()
-	now := m.referred()
-	for id := range stored {
-		if !now[id] && id != 0 {
-			m.fresh[id] = s
-		}
-	}
-}
-
-func (m *model) referred() map[ID]bool {
-	all := map[ID]bool{}
-	for id, r := range m.records {
-		for _, ref := range r.Refs {
-			if ref != id {
-				all[ref] = true
+	for len(todo) > 0 {
+		for _, ref := range m.records[todo[0]].Refs {
+			if m.fresh[ref] != nil {
+				delete(m.fresh, ref)
+				todo = append(todo, ref)
 			}
 		}
+		todo = todo[1:]
 	}
-	return all
+	m.collected()
 }
 
 // reachable returns the ids that no collection may take.

@@ -168,6 +168,28 @@ func TestFresh(t *testing.T) {
 	packs(t, st, 1)
 }
 
+// New records that refer to each other are fresh until something else leads to them, and so is all that
+// they refer to.
+func TestFreshCycle(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s := session(t, st)
+	ids(t, s, 8)
+	require.NoError(t, stores(s, rec(0, ""), rec(1, "leaf", 3), rec(2, "leaf", 3)))
+	packs(t, st, 0)
+	require.NoError(t, stores(s, rec(3, "parent", 1, 2)))
+	require.NoError(t, stores(s, rec(4, "", 5), rec(5, "", 4)))
+	packs(t, st, 0)
+	require.NoError(t, stores(s, rec(0, "", 3)))
+	packs(t, st, 0)
+	stats, err := st.Stats()
+	require.NoError(t, err)
+	require.Equal(t, int64(2), stats.Fresh)
+	require.NoError(t, stores(s, rec(0, "")))
+	packs(t, st, 3)
+	require.NoError(t, s.Close())
+	packs(t, st, 2)
+}
+
 func TestErrors(t *testing.T) {
 	for _, o := range []Options{
 		{MaxChanges: -1}, {Garbage: PerCommit(0)}, {Garbage: PastShare(1)}, {Garbage: WhenIdle(0)}, {Checkpoint: EveryCommits(0)},
