@@ -249,12 +249,19 @@ func (m *model) commit(s *modelSession) {
 	}
 	m.counts.commits++
 	m.clock++
-	var todo []ID // that are not fresh, or no longer
-	for id := range stored {
-		if _, there := m.records[id]; id != 0 && (!there || m.fresh[id] != nil) {
+	var linked []ID // by new references of records that are not fresh, or by older ones to new records
+	for id, r := range stored {
+		old, there := m.records[id]
+		if id != 0 && (!there || m.fresh[id] != nil) {
 			m.fresh[id] = s
-		} else {
-			todo = append(todo, id)
+			continue
+		}
+		for _, ref := range r.Refs {
+			_, isStored := stored[ref]
+			_, there := m.records[ref]
+			if !slices.Contains(old.Refs, ref) || isStored && !there {
+				linked = append(linked, ref)
+			}
 		}
 	}
 	for id, r := range stored {
@@ -262,14 +269,11 @@ func (m *model) commit(s *modelSession) {
 		m.changed[id] = modelChange{m.clock, s}
 		delete(m.owner, id)
 	}
-	for len(todo) > 0 {
-		for _, ref := range m.records[todo[0]].Refs {
-			if m.fresh[ref] != nil {
-				delete(m.fresh, ref)
-				todo = append(todo, ref)
-			}
+	for ; len(linked) > 0; linked = linked[1:] {
+		if id := linked[0]; m.fresh[id] != nil {
+			delete(m.fresh, id)
+			linked = append(linked, m.records[id].Refs...)
 		}
-		todo = todo[1:]
 	}
 	m.collected()
 }
