@@ -296,3 +296,30 @@ func TestLoadsOfNothing(t *testing.T) {
 	require.NoError(t, stores(other, rec(1, "")))
 	require.ErrorIs(t, stores(s, rec(0, "")), ErrConflict)
 }
+
+// References to numbers that nobody was given take no part of a collection. Those to ids that were given and
+// not stored are spread over its steps.
+func TestRefsToNothing(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s, other := session(t, st), session(t, st)
+	given := ids(t, s, 10*stepRecords)
+	refs := make([]ID, 20*stepRecords)
+	for i := range refs {
+		refs[i] = 1<<40 + ID(i)*chunkIDs
+	}
+	require.NoError(t, stores(s, rec(0, "", refs...), rec(1, "", 2), rec(2, "", 1)))
+	p, err := st.Pack(t.Context())
+	require.NoError(t, err)
+	require.Less(t, p.Steps, uint64(10))
+	require.NoError(t, stores(s, rec(0, "", append(refs, given...)...)))
+	p, err = st.Pack(t.Context())
+	require.NoError(t, err)
+	require.Greater(t, p.Steps, uint64(10))
+	require.NoError(t, stores(s, rec(0, "", refs...)))
+	synced(t, other, 0, 1, 2)
+	require.NoError(t, s.Close()) // of what it has stored, 1 and 2 are garbage now
+	packs(t, st, 2)
+	loads(t, other, rec(0, "", refs...))
+	require.ErrorIs(t, stores(other, rec(0, "", append(refs, 2)...)), ErrConflict)
+	require.NoError(t, stores(other, rec(0, "", refs...)))
+}

@@ -132,7 +132,7 @@ func (c *collection) markStep(k known) error {
 	var visited, absent []ID
 	var done idSet
 	todo := append([]ID(nil), asked...)
-	for len(todo) > 0 && len(visited) < c.records {
+	for len(todo) > 0 && len(visited)+len(absent) < c.records {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !done.add(id) {
@@ -156,7 +156,11 @@ func (c *collection) markStep(k known) error {
 			return err
 		}
 		visited = append(visited, id)
-		todo = append(todo, refs...)
+		for _, ref := range refs {
+			if ref < k.head.next { // or it is no record, and whoever creates it makes it gray
+				todo = append(todo, ref)
+			}
+		}
 	}
 	var later idSet
 	for _, id := range todo {

@@ -94,13 +94,15 @@ func (w *writing) compare() error {
 	return nil
 }
 
-// uses returns the ids that are stored, and those that they refer to.
+// uses returns the ids that are stored, and those that they refer to, as far as they were given.
 func (w *writing) uses() (used idSet) {
 	for id, value := range w.values {
 		used.add(id)
 		if _, refs, err := split(value); err == nil { // as it is
 			for _, ref := range parseRefs(refs) {
-				used.add(ref)
+				if ref < w.head.next {
+					used.add(ref)
+				}
 			}
 		}
 	}
@@ -198,6 +200,9 @@ func (w *writing) store(id ID) error {
 func (w *writing) refer(ref ID) error {
 	switch w.head.phase {
 	case phaseMark:
+		if ref >= w.head.next {
+			return nil // it is no record, and whoever creates it makes it gray
+		}
 		return w.gray(ref)
 	case phaseSweep:
 		if _, stored := w.values[ref]; stored {
