@@ -323,3 +323,19 @@ func TestRefsToNothing(t *testing.T) {
 	require.ErrorIs(t, stores(other, rec(0, "", append(refs, 2)...)), ErrConflict)
 	require.NoError(t, stores(other, rec(0, "", refs...)))
 }
+
+// A step looks at few large records.
+func TestPackLargeRecords(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s := session(t, st)
+	all := ids(t, s, 20)
+	for _, id := range all[1:] {
+		require.NoError(t, stores(s, rec(id, string(make([]byte, stepBytes/4)))))
+	}
+	require.NoError(t, stores(s, rec(0, "", all[1:]...)))
+	p, err := st.Pack(t.Context())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, p.Steps, uint64(9))
+	require.NoError(t, stores(s, rec(0, "", all[10:]...)))
+	packs(t, st, 9)
+}
