@@ -46,7 +46,7 @@
 // one, the Diff of the two gives the ids that changed. A session reads from that snapshot
 // the ids that have not changed since its position, which are the same in both, and gets
 // ErrConflict for the others. So it sees one version, and a session that lags pins nothing. Sync
-// returns the ids that changed and moves the position.
+// returns the ids that changed and moves the position. A commit moves it too when there is nothing to tell.
 //
 // A commit conflicts if a record that it stores or that its session holds was changed by another
 // commit since the position, or if one that it stores or refers to was collected. The transaction

@@ -245,16 +245,24 @@ func (m tables) mark(ids ...ID) error {
 // refresh makes the records fresh that the commit creates, and leaves those fresh that are, unless it
 // links them.
 func (w *writing) refresh() error {
-	linked, err := w.link()
-	if err != nil {
-		return err
-	}
+	var fresh, others []ID // of what is stored
 	for _, id := range w.ids {
-		fresh, err := w.isFresh(id)
+		is, err := w.isFresh(id)
 		if err != nil {
 			return err
 		}
-		if !fresh || linked[id] {
+		if is {
+			fresh = append(fresh, id)
+		} else {
+			others = append(others, id)
+		}
+	}
+	linked, err := w.link(others)
+	if err != nil {
+		return err
+	}
+	for _, id := range fresh {
+		if linked[id] {
 			continue
 		}
 		w.fresh = append(w.fresh, id)
@@ -284,9 +292,9 @@ func (w *writing) isFresh(id ID) (bool, error) {
 	return w.books.Has(id.book(tagFresh))
 }
 
-// link returns the fresh records to which references lead that the commit adds to others. All that these
-// refer to is linked with them.
-func (w *writing) link() (map[ID]bool, error) {
+// link returns the fresh records to which references lead that the commit adds to others, which are stored and
+// not fresh. All that these refer to is linked with them.
+func (w *writing) link(others []ID) (map[ID]bool, error) {
 	linked := map[ID]bool{}
 	var todo []ID
 	visit := func(refs []ID) error {
@@ -305,14 +313,7 @@ func (w *writing) link() (map[ID]bool, error) {
 		}
 		return nil
 	}
-	for _, id := range w.ids {
-		fresh, err := w.isFresh(id)
-		if err != nil {
-			return nil, err
-		}
-		if fresh {
-			continue
-		}
+	for _, id := range others {
 		refs, err := refsOf(id, w.values[id])
 		if err != nil {
 			return nil, err
