@@ -26,8 +26,8 @@ const (
 const (
 	idSize     = 8
 	bufferSize = 16 << 10
-	// keptBytes is the most that a buffer for records keeps between commands, and what a commit may have beyond
-	// Options.MaxArriving.
+	// keptBytes is the most that a buffer for records keeps between commands, and what a commit or a B may have
+	// beyond Options.MaxArriving.
 	keptBytes = 64 << 10
 )
 
@@ -219,7 +219,9 @@ func (c *conn) bulkLoad() error {
 	if int64(n) > int64(c.srv.opts.MaxLoad) {
 		return fmt.Errorf("found %d ids, expected at most %d", n, c.srv.opts.MaxLoad)
 	}
-	ids, err := readBytes(c.r, int64(n)*idSize)
+	a := arriving{c: c}
+	defer a.end()
+	ids, err := readBytes(&a, int64(n)*idSize)
 	for ; err == nil && len(ids) > 0; ids = ids[idSize:] {
 		err = c.load(record.ID(binary.BigEndian.Uint64(ids)))
 	}
@@ -271,7 +273,7 @@ func (c *conn) commit() error {
 	return c.w.WriteByte(statusOK)
 }
 
-// arriving reads a commit, and counts its bytes among those of all commits of the server.
+// arriving reads a commit, or the ids of B, and counts the bytes among those of all connections, until end.
 type arriving struct {
 	c *conn
 	n int64
@@ -282,7 +284,7 @@ func (a *arriving) Read(b []byte) (int, error) {
 	a.n += int64(n)
 	all, most := a.c.srv.arrived.Add(int64(n)), a.c.srv.opts.MaxArriving
 	if all > most && a.n > keptBytes {
-		return n, fmt.Errorf("found %d bytes of commits that have arrived and were not made yet, expected at most %d", all, most)
+		return n, fmt.Errorf("found %d bytes of all clients that have arrived and were not answered yet, expected at most %d", all, most)
 	}
 	return n, err
 }

@@ -24,9 +24,9 @@ type Options struct {
 	// MaxCommit is the most bytes of a commit; 0 means 256 MiB. The memory for it is taken as the
 	// bytes arrive.
 	MaxCommit int64
-	// MaxArriving is the most bytes of all commits that connections have sent so far and that have not been made
-	// yet; 0 means 1 GiB. Above it, a connection that sends more of one is closed, unless its own commit has
-	// less than 64 KiB so far.
+	// MaxArriving is the most bytes of commits and of ids of B that all connections together have sent and that
+	// were not answered yet; 0 means 1 GiB. Above it, a connection that sends more is closed, unless its own
+	// command has less than 64 KiB so far.
 	MaxArriving int64
 	// MaxLoad is how many ids B may have; 0 means 1,048,576.
 	MaxLoad int
@@ -51,7 +51,7 @@ type Server struct {
 	storage *record.Storage
 	log     *slog.Logger
 	closing atomic.Bool  // set with mu
-	arrived atomic.Int64 // bytes of commits that were not made yet
+	arrived atomic.Int64 // bytes of commits and of ids of B that were not answered yet
 	stop    sync.Once
 	ctx     context.Context // of collections
 	cancel  context.CancelFunc
