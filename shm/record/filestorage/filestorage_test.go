@@ -142,6 +142,16 @@ func TestTornBeforeItsLength(t *testing.T) {
 	}
 }
 
+// What is damaged behind a good entry is no such end, also when an empty transaction comes before it.
+func TestDamagedBehindAnEmptyTransaction(t *testing.T) {
+	bad := shelfTransaction(rec(1, "one"), rec(2, "two"))
+	bad[len(bad)-len("two")-4-1]++ // the id in the second record
+	got, err := read(t, file(t, append(shelf(shelfTransaction(rec(0, "root")), shelfTransaction()), bad...)))
+	require.ErrorIs(t, err, ErrDamaged)
+	require.NotErrorIs(t, err, ErrTorn)
+	require.Equal(t, []record.Record{rec(0, "root"), rec(1, "one")}, got)
+}
+
 // Only the end of a file can be torn: a transaction that Durus itself would not cut off is damaged.
 func TestDamagedWithMoreBehind(t *testing.T) {
 	cut := shelfTransaction(rec(0, "root"))

@@ -114,6 +114,7 @@ type reader struct {
 	at       int64
 	progress func(done, total int64)
 	yield    func(record.Record, error) bool
+	yielded  int64 // records
 }
 
 func (r *reader) seek(at int64) {
@@ -149,6 +150,7 @@ func (r *reader) record(n int64) error {
 	if err != nil {
 		return damaged(at, "%v", err)
 	}
+	r.yielded++
 	if !r.yield(rec, nil) {
 		return errStopped
 	}
@@ -173,9 +175,9 @@ func (r *reader) shelf() error {
 		return err
 	}
 	for wasEmpty := false; r.left() > 0; {
-		at := r.at
+		at, yielded := r.at, r.yielded
 		err := r.shelfTransaction()
-		if wasEmpty && errors.Is(err, ErrDamaged) {
+		if wasEmpty && r.yielded == yielded && errors.Is(err, ErrDamaged) {
 			return fmt.Errorf("offset %d: %w: found a length of 0 and no transaction behind it", at-8, ErrTorn)
 		}
 		if err != nil {
