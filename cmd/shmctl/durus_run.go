@@ -148,7 +148,7 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 // which a migration was interrupted.
 func (d *durusServer) migrate(ctx context.Context) error {
 	if d.source == "" {
-		return nil
+		return isWhole(d.storage, d.dir) // each session would fail
 	}
 	stats, err := d.storage.Stats()
 	if err != nil || stats.NextID > 0 && !stats.Importing {

@@ -104,7 +104,7 @@ func newRecordStat() *cobra.Command {
 		Use:   "stat STORE",
 		Short: "Show the numbers of records",
 		Long: `stat shows the number of records, and of those that no other refers to. A fresh record
-is one that a client has stored and that nothing has referred to yet. What nothing
+is one that a client has stored and that none but fresh ones has referred to. What nothing
 leads to from the root or a fresh record is garbage, which gc collects. It may be more
 than the records that no other refers to.`,
 		Example: "  shmctl record stat /var/lib/app/objects",

@@ -87,10 +87,22 @@ func migrate(ctx context.Context, cmd *cobra.Command, st *record.Storage, source
 		return m, err
 	}
 	err = withRecords(openToRead, source, func(from *record.Storage) error {
+		if err := isWhole(from, source); err != nil {
+			return err
+		}
 		_, err := st.Import(ctx, from.All(), &record.ImportOptions{Progress: countedOn(bar, from.Len())})
 		return err
 	})
 	return movedRecords{From: source, Records: int64(st.Len())}, err
+}
+
+// isWhole returns an error for a store in which a migration was interrupted: it may lack any records.
+func isWhole(st *record.Storage, path string) error {
+	stats, err := st.Stats()
+	if err == nil && stats.Importing {
+		err = fmt.Errorf("found the store %s: %w: run it again to its end", path, record.ErrImporting)
+	}
+	return err
 }
 
 // countedOn shows a number of records of a total.
@@ -128,6 +140,9 @@ export that is interrupted leaves, and another one overwrites.`,
 				return err
 			}
 			return withRecords(openToRead, path, func(st *record.Storage) error {
+				if err := isWhole(st, path); err != nil {
+					return err
+				}
 				return interruptible(cmd, func(ctx context.Context) error {
 					bar := newProgress(cmd.ErrOrStderr(), "export")
 					n, err := filestorage.Write(rest[0], until(ctx, st.All()), &filestorage.WriteOptions{Progress: countedOn(bar, st.Len())})

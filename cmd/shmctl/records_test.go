@@ -82,3 +82,20 @@ func TestRecordMigrateKilled(t *testing.T) {
 	defer st.Close()
 	require.NoError(t, st.Check(t.Context()))
 }
+
+// What an interrupted migration has left is neither exported nor migrated on: records are missing.
+func TestRecordsOfHalfAMigration(t *testing.T) {
+	dir := t.TempDir()
+	store, out, other := filepath.Join(dir, "store"), filepath.Join(dir, "out.durus"), filepath.Join(dir, "other")
+	st, err := record.Open(store, nil)
+	require.NoError(t, err)
+	_, err = st.Import(t.Context(), func(yield func(record.Record, error) bool) { yield(record.Record{}, os.ErrClosed) }, nil)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.NoError(t, st.Close())
+	for _, args := range [][]string{{"export", store, out}, {"migrate", other, store}} {
+		b, err := exec.Command("shmctl", append([]string{"record"}, args...)...).CombinedOutput()
+		require.Error(t, err, "%s", args)
+		require.Contains(t, string(b), "an import has not ended")
+	}
+	require.NoFileExists(t, out)
+}

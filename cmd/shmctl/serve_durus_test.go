@@ -127,6 +127,21 @@ func TestServeDurusTemporary(t *testing.T) {
 	require.NoDirExists(t, store)
 }
 
+// A store whose migration was interrupted is not served, as no client could use it.
+func TestServeDurusRefusesHalfAMigration(t *testing.T) {
+	dir := t.TempDir()
+	store := filepath.Join(dir, "store")
+	st, err := record.Open(store, nil)
+	require.NoError(t, err)
+	_, err = st.Import(t.Context(), func(yield func(record.Record, error) bool) { yield(record.Record{}, io.ErrUnexpectedEOF) }, nil)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.NoError(t, st.Close())
+	v := launchedDurus(t, dir, "--file", store)
+	require.NotZero(t, v.ends(t))
+	require.Contains(t, v.errors.String(), "an import has not ended")
+	require.NoFileExists(t, v.socket)
+}
+
 // A server migrates a file once, and serves what clients have made of it after that.
 func TestServeDurusMigrates(t *testing.T) {
 	dir := t.TempDir()

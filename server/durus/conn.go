@@ -26,7 +26,8 @@ const (
 const (
 	idSize     = 8
 	bufferSize = 16 << 10
-	// keptBytes is the most that a buffer for records keeps between commands.
+	// keptBytes is the most that a buffer for records keeps between commands, and what a commit or a B may have
+	// beyond Options.MaxArriving.
 	keptBytes = 64 << 10
 )
 
@@ -199,10 +200,10 @@ func (c *conn) load(id record.ID) (err error) {
 	return err
 }
 
-// readBytes reads n bytes. Memory for them is taken as they arrive.
-func (c *conn) readBytes(n int64) ([]byte, error) {
+// readBytes reads n bytes of r. Memory for them is taken as they arrive.
+func readBytes(r io.Reader, n int64) ([]byte, error) {
 	var b bytes.Buffer
-	got, err := b.ReadFrom(io.LimitReader(c.r, n))
+	got, err := b.ReadFrom(io.LimitReader(r, n))
 	if err == nil && got < n {
 		err = fmt.Errorf("found the end after %d bytes, expected %d: %w", got, n, io.ErrUnexpectedEOF)
 	}
@@ -218,7 +219,9 @@ func (c *conn) bulkLoad() error {
 	if int64(n) > int64(c.srv.opts.MaxLoad) {
 		return fmt.Errorf("found %d ids, expected at most %d", n, c.srv.opts.MaxLoad)
 	}
-	ids, err := c.readBytes(int64(n) * idSize)
+	a := arriving{c: c}
+	defer a.end()
+	ids, err := readBytes(&a, int64(n)*idSize)
 	for ; err == nil && len(ids) > 0; ids = ids[idSize:] {
 		err = c.load(record.ID(binary.BigEndian.Uint64(ids)))
 	}
@@ -251,7 +254,9 @@ func (c *conn) commit() error {
 	if int64(n) > c.srv.opts.MaxCommit {
 		return fmt.Errorf("found a commit of %d bytes, expected at most %d", n, c.srv.opts.MaxCommit)
 	}
-	entries, err := c.readBytes(int64(n))
+	a := arriving{c: c}
+	defer a.end()
+	entries, err := readBytes(&a, int64(n))
 	if err != nil {
 		return err
 	}
@@ -267,6 +272,24 @@ func (c *conn) commit() error {
 	}
 	return c.w.WriteByte(statusOK)
 }
+
+// arriving reads a commit, or the ids of B, and counts the bytes among those of all connections, until end.
+type arriving struct {
+	c *conn
+	n int64
+}
+
+func (a *arriving) Read(b []byte) (int, error) {
+	n, err := a.c.r.Read(b)
+	a.n += int64(n)
+	all, most := a.c.srv.arrived.Add(int64(n)), a.c.srv.opts.MaxArriving
+	if all > most && a.n > keptBytes {
+		return n, fmt.Errorf("found %d bytes of all clients that have arrived and were not answered yet, expected at most %d", all, most)
+	}
+	return n, err
+}
+
+func (a *arriving) end() { a.c.srv.arrived.Add(-a.n) }
 
 // parseCommit calls store for each record of a commit. The records are parts of entries.
 func parseCommit(entries []byte, store func(record.Record) error) error {

@@ -37,18 +37,20 @@
 //
 // A connection is closed, and changes nothing, for an unknown command, a commit with an entry that is
 // longer than the commit or is no record, bytes that are left over, an id that this client was not
-// given and that no record has, or a length above Options.MaxCommit or Options.MaxLoad. So it is for a
-// commit that the store has no room for. The answers to what came before are sent.
+// given and that no record has, a length above Options.MaxCommit or Options.MaxLoad, or bytes above
+// Options.MaxArriving. So it is for a commit that the store has no room for. The answers to what came
+// before are sent.
 //
 // Nobody waits for a client: a commit is read whole before it begins, and no lock is held while bytes
 // are read or written. What a client was not told yet takes memory in the handle, which is bounded
-// (record.Options.MaxChanges). The connections that are furthest behind are closed at that bound.
+// (record.Options.MaxChanges). The connections that are furthest behind are closed at that bound. A connection
+// also takes a bit for each id that its client was given, or has loaded or stored, in chunks of 512 bytes.
 //
 // # What differs from Durus's server
 //
 // P answers when the collection has ended, but after one second at most, and it goes on then. An id that
 // was given and not stored is not given again. A new record that a connection has stored and that
-// nothing has referred to yet stays until the connection ends. M for more ids than 16,777,216 that a client
+// nothing but such records has referred to yet stays until the connection ends. M for more ids than 16,777,216 that a client
 // has not stored closes the connection.
 //
 // # What a kill leaves

@@ -24,6 +24,10 @@ type Options struct {
 	// MaxCommit is the most bytes of a commit; 0 means 256 MiB. The memory for it is taken as the
 	// bytes arrive.
 	MaxCommit int64
+	// MaxArriving is the most bytes of commits and of ids of B that all connections together have sent and that
+	// were not answered yet; 0 means 1 GiB. Above it, a connection that sends more is closed, unless its own
+	// command has less than 64 KiB so far.
+	MaxArriving int64
 	// MaxLoad is how many ids B may have; 0 means 1,048,576.
 	MaxLoad int
 	// Stop is called, once, when a client has sent Q. The listeners are closed by then. It must not wait
@@ -37,6 +41,7 @@ type Options struct {
 const (
 	defaultMaxConns  = 1024
 	defaultMaxCommit = 256 << 20
+	defaultArriving  = 1 << 30
 	defaultMaxLoad   = 1 << 20
 )
 
@@ -45,7 +50,8 @@ type Server struct {
 	opts    Options
 	storage *record.Storage
 	log     *slog.Logger
-	closing atomic.Bool // set with mu
+	closing atomic.Bool  // set with mu
+	arrived atomic.Int64 // bytes of commits and of ids of B that were not answered yet
 	stop    sync.Once
 	ctx     context.Context // of collections
 	cancel  context.CancelFunc
@@ -66,11 +72,13 @@ func New(opts *Options) (*Server, error) {
 	switch {
 	case o.Storage == nil:
 		return nil, errors.New("durus: Options.Storage is nil, expected an open storage")
-	case o.MaxConns < 0 || o.MaxCommit < 0 || o.MaxLoad < 0:
-		return nil, fmt.Errorf("durus: Options.MaxConns is %d, MaxCommit %d and MaxLoad %d, expected 0 or more", o.MaxConns, o.MaxCommit, o.MaxLoad)
+	case o.MaxConns < 0 || o.MaxCommit < 0 || o.MaxArriving < 0 || o.MaxLoad < 0:
+		return nil, fmt.Errorf("durus: Options.MaxConns is %d, MaxCommit %d, MaxArriving %d and MaxLoad %d, expected 0 or more",
+			o.MaxConns, o.MaxCommit, o.MaxArriving, o.MaxLoad)
 	}
 	o.MaxConns = cmp.Or(o.MaxConns, defaultMaxConns)
 	o.MaxCommit = cmp.Or(o.MaxCommit, defaultMaxCommit)
+	o.MaxArriving = cmp.Or(o.MaxArriving, defaultArriving)
 	o.MaxLoad = cmp.Or(o.MaxLoad, defaultMaxLoad)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -269,6 +269,32 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// Clients that send parts of large commits take bounded memory together, and leave room for small commits.
+func TestArriving(t *testing.T) {
+	w := serve(t, t.TempDir(), Options{MaxArriving: 300_000}, nil)
+	good := w.dial("unix")
+	good.newIDs(1)
+	big := rec(0, string(make([]byte, 200_000)))
+	all := entries(big)
+	part := all[:len(all)-1]
+	first, second := w.dial("unix"), w.dial("unix")
+	first.send([]byte{'C'})
+	require.Zero(t, first.number())
+	first.send(be4(len(all)), part)
+	require.Eventually(t, func() bool { return w.srv.arrived.Load() == int64(len(part)) }, time.Minute, time.Millisecond)
+	second.send([]byte{'C'})
+	require.Zero(t, second.number())
+	_, _ = second.nc.Write(append(be4(len(all)), part...))
+	second.isClosed()
+	third := w.dial("unix")
+	_, _ = third.nc.Write(slices.Concat([]byte{'B'}, be4(30_000), make([]byte, 8*30_000-1)))
+	third.isClosed()
+	good.commits(rec(0, "small"))
+	require.NoError(t, first.nc.Close())
+	require.Eventually(t, func() bool { return w.srv.arrived.Load() == 0 }, time.Minute, time.Millisecond)
+	good.commits(big)
+}
+
 // A client that was not told for too long is closed.
 func TestLagged(t *testing.T) {
 	w := serve(t, t.TempDir(), Options{}, &record.Options{MaxChanges: 10})

@@ -87,9 +87,9 @@ func (c *checking) checkBooks() error {
 		return err
 	}
 	for id := range c.refs {
-		want := id != 0 && c.counts[id] == 0
-		if got := fresh[id] || unreferred[id]; got != want || fresh[id] && unreferred[id] {
-			return corrupt("found record %d, to which %d refer, fresh: %v and unreferred: %v, expected one of them: %v",
+		want := id != 0 && c.counts[id] == 0 && !fresh[id]
+		if unreferred[id] != want || id == 0 && fresh[id] {
+			return corrupt("found record %d, to which %d refer, fresh: %v and unreferred: %v, expected unreferred: %v",
 				id, c.counts[id], fresh[id], unreferred[id], want)
 		}
 	}

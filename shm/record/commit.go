@@ -71,7 +71,7 @@ func (st *Storage) commit(c *Commit) error {
 	for runs := 0; ; runs++ {
 		var w *writing
 		err := st.store.Update(func(tx *shm.Tx) error {
-			w = &writing{st: st, s: c.s, tables: st.tables(tx), values: c.records, ids: ids, created: map[ID]bool{}}
+			w = &writing{st: st, s: c.s, tables: st.tables(tx), values: c.records, ids: ids, created: map[ID]bool{}, added: map[ID][]ID{}}
 			return w.run()
 		})
 		switch {
@@ -115,6 +115,9 @@ func (st *Storage) committed(w *writing) error {
 		if others, err = st.difference(now, w.values); err != nil {
 			return errors.Join(err, now.sn.Close())
 		}
+	}
+	if w.isView() {
+		s.position = w.head.stamp
 	}
 	return st.know(now, func(c *changes) {
 		for _, id := range w.ids {

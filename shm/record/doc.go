@@ -17,7 +17,7 @@
 //	position   the stamp that a session's view is of
 //	held       an id that a session has loaded or stored since it was last told of a change
 //	given      an id that was handed to a session, which alone may store it first
-//	fresh      a record that a live session has stored and that nothing has ever referred to
+//	fresh      a record that a live session has created and that none but fresh records has ever referred to
 //	unreferred a record other than the root that no record refers to, and that is not fresh
 //	garbage    a record that no chain of references leads to from the root or a fresh record
 //	collect    delete garbage; its id waits until all sessions were told, then it is given again
@@ -46,7 +46,7 @@
 // one, the Diff of the two gives the ids that changed. A session reads from that snapshot
 // the ids that have not changed since its position, which are the same in both, and gets
 // ErrConflict for the others. So it sees one version, and a session that lags pins nothing. Sync
-// returns the ids that changed and moves the position.
+// returns the ids that changed and moves the position. A commit moves it too when there is nothing to tell.
 //
 // A commit conflicts if a record that it stores or that its session holds was changed by another
 // commit since the position, or if one that it stores or refers to was collected. The transaction

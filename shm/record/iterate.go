@@ -60,7 +60,7 @@ func (k known) record(key, value []byte) (Record, error) {
 type Stats struct {
 	Records    int64  `json:"records"`
 	Unreferred int64  `json:"unreferred"` // records that no other refers to, which are garbage; see PerCommit
-	Fresh      int64  `json:"fresh"`      // records to which nothing has referred yet
+	Fresh      int64  `json:"fresh"`      // new records to which only such records have referred yet
 	Waiting    int64  `json:"waiting"`    // ids of collected records that wait to be given again
 	NextID     ID     `json:"next_id"`    // the least that was never given or stored
 	Stamp      uint64 `json:"stamp"`      // number of the last commit that changed records

@@ -249,9 +249,19 @@ func (m *model) commit(s *modelSession) {
 	}
 	m.counts.commits++
 	m.clock++
-	for id := range stored { // one that was there is fresh only if it was
-		if _, there := m.records[id]; there && m.fresh[id] == nil {
-			defer delete(m.fresh, id)
+	var linked []ID // by new references of records that are not fresh, or by older ones to new records
+	for id, r := range stored {
+		old, there := m.records[id]
+		if id != 0 && (!there || m.fresh[id] != nil) {
+			m.fresh[id] = s
+			continue
+		}
+		for _, ref := range r.Refs {
+			_, isStored := stored[ref]
+			_, there := m.records[ref]
+			if !slices.Contains(old.Refs, ref) || isStored && !there {
+				linked = append(linked, ref)
+			}
 		}
 	}
 	for id, r := range stored {
@@ -259,28 +269,13 @@ func (m *model) commit(s *modelSession) {
 		m.changed[id] = modelChange{m.clock, s}
 		delete(m.owner, id)
 	}
-	for id := range m.referred() {
-		delete(m.fresh, id)
+	for ; len(linked) > 0; linked = linked[1:] {
+		if id := linked[0]; m.fresh[id] != nil {
+			delete(m.fresh, id)
+			linked = append(linked, m.records[id].Refs...)
+		}
 	}
 	m.collected()
-	now := m.referred()
-	for id := range stored {
-		if !now[id] && id != 0 {
-			m.fresh[id] = s
-		}
-	}
-}
-
-func (m *model) referred() map[ID]bool {
-	all := map[ID]bool{}
-	for id, r := range m.records {
-		for _, ref := range r.Refs {
-			if ref != id {
-				all[ref] = true
-			}
-		}
-	}
-	return all
 }
 
 // reachable returns the ids that no collection may take.

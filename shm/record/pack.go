@@ -94,6 +94,7 @@ func (st *Storage) pack(ctx context.Context) (p Packed, err error) {
 func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 	var steps uint64
 	var since time.Time
+	patience := stuckAfter
 	full := 0 // tries of a step that have found the store full
 	for {
 		if err := ctx.Err(); err != nil {
@@ -125,7 +126,10 @@ func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 				steps, since = h.steps, time.Now()
 			}
 			alive, err := st.store.Alive(h.runner)
-			if err == nil && (!alive || time.Since(since) > stuckAfter) {
+			if stuck := time.Since(since) > patience; err == nil && (!alive || stuck) {
+				if stuck {
+					patience *= 2 // or two that make slow steps could take over from each other for ever
+				}
 				err = c.takeOver(h.steps)
 			}
 			if err != nil {

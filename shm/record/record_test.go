@@ -168,6 +168,28 @@ func TestFresh(t *testing.T) {
 	packs(t, st, 1)
 }
 
+// New records that refer to each other are fresh until something else leads to them, and so is all that
+// they refer to.
+func TestFreshCycle(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s := session(t, st)
+	ids(t, s, 8)
+	require.NoError(t, stores(s, rec(0, ""), rec(1, "leaf", 3), rec(2, "leaf", 3)))
+	packs(t, st, 0)
+	require.NoError(t, stores(s, rec(3, "parent", 1, 2)))
+	require.NoError(t, stores(s, rec(4, "", 5), rec(5, "", 4)))
+	packs(t, st, 0)
+	require.NoError(t, stores(s, rec(0, "", 3)))
+	packs(t, st, 0)
+	stats, err := st.Stats()
+	require.NoError(t, err)
+	require.Equal(t, int64(2), stats.Fresh)
+	require.NoError(t, stores(s, rec(0, "")))
+	packs(t, st, 3)
+	require.NoError(t, s.Close())
+	packs(t, st, 2)
+}
+
 func TestErrors(t *testing.T) {
 	for _, o := range []Options{
 		{MaxChanges: -1}, {Garbage: PerCommit(0)}, {Garbage: PastShare(1)}, {Garbage: WhenIdle(0)}, {Checkpoint: EveryCommits(0)},
@@ -219,4 +241,101 @@ func TestLagged(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, stats.Untold, int64(10))
 	require.Equal(t, int64(30), stats.Records)
+}
+
+// What a session itself stores does not make it lag, in one large commit or in many without a Sync.
+func TestOwnChangesDoNotLag(t *testing.T) {
+	st := open(t, t.TempDir(), &Options{MaxChanges: 10})
+	s := session(t, st)
+	all := ids(t, s, 100)
+	var records []Record
+	for _, id := range all[:50] {
+		records = append(records, rec(id, "one"))
+	}
+	require.NoError(t, stores(s, records...))
+	for _, id := range all[50:] {
+		require.NoError(t, stores(s, rec(id, "many")))
+	}
+	loads(t, s, records[49])
+	synced(t, s)
+	stats, err := st.Stats()
+	require.NoError(t, err)
+	require.LessOrEqual(t, stats.Untold, int64(10))
+
+	// Another session that was told of nothing is the one to be given up.
+	other := session(t, st)
+	require.NoError(t, stores(s, records...))
+	_, err = other.Load(0)
+	require.ErrorIs(t, err, ErrLagged)
+	loads(t, s, records[0])
+
+	// What others have changed is told after a commit of one's own.
+	third := session(t, st)
+	x := ids(t, third, 1)[0]
+	require.NoError(t, stores(third, rec(x, "third")))
+	require.NoError(t, stores(s, rec(2, "own")))
+	_, err = s.Load(x)
+	require.ErrorIs(t, err, ErrConflict)
+	synced(t, s, x)
+	synced(t, third, 2)
+}
+
+// A session that asks for numbers which nobody was given takes no memory for them. That a record was not there
+// is a conflict all the same.
+func TestLoadsOfNothing(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s, other := session(t, st), session(t, st)
+	for i := range ID(10_000) {
+		_, err := s.Load(1<<40 + i*chunkIDs)
+		require.ErrorIs(t, err, shm.ErrNotFound)
+	}
+	_, err := s.Load(1)
+	require.ErrorIs(t, err, shm.ErrNotFound)
+	require.LessOrEqual(t, len(s.held.chunks), 1)
+	ids(t, other, 2)
+	require.NoError(t, stores(other, rec(1, "")))
+	require.ErrorIs(t, stores(s, rec(0, "")), ErrConflict)
+}
+
+// References to numbers that nobody was given take no part of a collection. Those to ids that were given and
+// not stored are spread over its steps.
+func TestRefsToNothing(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s, other := session(t, st), session(t, st)
+	given := ids(t, s, 10*stepRecords)
+	refs := make([]ID, 20*stepRecords)
+	for i := range refs {
+		refs[i] = 1<<40 + ID(i)*chunkIDs
+	}
+	require.NoError(t, stores(s, rec(0, "", refs...), rec(1, "", 2), rec(2, "", 1)))
+	p, err := st.Pack(t.Context())
+	require.NoError(t, err)
+	require.Less(t, p.Steps, uint64(10))
+	require.NoError(t, stores(s, rec(0, "", append(refs, given...)...)))
+	p, err = st.Pack(t.Context())
+	require.NoError(t, err)
+	require.Greater(t, p.Steps, uint64(10))
+	require.NoError(t, stores(s, rec(0, "", refs...)))
+	synced(t, other, 0, 1, 2)
+	require.NoError(t, s.Close()) // of what it has stored, 1 and 2 are garbage now
+	packs(t, st, 2)
+	loads(t, other, rec(0, "", refs...))
+	require.ErrorIs(t, stores(other, rec(0, "", append(refs, 2)...)), ErrConflict)
+	require.NoError(t, stores(other, rec(0, "", refs...)))
+}
+
+// A step looks at few large records.
+func TestPackLargeRecords(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	s := session(t, st)
+	all := ids(t, s, 20)
+	for _, id := range all[1:] {
+		require.NoError(t, stores(s, rec(id, string(make([]byte, stepBytes/4)))))
+	}
+	require.NoError(t, stores(s, rec(0, "", all[1:]...)))
+	p, err := st.Pack(t.Context())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, p.Steps, uint64(9))
+	require.NoError(t, stores(s, rec(0, "", all[10:]...)))
+	packs(t, st, 9)
 }

@@ -107,8 +107,10 @@ func (s *Session) Append(dst []byte, id ID) ([]byte, error) {
 		}
 	}
 	if err != nil {
-		if errors.Is(err, shm.ErrNotFound) {
-			s.held.add(id) // that it is not there was seen
+		// That it is not there was seen. Nothing is noted of ids far above those that were ever given: a client
+		// that asks for any numbers would take 512 bytes for each.
+		if errors.Is(err, shm.ErrNotFound) && id/chunkIDs <= st.known.head.next/chunkIDs {
+			s.held.add(id)
 		}
 		return dst, fmt.Errorf("record: loading %d: %w", id, err)
 	}

@@ -276,6 +276,9 @@ func (st *Storage) know(now known, note func(*changes)) error {
 // giveUp ends the sessions that are furthest behind while there are too many changes that they
 // were not told of. The caller has turn.
 func (st *Storage) giveUp() {
+	if len(st.changes.newest) > st.opts.MaxChanges {
+		st.forget()
+	}
 	for len(st.changes.newest) > st.opts.MaxChanges {
 		least := st.least()
 		if least >= st.known.head.stamp {

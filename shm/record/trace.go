@@ -6,8 +6,13 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// defaultStep is how many records a step of a collection looks at.
-const defaultStep = 512
+const (
+	// defaultStep is how many records a step of a collection looks at.
+	defaultStep = 512
+	// stepBytes is how many bytes of records a step looks at, and one record more. So it is far shorter than
+	// stuckAfter, also with large records.
+	stepBytes = 8 << 20
+)
 
 // A collection is what a handle knows of one that it runs. All of it can be lost.
 type collection struct {
@@ -131,8 +136,9 @@ func (c *collection) markStep(k known) error {
 	}
 	var visited, absent []ID
 	var done idSet
+	bytes := 0
 	todo := append([]ID(nil), asked...)
-	for len(todo) > 0 && len(visited) < c.records {
+	for len(todo) > 0 && len(visited)+len(absent) < c.records && bytes < stepBytes {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !done.add(id) {
@@ -156,7 +162,12 @@ func (c *collection) markStep(k known) error {
 			return err
 		}
 		visited = append(visited, id)
-		todo = append(todo, refs...)
+		bytes += len(value)
+		for _, ref := range refs {
+			if ref < k.head.next { // or it is no record, and whoever creates it makes it gray
+				todo = append(todo, ref)
+			}
+		}
 	}
 	var later idSet
 	for _, id := range todo {
@@ -227,8 +238,8 @@ func (c *collection) sweepStep(k known) error {
 	}
 	var found []ID
 	var cursor uint64
-	n := 0
-	for key := range k.records.AllFrom(k.head.cursor) {
+	n, bytes := 0, 0
+	for key, value := range k.records.AllFrom(k.head.cursor) {
 		id, err := idOf(key)
 		if err != nil {
 			return err
@@ -236,7 +247,8 @@ func (c *collection) sweepStep(k known) error {
 		if !c.seen.has(id) {
 			found = append(found, id)
 		}
-		if n++; n >= c.records {
+		bytes += len(value)
+		if n++; n >= c.records || bytes >= stepBytes {
 			cursor = c.st.records.After(key)
 			break
 		}

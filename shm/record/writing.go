@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
@@ -24,9 +25,11 @@ type writing struct {
 	balance   balance
 	conflicts []ID
 	garbage   bool // conflicts are of garbage, which no stamp tells of
+	behind    bool // there are changes that the session was not told of
 	created   map[ID]bool
-	fresh     []ID // stored records that nothing has referred to
-	removed   []ID // collected by the same commit
+	added     map[ID][]ID // references of a stored record that are new
+	fresh     []ID        // stored records that are fresh
+	removed   []ID        // collected by the same commit
 }
 
 func (w *writing) run() (err error) {
@@ -74,9 +77,10 @@ func (w *writing) compare() error {
 			return err
 		}
 	}
-	w.conflicts = nil
+	w.conflicts, w.behind = nil, false
 	var used idSet // by what is stored, if it matters
 	st.changes.since(s, func(id ID, collected bool) {
+		w.behind = true
 		if collected && used.n == 0 {
 			used = w.uses()
 		}
@@ -90,17 +94,25 @@ func (w *writing) compare() error {
 	return nil
 }
 
-// uses returns the ids that are stored, and those that they refer to.
+// uses returns the ids that are stored, and those that they refer to, as far as they were given.
 func (w *writing) uses() (used idSet) {
 	for id, value := range w.values {
 		used.add(id)
 		if _, refs, err := split(value); err == nil { // as it is
 			for _, ref := range parseRefs(refs) {
-				used.add(ref)
+				if ref < w.head.next {
+					used.add(ref)
+				}
 			}
 		}
 	}
 	return used
+}
+
+// isView reports whether the commit has left what its session sees: the view from before it, with what it
+// has stored. A session that was told of all changes needs no Sync then to be at the commit's stamp.
+func (w *writing) isView() bool {
+	return !w.behind && len(w.removed) == 0 && (w.head.phase != phaseSweep || w.s.position >= w.head.cut)
 }
 
 // conflict returns the error of a commit that uses a record that is garbage.
@@ -164,6 +176,7 @@ func (w *writing) store(id ID) error {
 		is[ref] = true
 		w.balance.by[ref]++
 		if !was[ref] {
+			w.added[id] = append(w.added[id], ref)
 			if err := w.refer(ref); err != nil {
 				return err
 			}
@@ -187,6 +200,9 @@ func (w *writing) store(id ID) error {
 func (w *writing) refer(ref ID) error {
 	switch w.head.phase {
 	case phaseMark:
+		if ref >= w.head.next {
+			return nil // it is no record, and whoever creates it makes it gray
+		}
 		return w.gray(ref)
 	case phaseSweep:
 		if _, stored := w.values[ref]; stored {
@@ -226,24 +242,27 @@ func (m tables) mark(ids ...ID) error {
 	return m.books.Set((ids[0] / chunkIDs).book(tagMarks), c.encode())
 }
 
-// refresh makes the stored records fresh to which nothing refers, or has referred.
+// refresh makes the records fresh that the commit creates, and leaves those fresh that are, unless it
+// links them.
 func (w *writing) refresh() error {
+	var fresh, others []ID // of what is stored
 	for _, id := range w.ids {
-		if id == 0 {
-			continue
-		}
-		n, err := w.count(id)
+		is, err := w.isFresh(id)
 		if err != nil {
 			return err
 		}
-		fresh := w.created[id]
-		if n == 0 && !fresh {
-			fresh, err = w.books.Has(id.book(tagFresh))
+		if is {
+			fresh = append(fresh, id)
+		} else {
+			others = append(others, id)
 		}
-		if err != nil {
-			return err
-		}
-		if n > 0 || !fresh {
+	}
+	linked, err := w.link(others)
+	if err != nil {
+		return err
+	}
+	for _, id := range fresh {
+		if linked[id] {
 			continue
 		}
 		w.fresh = append(w.fresh, id)
@@ -254,7 +273,76 @@ func (w *writing) refresh() error {
 			return err
 		}
 	}
+	for _, id := range sortedKeys(linked) {
+		if w.created[id] {
+			continue // it has no entry
+		}
+		if _, err := w.books.Delete(id.book(tagFresh)); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// isFresh reports whether a record was fresh before the commit, or is created by it.
+func (w *writing) isFresh(id ID) (bool, error) {
+	if id == 0 || w.created[id] {
+		return id != 0, nil
+	}
+	return w.books.Has(id.book(tagFresh))
+}
+
+// link returns the fresh records to which references lead that the commit adds to others, which are stored and
+// not fresh. All that these refer to is linked with them.
+func (w *writing) link(others []ID) (map[ID]bool, error) {
+	linked := map[ID]bool{}
+	var todo []ID
+	visit := func(refs []ID) error {
+		for _, ref := range refs {
+			if linked[ref] {
+				continue
+			}
+			fresh, err := w.isFresh(ref)
+			if err != nil {
+				return err
+			}
+			if fresh {
+				linked[ref] = true
+				todo = append(todo, ref)
+			}
+		}
+		return nil
+	}
+	for _, id := range others {
+		refs, err := refsOf(id, w.values[id])
+		if err != nil {
+			return nil, err
+		}
+		refs = slices.DeleteFunc(refs, func(ref ID) bool { return !w.created[ref] }) // it may have referred to them before
+		if err := visit(append(refs, w.added[id]...)); err != nil {
+			return nil, err
+		}
+	}
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		value, is := w.values[id]
+		var err error
+		if !is {
+			value, err = w.records.Get(id.key())
+		}
+		var refs []ID
+		if err == nil {
+			refs, err = refsOf(id, value)
+		}
+		if err == nil {
+			err = visit(refs)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return linked, nil
 }
 
 // A balance is how the counts of a transaction change.
@@ -263,8 +351,8 @@ type balance struct {
 	by map[ID]int
 }
 
-// settle changes the counts. A record that nothing refers to any more becomes unreferred, and one
-// that something refers to is no longer unreferred or fresh.
+// settle changes the counts. A record that nothing refers to any more becomes unreferred, unless it is
+// fresh, and one that something refers to is no longer unreferred.
 func (b balance) settle() error {
 	for _, id := range sortedKeys(b.by) {
 		by := b.by[id]
@@ -286,9 +374,6 @@ func (b balance) settle() error {
 		}
 		if err == nil && was == 0 {
 			_, err = b.books.Delete(id.book(tagUnreferred))
-			if err == nil {
-				_, err = b.books.Delete(id.book(tagFresh))
-			}
 		}
 		if err != nil {
 			return err
@@ -303,6 +388,9 @@ func (b balance) orphan(id ID) error {
 	}
 	there, err := b.records.Has(id.key())
 	if err != nil || !there {
+		return err
+	}
+	if fresh, err := b.books.Has(id.book(tagFresh)); err != nil || fresh {
 		return err
 	}
 	return b.books.Set(id.book(tagUnreferred), nil)

@@ -37,5 +37,6 @@
 //
 // A crash can leave half of a transaction at the end, which Durus refuses, unless it is told to repair the
 // file, and then cuts off. Records returns ErrTorn instead of its entries, after those of the
-// transactions before it.
+// transactions before it. In the newer format Durus writes the length of a transaction last: until then it is 0,
+// so entries behind a length of 0 are such a half too.
 package filestorage

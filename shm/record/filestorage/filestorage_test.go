@@ -125,6 +125,54 @@ func TestTorn(t *testing.T) {
 	}
 }
 
+// Durus writes 0 for the length of a transaction, then its entries, and then the length. A crash in between
+// leaves entries behind a 0, or what has arrived of them.
+func TestTornBeforeItsLength(t *testing.T) {
+	first := []record.Record{rec(0, "root", 1), rec(1, "")}
+	for _, second := range [][]record.Record{
+		{rec(1, "changed")}, {rec(0, "changed", 1), rec(1, "changed")}, {rec(30, string(make([]byte, 100))), rec(31, "new")},
+	} {
+		whole := shelfTransaction(second...)
+		copy(whole, make([]byte, 8))
+		for n := 8 + 1; n <= len(whole); n++ {
+			got, err := read(t, file(t, append(shelf(shelfTransaction(first...), shelfTransaction()), whole[:n]...)))
+			require.ErrorIs(t, err, ErrTorn, "%d", n)
+			require.Equal(t, first, got)
+		}
+	}
+}
+
+// What is damaged behind a good entry is no such end, also when an empty transaction comes before it.
+func TestDamagedBehindAnEmptyTransaction(t *testing.T) {
+	bad := shelfTransaction(rec(1, "one"), rec(2, "two"))
+	bad[len(bad)-len("two")-4-1]++ // the id in the second record
+	got, err := read(t, file(t, append(shelf(shelfTransaction(rec(0, "root")), shelfTransaction()), bad...)))
+	require.ErrorIs(t, err, ErrDamaged)
+	require.NotErrorIs(t, err, ErrTorn)
+	require.Equal(t, []record.Record{rec(0, "root"), rec(1, "one")}, got)
+}
+
+// Only the end of a file can be torn: a transaction that Durus itself would not cut off is damaged.
+func TestDamagedWithMoreBehind(t *testing.T) {
+	cut := shelfTransaction(rec(0, "root"))
+	cut = cut[:len(cut)-1]
+	long := dfsTransaction(rec(0, "root"))
+	long[3] += 100
+	for name, content := range map[string][]byte{
+		"the first of a shelf":         append([]byte(shelfPrefix), cut...),
+		"no length of the first":       append([]byte(shelfPrefix), 0, 0, 0),
+		"one before the index":         dfs20([][]byte{long}, dfsTransaction(rec(1, "one"))),
+		"one without an end before it": dfs20([][]byte{dfsTransaction(rec(0, "root"))[:20]}, dfsTransaction(rec(1, "one"))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := read(t, file(t, content))
+			require.ErrorIs(t, err, ErrDamaged)
+			require.NotErrorIs(t, err, ErrTorn)
+			require.Empty(t, got)
+		})
+	}
+}
+
 func TestDamaged(t *testing.T) {
 	for _, content := range []string{"", "SHELF", "SHELF-2\n", "DFS10\x00aaaaaaaa"} {
 		_, err := Open(file(t, []byte(content)))

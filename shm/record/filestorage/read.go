@@ -114,6 +114,7 @@ type reader struct {
 	at       int64
 	progress func(done, total int64)
 	yield    func(record.Record, error) bool
+	yielded  int64 // records
 }
 
 func (r *reader) seek(at int64) {
@@ -149,6 +150,7 @@ func (r *reader) record(n int64) error {
 	if err != nil {
 		return damaged(at, "%v", err)
 	}
+	r.yielded++
 	if !r.yield(rec, nil) {
 		return errStopped
 	}
@@ -163,26 +165,43 @@ func (r *reader) skip(n int64) { r.seek(r.at + n) }
 
 func (r *reader) shelf() error {
 	r.skip(int64(len(shelfPrefix)))
-	for first := true; first || r.left() > 0; first = false {
-		if err := r.shelfTransaction(); err != nil {
-			return err
+	if err := r.shelfTransaction(); errors.Is(err, ErrTorn) {
+		// Durus has written all of it before the file had its name: no crash of a commit leaves this.
+		return damaged(int64(len(shelfPrefix)), "found an incomplete first transaction (%d bytes of the file are left), expected a whole one", r.left())
+	} else if err != nil {
+		return err
+	}
+	if err := r.skipMap(); err != nil {
+		return err
+	}
+	for wasEmpty := false; r.left() > 0; {
+		at, yielded := r.at, r.yielded
+		err := r.shelfTransaction()
+		if wasEmpty && r.yielded == yielded && errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("offset %d: %w: found a length of 0 and no transaction behind it", at-8, ErrTorn)
 		}
-		if !first {
-			continue
-		}
-		at := r.at
-		if r.left() < 24 {
-			return damaged(at, "found %d bytes in place of the map of offsets, expected at least 24", r.left())
-		}
-		n, err := r.number(8)
 		if err != nil {
 			return err
 		}
-		if n < 16 || n > uint64(r.left()) {
-			return damaged(at, "found a map of offsets of %d bytes, expected at least 16 and at most the %d that are left", n, r.left())
-		}
-		r.skip(int64(n))
+		wasEmpty = r.at == at+8
 	}
+	return nil
+}
+
+// skipMap passes over the map of offsets.
+func (r *reader) skipMap() error {
+	at := r.at
+	if r.left() < 24 {
+		return damaged(at, "found %d bytes in place of the map of offsets, expected at least 24", r.left())
+	}
+	n, err := r.number(8)
+	if err != nil {
+		return err
+	}
+	if n < 16 || n > uint64(r.left()) {
+		return damaged(at, "found a map of offsets of %d bytes, expected at least 16 and at most the %d that are left", n, r.left())
+	}
+	r.skip(int64(n))
 	return nil
 }
 
@@ -258,6 +277,9 @@ func (r *reader) dfs20() error {
 			limit = int64(index)
 		}
 		end, err := r.transactionEnd(limit)
+		if errors.Is(err, ErrTorn) && limit < r.f.size {
+			return damaged(at, "found a transaction that reaches into the index at %d, expected its end before", limit)
+		}
 		if err != nil {
 			return err
 		}
