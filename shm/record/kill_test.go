@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,13 @@ func TestKilled(t *testing.T) {
 		}
 		all[i] = starts(i)
 	}
+	// A machine that is busy may have collected nothing yet.
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(linesOf(t, log), func(line string) bool {
+			name, n, _ := strings.Cut(line, " ")
+			return name == "packed" && number(n) > 0
+		})
+	}, 30*time.Second, 10*time.Millisecond)
 	for _, c := range all {
 		c.kill(t)
 	}
