@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -66,8 +67,13 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 	return b, nil
 }
 
+var errReused = errors.New("memory that the transaction has read was reused")
+
 // allocRun allocates a block of whole pages.
 func (s *Slot) allocRun(size uint64) (uint64, error) {
+	if !s.Sound() { // the size may be garbage (rule R2)
+		return 0, errReused
+	}
 	k := layout.RoundUp(size, layout.PageSize) >> layout.PageShift
 	p, err := s.claimPages(k)
 	if err != nil {

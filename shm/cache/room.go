@@ -166,7 +166,7 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			return 0, err
 		}
 	}
-	err = c.store.UpdateUnpinned(func(tx *shm.Tx) error {
+	choose := func(tx *shm.Tx) error {
 		ch.begin(c, want)
 		m := tx.Map(c.region)
 		for key, b := range m.AllFrom(rand.Uint64()) {
@@ -198,7 +198,12 @@ func (c *Cache) evict(want int64) (freed int64, err error) {
 			}
 		}
 		return nil
-	})
+	}
+	if listens { // what is copied for them must be as long as it says
+		err = c.store.Update(choose)
+	} else {
+		err = c.store.UpdateUnpinned(choose)
+	}
 	if err != nil {
 		c.room.evicted = gone
 		return 0, err
