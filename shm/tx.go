@@ -57,7 +57,7 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 
 // UpdateVersion is Update, and returns the version that shows the changes of fn: the one
 // that it made, or if nothing was changed, the one that fn has seen. It returns 0 with an
-// error.
+// error, but for ErrFlush: then the commit was made, and is not durable.
 func (s *Store) UpdateVersion(fn func(tx *Tx) error) (version uint64, err error) {
 	return s.updateVersion(fn, false)
 }
