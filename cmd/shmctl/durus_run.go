@@ -37,42 +37,28 @@ type durusServer struct {
 	options record.Options
 	level   slog.Level
 
-	log       *slog.Logger
-	storage   *record.Storage
-	server    *durus.Server
-	listeners []net.Listener
+	*serverRun
+	storage *record.Storage
+	server  *durus.Server
 }
 
 // run serves until a signal, a client or an error ends it.
 func (d *durusServer) run(ctx context.Context) (err error) {
-	d.log = logTo(os.Stderr, d.level)
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // of standard error: a server goes on when its reader has ended
+	d.serverRun = newServerRun(logTo(os.Stderr, d.level), durus.ErrServerClosed)
+	defer func() { err = errors.Join(err, d.close()) }()
+	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return d.serve(ctx, d.server.Shutdown)
+}
+
+func (d *durusServer) limits(context.Context) error {
 	if err := daemon.OpenFiles(durusConns + spareFiles); err != nil {
 		return fmt.Errorf("for %d connections: %w", durusConns, err)
 	}
-	defer func() {
-		for _, l := range d.listeners {
-			if e := l.Close(); !errors.Is(e, net.ErrClosed) {
-				err = errors.Join(err, e)
-			}
-		}
-	}()
-	if err := d.listen(ctx); err != nil {
-		return err
-	}
-	stopped := make(chan struct{})
-	closeStore, err := d.open(func() { close(stopped) })
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-	if err := d.migrate(ctx); err != nil {
-		return err
-	}
-	return d.serve(ctx, signals, stopped)
+	return nil
 }
 
 func (d *durusServer) listen(ctx context.Context) error {
@@ -81,28 +67,22 @@ func (d *durusServer) listen(ctx context.Context) error {
 		if port == 0 {
 			port = -1 // one that is free
 		}
-		all, err := daemon.ListenTCP(ctx, []string{bracketed(d.host)}, port, false, durusBacklog)
-		if err != nil {
+		if err := d.listenTCP(ctx, []string{bracketed(d.host)}, port, false, durusBacklog, d.accept); err != nil {
 			return err
 		}
-		d.listeners = append(d.listeners, all...)
 	}
-	if d.socket == "" {
-		return nil
+	if !strings.HasPrefix(d.socket, "@") {
+		return d.listenUnix(d.socket, d.mode, durusBacklog, d.accept)
 	}
-	var l net.Listener
-	var err error
-	if strings.HasPrefix(d.socket, "@") {
-		l, err = net.Listen("unix", d.socket)
-	} else {
-		l, err = daemon.ListenUnix(d.socket, d.mode, durusBacklog)
+	l, err := net.Listen("unix", d.socket)
+	if err == nil {
+		d.add(l, d.accept)
 	}
-	if err != nil {
-		return err
-	}
-	d.listeners = append(d.listeners, l)
-	return nil
+	return err
 }
+
+// accept serves a listener.
+func (d *durusServer) accept(l net.Listener) error { return d.server.Serve(l) }
 
 // bracketed returns a host as it stands in an address. One with a colon is of IPv6.
 func bracketed(host string) string {
@@ -112,36 +92,35 @@ func bracketed(host string) string {
 	return host
 }
 
-// open opens the store, and makes the server of it. closeStore also removes a temporary store.
-func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
-	temporary := d.dir == ""
-	if temporary {
+// open opens the store, and makes the server of it. A temporary store is removed at the end.
+func (d *durusServer) open(context.Context) (err error) {
+	if d.dir == "" {
 		parent := sharedMemory
 		if st, err := os.Stat(parent); err != nil || !st.IsDir() {
 			parent = os.TempDir()
 		}
 		if d.dir, err = os.MkdirTemp(parent, durusPrefix); err != nil {
-			return nil, err
+			return err
 		}
+		d.onClose(func() error { return removeStore(d.dir) })
 	} else if isFileStorage(d.dir) {
-		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (--migrate with --store makes a store of it)", d.dir)
-	}
-	closeStore = func() error {
-		if !temporary {
-			return nil
-		}
-		return removeStore(d.dir)
+		return fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (--migrate with --store makes a store of it)", d.dir)
 	}
 	d.options.Store.Logger = logTo(os.Stderr, slog.LevelWarn)
 	if d.storage, err = record.Open(d.dir, &d.options); err != nil {
-		return nil, errors.Join(err, closeStore())
+		return err
 	}
-	remove := closeStore
-	closeStore = func() error { return errors.Join(d.storage.Close(), remove()) }
-	if d.server, err = durus.New(&durus.Options{Storage: d.storage, MaxConns: durusConns, Stop: stop, Log: d.log}); err != nil {
-		return nil, errors.Join(err, closeStore())
-	}
-	return closeStore, nil
+	d.onClose(d.storage.Close)
+	path, _ := filepath.Abs(d.dir)
+	d.serves = []any{"store", path}
+	d.server, err = durus.New(&durus.Options{Storage: d.storage, MaxConns: durusConns, Stop: d.ended, Log: d.log})
+	return err
+}
+
+// ended ends the server for a client.
+func (d *durusServer) ended() {
+	d.log.Info("a client has ended the server")
+	d.stop(promptly)
 }
 
 // migrate copies the records of the source, if there is one, to a store without records, or to one in
@@ -173,32 +152,4 @@ func (d *durusServer) migrate(ctx context.Context) error {
 	}
 	d.log.Info("migrated", "records", d.storage.Len(), "entries", done.Records)
 	return nil
-}
-
-// serve accepts connections, and ends at the first request to stop or error of a listener.
-func (d *durusServer) serve(ctx context.Context, signals <-chan os.Signal, stopped <-chan struct{}) (err error) {
-	failed := make(chan error, len(d.listeners))
-	path, _ := filepath.Abs(d.dir)
-	for _, l := range d.listeners {
-		go func() {
-			if err := d.server.Serve(l); !errors.Is(err, durus.ErrServerClosed) {
-				failed <- fmt.Errorf("accepting connections on %v: %w", l.Addr(), err)
-			}
-		}()
-		d.log.Info("listening", "address", l.Addr().String(), "store", path)
-	}
-	select {
-	case <-ctx.Done():
-	case <-stopped:
-		d.log.Info("a client has ended the server")
-	case err = <-failed:
-	case sig := <-signals:
-		d.log.Info("received a signal", "signal", sig)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), promptly)
-	defer cancel()
-	if e := d.server.Shutdown(ctx); e != nil && !errors.Is(e, context.DeadlineExceeded) {
-		err = errors.Join(err, e)
-	}
-	return err
 }

@@ -17,14 +17,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // The size of the live store, which makes a visit of all entries take a while.
-const (
-	liveKeys   = 20000
-	liveWriter = 2
-)
+var liveKeys = testdir.Scale(5000, 20000)
+
+const liveWriter = 2
 
 // writing is the work of a writer process.
 type writing struct {
@@ -107,7 +107,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		start(t, c)
 		writers[i], stdins[i] = c, in
 	}
-	require.Eventually(t, func() bool { return s.Version() > liveKeys+1000 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Version() > uint64(liveKeys)+1000 }, 20*time.Second, time.Millisecond)
 
 	// A reader that blocks with its snapshot open, because nobody reads its output.
 	still := exec.Command("shmctl", "dump", s.Path())

@@ -29,7 +29,7 @@ import (
 // The test binary acts as shmctl when scripts, or demo for its processes, call it by that
 // name. Under the name writer it is a writer for the tests of live stores.
 func TestMain(m *testing.M) {
-	programs := map[string]func(){"shmctl": main, "writer": writeFlatOut}
+	programs := map[string]func(){"shmctl": shmctlOrSession, "writer": writeFlatOut}
 	if programs[filepath.Base(os.Args[0])] != nil {
 		testscript.Main(m, programs)
 	}
@@ -55,8 +55,10 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup:               newSession,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exitsWith,
+			"input":     input,
 			"samelines": sameLines,
 			"patch":     patch,
 			"records":   records,
@@ -79,26 +81,34 @@ func underRace() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// exits CODE PROGRAM ARGS... runs a program that must exit with CODE. If CODE is not 0, it
+// exits CODE shmctl ARGS... runs a command line that must exit with CODE. If CODE is not 0, it
 // must print one line to standard error.
 func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	if neg || len(args) < 2 || args[1] != "shmctl" {
+		ts.Fatalf("usage: exits CODE shmctl ARGS...")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
+	got, stderr := 0, ""
+	s := sessionOfScript(ts)
+	if len(args) > 2 && slices.Contains(ownProcess, args[2]) {
+		if len(s.input) > 0 {
+			ts.Fatalf("found input for a verb with a process of its own, expected none")
 		}
-		got = exit.ExitCode()
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok {
+				ts.Fatalf("%v", err)
+			}
+			got = exit.ExitCode()
+		}
+		stderr = ts.ReadFile("stderr")
+	} else {
+		got, stderr = s.shmctl(ts, args[2:])
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, expected %d", got, want)
 	}
-	stderr := ts.ReadFile("stderr")
 	if want != exitOK && (!strings.HasPrefix(stderr, "shmctl: ") || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n")) {
 		ts.Fatalf("standard error is %q, expected one line that begins with shmctl:", stderr)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"expvar"
 	"fmt"
@@ -142,8 +141,8 @@ func metricsAddress(address string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// serveMetrics serves metrics by HTTP, if that was asked for.
-func (m *memcachedServer) serveMetrics(context.Context) error {
+// listenMetrics opens the listener of metrics, which are served by HTTP, if that was asked for.
+func (m *memcachedServer) listenMetrics() error {
 	if m.metrics == "" {
 		return nil
 	}
@@ -162,9 +161,11 @@ func (m *memcachedServer) serveMetrics(context.Context) error {
 		_ = writeMetrics(w, append(metricsOf(m.server), cacheMetrics(m.store.cache.Stats())...)) // whoever asked may have gone
 	})
 	h := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-	go func() { _ = h.Serve(newBounded(l, metricsConns)) }() // until Close
+	m.add(l, func(l net.Listener) error {
+		_ = h.Serve(newBounded(l, metricsConns)) // until Close
+		return nil
+	}, "for", "metrics")
 	m.onClose(h.Close)
-	m.log.Info("serving metrics", "address", l.Addr().String())
 	return nil
 }
 

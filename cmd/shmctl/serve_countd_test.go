@@ -20,8 +20,8 @@ import (
 )
 
 // countdServing starts a server of dir/store on the unix socket dir/sock, unless args say
-// otherwise, and waits until it answers.
-func countdServing(t *testing.T, dir string, args ...string) *served {
+// otherwise, and waits until it answers. opts have the lengths of names.
+func countdServing(t *testing.T, dir string, opts *countclient.Options, args ...string) *served {
 	t.Helper()
 	v := &served{socket: filepath.Join(dir, "sock"), errors: &lockedBuffer{}}
 	all := append([]string{"serve", "countd", "-s", v.socket, "--store", filepath.Join(dir, "store")}, args...)
@@ -29,12 +29,12 @@ func countdServing(t *testing.T, dir string, args ...string) *served {
 	v.Stdout, v.Stderr = v.errors, v.errors
 	start(t, v.Cmd)
 	require.Eventually(t, func() bool {
-		a, err := countclient.DialAdder("unix", v.socket, nil)
+		a, err := countclient.DialAdder("unix", v.socket, opts)
 		if err != nil {
 			return false
 		}
 		defer func() { _ = a.Close() }()
-		return len(args) > 0 || a.Add([]byte("answers"), nil, 1) == nil
+		return a.Add([]byte("answers"), nil, 1) == nil
 	}, 30*time.Second, 5*time.Millisecond, "%s", v.errors)
 	return v
 }
@@ -45,7 +45,7 @@ func TestCountdKilled(t *testing.T) {
 	dir := t.TempDir()
 	answered := 0
 	for range 3 {
-		v := countdServing(t, dir)
+		v := countdServing(t, dir, nil)
 		a, err := countclient.DialAdder("unix", v.socket, nil)
 		require.NoError(t, err)
 		time.AfterFunc(50*time.Millisecond, func() { _ = v.Process.Kill() })
@@ -55,7 +55,7 @@ func TestCountdKilled(t *testing.T) {
 		_ = a.Close()
 		v.ends(t)
 	}
-	v := countdServing(t, dir)
+	v := countdServing(t, dir, nil)
 	r, err := countclient.DialReader("unix", v.socket+".read", nil)
 	require.NoError(t, err)
 	rows, err := r.Range([]byte("pages"), 0, 10)
@@ -80,7 +80,7 @@ func TestCountdKilled(t *testing.T) {
 		require.Zero(t, v.ends(t), "%s", v.errors)
 		require.NoFileExists(t, v.socket)
 		require.NoFileExists(t, v.socket+".read")
-		v = countdServing(t, dir)
+		v = countdServing(t, dir, nil)
 	}
 }
 
@@ -89,11 +89,11 @@ func TestCountdKilled(t *testing.T) {
 func TestCountdTCP(t *testing.T) {
 	dir := t.TempDir()
 	pid := filepath.Join(dir, "pid")
-	v := countdServing(t, dir, "-p", "-1", "-v", "-P", pid, "--keyspace-bytes", "10", "--key-bytes", "20", "--read-socket", filepath.Join(dir, "reads"))
+	opts := &countclient.Options{KeyspaceBytes: 10, KeyBytes: 20}
+	v := countdServing(t, dir, opts, "-p", "-1", "-v", "-P", pid, "--keyspace-bytes", "10", "--key-bytes", "20", "--read-socket", filepath.Join(dir, "reads"))
 	number, err := os.ReadFile(pid)
 	require.NoError(t, err)
 	require.Equal(t, strconv.Itoa(v.Process.Pid), strings.TrimSpace(string(number)))
-	opts := &countclient.Options{KeyspaceBytes: 10, KeyBytes: 20}
 	adds := v.says(t, `msg=listening for=increments address="?([0-9.]+:\d+|\[::1\]:\d+)"?`)
 	reads := v.says(t, `msg=listening for=reads address="?([0-9.]+:\d+|\[::1\]:\d+)"?`)
 	for _, at := range adds {

@@ -132,7 +132,7 @@ func TestServeTCPAndMetrics(t *testing.T) {
 		dialing(t, "tcp", a[1]).asks("get a", "VALUE a 0 1", "x", "END")
 	}
 
-	at := v.says(t, `msg="serving metrics" address=(127.0.0.1:\d+)`)[0]
+	at := v.says(t, `msg=listening for=metrics address=(127.0.0.1:\d+)`)[0]
 	metrics := fetched(t, "http://"+at[1]+"/metrics")
 	require.Regexp(t, `(?m)^shmkv_cache_items 1$`, metrics)
 	require.Regexp(t, `(?m)^shmctl_memcached_sets_total 1$`, metrics)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,10 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// terminal is a real terminal in its own tmux server.
+// terminal is a real terminal in its own tmux server, which takes commands from one client. A
+// client for each command took twice the CPU time.
 type terminal struct {
-	t      *testing.T
-	socket string
+	t       *testing.T
+	in      io.Writer
+	answers <-chan answer
+}
+
+// An answer is what tmux has printed for a command.
+type answer struct {
+	text   string
+	failed bool
 }
 
 func newTerminal(t *testing.T, width, height int) *terminal {
@@ -25,13 +35,21 @@ func newTerminal(t *testing.T, width, height int) *terminal {
 		t.Skip("there is no tmux")
 	}
 	dir := t.TempDir()
-	tm := &terminal{t, filepath.Join(dir, "tmux")}
-	start(t, exec.Command("tmux", "-S", tm.socket, "-f", os.DevNull, "-D"))
+	socket := filepath.Join(dir, "tmux")
+	start(t, exec.Command("tmux", "-S", socket, "-f", os.DevNull, "-D"))
 	require.Eventually(t, func() bool {
-		c, err := net.Dial("unix", tm.socket)
+		c, err := net.Dial("unix", socket)
 		return err == nil && c.Close() == nil
-	}, 20*time.Second, time.Millisecond)
-	tm.run("new-session", "-d", "-c", dir, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "env", "PS1=ready> ", "sh")
+	}, 30*time.Second, time.Millisecond)
+	out, err := exec.Command("tmux", "-S", socket, "new-session", "-d", "-c", dir, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "env", "PS1=ready> ", "sh").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	client := exec.Command("tmux", "-S", socket, "-C", "attach-session", "-f", "no-output")
+	in, err := client.StdinPipe()
+	require.NoError(t, err)
+	lines, err := client.StdoutPipe()
+	require.NoError(t, err)
+	start(t, client)
+	tm := &terminal{t, in, answersOf(lines)}
 	tm.shows(`ready>`)
 	tm.enters("stty -g >modes && echo known")
 	tm.shows(`^known$`)
@@ -39,11 +57,46 @@ func newTerminal(t *testing.T, width, height int) *terminal {
 	return tm
 }
 
+// answersOf returns the answers to commands that tmux prints in its control mode.
+func answersOf(r io.Reader) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		defer close(answers)
+		var a *strings.Builder
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			line := lines.Text()
+			kind, rest, _ := strings.Cut(line, " ")
+			guard := regexp.MustCompile(`^\d+ \d+ 1$`).MatchString(rest) // of a command from this client
+			switch {
+			case guard && kind == "%begin":
+				a = &strings.Builder{}
+			case guard && a != nil && (kind == "%end" || kind == "%error"):
+				answers <- answer{a.String(), kind == "%error"}
+				a = nil
+			case a != nil:
+				a.WriteString(line + "\n")
+			}
+		}
+	}()
+	return answers
+}
+
+// run carries out a command of tmux.
 func (tm *terminal) run(args ...string) string {
 	tm.t.Helper()
-	out, err := exec.Command("tmux", append([]string{"-S", tm.socket}, args...)...).CombinedOutput()
-	require.NoError(tm.t, err, "tmux %v: %s", args, out)
-	return string(out)
+	for i, arg := range args {
+		args[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	_, err := io.WriteString(tm.in, strings.Join(args, " ")+"\n")
+	require.NoError(tm.t, err)
+	select {
+	case a, ok := <-tm.answers:
+		require.True(tm.t, ok && !a.failed, "tmux %v: %s", args, a.text)
+		return a.text
+	case <-time.After(30 * time.Second):
+		require.FailNow(tm.t, "tmux does not answer", "%v", args)
+		return ""
+	}
 }
 
 func (tm *terminal) types(keys ...string) { tm.run(append([]string{"send-keys"}, keys...)...) }
@@ -62,11 +115,12 @@ func (tm *terminal) clear() {
 	tm.shows(`\Aready>\s*\z`)
 }
 
-// restored waits for the last output of a program, and then checks that the modes of the
+// restored waits for the last output of a program and the prompt, before which the terminal may
+// show what is typed, and then checks that the modes of the
 // terminal are those from the start of the shell.
 func (tm *terminal) restored(pattern string) {
 	tm.t.Helper()
-	tm.shows(pattern)
+	tm.shows(pattern + `\nready>\s*\z`)
 	require.Equal(tm.t, "0 1", tm.state())
 	tm.enters("stty -g | diff - modes && echo same") // the terminal echoes input, line by line
 	tm.shows(`^ready> stty -g .*same\nsame$`)
@@ -77,7 +131,7 @@ func (tm *terminal) restored(pattern string) {
 func (tm *terminal) shows(pattern string) string {
 	tm.t.Helper()
 	re := regexp.MustCompile(`(?m)` + pattern)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		screen := tm.run("capture-pane", "-p")
 		if re.MatchString(screen) {
 			return screen

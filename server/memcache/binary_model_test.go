@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testdir"
 )
 
 // A packetItem is an item as the model knows it. Of one that a quiet request has written it
@@ -194,7 +196,7 @@ func TestBinaryModel(t *testing.T) {
 // compareWithModel sends random requests, up to most at once, and compares all answers with
 // those of the model.
 func compareWithModel(t *testing.T, path string, most int) {
-	rounds := 2000
+	rounds := testdir.Scale(700, 2000)
 	if testing.Short() {
 		rounds = 300
 	}

@@ -52,7 +52,7 @@ func TestOneClientWins(t *testing.T) {
 	for i := range conns {
 		conns[i] = dial(t, paths[i%2])
 	}
-	rounds := 300
+	rounds := testdir.Scale(100, 300)
 	if testing.Short() {
 		rounds = 30
 	}
@@ -175,7 +175,7 @@ func TestMetaRequestsTogether(t *testing.T) {
 	keepApart(other, 60)
 	fast, slow := dial(t, together), dial(t, single)
 	large := strings.Repeat("0123456789", 2_000)
-	rounds := 60
+	rounds := testdir.Scale(30, 60)
 	if testing.Short() {
 		rounds = 10
 	}
