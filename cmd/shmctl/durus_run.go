@@ -31,11 +31,15 @@ type durusServer struct {
 	source  string // a FileStorage file that is migrated first; empty means none
 	socket  string // empty means none
 	mode    fs.FileMode
+	uid     int // of the socket file; -1 is that of the process
+	gid     int // the same
 	tcp     bool
 	host    string
 	port    int
 	options record.Options
 	level   slog.Level
+	logfile string // empty means standard error
+	repair  bool   // leave out an incomplete transaction of source
 
 	log       *slog.Logger
 	storage   *record.Storage
@@ -45,7 +49,14 @@ type durusServer struct {
 
 // run serves until a signal, a client or an error ends it.
 func (d *durusServer) run(ctx context.Context) (err error) {
-	d.log = logTo(os.Stderr, d.level)
+	output := os.Stderr
+	if d.logfile != "" {
+		if output, err = os.OpenFile(d.logfile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, output.Close()) }()
+	}
+	d.log, d.options.Store.Logger = logTo(output, d.level), logTo(output, slog.LevelWarn)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -101,7 +112,10 @@ func (d *durusServer) listen(ctx context.Context) error {
 		return err
 	}
 	d.listeners = append(d.listeners, l)
-	return nil
+	if d.uid == -1 && d.gid == -1 {
+		return nil
+	}
+	return os.Lchown(d.socket, d.uid, d.gid)
 }
 
 // bracketed returns a host as it stands in an address. One with a colon is of IPv6.
@@ -111,6 +125,8 @@ func bracketed(host string) string {
 	}
 	return host
 }
+
+func unbracketed(host string) string { return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]") }
 
 // open opens the store, and makes the server of it. closeStore also removes a temporary store.
 func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
@@ -125,6 +141,10 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 		}
 	} else if isFileStorage(d.dir) {
 		return nil, fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (--migrate with --store makes a store of it)", d.dir)
+	} else if !d.options.Store.ReadOnly {
+		if err := removeEmpty(d.dir); err != nil {
+			return nil, err
+		}
 	}
 	closeStore = func() error {
 		if !temporary {
@@ -132,7 +152,6 @@ func (d *durusServer) open(stop func()) (closeStore func() error, err error) {
 		}
 		return removeStore(d.dir)
 	}
-	d.options.Store.Logger = logTo(os.Stderr, slog.LevelWarn)
 	if d.storage, err = record.Open(d.dir, &d.options); err != nil {
 		return nil, errors.Join(err, closeStore())
 	}
@@ -163,7 +182,11 @@ func (d *durusServer) migrate(ctx context.Context) error {
 	defer f.Close()
 	d.log.Info("migrating", "file", d.source, "format", f.Format(), "bytes", f.Size())
 	bar := newProgress(os.Stderr, "migrate")
-	done, err := d.storage.Import(ctx, f.Records(bar.show), nil)
+	records := f.Records(bar.show)
+	if d.repair {
+		records = untilTorn(records)
+	}
+	done, err := d.storage.Import(ctx, records, nil)
 	bar.clear()
 	if err != nil {
 		if ctx.Err() != nil {
