@@ -55,6 +55,7 @@ var garbageForms = []policyForm[record.GarbagePolicy]{
 	{"idle", "a duration such as 1m", duration(record.WhenIdle)},
 	{"commit", "a number of records", positive(record.PerCommit)},
 	{"share", "a number between 0 and 1", fraction(record.PastShare)},
+	{"bytes", "a number of bytes", positive(record.PastBytes)},
 }
 
 var checkpointForms = []policyForm[record.CheckpointPolicy]{

@@ -31,11 +31,15 @@ type durusServer struct {
 	source  string // a FileStorage file that is migrated first; empty means none
 	socket  string // empty means none
 	mode    fs.FileMode
+	uid     int // of the socket file; -1 is that of the process
+	gid     int // the same
 	tcp     bool
 	host    string
 	port    int
 	options record.Options
 	level   slog.Level
+	logfile string // empty means standard error
+	repair  bool   // leave out an incomplete transaction of source
 
 	*serverRun
 	storage *record.Storage
@@ -44,7 +48,15 @@ type durusServer struct {
 
 // run serves until a signal, a client or an error ends it.
 func (d *durusServer) run(ctx context.Context) (err error) {
-	d.serverRun = newServerRun(logTo(os.Stderr, d.level), durus.ErrServerClosed)
+	output := os.Stderr
+	if d.logfile != "" {
+		if output, err = os.OpenFile(d.logfile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, output.Close()) }()
+	}
+	d.options.Store.Logger = logTo(output, slog.LevelWarn)
+	d.serverRun = newServerRun(logTo(output, d.level), durus.ErrServerClosed)
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate} {
 		if err := step(ctx); err != nil {
@@ -72,7 +84,10 @@ func (d *durusServer) listen(ctx context.Context) error {
 		}
 	}
 	if !strings.HasPrefix(d.socket, "@") {
-		return d.listenUnix(d.socket, d.mode, durusBacklog, d.accept)
+		if err := d.listenUnix(d.socket, d.mode, durusBacklog, d.accept); err != nil || d.socket == "" || d.uid == -1 && d.gid == -1 {
+			return err
+		}
+		return os.Lchown(d.socket, d.uid, d.gid)
 	}
 	l, err := net.Listen("unix", d.socket)
 	if err == nil {
@@ -92,6 +107,8 @@ func bracketed(host string) string {
 	return host
 }
 
+func unbracketed(host string) string { return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]") }
+
 // open opens the store, and makes the server of it. A temporary store is removed at the end.
 func (d *durusServer) open(context.Context) (err error) {
 	if d.dir == "" {
@@ -105,8 +122,11 @@ func (d *durusServer) open(context.Context) (err error) {
 		d.onClose(func() error { return removeStore(d.dir) })
 	} else if isFileStorage(d.dir) {
 		return fmt.Errorf("found a FileStorage file of Durus at %s, expected a store or nothing (--migrate with --store makes a store of it)", d.dir)
+	} else if !d.options.Store.ReadOnly {
+		if err := removeEmpty(d.dir); err != nil {
+			return err
+		}
 	}
-	d.options.Store.Logger = logTo(os.Stderr, slog.LevelWarn)
 	if d.storage, err = record.Open(d.dir, &d.options); err != nil {
 		return err
 	}
@@ -142,7 +162,11 @@ func (d *durusServer) migrate(ctx context.Context) error {
 	defer f.Close()
 	d.log.Info("migrating", "file", d.source, "format", f.Format(), "bytes", f.Size())
 	bar := newProgress(os.Stderr, "migrate")
-	done, err := d.storage.Import(ctx, f.Records(bar.show), nil)
+	records := f.Records(bar.show)
+	if d.repair {
+		records = untilTorn(records)
+	}
+	done, err := d.storage.Import(ctx, records, nil)
 	bar.clear()
 	if err != nil {
 		if ctx.Err() != nil {

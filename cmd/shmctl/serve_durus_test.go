@@ -230,32 +230,3 @@ func TestServeDurusSocketInUse(t *testing.T) {
 	require.Zero(t, c.newID())
 	require.NoError(t, c.err)
 }
-
-func TestDurusFlags(t *testing.T) {
-	server := func(args ...string) *durusServer {
-		cmd := newServeDurus()
-		f := durusFlags{host: durusHost, port: durusPort, mode: "0700", garbage: "manual"}
-		fl := cmd.Flags()
-		require.NoError(t, fl.Parse(args))
-		for name, to := range map[string]*string{"file": &f.file, "store": &f.store, "host": &f.host, "address": &f.address} {
-			*to = fl.Lookup(name).Value.String()
-		}
-		d, err := f.server(fl.Changed)
-		require.NoError(t, err)
-		return d
-	}
-	d := server()
-	require.True(t, d.tcp && d.socket == "" && d.dir == "")
-	d = server("--address", "/x")
-	require.True(t, !d.tcp && d.socket == "/x")
-	d = server("--address", "/x", "--port", "7", "--store", "s")
-	require.True(t, d.tcp && d.socket == "/x" && d.dir == "s")
-	for _, s := range []string{"never", "commit", "commits=3", "bytes=7", "every=1s", "quiet=1ms"} {
-		_, err := parseCheckpoint(s)
-		require.NoError(t, err)
-	}
-	for _, s := range []string{"manual", "off", "idle=1s", "commit=1", "share=0.5"} {
-		_, err := parseGarbage(s)
-		require.NoError(t, err)
-	}
-}

@@ -53,6 +53,7 @@ func (st *Storage) Pack(ctx context.Context) (Packed, error) {
 	case <-ctx.Done():
 		return Packed{}, ctx.Err()
 	}
+	st.keeping.unpacked.Store(0)
 	if st.bound > 0 {
 		st.store.SetBound(0)
 		defer st.store.SetBound(st.bound)

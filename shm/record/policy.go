@@ -93,8 +93,8 @@ func checkpointOf(c CheckpointPolicy) (checkpointPolicy, error) {
 	return p, p.err
 }
 
-// A GarbagePolicy says when a handle collects garbage. Off, Manual, WhenIdle, PerCommit and
-// PastShare return policies. Each handle follows its own.
+// A GarbagePolicy says when a handle collects garbage. Off, Manual, WhenIdle, PerCommit, PastShare
+// and PastBytes return policies. Each handle follows its own.
 type GarbagePolicy interface{ garbage() garbagePolicy }
 
 type garbagePolicy struct {
@@ -102,6 +102,7 @@ type garbagePolicy struct {
 	idle      time.Duration
 	perCommit int
 	share     float64
+	bytes     int64
 	err       error
 }
 
@@ -143,6 +144,16 @@ func PastShare(share float64) GarbagePolicy {
 	return p
 }
 
+// PastBytes also packs when the handle's sessions have committed n bytes of records since its last Pack
+// began.
+func PastBytes(n int64) GarbagePolicy {
+	p := garbagePolicy{bytes: n}
+	if n < 1 {
+		p.err = fmt.Errorf("record: PastBytes(%d), expected at least 1", n)
+	}
+	return p
+}
+
 func garbageOf(g GarbagePolicy) (garbagePolicy, error) {
 	if g == nil {
 		return garbagePolicy{}, nil
@@ -157,6 +168,10 @@ type keeping struct {
 	doneCommits    atomic.Int64
 	doneBytes      atomic.Int64
 
+	packBytes int64         // after which there is a Pack; 0 means never
+	unpacked  atomic.Int64  // bytes since the last Pack began
+	packDue   chan struct{} // has an item when there are packBytes
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -167,6 +182,12 @@ func (k *keeping) committed(store *shm.Store, bytes int64) error {
 	if k.bytes > 0 {
 		now := k.doneBytes.Add(bytes)
 		due = due || now/k.bytes != (now-bytes)/k.bytes
+	}
+	if k.packBytes > 0 && k.unpacked.Add(bytes) >= k.packBytes {
+		select {
+		case k.packDue <- struct{}{}:
+		default:
+		}
 	}
 	if !due {
 		return nil
@@ -202,6 +223,28 @@ func (st *Storage) keep(c checkpointPolicy) {
 	}
 	if st.garbage.share > 0 {
 		st.onChange(ctx, sharePause, func() error { return st.packIf(ctx, st.pastShare) })
+	}
+	if k.packBytes = st.garbage.bytes; k.packBytes > 0 {
+		k.packDue = make(chan struct{}, 1)
+		k.running.Go(func() { st.packPastBytes(ctx) })
+	}
+}
+
+// packPastBytes packs each time when enough bytes were committed, until ctx is done.
+func (st *Storage) packPastBytes(ctx context.Context) {
+	k := &st.keeping
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.packDue:
+		}
+		if k.unpacked.Load() < k.packBytes {
+			continue // another Pack has begun since
+		}
+		if _, err := st.Pack(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, shm.ErrClosed) {
+			st.log.Warn("what the policy asks for has failed", "err", err)
+		}
 	}
 }
 

@@ -34,7 +34,9 @@ func garbage(t *testing.T, s *Session) {
 }
 
 func TestGarbagePolicies(t *testing.T) {
-	for name, policy := range map[string]GarbagePolicy{"WhenIdle": WhenIdle(time.Millisecond), "PastShare": PastShare(0.5)} {
+	for name, policy := range map[string]GarbagePolicy{
+		"WhenIdle": WhenIdle(time.Millisecond), "PastShare": PastShare(0.5), "PastBytes": PastBytes(1),
+	} {
 		t.Run(name, func(t *testing.T) {
 			st := open(t, t.TempDir(), &Options{Garbage: policy})
 			garbage(t, session(t, st))
@@ -57,6 +59,29 @@ func TestGarbagePolicies(t *testing.T) {
 		garbage(t, session(t, st))
 		require.Equal(t, int64(21), records(t, st))
 	}
+}
+
+// PastBytes counts the bytes of all sessions, from the beginning of each Pack on.
+func TestPastBytes(t *testing.T) {
+	st := open(t, t.TempDir(), &Options{Garbage: PastBytes(1000)})
+	a, b := session(t, st), session(t, st)
+	cycle := func() uint64 {
+		k, err := st.snapshot()
+		require.NoError(t, err)
+		defer k.sn.Close()
+		return k.head.cycle
+	}
+	ids(t, a, 1)
+	require.NoError(t, stores(a, rec(0, string(make([]byte, 500)))))
+	packs(t, st, 0)
+	was := cycle()
+	require.NoError(t, stores(a, rec(0, string(make([]byte, 500)))))
+	time.Sleep(50 * time.Millisecond)
+	require.Equal(t, was, cycle(), "1008 bytes, of which 504 are older than a Pack")
+	_, err := b.Sync()
+	require.NoError(t, err)
+	require.NoError(t, stores(b, rec(0, string(make([]byte, 500)))))
+	awaits(t, func() bool { return cycle() > was })
 }
 
 // WhenIdle packs once, and again after there was something new.

@@ -3,6 +3,8 @@ package record
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -338,4 +340,34 @@ func TestPackLargeRecords(t *testing.T) {
 	require.GreaterOrEqual(t, p.Steps, uint64(9))
 	require.NoError(t, stores(s, rec(0, "", all[10:]...)))
 	packs(t, st, 9)
+}
+
+// A session of a storage that is open for reading sees what others change, and changes nothing.
+func TestReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Open(filepath.Join(dir, "absent"), &Options{Store: shm.Options{ReadOnly: true}})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	st := open(t, dir, nil)
+	a := session(t, st)
+	ids(t, a, 2)
+	require.NoError(t, stores(a, rec(0, "root", 1), rec(1, "one")))
+	was := st.Store().Version()
+	reading := open(t, dir, &Options{Store: shm.Options{ReadOnly: true}})
+	b, err := reading.Session()
+	require.NoError(t, err)
+	loads(t, b, rec(0, "root", 1))
+	_, err = b.NewID()
+	require.ErrorIs(t, err, shm.ErrReadOnly)
+	require.ErrorIs(t, stores(b, rec(0, "other")), shm.ErrReadOnly)
+	_, err = reading.Pack(t.Context())
+	require.ErrorIs(t, err, shm.ErrReadOnly)
+	require.Equal(t, was, st.Store().Version())
+	require.NoError(t, stores(a, rec(0, "root")))
+	packs(t, st, 1)
+	synced(t, b, 0, 1)
+	loads(t, b, rec(0, "root"))
+	_, err = b.Load(1)
+	require.ErrorIs(t, err, shm.ErrNotFound)
+	require.NoError(t, b.Close())
+	require.NoError(t, st.Check(t.Context()))
 }

@@ -27,7 +27,9 @@ type Options struct {
 	// MaxChanges bounds the memory for what the sessions of this handle were not told yet, in
 	// ids of about 100 bytes; 0 means 1,000,000. See ErrLagged.
 	MaxChanges int
-	// Store is for Open: how to open the store. Its Checkpoint must be nil if Checkpoint is not.
+	// Store is for Open: how to open the store. Its Checkpoint must be nil if Checkpoint is not. With ReadOnly, or
+	// with New in a store that is open so, sessions load and sync; what they commit, NewIDs and Pack return
+	// shm.ErrReadOnly.
 	Store shm.Options
 }
 
@@ -58,6 +60,7 @@ type Storage struct {
 	turn      sync.Mutex
 	sessions  map[*Session]struct{}
 	published uint64 // the position in the client entry
+	readOnly  bool   // the store is, which the first session finds: there is no client entry
 	closed    bool
 	unfollow  func() // ends the goroutine that follows the store, while there are sessions
 
@@ -318,7 +321,7 @@ func (st *Storage) clientKey() []byte { return book(tagClient, uint64(st.owner),
 // publish tells others the least position, if ids that were collected wait for it. The caller
 // has turn.
 func (st *Storage) publish() error {
-	if st.published >= st.known.head.lastGone {
+	if st.readOnly || st.published >= st.known.head.lastGone {
 		return nil
 	}
 	least := st.least()
@@ -341,7 +344,7 @@ const followPause = 20 * time.Millisecond
 // join begins to follow the store, for the first session. The caller has turn.
 func (st *Storage) join() error {
 	var at uint64
-	if err := st.store.Update(func(tx *shm.Tx) error {
+	err := st.store.Update(func(tx *shm.Tx) error {
 		m := st.tables(tx)
 		h, err := readHead(m.books)
 		if err != nil {
@@ -351,12 +354,16 @@ func (st *Storage) join() error {
 			return errImporting
 		}
 		return m.books.Set(st.clientKey(), ID(at).key())
-	}); err != nil {
+	})
+	if st.readOnly = errors.Is(err, shm.ErrReadOnly); err != nil && !st.readOnly {
 		return err
 	}
 	st.published = at
 	now, err := st.snapshot()
-	if err == nil {
+	switch {
+	case err == nil && now.head.importing != 0: // as is found only here in a store that is open for reading
+		err = errors.Join(errImporting, now.sn.Close())
+	case err == nil:
 		err = st.know(now, func(c *changes) { *c = changes{} })
 	}
 	if err != nil {
@@ -369,6 +376,9 @@ func (st *Storage) join() error {
 }
 
 func (st *Storage) deleteClient() error {
+	if st.readOnly {
+		return nil
+	}
 	return st.store.Update(func(tx *shm.Tx) error {
 		_, err := st.tables(tx).books.Delete(st.clientKey())
 		return err
