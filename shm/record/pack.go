@@ -119,7 +119,7 @@ func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 		case h.runner == st.owner:
 			p.Steps++
 			p.Collected += c.gone
-			if c.beside { // leave half of the time to others
+			if c.beside() { // leave half of the time to others
 				pause(ctx, min(time.Since(began), 10*time.Millisecond))
 			}
 		default:

@@ -55,6 +55,7 @@ type Storage struct {
 	keeping  keeping
 
 	packing chan struct{} // holds a token while no Pack of this handle runs
+	used    atomic.Bool   // a session has loaded or committed since the last step of a collection
 
 	// turn is held by whoever commits or takes a newer snapshot.
 	turn      sync.Mutex
