@@ -54,10 +54,7 @@ func (st *Storage) Pack(ctx context.Context) (Packed, error) {
 		return Packed{}, ctx.Err()
 	}
 	st.keeping.unpacked.Store(0)
-	if st.bound > 0 {
-		st.store.SetBound(0)
-		defer st.store.SetBound(st.bound)
-	}
+	defer st.withoutBound()()
 	p, err := st.pack(ctx)
 	p.Took = time.Since(began)
 	return p, err
