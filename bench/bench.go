@@ -51,6 +51,7 @@ type config struct {
 	shmctl          string // the program that has the store's server; empty builds it
 
 	counterNs []int // counters, for counter
+	recordNs  []int // records, for record
 
 	progress io.Writer
 }
@@ -109,6 +110,7 @@ func (b *bench) parts() (parts []part) {
 	add(cacheMeasurements, b.cacheNs)
 	add(b.serverMeasurements(), b.serverNs)
 	add(counterMeasurements, b.counterNs)
+	add(recordMeasurements, b.recordNs)
 	return parts
 }
 

@@ -30,8 +30,8 @@ func command(args []string) error {
 	}
 	var cfg config
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
-	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, cache, server, counter, or of "+strings.Join(knownWorks(), ","))
-	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), durable (default \"1000000\"), cache and server (default \"100000\"), counter (default \"10000,1000000\")")
+	works := f.String("work", defaultWorks, "what to measure; all (but durable), ordered, crowd, durable, cache, server, counter, record, or of "+strings.Join(knownWorks(), ","))
+	ns := f.String("n", "", "numbers of entries, for speed (default \"100000,1000000\"), ordered and crowd (default \"1000,100000,1000000\"), durable (default \"1000000\"), cache and server (default \"100000\"), counter (default \"10000,1000000\"), record (default \"1000000\")")
 	values := f.String("values", "8,1024,65536,1048576", "bytes of the values, for the work values")
 	sizes := f.String("sizes", "1000,1000000", "numbers of entries, for file sizes")
 	peers := f.String("peers", defaultPeers, "what to compare the store with; all, or of "+strings.Join(allPeers(), ","))
@@ -83,6 +83,9 @@ func command(args []string) error {
 		return fmt.Errorf("-n: %w", err)
 	}
 	if cfg.counterNs, err = numbers(cmp.Or(*ns, "10000,1000000")); err != nil {
+		return fmt.Errorf("-n: %w", err)
+	}
+	if cfg.recordNs, err = numbers(cmp.Or(*ns, "1000000")); err != nil {
 		return fmt.Errorf("-n: %w", err)
 	}
 	cfg.serverNs, cfg.serverWrites = cfg.cacheNs, *written<<20
@@ -156,7 +159,7 @@ const (
 )
 
 func allWorks() []string {
-	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks(), cacheWorks(), serverWorks(), counterWorks())
+	return slices.Concat(speedWorks(), []string{"values", "size"}, orderedWorks(), crowdWorks(), cacheWorks(), serverWorks(), counterWorks(), recordWorks())
 }
 
 // knownWorks returns all works, also those that "all" leaves out because they need a disk.
@@ -180,6 +183,8 @@ func expand(works []string) (all []string) {
 			all = append(all, serverWorks()...)
 		case counterWork:
 			all = append(all, counterWorks()...)
+		case recordWork:
+			all = append(all, recordWorks()...)
 		default:
 			all = append(all, w)
 		}

@@ -37,6 +37,7 @@ const (
 	timesSocket        = "× socket" // the speed, divided by that over a socket
 	hitsOf100          = "% hits"   // more is better
 	timesBound         = "× bound"  // bytes, divided by the bound
+	timesAlone         = "× alone"  // the latency, divided by that without a collection; less is better
 	count              = "count"    // the title names the counted things
 )
 

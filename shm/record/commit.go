@@ -83,6 +83,8 @@ func (st *Storage) commit(c *Commit) error {
 			return fmt.Errorf("record: committing: %w", shm.ErrConflict)
 		case errors.Is(err, shm.ErrFlush), errors.Is(err, shm.ErrInUse): // it was committed
 			return errors.Join(err, st.committed(w))
+		case errors.Is(err, shm.ErrFull):
+			st.keepRoom() // for the next commit: there may be more by now
 		}
 		if w != nil && w.garbage {
 			for _, id := range w.conflicts {

@@ -39,6 +39,9 @@ func (s *Session) NewIDs(dst []ID, n int) ([]ID, error) {
 		ids, err = st.newIDs(st.tables(tx), n)
 		return err
 	}); err != nil {
+		if errors.Is(err, shm.ErrFull) {
+			st.keepRoom()
+		}
 		return dst, err
 	}
 	for _, id := range ids {

@@ -54,10 +54,7 @@ func (st *Storage) Pack(ctx context.Context) (Packed, error) {
 		return Packed{}, ctx.Err()
 	}
 	st.keeping.unpacked.Store(0)
-	if st.bound > 0 {
-		st.store.SetBound(0)
-		defer st.store.SetBound(st.bound)
-	}
+	defer st.withoutBound()()
 	p, err := st.pack(ctx)
 	p.Took = time.Since(began)
 	return p, err
@@ -119,7 +116,7 @@ func (st *Storage) finish(ctx context.Context, c *collection, p *Packed) error {
 		case h.runner == st.owner:
 			p.Steps++
 			p.Collected += c.gone
-			if c.beside { // leave half of the time to others
+			if c.beside() { // leave half of the time to others
 				pause(ctx, min(time.Since(began), 10*time.Millisecond))
 			}
 		default:

@@ -86,6 +86,9 @@ func (s *Session) Load(id ID) (Record, error) {
 // On an error it returns dst as it was.
 func (s *Session) Append(dst []byte, id ID) ([]byte, error) {
 	st := s.st
+	if !st.used.Load() {
+		st.used.Store(true)
+	}
 	st.view.RLock()
 	defer st.view.RUnlock()
 	if err := s.usable(); err != nil {

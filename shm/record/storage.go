@@ -44,7 +44,7 @@ type Storage struct {
 	log      *slog.Logger
 	store    *shm.Store
 	owned    bool
-	bound    int64 // of what the handle writes, but for collections; 0 means none
+	maxSize  int64 // of the store, if it is owned
 	owner    shm.Owner
 	number   uint64 // tells this handle from others on the same open store
 	recordsN string
@@ -54,7 +54,11 @@ type Storage struct {
 	garbage  garbagePolicy
 	keeping  keeping
 
+	roomMu    sync.Mutex
+	unbounded int // Packs under way; with roomMu
+
 	packing chan struct{} // holds a token while no Pack of this handle runs
+	used    atomic.Bool   // a session has loaded or committed since the last step of a collection
 
 	// turn is held by whoever commits or takes a newer snapshot.
 	turn      sync.Mutex
@@ -82,8 +86,9 @@ type known struct {
 var handles atomic.Uint64
 
 // Open opens the storage in the store in the directory path, and creates both if they are
-// missing. Nil options mean the defaults. Close closes the store too. A sixteenth of the store's MaxSize, but
-// at least 512 KiB and at most 256 MiB, is kept for collections: commits return shm.ErrFull before.
+// missing. Nil options mean the defaults. Close closes the store too. A sixteenth of the store's MaxSize, and
+// of its file system, but at least 512 KiB and at most 256 MiB, is kept for collections: commits return
+// shm.ErrFull before.
 func Open(path string, opts *Options) (*Storage, error) {
 	var o Options
 	if opts != nil {
@@ -108,16 +113,9 @@ func Open(path string, opts *Options) (*Storage, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	st.owned = true
-	st.bound = boundOf(store.Stats().MaxSize)
-	store.SetBound(st.bound)
+	st.readOnly, st.maxSize = o.Store.ReadOnly, store.Stats().MaxSize
+	st.keepRoom()
 	return st, nil
-}
-
-// boundOf returns how long the file of a store may become by what sessions write: the rest is for
-// collections, which must write before they give room back.
-func boundOf(maxSize int64) int64 {
-	const least, most = 512 << 10, 256 << 20
-	return maxSize - min(max(maxSize/16, least), most, maxSize/4)
 }
 
 // New opens the storage in a store, and creates it if it is missing. The store stays the
@@ -391,6 +389,7 @@ func (st *Storage) follow(ctx context.Context, version uint64) {
 		if _, err := st.store.Wait(ctx, version); err != nil {
 			return
 		}
+		st.keepRoom()
 		st.turn.Lock()
 		if ctx.Err() != nil { // the last session has left
 			st.turn.Unlock()

@@ -2,13 +2,20 @@ package record
 
 import (
 	"errors"
+	"time"
 
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 const (
-	// defaultStep is how many records a step of a collection looks at.
+	// defaultStep is how many records a step of a collection looks at, if there is nobody beside it. It takes about
+	// a millisecond.
 	defaultStep = 512
+	// besideShare is which part of that a step looks at beside others. They may have to wait for its end: the
+	// system lets a thread that computes go on for some milliseconds, and a step may hold commits back.
+	besideShare = 8
+	// besideFor is how long a session or a commit counts as one beside the collection.
+	besideFor = 20 * time.Millisecond
 	// stepBytes is how many bytes of records a step looks at, and one record more. So it is far shorter than
 	// stuckAfter, also with large records.
 	stepBytes = 8 << 20
@@ -17,13 +24,13 @@ const (
 // A collection is what a handle knows of one that it runs. All of it can be lost.
 type collection struct {
 	st      *Storage
-	records int // that a step looks at
+	records int // that a step looks at, if there is nobody beside it
 
-	gone   uint64 // records that the last step has deleted
-	stamp  uint64 // that the last step has left
-	beside bool   // others have committed since the step before
-	seen   idSet  // what the trace has marked, when the sweep began
-	cycle  uint64 // that seen is of
+	gone   uint64    // records that the last step has deleted
+	stamp  uint64    // that the last step has left
+	others time.Time // when there was somebody beside it
+	seen   idSet     // what the trace has marked, when the sweep began
+	cycle  uint64    // that seen is of
 }
 
 // begin begins a collection unless one is under way.
@@ -66,6 +73,17 @@ func (c *collection) begin() (begun bool, err error) {
 	return begun, err
 }
 
+// beside reports whether sessions of this handle, or commits of any, are beside the collection.
+func (c *collection) beside() bool { return time.Since(c.others) < besideFor }
+
+// size returns how many records the next step looks at.
+func (c *collection) size() int {
+	if c.beside() {
+		return max(c.records/besideShare, 1)
+	}
+	return c.records
+}
+
 func (c *collection) takeOver(steps uint64) error {
 	return c.st.store.Update(func(tx *shm.Tx) error {
 		m := c.st.tables(tx)
@@ -87,7 +105,9 @@ func (c *collection) step() (head, error) {
 	}
 	c.gone = 0
 	if k.head.runner == c.st.owner {
-		c.beside = k.head.stamp != c.stamp
+		if c.st.used.Swap(false) || k.head.stamp != c.stamp {
+			c.others = time.Now()
+		}
 		switch k.head.phase {
 		case phaseMark:
 			err = c.markStep(k)
@@ -119,12 +139,13 @@ func (c *collection) change(planned head, f func(m tables, h *head) error) error
 // markStep visits gray records.
 func (c *collection) markStep(k known) error {
 	var asked []ID
+	size := c.size()
 	for key := range k.books.Prefix(book(tagGray)) {
 		number, err := numbersOf(key, 1)
 		if err != nil {
 			return err
 		}
-		if asked = append(asked, ID(number[0])); len(asked) == c.records {
+		if asked = append(asked, ID(number[0])); len(asked) == size {
 			break
 		}
 	}
@@ -138,7 +159,7 @@ func (c *collection) markStep(k known) error {
 	var done idSet
 	bytes := 0
 	todo := append([]ID(nil), asked...)
-	for len(todo) > 0 && len(visited)+len(absent) < c.records && bytes < stepBytes {
+	for len(todo) > 0 && len(visited)+len(absent) < size && bytes < stepBytes {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !done.add(id) {
@@ -238,7 +259,7 @@ func (c *collection) sweepStep(k known) error {
 	}
 	var found []ID
 	var cursor uint64
-	n, bytes := 0, 0
+	n, bytes, size := 0, 0, c.size()
 	for key, value := range k.records.AllFrom(k.head.cursor) {
 		id, err := idOf(key)
 		if err != nil {
@@ -248,7 +269,7 @@ func (c *collection) sweepStep(k known) error {
 			found = append(found, id)
 		}
 		bytes += len(value)
-		if n++; n >= c.records || bytes >= stepBytes {
+		if n++; n >= size || bytes >= stepBytes {
 			cursor = c.st.records.After(key)
 			break
 		}

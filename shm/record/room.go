@@ -1,0 +1,63 @@
+package record
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// boundOf returns how long the file of a store may become by what sessions write: the rest is for
+// collections, which must write before they give room back.
+func boundOf(maxSize int64) int64 { return maxSize - reserveOf(maxSize) }
+
+// reserveOf returns what is kept of so many bytes.
+func reserveOf(bytes int64) int64 {
+	const least, most = 512 << 10, 256 << 20
+	return min(max(bytes/16, least), most, bytes/4)
+}
+
+// keepRoom bounds the file of the handle's store for what sessions write, by its MaxSize and by the file system,
+// which may have less room, also because of others. A Pack has no bound.
+func (st *Storage) keepRoom() {
+	if !st.owned || st.readOnly {
+		return
+	}
+	st.roomMu.Lock()
+	defer st.roomMu.Unlock()
+	if st.unbounded > 0 {
+		st.store.SetBound(0)
+		return
+	}
+	bound := boundOf(st.maxSize)
+	if room, ok := st.fileSystemRoom(); ok {
+		bound = max(min(bound, room), 1) // 0 would be none
+	}
+	st.store.SetBound(bound)
+}
+
+// fileSystemRoom returns the length that the file can have while the file system has as much left as is kept for
+// collections.
+func (st *Storage) fileSystemRoom() (int64, bool) {
+	path := filepath.Join(st.store.Path(), "data")
+	var fs unix.Statfs_t
+	file, err := os.Stat(path)
+	if err != nil || unix.Statfs(path, &fs) != nil || fs.Bavail > math.MaxInt64/uint64(fs.Bsize) {
+		return 0, false
+	}
+	size, free := int64(fs.Blocks)*int64(fs.Bsize), int64(fs.Bavail)*int64(fs.Bsize)
+	return file.Size() + free - reserveOf(size), true
+}
+
+// withoutBound lets a Pack use what is kept for it, until the function that it returns is called.
+func (st *Storage) withoutBound() (end func()) {
+	change := func(by int) {
+		st.roomMu.Lock()
+		st.unbounded += by
+		st.roomMu.Unlock()
+		st.keepRoom()
+	}
+	change(1)
+	return func() { change(-1) }
+}
