@@ -32,6 +32,7 @@ type durusServer struct {
 	socket  string // empty means none
 	mode    fs.FileMode
 	tcp     bool
+	metrics string // empty means none
 	host    string
 	port    int
 	options record.Options
@@ -46,7 +47,7 @@ type durusServer struct {
 func (d *durusServer) run(ctx context.Context) (err error) {
 	d.serverRun = newServerRun(logTo(os.Stderr, d.level), durus.ErrServerClosed)
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate} {
+	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate, d.showMetrics} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -115,6 +116,13 @@ func (d *durusServer) open(context.Context) (err error) {
 	d.serves = []any{"store", path}
 	d.server, err = durus.New(&durus.Options{Storage: d.storage, MaxConns: durusConns, Stop: d.ended, Log: d.log})
 	return err
+}
+
+// showMetrics opens the listener of metrics.
+func (d *durusServer) showMetrics(context.Context) error {
+	return d.listenForMetrics(d.metrics, "durus", d.storage.Store(), func() any { return d.server.Stats() }, func() []metric {
+		return durusMetrics(d.server.Stats())
+	})
 }
 
 // ended ends the server for a client.

@@ -48,6 +48,7 @@ type durusFlags struct {
 	host, address, mode string
 	port, level         int
 	garbage, checkpoint string
+	metrics             string
 	migrate             bool
 }
 
@@ -97,6 +98,7 @@ func newServeDurus() *cobra.Command {
 	fl.IntVar(&f.level, "logginglevel", durusLevel, "as Durus: from 30 on, only what needs attention is logged: `N`")
 	fl.StringVar(&f.garbage, "garbage", "manual", "when garbage is collected: `POLICY`")
 	fl.StringVar(&f.checkpoint, "checkpoint", "", "when the store is made to survive a crash of the system: `POLICY`")
+	fl.StringVar(&f.metrics, "metrics", "", "serve metrics by HTTP on `ADDR`, as in :9150: /metrics for Prometheus, /debug/vars; without a host on loopback")
 	if err := errors.Join(cmd.MarkFlagDirname("store"), cmd.MarkFlagDirname("file")); err != nil {
 		panic(err)
 	}
@@ -124,8 +126,8 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 	case f.file == "":
 		d.dir = f.store
 	}
-	for _, name := range []string{"file", "store", "host", "address"} {
-		if given(name) && map[string]string{"file": f.file, "store": f.store, "host": f.host, "address": f.address}[name] == "" {
+	for _, name := range []string{"file", "store", "host", "address", "metrics"} {
+		if given(name) && map[string]string{"file": f.file, "store": f.store, "host": f.host, "address": f.address, "metrics": f.metrics}[name] == "" {
 			return nil, fmt.Errorf("found --%s without a name, expected one", name)
 		}
 	}
@@ -138,7 +140,10 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 	if d.options.Garbage, err = parseGarbage(f.garbage); err != nil {
 		return nil, err
 	}
-	d.options.Checkpoint, err = parseCheckpoint(f.checkpoint)
+	if d.options.Checkpoint, err = parseCheckpoint(f.checkpoint); err != nil {
+		return nil, err
+	}
+	d.metrics, err = metricsAddress(f.metrics)
 	return d, err
 }
 

@@ -21,6 +21,7 @@ type reader struct{ c *conn }
 func (r *reader) handle(messages []byte, _ func()) error {
 	layout := r.c.s.layout
 	for m := messages; len(m) > 0; m = m[layout.RequestSize():] {
+		r.c.s.counts.reads.Add(1)
 		if err := r.answer(layout.Request(m)); err != nil {
 			return err
 		}

@@ -46,6 +46,7 @@ type Server struct {
 	log     *slog.Logger
 	folder  *folder
 	streams chan struct{} // a token for each large answer under way
+	counts  counts
 
 	mu        sync.Mutex
 	closing   bool
@@ -76,11 +77,12 @@ func New(opts *Options) (*Server, error) {
 	case o.MaxConns < 1 || o.Patience < 0 || o.Rate < 1:
 		return nil, fmt.Errorf("count: Options.MaxConns is %d, Patience %v and Rate %d, expected positive ones", o.MaxConns, o.Patience, o.Rate)
 	}
-	return &Server{
-		opts: o, log: o.Log, layout: wire.Layout{Keyspace: o.KeyspaceBytes, Key: o.KeyBytes},
-		folder: newFolder(o.Store), streams: make(chan struct{}, mostStreams),
+	s := &Server{
+		opts: o, log: o.Log, layout: wire.Layout{Keyspace: o.KeyspaceBytes, Key: o.KeyBytes}, streams: make(chan struct{}, mostStreams),
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
-	}, nil
+	}
+	s.folder = newFolder(o.Store, &s.counts)
+	return s, nil
 }
 
 // ServeIncrements accepts connections on which clients send increments. It returns
@@ -136,10 +138,12 @@ func (s *Server) start(nc net.Conn, handle func(*conn) handler, size int) {
 	}
 	s.mu.Unlock()
 	if err != nil {
+		s.counts.refused.Add(1)
 		s.log.Warn("a connection was refused", "client", nc.RemoteAddr(), "error", err)
 		_ = nc.Close()
 		return
 	}
+	s.counts.accepted.Add(1)
 	go func() {
 		c.run(handle(c))
 		s.mu.Lock()
