@@ -61,6 +61,7 @@ var mayImport = map[string][]string{
 	"internal/tempdir":  {},
 	"internal/nodetest": {"node", "alloc/region"},             // for tests
 	"internal/testdir":  {"internal/tempdir", "alloc/layout"}, // for tests
+	"internal/testproc": {},                                   // for tests
 }
 
 // The only modules beside the standard library that users of the library get.

@@ -23,7 +23,7 @@ type countdFlags struct {
 	port, readPort, backlog, conns    int
 	listen                            []string
 	socket, readSocket, mask, pidFile string
-	user                              string
+	user, metrics                     string
 	keyspace, key                     int
 	daemon                            bool
 	verbose                           int
@@ -50,6 +50,7 @@ func (c *countdFlags) add(f *pflag.FlagSet) {
 	f.BoolVarP(&c.daemon, "daemon", "d", false, "detach, and run as a daemon")
 	f.StringVarP(&c.pidFile, "pidfile", "P", "", "write the process's number to `FILE`")
 	f.StringVarP(&c.user, "user", "u", "", "become this `USER`, if started by root")
+	f.StringVar(&c.metrics, "metrics", "", "serve metrics by HTTP on `ADDR`, as in :9150: /metrics for Prometheus, /debug/vars; without a host on loopback")
 	f.CountVarP(&c.verbose, "verbose", "v", "log more")
 }
 
@@ -67,6 +68,7 @@ type countdSettings struct {
 	keyspace, key      int
 	daemon             bool
 	pidFile, user      string
+	metrics            string // "": none
 	verbose            int
 }
 
@@ -76,7 +78,7 @@ func (c *countdFlags) settings(f *pflag.FlagSet) (*countdSettings, error) {
 		maxSize: int64(c.maxSize), port: c.port, readPort: c.readPort, addresses: c.listen, backlog: c.backlog, conns: c.conns,
 		keyspace: c.keyspace, key: c.key, daemon: c.daemon, user: c.user, verbose: c.verbose,
 	}
-	for _, name := range []string{"unix-socket", "read-socket", "pidfile", "store", "user"} {
+	for _, name := range []string{"unix-socket", "read-socket", "pidfile", "store", "user", "metrics"} {
 		if flag := f.Lookup(name); flag.Changed && flag.Value.String() == "" {
 			return nil, fmt.Errorf("found --%s with an empty value, expected one", name)
 		}
@@ -84,7 +86,9 @@ func (c *countdFlags) settings(f *pflag.FlagSet) (*countdSettings, error) {
 	if err := errors.Join(c.numbers(s, f), c.tcp(s, f), c.places(s)); err != nil {
 		return nil, err
 	}
-	return s, nil
+	var err error
+	s.metrics, err = metricsAddress(c.metrics)
+	return s, err
 }
 
 func (c *countdFlags) numbers(s *countdSettings, f *pflag.FlagSet) error {

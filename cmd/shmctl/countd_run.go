@@ -82,5 +82,10 @@ func (c *countdServer) listenAsUser(context.Context) error {
 	if err := c.listenUnix(c.socket, c.mask, c.backlog, c.serveIncrements, "for", "increments"); err != nil {
 		return err
 	}
-	return c.listenUnix(c.readSocket, c.mask, c.backlog, c.serveRows, "for", "reads")
+	if err := c.listenUnix(c.readSocket, c.mask, c.backlog, c.serveRows, "for", "reads"); err != nil {
+		return err
+	}
+	return c.listenForMetrics(c.metrics, "countd", c.store, func() any { return c.server.Stats() }, func() []metric {
+		return countdMetrics(c.server.Stats())
+	})
 }

@@ -30,7 +30,7 @@ func newCounters() *cobra.Command {
 descending counts, and those of one count by the bytes of their keys. Each line is the
 count, a tab and the key; a key is quoted as keys quotes it. A keyspace that is not there
 has no counters. Without KEYSPACE it lists the keyspaces: the number of counters, a tab
-and the name.
+and the name. A damaged one whose name cannot be read is an error, after the others.
 
 With --rank it prints how many counters are before that of KEY. With --watch it prints all
 counters, and then, until it is interrupted, each counter that changes with its new count,
@@ -192,11 +192,9 @@ func (v *countersVerb) name(b []byte) string {
 }
 
 func (v *countersVerb) listKeyspaces() error {
-	all, err := counter.Keyspaces(v.s)
-	if err != nil {
-		return err
-	}
+	all, damaged := counter.Keyspaces(v.s)
 	for _, k := range all {
+		var err error
 		if v.json {
 			l := counterLine{Counters: &k.Counters}
 			if l.Keyspace, l.Space64 = textOr64([]byte(k.Keyspace)); v.hex {
@@ -211,7 +209,7 @@ func (v *countersVerb) listKeyspaces() error {
 			return err
 		}
 	}
-	return nil
+	return damaged
 }
 
 func (v *countersVerb) printRank(c *counter.Set) error {

@@ -34,6 +34,7 @@ type durusServer struct {
 	uid     int // of the socket file; -1 is that of the process
 	gid     int // the same
 	tcp     bool
+	metrics string // empty means none
 	host    string
 	port    int
 	options record.Options
@@ -58,7 +59,7 @@ func (d *durusServer) run(ctx context.Context) (err error) {
 	d.options.Store.Logger = logTo(output, slog.LevelWarn)
 	d.serverRun = newServerRun(logTo(output, d.level), durus.ErrServerClosed)
 	defer func() { err = errors.Join(err, d.close()) }()
-	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate} {
+	for _, step := range []func(context.Context) error{d.limits, d.listen, d.open, d.migrate, d.showMetrics} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -135,6 +136,13 @@ func (d *durusServer) open(context.Context) (err error) {
 	d.serves = []any{"store", path}
 	d.server, err = durus.New(&durus.Options{Storage: d.storage, MaxConns: durusConns, Stop: d.ended, Log: d.log})
 	return err
+}
+
+// showMetrics opens the listener of metrics.
+func (d *durusServer) showMetrics(context.Context) error {
+	return d.listenForMetrics(d.metrics, "durus", d.storage.Store(), func() any { return d.server.Stats() }, func() []metric {
+		return durusMetrics(d.server.Stats())
+	})
 }
 
 // ended ends the server for a client.

@@ -292,9 +292,7 @@ func (m *memcachedFlags) places(s *memcachedSettings, f *pflag.FlagSet) error {
 			return fmt.Errorf("found --%s with an empty value, expected one", name)
 		}
 	}
-	if m.metrics != "" {
-		s.metrics, err = metricsAddress(m.metrics)
-	}
+	s.metrics, err = metricsAddress(m.metrics)
 	return err
 }
 

@@ -134,5 +134,5 @@ func (m *memcachedServer) listenAsUser(context.Context) error {
 	if err := m.listenUnix(m.socket, m.mask, m.backlog, m.accept); err != nil {
 		return err
 	}
-	return m.listenMetrics()
+	return m.listenForMetrics()
 }

@@ -59,6 +59,7 @@ type durusFlags struct {
 	host, address, mode string
 	port, level         int
 	garbage, checkpoint string
+	metrics             string
 	migrate             bool
 	owner, group, umask string
 	gcbytes             int64
@@ -125,6 +126,7 @@ func newServeDurus() *cobra.Command {
 	fl.Int64Var(&f.gcbytes, "gcbytes", 0, "collect garbage after `N` bytes of commits; 0 means never")
 	fl.StringVar(&f.garbage, "garbage", "manual", "when garbage is collected: `POLICY`")
 	fl.StringVar(&f.checkpoint, "checkpoint", "", "when the store is made to survive a crash of the system: `POLICY`")
+	fl.StringVar(&f.metrics, "metrics", "", "serve metrics by HTTP on `ADDR`, as in :9150: /metrics for Prometheus, /debug/vars; without a host on loopback")
 	if err := errors.Join(cmd.MarkFlagDirname("store"), cmd.MarkFlagDirname("file")); err != nil {
 		panic(err)
 	}
@@ -153,7 +155,7 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 		d.dir = f.store
 	}
 	for _, flag := range []struct{ name, value string }{
-		{"file", f.file}, {"store", f.store}, {"host", f.host}, {"address", f.address}, {"owner", f.owner}, {"group", f.group}, {"logfile", f.logfile},
+		{"file", f.file}, {"store", f.store}, {"host", f.host}, {"address", f.address}, {"owner", f.owner}, {"group", f.group}, {"logfile", f.logfile}, {"metrics", f.metrics},
 	} {
 		if given(flag.name) && flag.value == "" {
 			return nil, fmt.Errorf("found --%s without a name, expected one", flag.name)
@@ -161,9 +163,11 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 	}
 	d.tcp = f.address == "" || given("host") || given("port")
 	d.logfile, d.repair = f.logfile, f.repair
-	if err := errors.Join(f.socket(given, d), f.policies(given, d)); err != nil {
+	metrics, err := metricsAddress(f.metrics)
+	if err := errors.Join(err, f.socket(given, d), f.policies(given, d)); err != nil {
 		return nil, err
 	}
+	d.metrics = metrics
 	return d, nil
 }
 

@@ -14,19 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// lookedAt returns what top shows of a store.
+func lookedAt(t *testing.T, path string) (l topLook) {
+	t.Helper()
+	out, err := exec.Command("shmctl", "top", path, "--json", "--count", "1", "--interval", "10ms").Output()
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(out, &l))
+	return l
+}
+
 // top shows on which addresses a server listens, and how many connections it has.
 func TestTopShowsServers(t *testing.T) {
 	dir := t.TempDir()
 	store := filepath.Join(dir, "a store")
 	v := serving(t, dir, "--store", store, "-s", filepath.Join(dir, "a sock"), "-p", "-1")
 	other := newStore(t)
-	look := func(path string) topLook {
-		out, err := exec.Command("shmctl", "top", path, "--json", "--count", "1", "--interval", "10ms").Output()
-		require.NoError(t, err)
-		var l topLook
-		require.NoError(t, json.Unmarshal(out, &l))
-		return l
-	}
+	look := func(path string) topLook { return lookedAt(t, path) }
 	v.dial(t).asks("get a", "END")
 	var first topProcess
 	require.Eventually(t, func() bool { // the server may not know yet that the connection of its start is closed

@@ -30,8 +30,8 @@
 //
 // A request for rows that fit into 64 KiB is answered from a copy. A larger answer is written
 // from a snapshot of one version, which keeps the blocks that were replaced since. So a
-// client that does not take each 64 KiB of it within Options.Patience is disconnected, and at
-// most 16 such answers are under way; further ones wait.
+// client that does not take each 64 KiB of it within Options.Patience, or not Options.Rate over
+// all, is disconnected, and at most 16 such answers are under way; further ones wait.
 //
 // # What closes a connection
 //

@@ -14,8 +14,9 @@ import (
 // While it does, connections fill the next round, so a round that nobody waits behind is
 // committed at once.
 type folder struct {
-	store *shm.Store
-	wake  chan struct{} // the filling round has increments, or the folder is closed
+	store  *shm.Store
+	counts *counts
+	wake   chan struct{} // the filling round has increments, or the folder is closed
 
 	mu      sync.Mutex
 	space   sync.Cond // another round is being filled
@@ -47,8 +48,8 @@ const roundMost = 4096
 // freeRounds is how many rounds are kept for later.
 const freeRounds = 4
 
-func newFolder(s *shm.Store) *folder {
-	f := &folder{store: s, wake: make(chan struct{}, 1)}
+func newFolder(s *shm.Store, c *counts) *folder {
+	f := &folder{store: s, counts: c, wake: make(chan struct{}, 1)}
 	f.space.L = &f.mu
 	f.filling = f.newRound()
 	go f.run()
@@ -74,6 +75,8 @@ func (f *folder) add(layout wire.Layout, messages []byte) (won int, err error) {
 	}
 	<-r.done
 	won, err = r.parts[i].won, r.parts[i].err
+	f.counts.increments.Add(uint64(won))
+	f.counts.unanswered.Add(uint64(len(messages)/layout.IncrementSize() - won))
 	f.mu.Lock()
 	if r.users--; r.users == 0 && len(f.free) < freeRounds {
 		r.batch.Reset()
@@ -121,7 +124,7 @@ func (f *folder) run() {
 		f.filling = f.newRound()
 		f.space.Broadcast()
 		f.mu.Unlock()
-		r.commit(f.store)
+		r.commit(f)
 		close(r.done)
 	}
 }
@@ -139,9 +142,10 @@ func (f *folder) close() {
 
 // commit commits the round. If the store has no room for all of it or a keyspace is damaged, each
 // connection's part is committed for itself, so that the others do not suffer.
-func (r *round) commit(s *shm.Store) {
+func (r *round) commit(f *folder) {
 	err := r.batch.Commit()
 	if err == nil {
+		f.counts.commits.Add(1)
 		for i := range r.parts {
 			r.parts[i].conclude(r.batch, r.parts[i].first)
 		}
@@ -153,9 +157,10 @@ func (r *round) commit(s *shm.Store) {
 		if p.err = err; !alone || len(r.parts) == 1 {
 			continue
 		}
-		b := counter.NewBatch(s)
+		b := counter.NewBatch(f.store)
 		p.addTo(b)
 		if p.err = b.Commit(); p.err == nil {
+			f.counts.commits.Add(1)
 			p.conclude(b, 0)
 		}
 	}

@@ -11,14 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/server/count/countclient"
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/counter"
@@ -131,24 +130,8 @@ func (writeOnly) Read(p []byte) (int, error) {
 
 // startServer starts a server that dies with its parent.
 func startServer(t *testing.T, store, socket string) *exec.Cmd {
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(exe, store, socket)
-	cmd.Env = append(os.Environ(), childEnv+"=server")
+	cmd := testproc.Command(t, "server", store, socket)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	go func() { // the kernel sends that signal when the thread that forked ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		started <- cmd.Start()
-		<-ended
-	}()
-	require.NoError(t, <-started)
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		close(ended)
-	})
+	testproc.Start(t, cmd)
 	return cmd
 }

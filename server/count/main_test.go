@@ -3,7 +3,6 @@ package count
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,25 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/server/count/countclient"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// childEnv names what the test binary is to be when it runs as a child.
-const childEnv = "SHMKV_COUNT_TEST_CHILD"
-
+// children are what the test binary may be as a child.
 var children = map[string]func(){}
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(childEnv); name != "" {
-		run := children[name]
-		if run == nil {
-			fmt.Fprintf(os.Stderr, "no child is called %q\n", name)
-			os.Exit(2)
-		}
-		run()
-		os.Exit(0)
-	}
+	testproc.RunChild(children)
 	os.Exit(testdir.Main(m))
 }
 

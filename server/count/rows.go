@@ -21,6 +21,7 @@ type reader struct{ c *conn }
 func (r *reader) handle(messages []byte, _ func()) error {
 	layout := r.c.s.layout
 	for m := messages; len(m) > 0; m = m[layout.RequestSize():] {
+		r.c.s.counts.reads.Add(1)
 		if err := r.answer(layout.Request(m)); err != nil {
 			return err
 		}
@@ -86,15 +87,15 @@ func allRows(missing int) error {
 	return fmt.Errorf("answering a request for rows: %w: found %d rows less than the keyspace has counters", shm.ErrCorrupt, missing)
 }
 
-// stream writes an answer in pieces, each of which the client must take within the patience of
-// the server.
+// stream writes an answer in pieces.
 func (r *reader) stream(b []byte, v *counter.View, from, most int) (err error) {
 	layout := r.c.s.layout
+	p := piecewise{c: r.c, began: time.Now()}
 	rows := min(most, max(v.Len()-from, 0))
 	b = binary.LittleEndian.AppendUint64(b, uint64(rows))
 	for key, n := range v.Range(from, rows) {
 		if cap(b)-len(b) < layout.RowSize() {
-			if err := r.write(b); err != nil {
+			if err := p.write(b); err != nil {
 				return err
 			}
 			b = b[:0]
@@ -107,20 +108,37 @@ func (r *reader) stream(b []byte, v *counter.View, from, most int) (err error) {
 	if err := cmp.Or(v.Err(), allRows(rows)); err != nil {
 		return err
 	}
-	if err := r.write(b); err != nil {
+	if err := p.write(b); err != nil {
 		return err
 	}
 	return r.c.SetWriteDeadline(time.Time{})
 }
 
-// write writes a piece of an answer.
-func (r *reader) write(b []byte) error {
-	if err := r.c.SetWriteDeadline(time.Now().Add(r.c.s.opts.Patience)); err != nil {
+// A piecewise is an answer that is written in pieces. The client must take each of them within
+// Options.Patience, so that one that has taken much does not keep the snapshot after that. And it must
+// take Options.Rate over all, so that a client that takes a piece now and then does not either.
+type piecewise struct {
+	c       *conn
+	began   time.Time
+	written int
+}
+
+// write writes a piece.
+func (p *piecewise) write(b []byte) error {
+	o := &p.c.s.opts
+	deadline := time.Now().Add(o.Patience)
+	slowest := float64(p.written) / float64(o.Rate) * float64(time.Second)
+	if d := p.began.Add(o.Patience + time.Duration(slowest)); d.Before(deadline) {
+		deadline = d
+	}
+	if err := p.c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	n, err := r.c.Write(b)
+	n, err := p.c.Write(b)
+	p.written += n
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("found a client that took %d bytes of an answer within %v, expected %d", n, r.c.s.opts.Patience, len(b))
+		return fmt.Errorf("found a client that took %d bytes of an answer in %v, expected %d within %v and %d a second",
+			p.written, time.Since(p.began).Round(time.Millisecond), len(b), o.Patience, o.Rate)
 	}
 	return err
 }

@@ -28,6 +28,7 @@ type Options struct {
 
 	MaxConns int           // connections at one time; 0 means 4096
 	Patience time.Duration // within which a client must take 64 KiB of an answer that needs a snapshot, and close a connection that the server ends; 0 means 5 s
+	Rate     int           // bytes a second that a client must take of such an answer, from its beginning, with Patience on top; 0 means 1 MiB
 
 	Log *slog.Logger // nil means silence
 }
@@ -45,6 +46,7 @@ type Server struct {
 	log     *slog.Logger
 	folder  *folder
 	streams chan struct{} // a token for each large answer under way
+	counts  counts
 
 	mu        sync.Mutex
 	closing   bool
@@ -63,6 +65,7 @@ func New(opts *Options) (*Server, error) {
 	o.KeyBytes = cmp.Or(o.KeyBytes, wire.DefaultName)
 	o.MaxConns = cmp.Or(o.MaxConns, 4096)
 	o.Patience = cmp.Or(o.Patience, 5*time.Second)
+	o.Rate = cmp.Or(o.Rate, 1<<20)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	switch {
 	case o.Store == nil:
@@ -71,14 +74,15 @@ func New(opts *Options) (*Server, error) {
 		return nil, fmt.Errorf("count: Options.KeyspaceBytes is %d, expected a number from 1 to %d", o.KeyspaceBytes, MaxKeyspaceBytes)
 	case o.KeyBytes < 1 || o.KeyBytes > MaxKeyBytes:
 		return nil, fmt.Errorf("count: Options.KeyBytes is %d, expected a number from 1 to %d", o.KeyBytes, MaxKeyBytes)
-	case o.MaxConns < 1 || o.Patience < 0:
-		return nil, fmt.Errorf("count: Options.MaxConns is %d and Options.Patience %v, expected positive ones", o.MaxConns, o.Patience)
+	case o.MaxConns < 1 || o.Patience < 0 || o.Rate < 1:
+		return nil, fmt.Errorf("count: Options.MaxConns is %d, Patience %v and Rate %d, expected positive ones", o.MaxConns, o.Patience, o.Rate)
 	}
-	return &Server{
-		opts: o, log: o.Log, layout: wire.Layout{Keyspace: o.KeyspaceBytes, Key: o.KeyBytes},
-		folder: newFolder(o.Store), streams: make(chan struct{}, mostStreams),
+	s := &Server{
+		opts: o, log: o.Log, layout: wire.Layout{Keyspace: o.KeyspaceBytes, Key: o.KeyBytes}, streams: make(chan struct{}, mostStreams),
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
-	}, nil
+	}
+	s.folder = newFolder(o.Store, &s.counts)
+	return s, nil
 }
 
 // ServeIncrements accepts connections on which clients send increments. It returns
@@ -134,10 +138,12 @@ func (s *Server) start(nc net.Conn, handle func(*conn) handler, size int) {
 	}
 	s.mu.Unlock()
 	if err != nil {
+		s.counts.refused.Add(1)
 		s.log.Warn("a connection was refused", "client", nc.RemoteAddr(), "error", err)
 		_ = nc.Close()
 		return
 	}
+	s.counts.accepted.Add(1)
 	go func() {
 		c.run(handle(c))
 		s.mu.Lock()

@@ -251,10 +251,39 @@ func TestDeafClients(t *testing.T) {
 		require.NoError(t, err)
 	}
 	v.says("found a client that took")
-	deaf.Wait() // this answer needs patience
-	rows, err := r.Range([]byte("many"), 0, math.MaxUint64)
+	deaf.Wait()
+	require.Eventually(t, func() bool { // this client too may be slower than the patience of the server
+		rows, err := v.reader(nil).Range([]byte("many"), 0, math.MaxUint64)
+		return err == nil && len(rows) == 20_000
+	}, 60*time.Second, time.Millisecond)
+}
+
+// A client that takes each piece of a large answer within the patience of the server, but less over all
+// than it must, is disconnected.
+func TestSlowReader(t *testing.T) {
+	v := serving(t, Options{Patience: time.Second, Rate: 1 << 30})
+	set := counter.Open(v.store, "many")
+	var all []counter.Count
+	for i := range 20_000 {
+		all = append(all, counter.Count{Key: fmt.Append(nil, i), N: 1})
+	}
+	require.NoError(t, set.AddMany(all))
+	ask, err := byDefault.AppendRequest(nil, []byte("many"), 0, math.MaxUint64)
 	require.NoError(t, err)
-	require.Len(t, rows, 20_000)
+	c := v.raw(v.rows)
+	_, err = c.Write(ask)
+	require.NoError(t, err)
+	b := make([]byte, workBytes)
+	n := 0
+	for size := wire.NumberSize + len(all)*byDefault.RowSize(); ; time.Sleep(50 * time.Millisecond) {
+		m, err := io.ReadFull(c, b)
+		n += m
+		require.Less(t, n, size, "the slow client was served")
+		if err != nil {
+			break
+		}
+	}
+	v.says("found a client that took")
 }
 
 // An increment that overflows is not answered, and closes its connection and no other.

@@ -178,6 +178,7 @@ func (c *conn) newIDs(n int) error {
 
 // load answers with a record. The session is not used while the answer is written.
 func (c *conn) load(id record.ID) (err error) {
+	c.srv.counts.loads.Add(1)
 	c.buffer, err = c.session.Append(c.buffer[:0], id)
 	switch {
 	case errors.Is(err, record.ErrConflict):
@@ -266,10 +267,12 @@ func (c *conn) commit() error {
 	}
 	switch err := made.End(); {
 	case errors.Is(err, record.ErrConflict):
+		c.srv.counts.conflicts.Add(1)
 		return c.w.WriteByte(statusConflict)
 	case err != nil:
 		return err
 	}
+	c.srv.counts.commits.Add(1)
 	return c.w.WriteByte(statusOK)
 }
 

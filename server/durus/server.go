@@ -56,6 +56,7 @@ type Server struct {
 	ctx     context.Context // of collections
 	cancel  context.CancelFunc
 	running sync.WaitGroup // connections and collections
+	counts  counts
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -115,11 +116,13 @@ func (s *Server) start(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing.Load() || len(s.conns) >= s.opts.MaxConns {
+		s.counts.refused.Add(1)
 		s.log.Warn("a connection was refused", "client", nc.RemoteAddr().String(), "connections", len(s.conns))
 		nc.Close()
 		return
 	}
 	c := newConn(s, nc)
+	s.counts.accepted.Add(1)
 	s.conns[c] = struct{}{}
 	s.running.Go(func() {
 		defer func() {

@@ -142,6 +142,7 @@ func TestConflict(t *testing.T) {
 	b.send(be4(len(one)), one)
 	require.Equal(t, "O", string(b.read(1)))
 	require.Equal(t, []record.ID{x[1]}, b.sync())
+	require.Equal(t, Stats{Connections: 2, Accepted: 2, Loads: 2, Commits: 4, Conflicts: 1}, w.srv.Stats())
 }
 
 // What a collection has removed is reported to all, and its ids are given again after that.

@@ -74,6 +74,27 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// Keyspaces whose names cannot be read do not keep others from being listed.
+func TestDamagedNames(t *testing.T) {
+	s := newStore(t)
+	for _, name := range []string{"a", strings.Repeat("b", 300), strings.Repeat("c", 300), strings.Repeat("d", 300), "e"} {
+		_, err := Open(s, name).Add([]byte("key"), 1)
+		require.NoError(t, err)
+	}
+	var orders []string
+	for _, name := range []string{"b", "d"} {
+		order := Open(s, strings.Repeat(name, 300)).orderMap
+		orders = append(orders, strings.TrimPrefix(order, longOrderPrefix))
+		require.NoError(t, s.Ordered(order).Set(nil, nil))
+	}
+	all, err := Keyspaces(s)
+	require.Equal(t, []Info{{"a", 1}, {strings.Repeat("c", 300), 1}, {"e", 1}}, all)
+	require.ErrorIs(t, err, shm.ErrCorrupt)
+	for _, digits := range orders {
+		require.ErrorContains(t, err, digits[:20])
+	}
+}
+
 // A map of another kind is no keyspace.
 func TestAnotherKind(t *testing.T) {
 	s := newStore(t)

@@ -2,6 +2,7 @@ package counter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,10 @@ type Info struct {
 }
 
 // Keyspaces returns the keyspaces of a store, by their names. It takes time in proportion to the
-// number of named maps.
+// number of named maps. A keyspace whose name cannot be read, because it is longer than 240 bytes and
+// damaged, is left out, and the error tells of each of them.
 func Keyspaces(s *shm.Store) (all []Info, err error) {
+	var damaged []error
 	err = s.View(func(sn *shm.Snapshot) error {
 		maps, err := sn.Maps()
 		if err != nil {
@@ -26,10 +29,10 @@ func Keyspaces(s *shm.Store) (all []Info, err error) {
 		for _, m := range maps {
 			name, ok := strings.CutPrefix(m.Name, countsPrefix)
 			if digits, long := strings.CutPrefix(m.Name, longCountsPrefix); long {
-				if name, err = longKeyspace(s, sn, digits); err != nil {
-					return err
+				name, err = longKeyspace(s, sn, digits)
+				if ok = err == nil; !ok {
+					damaged = append(damaged, err)
 				}
-				ok = true
 			}
 			if ok {
 				all = append(all, Info{name, int(m.Entries)})
@@ -41,7 +44,7 @@ func Keyspaces(s *shm.Store) (all []Info, err error) {
 		return nil, err
 	}
 	slices.SortFunc(all, func(a, b Info) int { return cmp.Compare(a.Keyspace, b.Keyspace) })
-	return all, nil
+	return all, errors.Join(damaged...)
 }
 
 // longKeyspace returns the name of a keyspace of whose name the maps have the SHA-256 only.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -153,24 +153,8 @@ func TestKills(t *testing.T) {
 
 // startAdder starts an adder that dies with its parent.
 func startAdder(t *testing.T, dir, name string) *exec.Cmd {
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(exe, dir, name)
-	cmd.Env = append(os.Environ(), childEnv+"=adder")
+	cmd := testproc.Command(t, "adder", dir, name)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	go func() { // the kernel sends that signal when the thread that forked ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		started <- cmd.Start()
-		<-ended
-	}()
-	require.NoError(t, <-started)
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // unless the test has already waited
-		close(ended)
-	})
+	testproc.Start(t, cmd)
 	return cmd
 }
