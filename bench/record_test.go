@@ -24,7 +24,7 @@ func TestRecord(t *testing.T) {
 	if len(r.Failed) > 0 {
 		t.Fatal(r.Failed)
 	}
-	titles := []string{titleRecordOpen, titleRecordServe}
+	titles := []string{titleRecordOpen, titleRecordServe, titleRecordEmpty}
 	for _, where := range []string{"in Go", "unix socket"} {
 		titles = append(titles, fmt.Sprintf(titleRecordLoad, where), fmt.Sprintf(titleRecordBulk, where))
 		for _, k := range []int{1, 10, 100} {

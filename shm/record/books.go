@@ -125,8 +125,11 @@ func marked(books getter, id ID) (bool, error) {
 }
 
 // readMarks returns the chunk of marks that has the bit of id.
-func readMarks(books getter, id ID) (c chunk, err error) {
-	b, err := books.Get((id / chunkIDs).book(tagMarks))
+func readMarks(books getter, id ID) (chunk, error) { return readChunk(books, tagMarks, id/chunkIDs) }
+
+// readChunk returns a chunk of bits, which is zero if there is none.
+func readChunk(books getter, tag byte, at ID) (c chunk, err error) {
+	b, err := books.Get(at.book(tag))
 	if errors.Is(err, shm.ErrNotFound) {
 		return c, nil
 	}
@@ -134,6 +137,29 @@ func readMarks(books getter, id ID) (c chunk, err error) {
 		return c, err
 	}
 	return c, c.decode(b)
+}
+
+// setChunk writes a chunk of bits. One without bits has no entry.
+func (m tables) setChunk(tag byte, at ID, c chunk) error {
+	if c == (chunk{}) {
+		_, err := m.books.Delete(at.book(tag))
+		return err
+	}
+	return m.books.Set(at.book(tag), c.encode())
+}
+
+// byChunk calls f with the ids of each chunk.
+func byChunk(ids []ID, f func(at ID, ids []ID) error) error {
+	chunks := map[ID][]ID{}
+	for _, id := range ids {
+		chunks[id/chunkIDs] = append(chunks[id/chunkIDs], id)
+	}
+	for _, at := range sortedKeys(chunks) {
+		if err := f(at, chunks[at]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *chunk) decode(b []byte) error {

@@ -33,8 +33,8 @@
 //	fresh   id            the handle whose session has stored it
 //	unreferred id
 //	waiting stamp, id     collected by the commit of that stamp, not given again yet
-//	gray    id            to be visited by the trace
-//	marks   id / 4096     bits of the ids that the trace has visited
+//	gray    id / 4096     bits of the ids that the trace is to visit
+//	marks   id / 4096     bits of those that it has visited
 //
 // All of them change in the commit that changes the records. A process that is killed leaves
 // no half of a commit, and no memory that others need: a client entry or a fresh one of a dead

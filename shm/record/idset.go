@@ -13,6 +13,20 @@ type chunk [chunkIDs / 64]uint64
 
 func (c *chunk) has(id ID) bool { return c[id%chunkIDs/64]&(1<<(id%64)) != 0 }
 
+func (c *chunk) set(id ID) { c[id%chunkIDs/64] |= 1 << (id % 64) }
+
+func (c *chunk) clear(id ID) { c[id%chunkIDs/64] &^= 1 << (id % 64) }
+
+// appendIDs appends the ids of the chunk that begins at first, in ascending order.
+func (c *chunk) appendIDs(dst []ID, first ID) []ID {
+	for i, word := range c {
+		for ; word != 0; word &= word - 1 {
+			dst = append(dst, first+ID(i*64+bits.TrailingZeros64(word)))
+		}
+	}
+	return dst
+}
+
 // An idSet is a set of ids. Ids that are near to each other take a bit each.
 type idSet struct {
 	chunks map[ID]*chunk
@@ -50,7 +64,7 @@ func (s *idSet) add(id ID) bool {
 	if c.has(id) {
 		return false
 	}
-	c[id%chunkIDs/64] |= 1 << (id % 64)
+	c.set(id)
 	s.n++
 	return true
 }
@@ -60,7 +74,7 @@ func (s *idSet) remove(id ID) {
 	if c == nil || !c.has(id) {
 		return
 	}
-	c[id%chunkIDs/64] &^= 1 << (id % 64)
+	c.clear(id)
 	s.n--
 	if *c == (chunk{}) {
 		delete(s.chunks, id/chunkIDs)
@@ -72,11 +86,7 @@ func (s *idSet) remove(id ID) {
 func (s *idSet) all() []ID {
 	ids := make([]ID, 0, s.n)
 	for at, c := range s.chunks {
-		for i, word := range c {
-			for ; word != 0; word &= word - 1 {
-				ids = append(ids, at*chunkIDs+ID(i*64+bits.TrailingZeros64(word)))
-			}
-		}
+		ids = c.appendIDs(ids, at*chunkIDs)
 	}
 	slices.Sort(ids)
 	return ids

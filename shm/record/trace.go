@@ -52,21 +52,16 @@ func (c *collection) begin() (begun bool, err error) {
 		h.phase, h.runner, h.began, h.own = phaseMark, st.owner, h.stamp, 0
 		h.cycle++
 		h.steps++
-		if err := m.books.Set(ID(0).book(tagGray), nil); err != nil {
-			return err
-		}
-		var fresh []ID
+		first := []ID{0} // and the fresh records
 		for key := range m.books.Prefix(book(tagFresh)) {
 			number, err := numbersOf(key, 1)
 			if err != nil {
 				return err
 			}
-			fresh = append(fresh, ID(number[0]))
+			first = append(first, ID(number[0]))
 		}
-		for _, id := range fresh {
-			if err := m.books.Set(id.book(tagGray), nil); err != nil {
-				return err
-			}
+		if err := m.gray(first...); err != nil {
+			return err
 		}
 		return m.setHead(h)
 	})
@@ -140,12 +135,17 @@ func (c *collection) change(planned head, f func(m tables, h *head) error) error
 func (c *collection) markStep(k known) error {
 	var asked []ID
 	size := c.size()
-	for key := range k.books.Prefix(book(tagGray)) {
+	for key, value := range k.books.Prefix(book(tagGray)) {
 		number, err := numbersOf(key, 1)
 		if err != nil {
 			return err
 		}
-		if asked = append(asked, ID(number[0])); len(asked) == size {
+		var bits chunk
+		if err := bits.decode(value); err != nil {
+			return err
+		}
+		if asked = bits.appendIDs(asked, ID(number[0])*chunkIDs); len(asked) >= size {
+			asked = asked[:size]
 			break
 		}
 	}
@@ -202,19 +202,11 @@ func (c *collection) markStep(k known) error {
 // visit takes what a step was asked for from the gray ids, marks what it has visited, and makes
 // gray what it leaves for later.
 func (m tables) visit(asked, visited, absent, later []ID) error {
-	for _, id := range asked {
-		if _, err := m.books.Delete(id.book(tagGray)); err != nil {
-			return err
-		}
+	if err := m.ungray(asked...); err != nil {
+		return err
 	}
-	chunks := map[ID][]ID{}
-	for _, id := range visited {
-		chunks[id/chunkIDs] = append(chunks[id/chunkIDs], id)
-	}
-	for _, at := range sortedKeys(chunks) {
-		if err := m.mark(chunks[at]...); err != nil {
-			return err
-		}
+	if err := m.mark(visited...); err != nil {
+		return err
 	}
 	for _, id := range absent { // it may have been stored since
 		there, err := m.records.Has(id.key())
@@ -225,12 +217,7 @@ func (m tables) visit(asked, visited, absent, later []ID) error {
 			return err
 		}
 	}
-	for _, id := range later {
-		if err := m.gray(id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return m.gray(later...)
 }
 
 // cut begins the sweep, unless something is gray by now.

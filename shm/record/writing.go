@@ -221,25 +221,54 @@ func (w *writing) refer(ref ID) error {
 	return nil
 }
 
-// gray has the trace visit id, unless it has.
-func (m tables) gray(id ID) error {
-	seen, err := marked(m.books, id)
-	if err != nil || seen {
-		return err
-	}
-	return m.books.Set(id.book(tagGray), nil)
+// gray has the trace visit ids, unless it has.
+func (m tables) gray(ids ...ID) error {
+	return byChunk(ids, func(at ID, ids []ID) error {
+		seen, err := readChunk(m.books, tagMarks, at)
+		if err != nil {
+			return err
+		}
+		ids = slices.DeleteFunc(ids, func(id ID) bool { return seen.has(id) })
+		if len(ids) == 0 {
+			return nil
+		}
+		c, err := readChunk(m.books, tagGray, at)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			c.set(id)
+		}
+		return m.setChunk(tagGray, at, c)
+	})
 }
 
-// mark notes that the trace has visited ids of one chunk.
+// ungray takes ids from those that the trace is to visit.
+func (m tables) ungray(ids ...ID) error {
+	return byChunk(ids, func(at ID, ids []ID) error {
+		c, err := readChunk(m.books, tagGray, at)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			c.clear(id)
+		}
+		return m.setChunk(tagGray, at, c)
+	})
+}
+
+// mark notes that the trace has visited ids.
 func (m tables) mark(ids ...ID) error {
-	c, err := readMarks(m.books, ids[0])
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		c[id%chunkIDs/64] |= 1 << (id % 64)
-	}
-	return m.books.Set((ids[0] / chunkIDs).book(tagMarks), c.encode())
+	return byChunk(ids, func(at ID, ids []ID) error {
+		c, err := readChunk(m.books, tagMarks, at)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			c.set(id)
+		}
+		return m.setChunk(tagMarks, at, c)
+	})
 }
 
 // refresh makes the records fresh that the commit creates, and leaves those fresh that are, unless it
