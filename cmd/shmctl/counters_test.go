@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm/counter"
 )
 
@@ -28,7 +29,7 @@ func TestCountersWatch(t *testing.T) {
 		cmd := exec.Command("shmctl", append([]string{"counters", "--store", s.Path(), "pages", "--watch"}, form.args...)...)
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
-		start(t, cmd)
+		testproc.Start(t, cmd)
 		lines := bufio.NewReader(out)
 		for i, change := range []func() error{
 			func() error { return nil },

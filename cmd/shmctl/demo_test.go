@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/demo"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
 func TestDemo(t *testing.T) {
@@ -67,7 +68,7 @@ func startDemo(t *testing.T, dir string) (cmd *exec.Cmd, stderr *strings.Builder
 	stderr = &strings.Builder{}
 	cmd = exec.Command("shmctl", "demo", "--dir", dir, "--records", "600", "--seconds", "60")
 	cmd.Stderr = stderr
-	start(t, cmd)
+	testproc.Start(t, cmd)
 	require.Eventually(t, func() bool {
 		s, err := openToRead(dir)
 		if err != nil {
@@ -113,7 +114,7 @@ func TestDemoAfterKilledOne(t *testing.T) {
 		cmd = exec.Command("shmctl", append([]string{"demo", "--records", "60", "--writers", "1", "--readers", "0"}, args...)...)
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
-		start(t, cmd)
+		testproc.Start(t, cmd)
 		lines := bufio.NewScanner(out)
 		for dir == "" && lines.Scan() {
 			if fields := strings.Fields(lines.Text()); len(fields) == 2 && fields[0] == "store" {

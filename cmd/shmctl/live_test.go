@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -104,7 +105,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 		in, err := c.StdinPipe()
 		require.NoError(t, err)
 		c.Stdout, c.Stderr = &outs[i], os.Stderr
-		start(t, c)
+		testproc.Start(t, c)
 		writers[i], stdins[i] = c, in
 	}
 	require.Eventually(t, func() bool { return s.Version() > uint64(liveKeys)+1000 }, 20*time.Second, time.Millisecond)
@@ -113,7 +114,7 @@ func TestVerbsOnLiveStore(t *testing.T) {
 	still := exec.Command("shmctl", "dump", s.Path())
 	_, err := still.StdoutPipe()
 	require.NoError(t, err)
-	start(t, still)
+	testproc.Start(t, still)
 
 	watch := startWatch(t, s.Path(), "--all")
 	go func() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/server/count/countclient"
 	"github.com/seed-869cc763/shmkv/shm"
 	"github.com/seed-869cc763/shmkv/shm/counter"
@@ -27,7 +28,7 @@ func countdServing(t *testing.T, dir string, opts *countclient.Options, args ...
 	all := append([]string{"serve", "countd", "-s", v.socket, "--store", filepath.Join(dir, "store")}, args...)
 	v.Cmd = exec.Command("shmctl", all...)
 	v.Stdout, v.Stderr = v.errors, v.errors
-	start(t, v.Cmd)
+	testproc.Start(t, v.Cmd)
 	require.Eventually(t, func() bool {
 		a, err := countclient.DialAdder("unix", v.socket, opts)
 		if err != nil {

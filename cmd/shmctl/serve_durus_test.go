@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm/record"
 	"github.com/seed-869cc763/shmkv/shm/record/filestorage"
 )
@@ -24,7 +25,7 @@ func launchedDurus(t *testing.T, dir string, args ...string) *served {
 	v := &served{socket: filepath.Join(dir, "sock"), errors: &lockedBuffer{}}
 	v.Cmd = exec.Command("shmctl", append([]string{"serve", "durus", "--address", v.socket}, args...)...)
 	v.Stdout, v.Stderr = v.errors, v.errors
-	start(t, v.Cmd)
+	testproc.Start(t, v.Cmd)
 	return v
 }
 

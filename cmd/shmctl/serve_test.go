@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
 // A served is a process of shmctl serve memcached that a test has started.
@@ -64,7 +66,7 @@ func launched(t *testing.T, dir string, args ...string) *served {
 	}
 	v.Cmd = exec.Command("shmctl", append(all, args...)...)
 	v.Stdout, v.Stderr = v.errors, v.errors
-	start(t, v.Cmd)
+	testproc.Start(t, v.Cmd)
 	return v
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
 // terminal is a real terminal in its own tmux server, which takes commands from one client. A
@@ -36,7 +38,7 @@ func newTerminal(t *testing.T, width, height int) *terminal {
 	}
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "tmux")
-	start(t, exec.Command("tmux", "-S", socket, "-f", os.DevNull, "-D"))
+	testproc.Start(t, exec.Command("tmux", "-S", socket, "-f", os.DevNull, "-D"))
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("unix", socket)
 		return err == nil && c.Close() == nil
@@ -48,7 +50,7 @@ func newTerminal(t *testing.T, width, height int) *terminal {
 	require.NoError(t, err)
 	lines, err := client.StdoutPipe()
 	require.NoError(t, err)
-	start(t, client)
+	testproc.Start(t, client)
 	tm := &terminal{t, in, answersOf(lines)}
 	tm.shows(`ready>`)
 	tm.enters("stty -g >modes && echo known")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/cmd/shmctl/internal/text"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -209,7 +210,7 @@ func TestTopKeepsRows(t *testing.T) {
 		writer := exec.Command("writer", tm.s.Path())
 		_, err := writer.StdinPipe() // the process writes until its input ends
 		require.NoError(t, err)
-		start(t, writer)
+		testproc.Start(t, writer)
 	}
 	tm.start("--interval 20ms --sort commits")
 	rows := regexp.MustCompile(`(?m)^ +([0-9]+)  writer +writer +([0-9,]+) `)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
 // watching is a process of shmctl watch.
@@ -32,7 +34,7 @@ func startWatch(t *testing.T, args ...string) *watching {
 	w.cmd.Stderr = &w.stderr
 	out, err := w.cmd.StdoutPipe()
 	require.NoError(t, err)
-	start(t, w.cmd)
+	testproc.Start(t, w.cmd)
 	go func() {
 		defer close(w.lines)
 		for lines := bufio.NewScanner(out); lines.Scan(); {

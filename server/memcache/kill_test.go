@@ -48,7 +48,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Duration(20+rand.IntN(60)) * time.Millisecond)
-		s.kill()
+		s.Kill(t)
 		all.Wait()
 
 		s = startServer(t, store, 64<<20)
@@ -58,7 +58,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 			require.GreaterOrEqual(t, n, acknowledged[i], "round %d", round)
 			require.LessOrEqual(t, n, sent[i], "round %d", round)
 		}
-		s.kill()
+		s.Kill(t)
 	}
 	for i := range clients {
 		require.NotZero(t, acknowledged[i])

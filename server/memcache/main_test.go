@@ -4,41 +4,39 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm/cache"
 )
 
-// Environment of the test binary as a server: the store, the socket and the bound in bytes.
-const (
-	childStore  = "SHMKV_MEMCACHE_TEST_STORE"
-	childSocket = "SHMKV_MEMCACHE_TEST_SOCKET"
-	childBytes  = "SHMKV_MEMCACHE_TEST_BYTES"
-)
+// children are what the test binary may be as a child.
+var children = map[string]func(){
+	"server": func() {
+		fmt.Fprintln(os.Stderr, serveChild(os.Args[1], os.Args[2], os.Args[3]))
+		os.Exit(3)
+	},
+}
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childStore); path != "" {
-		fmt.Fprintln(os.Stderr, serveChild(path))
-		os.Exit(3)
-	}
+	testproc.RunChild(children)
 	os.Exit(testdir.Main(m))
 }
 
-func serveChild(path string) error {
+// serveChild serves a store on a socket, with a bound in bytes.
+func serveChild(store, socket, bound string) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1) // see Options.Threads
-	bytes, err := strconv.ParseInt(os.Getenv(childBytes), 10, 64)
+	bytes, err := strconv.ParseInt(bound, 10, 64)
 	if err != nil {
 		return err
 	}
-	c, err := cache.Open(path, &cache.Options{Bytes: bytes})
+	c, err := cache.Open(store, &cache.Options{Bytes: bytes})
 	if err != nil {
 		return err
 	}
@@ -46,8 +44,8 @@ func serveChild(path string) error {
 	if err != nil {
 		return err
 	}
-	_ = os.Remove(os.Getenv(childSocket))
-	l, err := net.Listen("unix", os.Getenv(childSocket))
+	_ = os.Remove(socket)
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
@@ -56,39 +54,17 @@ func serveChild(path string) error {
 
 // A serverChild is a server in a process of its own. It dies with its parent.
 type serverChild struct {
-	cmd    *exec.Cmd
+	*testproc.Child
 	socket string
-	done   chan struct{}
 }
 
 func startServer(t testing.TB, store string, bytes int64) *serverChild {
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	c := &serverChild{cmd: exec.Command(exe), socket: t.TempDir() + "/socket", done: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), childStore+"="+store, childSocket+"="+c.socket, childBytes+"="+strconv.FormatInt(bytes, 10))
-	c.cmd.Stdout, c.cmd.Stderr = os.Stderr, os.Stderr
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The kernel sends that signal when the thread that forked ends: this one does not.
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = c.cmd.Wait()
-		}
-		close(c.done)
-	}()
-	require.NoError(t, <-started)
-	t.Cleanup(c.kill)
+	socket := t.TempDir() + "/socket"
+	cmd := testproc.Command(t, "server", store, socket, strconv.FormatInt(bytes, 10))
+	cmd.Stderr = os.Stderr
+	c := &serverChild{testproc.StartChild(t, cmd), socket}
 	await(t, c.socket)
 	return c
-}
-
-func (c *serverChild) kill() {
-	_ = c.cmd.Process.Kill()
-	<-c.done
 }
 
 // await waits until somebody listens on a socket.
@@ -99,5 +75,5 @@ func await(t testing.TB, socket string) {
 			nc.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 5*time.Millisecond, "nobody listens")
+	}, 30*time.Second, 5*time.Millisecond, "nobody listens")
 }

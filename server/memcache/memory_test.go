@@ -24,14 +24,14 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 	for range 1000 {
 		ask(t, warm, "get a")
 	}
-	before := privateBytes(t, s.cmd.Process.Pid)
+	before := privateBytes(t, s.Process.Pid)
 	for range conns {
 		nc, err := net.Dial("unix", s.socket)
 		require.NoError(t, err)
 		defer nc.Close()
 		ask(t, nc, "get a")
 	}
-	after := privateBytes(t, s.cmd.Process.Pid)
+	after := privateBytes(t, s.Process.Pid)
 	require.Less(t, after-before, conns*most+1<<20)
 	t.Logf("%d bytes a connection", (after-before)/conns)
 }

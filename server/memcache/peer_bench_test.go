@@ -111,7 +111,7 @@ func BenchmarkPeers(b *testing.B) {
 	ours := startServer(b, testdir.Memory(b)+"/store", bytes)
 	socket, pid := memcached(b, "-m 256", "-c 2000")
 	peers := []*peer{
-		{name: "shmkv", socket: ours.socket, pid: ours.cmd.Process.Pid},
+		{name: "shmkv", socket: ours.socket, pid: ours.Process.Pid},
 		{name: "memcached", socket: socket, pid: pid},
 	}
 	for _, p := range peers {

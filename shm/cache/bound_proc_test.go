@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -101,7 +102,7 @@ func TestBoundAmongProcesses(t *testing.T) {
 	if testing.Short() {
 		millis = 1000
 	}
-	var all []*child
+	var all []*testproc.Child
 	for i := range clients {
 		all = append(all, startChild(t, "fills", map[string]string{
 			"PATH": path, "BYTES": strconv.Itoa(bytes), "CLIENT": strconv.Itoa(i), "MILLIS": strconv.Itoa(millis),
@@ -111,14 +112,14 @@ func TestBoundAmongProcesses(t *testing.T) {
 	for i := range 3 {
 		time.Sleep(time.Duration(millis/6) * time.Millisecond)
 		stopped := all[clients-1-rnd.IntN(4)]
-		_ = stopped.cmd.Process.Signal(syscall.SIGSTOP)
-		all[i].kill(t)
+		_ = stopped.Process.Signal(syscall.SIGSTOP)
+		all[i].Kill(t)
 		time.Sleep(time.Duration(millis/12) * time.Millisecond)
-		_ = stopped.cmd.Process.Signal(syscall.SIGCONT)
+		_ = stopped.Process.Signal(syscall.SIGCONT)
 	}
 	for _, ch := range all {
-		ch.wait(t)
-		t.Logf("%s", ch.output.String())
+		ch.Wait(t)
+		t.Logf("%s", ch.Output.String())
 	}
 	most, memory, looks := end()
 	require.LessOrEqual(t, most, int64(bytes), "of %d looks", looks)

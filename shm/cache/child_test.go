@@ -7,29 +7,17 @@ package cache
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-)
 
-// A child is a process of the test binary. It dies with its parent.
-type child struct {
-	cmd    *exec.Cmd
-	output bytes.Buffer
-	done   chan struct{}
-	err    error // of Wait, once done is closed
-	killed bool
-}
+	"github.com/seed-869cc763/shmkv/internal/testproc"
+)
 
 func setting(name string) string { return os.Getenv("SHMKV_CACHE_TEST_" + name) }
 
@@ -52,59 +40,14 @@ func failChild(format string, args ...any) {
 	os.Exit(3)
 }
 
-func startChild(t testing.TB, name string, set map[string]string) *child {
+// startChild starts a child that dies with its parent.
+func startChild(t testing.TB, name string, set map[string]string) *testproc.Child {
 	t.Helper()
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	c := &child{cmd: exec.Command(exe), done: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+name)
+	cmd := testproc.Command(t, name)
 	for k, v := range set {
-		c.cmd.Env = append(c.cmd.Env, "SHMKV_CACHE_TEST_"+k+"="+v)
+		cmd.Env = append(cmd.Env, "SHMKV_CACHE_TEST_"+k+"="+v)
 	}
-	c.cmd.Stdout, c.cmd.Stderr = &c.output, &c.output
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The kernel sends that signal when the thread that forked ends: this one does not.
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.cmd.Start()
-		started <- err
-		if err == nil {
-			c.err = c.cmd.Wait()
-		}
-		close(c.done)
-	}()
-	require.NoError(t, <-started)
-	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.done
-	})
-	return c
-}
-
-func (c *child) kill(t testing.TB) {
-	t.Helper()
-	c.killed = true
-	_ = c.cmd.Process.Kill()
-	c.wait(t)
-}
-
-// wait waits for the child's end, and fails the test if it was anything but exit 0 or a kill.
-func (c *child) wait(t testing.TB) {
-	t.Helper()
-	select {
-	case <-c.done:
-	case <-time.After(120 * time.Second):
-		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
-		<-c.done
-		t.Fatalf("a child did not end within 120 s: %.6000s", c.output.String())
-	}
-	var exit *exec.ExitError
-	if c.killed && errors.As(c.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return
-	}
-	require.NoError(t, c.err, "%.6000s", c.output.String())
+	return testproc.StartChild(t, cmd)
 }
 
 // clockNanos is a clock that all processes share.

@@ -5,12 +5,10 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"sync"
@@ -21,52 +19,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // Processes that ask for the same keys, and are killed and stopped. They count what they do
 // in a store of its own, the board.
 
-// An asker is a process that asks.
-type asker struct {
-	cmd    *exec.Cmd
-	output bytes.Buffer
-	done   chan error
-}
-
-func startAsker(t *testing.T, dir, mode string) *asker {
+// startAsker starts a process that asks.
+func startAsker(t *testing.T, dir, mode string) *testproc.Child {
 	t.Helper()
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	a := &asker{cmd: exec.Command(exe), done: make(chan error, 1)}
-	a.cmd.Env = append(os.Environ(), childEnv+"=asker", "SHMKV_CACHE_TEST_DIR="+dir, "SHMKV_CACHE_TEST_MODE="+mode)
-	a.cmd.Stdout, a.cmd.Stderr = &a.output, &a.output
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, over := make(chan error), make(chan struct{})
-	go func() { // the kernel sends that signal when the thread that forked ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		started <- a.cmd.Start()
-		a.done <- a.cmd.Wait()
-		close(over)
-	}()
-	require.NoError(t, <-started)
-	t.Cleanup(func() {
-		_ = a.cmd.Process.Kill()
-		<-over
-	})
-	return a
-}
-
-// end waits until a process has ended in order.
-func (a *asker) end(t *testing.T) {
-	t.Helper()
-	select {
-	case err := <-a.done:
-		require.NoError(t, err, a.output.String())
-	case <-time.After(60 * time.Second):
-		t.Fatal("a process did not end within 60 s")
-	}
+	return startChild(t, "asker", map[string]string{"DIR": dir, "MODE": mode})
 }
 
 // number is a word of the board.
@@ -192,22 +155,22 @@ func openBoard(t *testing.T) (dir string, board *shm.Store) {
 func TestCreatorIsKilled(t *testing.T) {
 	for range 5 {
 		dir, board := openBoard(t)
-		all := map[int64]*asker{}
+		all := map[int64]*testproc.Child{}
 		for range 4 {
 			a := startAsker(t, dir, "crowd")
-			all[int64(a.cmd.Process.Pid)] = a
+			all[int64(a.Process.Pid)] = a
 		}
 		reach(t, board, "creator", 1)
 		reach(t, board, "asking", 4*askers)
 		creator := number(board, "creator")
 		begun := time.Now()
-		require.NoError(t, all[creator].cmd.Process.Kill())
+		require.NoError(t, all[creator].Process.Kill())
 		reach(t, board, "done", 1)
 		t.Logf("from the SIGKILL to the first value: %v", time.Since(begun))
 		reach(t, board, "done", 3*askers)
 		for pid, a := range all {
 			if pid != creator {
-				a.end(t)
+				a.Wait(t)
 			}
 		}
 		require.EqualValues(t, 2, number(board, "created"))
@@ -221,15 +184,15 @@ func TestCreatorIsStopped(t *testing.T) {
 	dir, board := openBoard(t)
 	slow := startAsker(t, dir, "slow")
 	reach(t, board, "created", 1)
-	require.NoError(t, slow.cmd.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, slow.Process.Signal(syscall.SIGSTOP))
 	c, err := Open(dir+"/cache", nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	got(t, c, "key", "in time", gives("in time"))
 	_, err = board.Add([]byte("go on"), 1)
 	require.NoError(t, err)
-	require.NoError(t, slow.cmd.Process.Signal(syscall.SIGCONT))
-	slow.end(t)
+	require.NoError(t, slow.Process.Signal(syscall.SIGCONT))
+	slow.Wait(t)
 	require.Equal(t, "in time", held(t, c, "key"))
 	require.Zero(t, claimsLeft(c))
 }
@@ -238,17 +201,17 @@ func TestCreatorIsStopped(t *testing.T) {
 // and nothing is left.
 func TestCreatorsInAStorm(t *testing.T) {
 	dir, board := openBoard(t)
-	all := []*asker{startAsker(t, dir, "storm"), startAsker(t, dir, "storm"), startAsker(t, dir, "storm")}
+	all := []*testproc.Child{startAsker(t, dir, "storm"), startAsker(t, dir, "storm"), startAsker(t, dir, "storm")}
 	for kill := range 10 {
 		reach(t, board, "rounds", number(board, "rounds")+200)
 		i := kill % len(all)
-		require.NoError(t, all[i].cmd.Process.Kill())
-		<-all[i].done
+		require.NoError(t, all[i].Process.Kill())
+		<-all[i].Done
 		all[i] = startAsker(t, dir, "storm")
 	}
 	for _, a := range all {
-		require.NoError(t, a.cmd.Process.Kill())
-		<-a.done
+		require.NoError(t, a.Process.Kill())
+		<-a.Done
 	}
 	c, err := Open(dir+"/cache", nil)
 	require.NoError(t, err)

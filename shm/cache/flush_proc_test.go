@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
 // A flush of one process is seen by all others as one step: an item that was set before is gone,
@@ -105,7 +106,7 @@ func TestFlushAtAmongProcesses(t *testing.T) {
 		dir := testdir.Memory(t)
 		path := dir + "/store"
 		const clients = 4
-		var all []*child
+		var all []*testproc.Child
 		for i := range clients {
 			all = append(all, startChild(t, "sets", map[string]string{"PATH": path, "DIR": dir, "CLIENT": strconv.Itoa(i)}))
 		}
@@ -117,7 +118,7 @@ func TestFlushAtAmongProcesses(t *testing.T) {
 		moment := clockNanos() + time.Until(at).Nanoseconds()
 		require.NoError(t, c.Close())
 		for _, ch := range all {
-			ch.wait(t)
+			ch.Wait(t)
 		}
 		// Clocks may be late by a millisecond, and the event is what they say.
 		const late = int64(1100 * time.Microsecond)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -266,7 +267,7 @@ func histories(t *testing.T, clients, calls, keys int, ops string, kill bool) []
 	c, err := Open(path, &Options{Bytes: 8 << 20})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
-	var all []*child
+	var all []*testproc.Child
 	for i := range clients {
 		all = append(all, startChild(t, "calls", map[string]string{
 			"PATH": path, "DIR": dir, "CLIENT": strconv.Itoa(i), "CALLS": strconv.Itoa(calls), "KEYS": strconv.Itoa(keys), "OPS": ops,
@@ -277,17 +278,17 @@ func histories(t *testing.T, clients, calls, keys int, ops string, kill bool) []
 			for ended := false; !ended; time.Sleep(time.Millisecond) { // until it has begun
 				n, _ := countLines(dir, slices.Index(all, ch))
 				select {
-				case <-ch.done:
+				case <-ch.Done:
 					ended = true
 				default:
 					ended = n > rand.IntN(calls)
 				}
 			}
-			ch.kill(t)
+			ch.Kill(t)
 		}
 	}
 	for _, ch := range all {
-		ch.wait(t)
+		ch.Wait(t)
 	}
 	_, err = c.Store().Check(t.Context(), nil)
 	require.NoError(t, err)
@@ -324,12 +325,12 @@ func TestCountAmongProcesses(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	require.NoError(t, c.Set([]byte("number"), []byte("5"), -1))
-	var all []*child
+	var all []*testproc.Child
 	for range 4 {
 		all = append(all, startChild(t, "counts", map[string]string{"PATH": path, "CALLS": "1000"}))
 	}
 	for _, ch := range all {
-		ch.wait(t)
+		ch.Wait(t)
 	}
 	it, err := c.Get([]byte("number"))
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -51,17 +52,17 @@ func TestKilledIDs(t *testing.T) {
 	s := session(t, st)
 	require.Equal(t, []ID{0}, ids(t, s, 1))
 	require.NoError(t, stores(s, rec(0, "root")))
-	var all []*child
+	var all []*testproc.Child
 	for range testdir.Scale(12, 200) {
 		all = append(all, startChild(t, "ids", log, map[string]string{"DIR": store}))
 		time.Sleep(20 * time.Millisecond)
 		if len(all) > 2 {
-			all[0].kill(t)
+			all[0].Kill(t)
 			all = all[1:]
 		}
 	}
 	for _, c := range all {
-		c.kill(t)
+		c.Kill(t)
 	}
 	given := map[string]bool{}
 	for _, line := range linesOf(t, log) {
@@ -147,20 +148,20 @@ func TestKilled(t *testing.T) {
 		records = append(records, rec(id, fmt.Sprintf("%d 0", id)))
 	}
 	require.NoError(t, stores(s, records...))
-	starts := func(i int) *child {
+	starts := func(i int) *testproc.Child {
 		if i == 0 {
 			return startChild(t, "packs", log, map[string]string{"DIR": store})
 		}
 		return startChild(t, "writes", log, map[string]string{"DIR": store, "NAME": fmt.Sprint(i)})
 	}
-	var all []*child
+	var all []*testproc.Child
 	for i := range parts + 1 {
 		all = append(all, starts(i))
 	}
 	for range testdir.Scale(15, 300) {
 		time.Sleep(time.Duration(30+rand.IntN(60)) * time.Millisecond)
 		i := rand.IntN(len(all))
-		all[i].kill(t)
+		all[i].Kill(t)
 		require.NoError(t, st.Check(t.Context()))
 		for _, id := range parents[1:] {
 			err := ErrConflict
@@ -181,7 +182,7 @@ func TestKilled(t *testing.T) {
 		})
 	}, 30*time.Second, 10*time.Millisecond)
 	for _, c := range all {
-		c.kill(t)
+		c.Kill(t)
 	}
 	last, packed := map[string]int{}, 0
 	for _, line := range linesOf(t, log) {

@@ -1,29 +1,17 @@
 package record
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 )
 
-// childEnv names what the test binary is to be when it runs as a child.
-const childEnv = "SHMKV_RECORD_TEST_CHILD"
-
-// children is what the test binary can be instead of running tests, by the value of
-// childEnv.
+// children are what the test binary may be as a child.
 var children = map[string]func(){}
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(childEnv); name != "" {
-		run := children[name]
-		if run == nil {
-			fmt.Fprintf(os.Stderr, "no child is called %q\n", name)
-			os.Exit(2)
-		}
-		run()
-		os.Exit(0)
-	}
+	testproc.RunChild(children)
 	os.Exit(testdir.Main(m))
 }
