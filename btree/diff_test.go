@@ -55,11 +55,11 @@ func TestDiff(t *testing.T) {
 			before, first := []byte(nil), true
 			require.NoError(t, r.Diff(a.root, b.root, func(old, new node.Leaf) bool {
 				k := r.Key(cmpLeaf(old, new))
-				require.True(t, first || bytes.Compare(before, k) < 0)
-				before, first = k, false
 				w, differs := want[string(k)]
-				require.True(t, differs, "%q", k)
-				require.Equal(t, w, [2]string{r.valueOf(old), r.valueOf(new)})
+				if !first && bytes.Compare(before, k) >= 0 || !differs || w != [2]string{r.valueOf(old), r.valueOf(new)} {
+					t.Fatalf("%q after %q: %q and %q, expected %q", k, before, r.valueOf(old), r.valueOf(new), w)
+				}
+				before, first = k, false
 				delete(want, string(k))
 				return true
 			}))

@@ -415,7 +415,7 @@ var errGiveUp = errors.New("give up")
 // update is a transaction of several operations, which commits, gives up,
 // panics, or dies.
 func (w *world) update() {
-	next := maps.Clone(w.model)
+	var next map[string]string // set by fn
 	wrote := false
 	end := w.rng.IntN(20)
 	m := w.some()

@@ -146,12 +146,14 @@ func TestRewriteBesideVisitors(t *testing.T) {
 	for id := range visitors {
 		all = append(all, startChild(t, "visit", settings{"PATH": path, "BOARD": board.path, "ID": fmt.Sprint(1 + id)}))
 	}
-	took := 2 * time.Second
-	if testing.Short() {
-		took /= 4
+	visited := func() (n uint64) {
+		for id := 1; id <= visitors; id++ {
+			n += board.get(id)
+		}
+		return n
 	}
 	done, refused := 0, 0
-	for end := time.Now().Add(took); time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && (done < testdir.Scale(20, 60) || visited() <= 100); {
 		switch err := Rewrite(context.Background(), path, nil); {
 		case err == nil:
 			done++
@@ -166,12 +168,11 @@ func TestRewriteBesideVisitors(t *testing.T) {
 		c.wait(t)
 	}
 	s := openSound(t, path)
-	visits := uint64(0)
+	visits := visited()
 	for id := 1; id <= visitors; id++ {
 		got, err := s.Get(fmt.Appendf(nil, "visits of %d", id))
 		require.NoError(t, err)
 		require.Equal(t, board.get(id), binary.LittleEndian.Uint64(got))
-		visits += board.get(id)
 	}
 	holdsImage(t, s, 50)
 	t.Logf("%d rewrites between %d visits, %d more were refused", done, visits, refused)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/bits"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/seed-869cc763/shmkv/alloc/region"
@@ -21,12 +22,12 @@ type Heap struct {
 	t   testing.TB
 	Mem region.Mem
 
-	Top   uint64           // the offset behind the last block
-	free  [][]uint64       // by block size in words: offsets, last in first out
-	live  map[uint64]*cell // published, and the transaction's own
-	Log   []uint64         // blocks allocated in this transaction
-	waits []cell           // retired by this transaction
-	gone  []cell           // retired by earlier transactions, maybe visible to snapshots
+	Top   uint64              // the offset behind the last block
+	free  map[uint64][]uint64 // by block size in words: offsets, last in first out
+	live  map[uint64]*cell    // published, and the transaction's own
+	Log   []uint64            // blocks allocated in this transaction
+	waits []cell              // retired by this transaction
+	gone  []cell              // retired by earlier transactions, maybe visible to snapshots
 
 	Overtaken   bool // the transaction is built on an old tree and will be rebased
 	KeepRetired bool // never reuse retired blocks, for tests with snapshots
@@ -50,15 +51,28 @@ const (
 	poison  = 0xdeaddeaddeaddead
 )
 
-// New returns a Heap of size bytes.
+// spares has the memory of heaps of tests that have ended, in a sync.Pool for each size. It
+// is zero. Clearing all of a heap for each test takes longer than most of the tests, which
+// use a small part of it.
+var spares sync.Map
+
+// New returns a Heap of size bytes. It is lost when the test ends.
 func New(t testing.TB, size int) *Heap {
-	return &Heap{
+	spare, _ := spares.LoadOrStore(size, &sync.Pool{New: func() any { w := make([]uint64, size/8); return &w }})
+	pool := spare.(*sync.Pool)
+	words := pool.Get().(*[]uint64)
+	h := &Heap{
 		t:    t,
-		Mem:  region.FromWords(make([]uint64, size/8)),
+		Mem:  region.FromWords(*words),
 		Top:  Start,
-		free: make([][]uint64, 1<<17),
+		free: map[uint64][]uint64{},
 		live: map[uint64]*cell{},
 	}
+	t.Cleanup(func() {
+		clear((*words)[:h.Top/8])
+		pool.Put(words)
+	})
+	return h
 }
 
 // ClassSize rounds up as package alloc does: multiples of 8 up to 128, 8 steps
