@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-869cc763/shmkv/internal/testdir"
+	"github.com/seed-869cc763/shmkv/internal/testproc"
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
@@ -62,17 +63,17 @@ func TestOpenCommitClose(t *testing.T) {
 		require.NoError(t, st.Close())
 		return parents[1:]
 	}()
-	starts := func(id ID) *child {
+	starts := func(id ID) *testproc.Child {
 		return startChild(t, "opens", log, map[string]string{"DIR": store, "NAME": fmt.Sprint(id)})
 	}
-	var all []*child
+	var all []*testproc.Child
 	for _, id := range parents {
 		all = append(all, starts(id))
 	}
 	for range testdir.Scale(10, 300) {
 		time.Sleep(time.Duration(20+rand.IntN(50)) * time.Millisecond)
 		i := rand.IntN(len(all))
-		all[i].kill(t)
+		all[i].Kill(t)
 		all[i] = starts(parents[i])
 	}
 	last := func() map[string]int {
@@ -85,7 +86,7 @@ func TestOpenCommitClose(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return len(last()) == parts }, 60*time.Second, 10*time.Millisecond, "each process has committed")
 	for _, c := range all {
-		c.kill(t)
+		c.Kill(t)
 	}
 	st := open(t, store, nil)
 	s := session(t, st)
