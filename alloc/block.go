@@ -56,6 +56,7 @@ func (s *Slot) Alloc(size uint64) (uint64, error) {
 		if err := s.checkBlock(b+8, next); err != nil {
 			return 0, err
 		}
+		s.m.Prefetch(next) // for the next Alloc
 	}
 	n := s.LogLen()
 	s.pushLog(layout.MakeItem(b, c))

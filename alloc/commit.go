@@ -2,6 +2,10 @@ package alloc
 
 import "github.com/seed-869cc763/shmkv/alloc/layout"
 
+// stampAhead is how many blocks of its log ahead Commit prefetches those that it stamps: those of a
+// large transaction have left the processor's caches.
+const stampAhead = 64
+
 // Begin pins the current version and starts a transaction that builds on it. End must
 // follow, whether or not the transaction commits.
 func (s *Slot) Begin() (Root, error) {
@@ -127,7 +131,10 @@ func (s *Slot) Commit(payload *[PayloadWords]uint64) (bool, error) {
 		a.mem.Max(layout.OffHorizon, version-1<<10)
 	}
 
-	for i := range s.LogLen() { // 3
+	for i, n := uint64(0), s.LogLen(); i < n; i++ { // 3
+		if i+stampAhead < n {
+			s.prefetch(layout.Item(s.m.Word(s.logItem(i + stampAhead))))
+		}
 		at := s.logItem(i)
 		item := layout.Item(s.m.Word(at))
 		if item == 0 || item.Class() == layout.ClassPage {

@@ -27,6 +27,9 @@ const (
 	unusedLooks = 16
 	// looksPerPass is how many shared deferred pages a pass looks at.
 	looksPerPass = 4
+	// A pass reads the birth of each retired block, and prefetches that of the one so many
+	// items behind it.
+	settleAhead = 16
 	// freedCap is how many freed runs of pages a slot remembers.
 	freedCap = 16
 )
@@ -128,6 +131,9 @@ func (s *Slot) pass(h uint64, looks int) error {
 		if retired > h {
 			break
 		}
+		if ahead := s.head + settleAhead; i+settleAhead < layout.ChunkCap && (page != s.tail.Page() || ahead < s.tail) {
+			s.prefetch(layout.Item(s.m.Word(layout.ItemAt(page, ahead.Index()))))
+		}
 		if err := s.settle(e, block, retired, func() { s.setHead(s.head + 1) }); err != nil {
 			return err
 		}
@@ -143,6 +149,13 @@ func (s *Slot) pass(h uint64, looks int) error {
 		}
 	}
 	return s.lookAtShared(h, looks)
+}
+
+// prefetch prefetches the block of a list's item, which may be any word.
+func (s *Slot) prefetch(item layout.Item) {
+	if off := item.Off(); off < s.a.end.Load() {
+		s.m.Prefetch(off)
+	}
 }
 
 // lookAtShared drains deferred pages that nobody owns and whose pin is gone.

@@ -65,6 +65,13 @@
 // differ, if they can, and a new node that has ties gets the largest skip that its keys
 // permit.
 //
+// # Many changes
+//
+// [Tx.ChangeMany] takes changes in the order of their keys together that belong to one bottom
+// node: one descent, and one copy of the node. It is certain that a key belongs to the node
+// of the key before it if it is between two keys of that node. Otherwise a new descent finds
+// out, so changes in any order have the same result.
+//
 // The comment in node.go says how the sizes were chosen, and why this structure.
 //
 // # Sources

@@ -30,6 +30,28 @@ func (a *draft) add(r Reader, t tnode) {
 	}
 }
 
+// position returns where in a draft of a bottom node the key of head h is, or would be
+// inserted. If it is there, position also returns its leaf.
+func (a *draft) position(r Reader, h uint64, key []byte) (at uint64, l node.Leaf, found bool, err error) {
+	lo, hi := uint64(0), a.n
+	for lo < hi {
+		if mid := (lo + hi) / 2; a.heads[mid] < h {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	for ; lo < a.n && a.heads[lo] == h; lo++ {
+		if l, err = r.Leaf(a.refs[lo]); err != nil {
+			return 0, node.Leaf{}, false, err
+		}
+		if order := r.CompareKey(l, key); order >= 0 {
+			return lo, l, order == 0, nil
+		}
+	}
+	return lo, node.Leaf{}, false, nil
+}
+
 // insert makes ref the i-th child.
 func (a *draft) insert(i, head uint64, ref node.Ref, count uint64) {
 	copy(a.heads[i+1:], a.heads[i:a.n])
@@ -185,13 +207,15 @@ func (a *draft) concat(r Reader, b *draft) error {
 // cut returns how many children the first of two nodes gets. It looks for a place near
 // the middle where a separator tells the two apart. atEnd says that the last child is new,
 // as that of the greatest key of a tree: then the first node keeps all others, because the
-// next key is likely to be greater still.
+// next key is likely to be greater still. There are at most twice as many children as a node
+// may have.
 func (a *draft) cut(atEnd bool) uint64 {
+	most := mostOf(a.inner)
 	if atEnd {
-		return a.n - 1
+		return min(a.n-1, most)
 	}
 	middle := a.n / 2
-	for by := uint64(0); by <= a.n/4; by++ {
+	for by := uint64(0); by <= min(a.n/4, most-(a.n-middle)); by++ {
 		for _, c := range [...]uint64{middle - by, middle + by} {
 			if clean := a.heads[c] != a.heads[c-1] && (!a.inner || a.refs[c]&node.Tied == 0); clean {
 				return c

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,6 +82,22 @@ func provoke(t testing.TB, mem region.Mem, end uint64, root node.Ref, keys [][]b
 		_, _, err := tx.Set(k, []byte("value"))
 		nodetest.RequireCorruptOrNil(t, err)
 		_, _, err = tx.Delete(k)
+		nodetest.RequireCorruptOrNil(t, err)
+	}
+	for _, deletes := range []bool{true, false} {
+		tx.Reset(r, &nodetest.Drain{R: r.Reader}, node.Tree{Root: root})
+		var changes []Change
+		for i, k := range slices.SortedFunc(slices.Values(keys), bytes.Compare) {
+			c := Change{Key: k}
+			if deletes == (i%3 == 0) {
+				var err error
+				if c.Leaf, err = tx.NewLeaf(k, []byte("value")); err != nil {
+					continue
+				}
+			}
+			changes = append(changes, c)
+		}
+		_, err := tx.ChangeMany(changes)
 		nodetest.RequireCorruptOrNil(t, err)
 	}
 	for _, size := range []uint64{32, 40, 64, nodetest.ClassSize(r.End)} {
@@ -260,19 +277,25 @@ func FuzzOps(f *testing.F) {
 		s := newSubject(t, 4<<20)
 		for i := 0; i+2 < len(ops); i += 3 {
 			key := string(make([]byte, ops[i+1]%20)) + string(ops[i+2:i+3]) + string(make([]byte, ops[i+1]/20))
+			var writes []write
 			for k := range int(ops[i]%32) + 1 { // a run of keys, so that nodes split
 				if k > 0 {
 					key += string([]byte{byte(k * 8)})
 				}
-				switch ops[i] / 64 {
-				case 0, 1:
+				switch ops[i] / 32 {
+				case 0, 1, 2:
 					s.set(key, fmt.Sprint(k%3))
-				case 2:
+				case 3:
+					writes = append(writes, write{key, fmt.Sprint(k % 3), k%8 == 7})
+				case 4, 5:
 					s.delete(key)
+				case 6:
+					writes = append(writes, write{key, "again", k%8 != 7})
 				default:
 					s.look(key)
 				}
 			}
+			s.changeMany(writes)
 			if ops[i]%5 == 0 {
 				s.commit()
 			}

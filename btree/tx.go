@@ -18,6 +18,8 @@ type Tx struct {
 	path     path
 	replaced []node.Block // nodes that the current change has replaced
 	draft    [2]draft
+
+	added, dropped []node.Leaf // by the current changes of ChangeMany
 }
 
 // Reset starts a transaction on a tree. r reads the tree, and its region must be writable.
@@ -98,10 +100,16 @@ func (t *Tx) setLeaf(leaf node.Leaf) (old node.Leaf, did node.Effect, err error)
 	if old, err = t.r.Leaf(t.r.ref(b.tnode, b.i)); err != nil {
 		return node.Leaf{}, node.Unchanged, err
 	}
-	if old.ValueLen() == leaf.ValueLen() && t.r.Mem.Equal(old.ValueOff(), t.r.Value(leaf)) {
+	if t.sameValue(old, leaf) {
 		return old, node.Unchanged, nil
 	}
 	return old, node.Replaced, t.relink(t.path.depth-1, ref, 0)
+}
+
+// sameValue reports whether the values of l and own are equal. own must be the
+// transaction's own leaf.
+func (t *Tx) sameValue(l, own node.Leaf) bool {
+	return l.ValueLen() == own.ValueLen() && t.r.Mem.Equal(l.ValueOff(), t.r.Value(own))
 }
 
 // Delete removes the entry of key. It returns the leaf of the entry, which is readable

@@ -32,7 +32,8 @@ type writer struct {
 	guarded bool   // and a fault in one is caught
 	old     []byte // a copy of the value that a function of Compute looks at
 
-	pending pendingSets // of an Update
+	pending pendingSets    // of an Update
+	changes []btree.Change // of an EditMany
 }
 
 // writer enters the handle and takes a slot, for release to give back.

@@ -71,11 +71,10 @@ func (m Mem) Max(off, v uint64) {
 }
 
 // Prefetch starts to load the cache line at off without waiting for it. The line must
-// have memory. Prefetch is a load without a use of its result. The load is atomic,
-// because the compiler would drop a plain one.
+// have memory.
 func (m Mem) Prefetch(off uint64) {
 	m.touch(OpRead, off)
-	atomic.LoadUint64(m.at(off))
+	prefetch(m.place(m.base, off))
 }
 
 // PageSize is the smallest unit, in bytes, in which a file gets and returns memory.

@@ -1,8 +1,6 @@
 package counter
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -11,19 +9,14 @@ import (
 
 // applied is what a batch needs while it is carried out.
 type applied struct {
-	strict  bool // an increment that is refused ends the commit
-	changed []position
+	strict  bool    // an increment that is refused ends the commit
+	changed []int32 // indices of the counters that a commit changes
 	value   []byte
-	many    [][]byte // keys or places, for calls with many of them
-	room    []byte   // of the places in many
-}
-
-// A position is a counter that a commit changes, with what is needed to sort most of them
-// without a look at their keys.
-type position struct {
-	n    int64  // the count by which it is sorted
-	head uint64 // the first bytes of the key
-	i    int32  // index of the counter
+	many    [][]byte // keys
+	ranks   []ranked
+	spare   []ranked
+	edits   []shm.Edit // of the order
+	room    []byte     // of the places in edits
 }
 
 // Commit carries out the increments in one commit of the store. Afterwards Result tells what
@@ -63,37 +56,20 @@ func (b *Batch) applyTo(tx *shm.Tx, set *batchSet) error {
 		return err
 	}
 	// 1. The map of counts.
-	for _, p := range b.changed {
-		k := &b.keys[p.i]
+	for _, i := range b.changed {
+		k := &b.keys[i]
 		b.value = appendCount(b.value[:0], k.now)
 		if err := counts.Set(k.key, b.value); err != nil {
 			return c.failAt("adding to", k.key, err)
 		}
 		m.total = m.total.minus(k.old).plus(k.now)
 	}
-	// 2. The places before. Neighbours share nodes, so each step goes through the order from
-	// its beginning to its end.
-	b.sort(func(k *batchKey) int64 { return k.old })
-	b.placesOf(func(k *batchKey) (int64, bool) { return k.old, k.was })
-	for _, place := range b.many {
-		existed, err := order.Delete(place)
-		if err == nil && !existed {
-			_, n, _ := placed(place)
-			err = notInStep(n)
-		}
-		if err != nil {
-			return c.fail("adding to", err)
-		}
-	}
-	// 3. The places after.
-	b.sort(func(k *batchKey) int64 { return k.now })
-	b.placesOf(func(k *batchKey) (int64, bool) { return k.now, true })
+	// 2. The order, from its beginning to its end, because neighbours share nodes.
 	b.value = m.append(b.value[:0])
-	err = order.Set(nil, b.value)
-	for _, place := range b.many {
-		if err == nil {
-			err = order.Set(place, nil)
-		}
+	deletes := b.editsOf(b.value)
+	deleted, err := order.EditMany(b.edits)
+	if err == nil && deleted != deletes {
+		err = fmt.Errorf("%w: found %d places of %d counters in the order", shm.ErrCorrupt, deleted, deletes)
 	}
 	if err != nil {
 		return c.fail("adding to", err)
@@ -117,56 +93,42 @@ func (b *Batch) decideAll(tx *shm.Tx, counts *shm.TxMap, set *batchSet) (err err
 			return set.failAt("adding to", k.key, err)
 		}
 		if k.exists && (!k.was || k.now != k.old) {
-			b.changed = append(b.changed, position{head: headOf(k.key), i: i})
+			b.changed = append(b.changed, i)
 		}
 	}
 	return tx.Err()
 }
 
-// headOf returns the first eight bytes of a key, in the order of keys.
-func headOf(key []byte) (head uint64) {
-	for i := range 8 {
-		head <<= 8
-		if i < len(key) {
-			head |= uint64(key[i])
-		}
-	}
-	return head
-}
-
-// sort sorts the counters that change by the places that they have with these counts.
-func (b *Batch) sort(count func(k *batchKey) int64) {
-	for i := range b.changed {
-		p := &b.changed[i]
-		p.n = count(&b.keys[p.i])
-	}
-	slices.SortFunc(b.changed, func(p, q position) int {
-		switch {
-		case p.n != q.n:
-			return cmp.Compare(q.n, p.n)
-		case p.head != q.head:
-			return cmp.Compare(p.head, q.head)
-		}
-		return bytes.Compare(b.keys[p.i].key, b.keys[q.i].key)
-	})
-}
-
-// placesOf makes many the places of the counters that change, with these counts.
-func (b *Batch) placesOf(count func(k *batchKey) (n int64, has bool)) {
-	b.many, b.room = b.many[:0], b.room[:0]
+// editsOf makes edits those of the order: the summary, and what becomes of the places of the
+// counters that change. It returns how many of them are deletes.
+func (b *Batch) editsOf(summary []byte) (deletes int) {
+	b.sortByKey()
 	size := 0
-	for _, p := range b.changed {
-		size += mostOfPlace + len(b.keys[p.i].key)
-	}
-	b.room = slices.Grow(b.room, size) // so that it stays where it is
-	for _, p := range b.changed {
-		k := &b.keys[p.i]
-		if n, has := count(k); has {
-			at := len(b.room)
-			b.room = appendPlace(b.room, n, k.key)
-			b.many = append(b.many, b.room[at:])
+	b.spare = b.spare[:0]
+	for _, r := range b.ranks {
+		k := &b.keys[r.i]
+		b.spare = append(b.spare, ranked{by: descending(k.now), i: r.i})
+		size += mostOfPlace + len(k.key)
+		if k.was {
+			b.spare = append(b.spare, ranked{by: descending(k.old), i: r.i, old: true})
+			size += mostOfPlace + len(k.key)
+			deletes++
 		}
 	}
+	b.ranks, b.spare = b.spare, b.ranks
+	b.sortRanks()
+	b.room = slices.Grow(b.room[:0], size) // so that it stays where it is
+	b.edits = append(b.edits[:0], shm.Edit{Value: summary})
+	for _, r := range b.ranks {
+		k, at := &b.keys[r.i], len(b.room)
+		n := k.now
+		if r.old {
+			n = k.old
+		}
+		b.room = appendPlace(b.room, n, k.key)
+		b.edits = append(b.edits, shm.Edit{Key: b.room[at:], Delete: r.old})
+	}
+	return deletes
 }
 
 // read sets the count before the commit from the value of the map of counts, or nil.
