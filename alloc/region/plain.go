@@ -37,17 +37,17 @@ func (m Mem) Write(off uint64, p []byte) {
 	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
 }
 
-// Byte reads a byte by which nothing is decided, while others may write it.
-func (m Mem) Byte(off uint64) byte {
+// Half reads 16 bits by which nothing is decided, while others may write them. off is even.
+func (m Mem) Half(off uint64) uint16 {
 	m.touch(OpRead, off)
-	return *(*byte)(m.place(m.base, off))
+	return *(*uint16)(m.place(m.base, off))
 }
 
-// SetByte writes a byte by which nothing is decided. A write of the same byte at the same
+// SetHalf writes 16 bits by which nothing is decided. A write of the same bits at the same
 // time may be lost.
-func (m Mem) SetByte(off uint64, b byte) {
+func (m Mem) SetHalf(off uint64, v uint16) {
 	m.touch(OpWrite, off)
-	*(*byte)(m.place(m.base, off)) = b
+	*(*uint16)(m.place(m.base, off)) = v
 }
 
 // Copy copies n bytes from src to dst in an unpublished block. All three are multiples

@@ -37,14 +37,14 @@ func (m Mem) Write(off uint64, p []byte) {
 	}
 }
 
-// Byte reads a byte by which nothing is decided, while others may write it.
-func (m Mem) Byte(off uint64) byte { return byte(m.Word(off&^7) >> (8 * (off & 7))) }
+// Half reads 16 bits by which nothing is decided, while others may write them. off is even.
+func (m Mem) Half(off uint64) uint16 { return uint16(m.Word(off&^7) >> (8 * (off & 7))) }
 
-// SetByte writes a byte by which nothing is decided. A write of a byte of the same word at
+// SetHalf writes 16 bits by which nothing is decided. A write of bits of the same word at
 // the same time may be lost.
-func (m Mem) SetByte(off uint64, b byte) {
+func (m Mem) SetHalf(off uint64, v uint16) {
 	shift := 8 * (off & 7)
-	m.SetWord(off&^7, m.Word(off&^7)&^(0xff<<shift)|uint64(b)<<shift)
+	m.SetWord(off&^7, m.Word(off&^7)&^(0xffff<<shift)|uint64(v)<<shift)
 }
 
 // Copy copies n bytes from src to dst in an unpublished block. All three are multiples

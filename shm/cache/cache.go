@@ -97,7 +97,7 @@ func Open(path string, opts *Options) (*Cache, error) {
 		return nil, fmt.Errorf("cache: opening %s: %w", path, err)
 	}
 	so := o.Store
-	so.MaxSize = dataBytes(o.Bytes) &^ (64<<10 - 1) // shm rounds up
+	so.MaxSize = dataBytes(o.Bytes) &^ (dataUnit - 1) // shm rounds up
 	if so.Checkpoint == nil {
 		so.Checkpoint = shm.OnSync()
 	}

@@ -20,7 +20,7 @@
 //	flush       empty a region
 //	claim       the right to create the value of a key, which one caller has at a time
 //	bound       the most bytes that the files of the store may take
-//	sketch      how often keys were read lately, about
+//	sketch      how often keys were read lately, and when last, about
 //
 // # An item
 //
@@ -79,18 +79,18 @@
 //
 // A write that would find the live blocks of the store near the bound first deletes items. It
 // takes a random sample, of which it deletes those that have expired, and of the others those
-// that were read lately less than a limit for each byte that they take. The limit adapts itself
-// so that on average one in six goes. The new item itself is always stored. (With
-// Options.NoEvict the write fails instead.) As it was hardly read, it is likely to go when it
-// meets a sample, so items that are read once do not displace others. How near is near adapts
-// itself: see room. With eight writers in a store of 16 MiB about half of it is live items, with
-// one about seven eighths. A write that finds no space all the same deletes more, some rounds,
-// and then returns shm.ErrFull.
+// that are worth less than a limit for each byte that they take. What items are worth is learned
+// from the hits on items that were read as often and as long ago: see hazards. The limit adapts
+// itself so that on average one in six goes. The new item is always stored. (With NoEvict the
+// write fails instead.) How near is near adapts itself: see room. With eight writers in a store
+// of 16 MiB about half of it is live items, with one about seven eighths. A write that finds no
+// space all the same deletes more, some rounds, and then returns shm.ErrFull.
 //
 // # The sketch
 //
-// The sketch is the file hints beside data. Each read raises two bytes of it, and nothing else
-// that others see. It may contain anything: the cache then evicts other items. See sketch.
+// The sketch is the file hints beside data. Each read writes two counts of it, one in sixteen
+// two sums too, and nothing else that others see. It may contain anything: the cache then
+// evicts other items. See sketch.
 //
 // # Cost
 //

@@ -32,6 +32,8 @@ type room struct {
 const (
 	// sideBytes is what the files of a store but data and the sketch take at most.
 	sideBytes = 64 << 10
+	// dataUnit is what the size of the file data is a multiple of, at most.
+	dataUnit = 64 << 10
 	// The slack is at first, and at least, a leastSlack'th of the bound, and at most half. A
 	// write that fails makes it a slackStep'th of the bound larger. With a tenth, a set in a
 	// cache of 6 MiB took a fifth longer, in search of free pages, and no more reads hit.
@@ -158,7 +160,7 @@ func (c *Cache) makeMoreRoom(need int64, round int) bool {
 // The caller has room.mu.
 func (c *Cache) evict(want int64) (freed int64, err error) {
 	ch, gone := &c.room.choices, c.room.evicted
-	c.sketch.addEpoch(0, 1) // and learn which it is
+	c.sketch.addTime(0, 1) // and learn what it is
 	var r rule
 	listens := len(c.listeners.get()) > 0
 	if listens {

@@ -167,7 +167,7 @@ func TestSketchFile(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Set([]byte("key"), []byte("value"), -1))
 	require.NoError(t, c.Close())
-	for _, size := range []int{0, sketchHeader, sketchHeader + minCounts - 1, sketchHeader + 3*minCounts} {
+	for _, size := range []int{0, sketchHeader, sketchHeader + minCounts - lineSize, sketchHeader + minCounts + 2} {
 		require.NoError(t, os.WriteFile(path+"/"+sketchFile, make([]byte, size), 0o600))
 		c, err := Open(path, &Options{Bytes: MinBytes})
 		require.NoError(t, err)

@@ -18,22 +18,23 @@ import (
 	"github.com/seed-869cc763/shmkv/shm"
 )
 
-// The sketch is about how often keys were read lately, also keys that are not in the cache. Each
-// key has two counts in one cache line, which it shares with other keys. A read raises the lower
-// of them, and the lower one is what is known of the key: a count-min sketch with conservative
-// update (Cormode and Muthukrishnan; Estan and Varghese).
+// The sketch is about how often keys were read lately, and when last, also keys that are not in
+// the cache. Each key has two counts in one cache line, which it shares with other keys. A read
+// raises the lower of them, and the lower one is what is known of the key: a count-min sketch
+// with conservative update (Cormode and Muthukrishnan; Estan and Varghese).
 //
-// A count is a byte. Its lower four bits count the reads, up to topCount, and its upper four
-// bits are the epoch of the last one. An epoch ends when there were about readsPerEpoch reads
-// for each item of the cache. A count is worth half as much after two epochs. The next read
+// A count has 16 bits. The lower four count the reads, up to topCount, and the others are the
+// time of the last one. Time is measured in reads: a tick is over when there was about one read
+// for ticksPerRead items of the cache. A count is worth half as much after halfLife ticks. The next read
 // writes that down, so what is not read any more is forgotten by itself.
 //
 // The sketch is the file "hints" beside data, which all processes map:
 //
 //	0     the slack of the bound, see room
 //	8     until when a handle sweeps, see sweeper
-//	16    the epoch, in units of 1/65536
+//	16    the time, in units of 1/65536 of a tick
 //	64    sums over all handles, in the order of Counts
+//	256   what is learned of the reads, see hazards
 //	4096  the counts
 //
 // All of it is hints. Processes write the counts without atomics, and lose some. Whatever is
@@ -44,34 +45,38 @@ const (
 	sketchHeader = 4096
 	offSlack     = 0
 	offSweep     = 8
-	offEpoch     = 16
+	offTime      = 16
 	offSums      = 64
 	topCount     = 15
-	epochs       = 16
-	epochShift   = 16
-	minCounts    = 4096
+	timeShift    = 4 // of a count
+	timeMask     = 1<<12 - 1
+	tickShift    = 16
+	lineSize     = 64
+	lineCounts   = lineSize / 2
+	minCounts    = 4096 // in bytes, as maxCounts
 	maxCounts    = 1 << 26
-	// A count for each countEvery bytes of the bound.
-	countEvery = 32
-	// With shorter epochs the counts of the items that are read least, which matter for
-	// evictions, are all 0 or 1. With longer ones a working set of the past is remembered for
-	// too long. See worth.
-	readsPerEpoch = 8
-	// A handle adds to the epoch once in epochEvery reads of a lane.
-	epochEvery = 256
+	// A byte of counts for each countEvery bytes of the bound, at least.
+	countEvery   = 48
+	ticksPerRead = 16
+	// With a shorter one the counts of the items that are read least, which matter for
+	// evictions, are all 0 or 1.
+	halfLife = 16 * ticksPerRead
+	// A handle adds to the time once in timeEvery reads of a lane.
+	timeEvery = 256
 )
 
-// sketchBytes returns the size of a new sketch for a cache with this bound.
+// sketchBytes returns the size of a new sketch for a cache with this bound. It has what the file
+// data leaves, whose size is in whole dataUnits.
 func sketchBytes(bytes int64) int64 {
-	n := min(max(bytes/countEvery, minCounts), maxCounts)
-	return sketchHeader + int64(1)<<(bits.Len64(uint64(n))-1)
+	n := sketchHeader + min(max(bytes/countEvery, minCounts), maxCounts)
+	return (n + max(bytes-sideBytes-n, 0)%dataUnit) &^ (lineSize - 1)
 }
 
 type sketch struct {
 	mem   region.Mem // not valid: there is none
-	mask  uint64
+	lines uint64
 	seed  uint64        // of the region
-	epoch atomic.Uint32 // as the handle has last seen it
+	time  atomic.Uint32 // in ticks, as the handle has last seen it
 }
 
 // open maps the sketch of a store. If it is missing, open makes one of the size for a bound,
@@ -85,9 +90,9 @@ func (k *sketch) open(s *shm.Store, bytes int64, name []byte, mayMake bool) {
 	if err != nil {
 		return
 	}
-	k.mem, k.mask = mem, mem.Size()-sketchHeader-1
+	k.mem, k.lines = mem, (mem.Size()-sketchHeader)/lineSize
 	k.seed = mix(hashOf(name, 0), 1)
-	k.addEpoch(0, 1)
+	k.addTime(0, 1)
 	// Readers may be inside until the handle is garbage.
 	runtime.AddCleanup(k, func(m *region.Mem) { _ = m.Unmap() }, &mem)
 }
@@ -141,7 +146,7 @@ func mapFile(f *os.File) (region.Mem, error) {
 // sketchSize reports whether a sketch can have this size.
 func sketchSize(size int64) bool {
 	n := size - sketchHeader
-	return n >= minCounts && n <= maxCounts && n&(n-1) == 0
+	return n >= minCounts && n <= maxCounts+dataUnit && n%lineSize == 0
 }
 
 // makeSketch makes an empty sketch, with the permission bits of the file data. Until it has
@@ -181,20 +186,25 @@ func (k *sketch) at(key []byte) spot {
 		return spot{}
 	}
 	h := hashOf(key, k.seed)
-	a := sketchHeader + h&k.mask
-	return spot{a, a ^ (h>>58 | 1)}
+	line, _ := bits.Mul64(h, k.lines)
+	a := sketchHeader + line*lineSize + h%lineCounts*2
+	return spot{a, a ^ (h/lineCounts%lineCounts|1)*2}
 }
 
-// A count is a byte of the sketch, as of an epoch.
+// A count is what the sketch knows of a key.
 type count struct {
-	reads byte // up to topCount
-	age   byte // epochs since the last one
+	reads uint16 // up to topCount, less those that are forgotten
+	age   uint16 // ticks since the last one
 }
 
 // load returns the count at off.
 func (k *sketch) load(off uint64) count {
-	b := k.mem.Byte(off)
-	return count{b % epochs, (byte(k.epoch.Load()) - b/epochs) % epochs}
+	v := k.mem.Half(off)
+	if v&topCount == 0 {
+		return count{0, timeMask}
+	}
+	age := (uint16(k.time.Load()) - v>>timeShift) & timeMask
+	return count{v & topCount >> (age / halfLife), age}
 }
 
 // count returns what is known of the keys of a spot.
@@ -203,35 +213,32 @@ func (k *sketch) count(s spot) count {
 		return count{}
 	}
 	a, b := k.load(s.a), k.load(s.b)
-	if b.now() < a.now() {
+	if b.reads < a.reads || b.reads == a.reads && b.age > a.age {
 		return b
 	}
 	return a
 }
 
-// now is the number of reads, less those that are forgotten.
-func (n count) now() byte { return n.reads >> (n.age / 2) }
-
-// read counts a read. It writes nothing if both counts are at the top and of this epoch.
+// read counts a read. It writes nothing if both counts are at the top and of this tick.
 func (k *sketch) read(s spot) {
-	epoch := byte(k.epoch.Load()) * epochs
-	if top := epoch | topCount; k.mem.Byte(s.a) == top && k.mem.Byte(s.b) == top {
+	now := uint16(k.time.Load()) << timeShift
+	if top := now | topCount; k.mem.Half(s.a) == top && k.mem.Half(s.b) == top {
 		return
 	}
-	a, b := k.load(s.a).now(), k.load(s.b).now()
-	next := epoch | min(min(a, b)+1, topCount)
-	if a <= b {
-		k.mem.SetByte(s.a, next)
+	a, b := k.load(s.a).reads, k.load(s.b).reads
+	n := min(min(a, b)+1, topCount)
+	if a <= n {
+		k.mem.SetHalf(s.a, now|n)
 	}
-	if b <= a {
-		k.mem.SetByte(s.b, next)
+	if b <= n {
+		k.mem.SetHalf(s.b, now|n)
 	}
 }
 
-// addEpoch adds reads to the epoch, in a cache with so many items.
-func (k *sketch) addEpoch(reads uint64, items int) {
+// addTime adds reads to the time, in a cache with so many items.
+func (k *sketch) addTime(reads uint64, items int) {
 	if k.mem.Valid() {
-		k.epoch.Store(uint32(k.mem.Add(offEpoch, reads<<epochShift/(readsPerEpoch*uint64(max(items, 1))))>>epochShift) % epochs)
+		k.time.Store(uint32(k.mem.Add(offTime, reads*ticksPerRead<<tickShift/uint64(max(items, 1))) >> tickShift))
 	}
 }
 
@@ -255,10 +262,13 @@ func (c *Cache) note(seen spot, kind uint64) {
 	n := c.lanes.Word(at) + 1
 	c.lanes.Release(at, n)
 	if k := &c.sketch; k.mem.Valid() {
-		k.read(seen)
-		if n%epochEvery == 0 {
-			k.addEpoch(epochEvery, c.items.Len())
+		if n%learnEvery == 0 {
+			k.learnRead(seen, kind == laneHits)
+			if n%timeEvery == 0 {
+				k.addTime(timeEvery, c.items.Len())
+			}
 		}
+		k.read(seen)
 	}
 }
 

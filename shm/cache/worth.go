@@ -12,7 +12,8 @@ type choices struct {
 	expired uint64
 	evicted uint64
 
-	limit uint64 // of what an item is worth that goes; it stays from one choice to the next
+	hazards hazards // these two stay from one choice to the next
+	limit   float64 // of what an item is worth that goes
 }
 
 // A choice is an item of the sample.
@@ -20,7 +21,7 @@ type choice struct {
 	key     []byte // memory of the transaction, as item
 	item    []byte
 	bytes   int64
-	worth   uint64
+	worth   float64 // of each byte
 	expired bool
 }
 
@@ -46,6 +47,7 @@ func (ch *choices) begin(c *Cache, want int64) {
 	}
 	ch.samples, ch.victims = ch.samples[:0], ch.victims[:0]
 	ch.freed, ch.expired, ch.evicted = 0, 0, 0
+	ch.hazards.refresh(&c.sketch)
 }
 
 // add adds an item to the sample. It does not look into it: rate does so for all items, so that
@@ -60,7 +62,11 @@ func (ch *choices) rate() {
 	for i := range ch.samples {
 		v := &ch.samples[i]
 		v.bytes = bytesOf(len(v.key), len(v.item))
-		v.worth = worth(k.count(k.at(v.key)), v.bytes, hashOf(v.key, k.seed))
+		kind := k.count(k.at(v.key)).kind()
+		v.worth = ch.hazards.worth[kind] / float64(max(v.bytes, 1)) * spread(hashOf(v.key, k.seed))
+		if k.mem.Valid() {
+			k.learnItem(kind)
+		}
 	}
 	for i := range ch.samples {
 		v := &ch.samples[i]
@@ -115,26 +121,10 @@ func (ch *choices) choose() {
 	case below*goes > len(ch.samples):
 		ch.limit -= ch.limit / limitStep
 	default:
-		ch.limit += ch.limit/limitStep + 1
+		ch.limit += ch.limit / limitStep
 	}
 }
 
-// worth returns how much it is worth to keep an item, by its count in the sketch, its size and
-// the hash of its key: its reads lately for each byte that it takes, times a factor of 1 to 2
-// that the hash chooses. An item that was never read is worth a sixteenth of a read.
-//
-// Reads and not their order, because a scan, or a loop larger than the cache, pushes
-// everything out of an order of uses. Lately, because the items of an earlier working set
-// would stay for ever otherwise: a count is halved after 2*readsPerEpoch reads for each item.
-// That is the compromise: with fewer the cache finds a new working set sooner, in which an
-// order of uses is better still, and loses more of a lasting one.
-//
-// The factor is for keys that are read about equally often, as those of a loop. By their
-// counts alone, those that were just read are worth more than those that come next, and all
-// go before they are read again. The hash lets the same part of them stay.
-//
-// docs/cache.md has the hit ratios, beside those of other caches.
-func worth(n count, bytes int64, hash uint64) uint64 {
-	v := (16*uint64(n.reads) + 1) * (1<<32 + hash>>32)
-	return v << 16 >> (n.age / 2) / uint64(max(bytes, 1))
-}
+// spread is a factor of 1 to 1.5 that the hash of a key chooses. Without it, items of one kind and
+// size are all worth the limit or none is, and evictions delete too many of a sample or too few.
+func spread(hash uint64) float64 { return 1 + float64(hash>>32)/(1<<33) }

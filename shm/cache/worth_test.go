@@ -15,11 +15,12 @@ func TestChoiceByLimit(t *testing.T) {
 	ch := &c.room.choices
 	itemOf := func(expires int64) []byte { return tail{token: 1, expires: expires}.appendTo(make([]byte, valueSize)) }
 	bytes := bytesOf(len("key 00-00"), valueSize+Overhead)
-	limit := worth(count{reads: 1}, bytes, 1<<64-1) // less than eight reads, more than none
+	ch.hazards.refresh(&c.sketch)
+	limit := 1.5 * ch.hazards.worth[count{reads: 1}.kind()] / float64(bytes) // less than eight reads, more than none
 	for i, s := range []struct {
 		name            string
 		unread, expired int
-		limit           uint64
+		limit           float64
 		evicted         int
 		rises, falls    bool
 	}{
