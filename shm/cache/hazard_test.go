@@ -3,6 +3,7 @@ package cache
 import (
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -112,4 +113,25 @@ func TestSpans(t *testing.T) {
 		sum += l
 	}
 	require.InDelta(t, (timeMask+1.)/ticksPerRead, sum, 1e-9)
+}
+
+// Each handle adds to the time now and then, so others see it late. They do not forget what was
+// counted meanwhile.
+func TestCountsOfAHandleAhead(t *testing.T) {
+	behind := open(t, &Options{Bytes: MinBytes})
+	ahead, err := Open(behind.Store().Path(), &Options{Bytes: MinBytes})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, ahead.Close()) }()
+	const reads = 7
+	for ticks := range uint64(aheadMost + 1) {
+		s := ahead.sketch.at(strconv.AppendUint(nil, ticks, 10))
+		ahead.sketch.addTime(0, 1)
+		behind.sketch.time.Store(ahead.sketch.time.Load() - uint32(ticks))
+		for range reads {
+			ahead.sketch.read(s)
+		}
+		require.Equal(t, count{reads: reads}, behind.sketch.count(s), "%d ticks", ticks)
+		behind.sketch.read(s)
+		require.EqualValues(t, reads+1, ahead.sketch.count(s).reads, "%d ticks", ticks)
+	}
 }

@@ -61,8 +61,10 @@ const (
 	// With a shorter one the counts of the items that are read least, which matter for
 	// evictions, are all 0 or 1.
 	halfLife = 16 * ticksPerRead
-	// A handle adds to the time once in timeEvery reads of a lane.
+	// A handle adds to the time once in timeEvery reads of a lane. Until then it may not have seen
+	// the time of a count that another handle has written, up to aheadMost ticks later.
 	timeEvery = 256
+	aheadMost = 4 * ticksPerRead
 )
 
 // sketchBytes returns the size of a new sketch for a cache with this bound. It has what the file
@@ -204,6 +206,9 @@ func (k *sketch) load(off uint64) count {
 		return count{0, timeMask}
 	}
 	age := (uint16(k.time.Load()) - v>>timeShift) & timeMask
+	if age > timeMask-aheadMost {
+		age = 0
+	}
 	return count{v & topCount >> (age / halfLife), age}
 }
 
