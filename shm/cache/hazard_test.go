@@ -135,3 +135,30 @@ func TestCountsOfAHandleAhead(t *testing.T) {
 		require.EqualValues(t, reads+1, ahead.sketch.count(s).reads, "%d ticks", ticks)
 	}
 }
+
+// The time passes as the reads and the items of the largest region tell, and those of a region that
+// is not read any more are forgotten, as is noise.
+func TestTimeOfTheLargestRegion(t *testing.T) {
+	const items, rounds = 2000, 1000
+	large := open(t, &Options{Bytes: MinBytes})
+	small, err := New(large.Store(), &Options{Region: "small"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, small.Close()) }()
+	mem := large.sketch.mem
+	large.sketch.addTime(timeEvery, items)
+	before := mem.Load(offTime)
+	for range rounds {
+		for range 10 {
+			small.sketch.addTime(timeEvery, 3)
+		}
+		large.sketch.addTime(timeEvery, items)
+	}
+	require.InEpsilon(t, 11*rounds*timeEvery*ticksPerRead<<tickShift/items, mem.Load(offTime)-before, 0.05)
+	for _, noise := range []uint64{items, math.MaxUint64} {
+		mem.SetWord(offMost, noise)
+		for range 40 * mostFade {
+			small.sketch.addTime(timeEvery, 3)
+		}
+		require.LessOrEqual(t, mem.Word(offMost), uint64(3))
+	}
+}
