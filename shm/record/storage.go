@@ -108,13 +108,14 @@ func Open(path string, opts *Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := newStorage(store, o, own.beside())
+	st, err := newStorage(store, o)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	st.owned = true
 	st.readOnly, st.maxSize = o.Store.ReadOnly, store.Stats().MaxSize
 	st.keepRoom()
+	st.keep(own.beside())
 	return st, nil
 }
 
@@ -131,10 +132,16 @@ func New(store *shm.Store, opts *Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStorage(store, o, own)
+	st, err := newStorage(store, o)
+	if err != nil {
+		return nil, err
+	}
+	st.keep(own)
+	return st, nil
 }
 
-func newStorage(store *shm.Store, o Options, own checkpointPolicy) (*Storage, error) {
+// newStorage returns a handle that does not follow its policies yet.
+func newStorage(store *shm.Store, o Options) (*Storage, error) {
 	garbage, err := garbageOf(o.Garbage)
 	if err != nil {
 		return nil, err
@@ -164,7 +171,6 @@ func newStorage(store *shm.Store, o Options, own checkpointPolicy) (*Storage, er
 	}); err != nil {
 		return nil, err
 	}
-	st.keep(own)
 	return st, nil
 }
 
