@@ -64,7 +64,7 @@ type Storage struct {
 	turn      sync.Mutex
 	sessions  map[*Session]struct{}
 	published uint64 // the position in the client entry
-	readOnly  bool   // the store is, which the first session finds: there is no client entry
+	readOnly  bool   // the store is, as Open knows and after New the first session finds: there is no client entry
 	closed    bool
 	unfollow  func() // ends the goroutine that follows the store, while there are sessions
 
@@ -359,7 +359,12 @@ func (st *Storage) join() error {
 		}
 		return m.books.Set(st.clientKey(), ID(at).key())
 	})
-	if st.readOnly = errors.Is(err, shm.ErrReadOnly); err != nil && !st.readOnly {
+	if errors.Is(err, shm.ErrReadOnly) {
+		if err = nil; !st.owned { // or Open has set it, and keepRoom reads it without turn
+			st.readOnly = true
+		}
+	}
+	if err != nil {
 		return err
 	}
 	st.published = at
