@@ -348,7 +348,7 @@ const followPause = 20 * time.Millisecond
 // join begins to follow the store, for the first session. The caller has turn.
 func (st *Storage) join() error {
 	var at uint64
-	err := st.store.Update(func(tx *shm.Tx) error {
+	err := st.update(func(tx *shm.Tx) error {
 		m := st.tables(tx)
 		h, err := readHead(m.books)
 		if err != nil {
