@@ -45,8 +45,10 @@ func (tx *Tx) editMany(t *table, edits []Edit) (did btree.Changed, err error) {
 		clear(w.changes) // which has the caller's keys
 		w.changes = w.changes[:0]
 	}()
+	sets := false
 	for i := range edits {
 		e := &edits[i]
+		sets = sets || !e.Delete
 		tx.deletes, tx.sets = tx.deletes || e.Delete, tx.sets || !e.Delete
 		w.slot.AllowReserve(!tx.sets)
 		var leaf node.Leaf
@@ -63,6 +65,6 @@ func (tx *Tx) editMany(t *table, edits []Edit) (did btree.Changed, err error) {
 	tree := w.treeOf(t)
 	did, err = tree.ChangeMany(w.changes)
 	t.now = tree.Tree
-	t.create = t.create || tx.sets && err == nil
+	t.create = t.create || sets && err == nil
 	return did, err
 }

@@ -107,3 +107,18 @@ func TestEditManyRefused(t *testing.T) {
 		return nil
 	}))
 }
+
+// Deletes make no map, also if the transaction has set keys of others.
+func TestEditManyDeletesMakeNoMap(t *testing.T) {
+	s, err := shm.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, s.Update(func(tx *shm.Tx) error {
+		require.NoError(t, tx.Ordered("set").Set([]byte("k"), nil))
+		_, err := tx.Ordered("missing").EditMany([]shm.Edit{{Key: []byte("k"), Delete: true}})
+		return err
+	}))
+	maps, err := s.Maps()
+	require.NoError(t, err)
+	require.Len(t, maps, 1)
+}

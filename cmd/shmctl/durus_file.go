@@ -10,18 +10,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm/record/filestorage"
 )
 
 // isFileStorage reports whether a file is one of Durus's FileStorage.
 func isFileStorage(path string) bool {
-	file, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	b := make([]byte, 8)
-	n, _ := file.Read(b)
-	return string(b[:n]) == "SHELF-1\n" || n >= 6 && string(b[:6]) == "DFS20\x00"
+	f, err := filestorage.Open(path)
+	return err == nil && f.Close() == nil
 }
 
 // removeEmpty removes an empty regular file, which is a new FileStorage to Durus, so that a store can be made in

@@ -142,9 +142,19 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 	if f.level >= durusWarning {
 		d.level = slog.LevelWarn
 	}
-	switch {
-	case f.port < 0 || f.port > 65535:
+	if f.port < 0 || f.port > 65535 {
 		return nil, fmt.Errorf("found --port %d, expected a number from 0 to 65535", f.port)
+	}
+	for _, flag := range []struct{ name, value string }{
+		{"file", f.file}, {"store", f.store}, {"host", f.host}, {"address", f.address}, {"owner", f.owner}, {"group", f.group}, {"logfile", f.logfile}, {"metrics", f.metrics},
+	} {
+		if given(flag.name) && flag.value == "" {
+			return nil, fmt.Errorf("found --%s without a name, expected one", flag.name)
+		}
+	}
+	switch {
+	case f.stop: // other flags count for nothing
+		return d, nil
 	case f.migrate && (f.file == "" || f.store == ""):
 		return nil, errors.New("found --migrate without --file and --store, expected --file, the file, and --store, the store")
 	case f.migrate:
@@ -153,13 +163,6 @@ func (f *durusFlags) server(given func(flag string) bool) (*durusServer, error) 
 		return nil, fmt.Errorf("found --file %s and --store %s, expected one of them", f.file, f.store)
 	case f.file == "":
 		d.dir = f.store
-	}
-	for _, flag := range []struct{ name, value string }{
-		{"file", f.file}, {"store", f.store}, {"host", f.host}, {"address", f.address}, {"owner", f.owner}, {"group", f.group}, {"logfile", f.logfile}, {"metrics", f.metrics},
-	} {
-		if given(flag.name) && flag.value == "" {
-			return nil, fmt.Errorf("found --%s without a name, expected one", flag.name)
-		}
 	}
 	d.tcp = f.address == "" || given("host") || given("port")
 	d.logfile, d.repair = f.logfile, f.repair

@@ -3,6 +3,7 @@ package cache
 import (
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -112,4 +113,52 @@ func TestSpans(t *testing.T) {
 		sum += l
 	}
 	require.InDelta(t, (timeMask+1.)/ticksPerRead, sum, 1e-9)
+}
+
+// Each handle adds to the time now and then, so others see it late. They do not forget what was
+// counted meanwhile.
+func TestCountsOfAHandleAhead(t *testing.T) {
+	behind := open(t, &Options{Bytes: MinBytes})
+	ahead, err := Open(behind.Store().Path(), &Options{Bytes: MinBytes})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, ahead.Close()) }()
+	const reads = 7
+	for ticks := range uint64(aheadMost + 1) {
+		s := ahead.sketch.at(strconv.AppendUint(nil, ticks, 10))
+		ahead.sketch.addTime(0, 1)
+		behind.sketch.time.Store(ahead.sketch.time.Load() - uint32(ticks))
+		for range reads {
+			ahead.sketch.read(s)
+		}
+		require.Equal(t, count{reads: reads}, behind.sketch.count(s), "%d ticks", ticks)
+		behind.sketch.read(s)
+		require.EqualValues(t, reads+1, ahead.sketch.count(s).reads, "%d ticks", ticks)
+	}
+}
+
+// The time passes as the reads and the items of the largest region tell, and those of a region that
+// is not read any more are forgotten, as is noise.
+func TestTimeOfTheLargestRegion(t *testing.T) {
+	const items, rounds = 2000, 1000
+	large := open(t, &Options{Bytes: MinBytes})
+	small, err := New(large.Store(), &Options{Region: "small"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, small.Close()) }()
+	mem := large.sketch.mem
+	large.sketch.addTime(timeEvery, items)
+	before := mem.Load(offTime)
+	for range rounds {
+		for range 10 {
+			small.sketch.addTime(timeEvery, 3)
+		}
+		large.sketch.addTime(timeEvery, items)
+	}
+	require.InEpsilon(t, 11*rounds*timeEvery*ticksPerRead<<tickShift/items, mem.Load(offTime)-before, 0.05)
+	for _, noise := range []uint64{items, math.MaxUint64} {
+		mem.SetWord(offMost, noise)
+		for range 40 * mostFade {
+			small.sketch.addTime(timeEvery, 3)
+		}
+		require.LessOrEqual(t, mem.Word(offMost), uint64(3))
+	}
 }

@@ -25,14 +25,15 @@ import (
 //
 // A count has 16 bits. The lower four count the reads, up to topCount, and the others are the
 // time of the last one. Time is measured in reads: a tick is over when there was about one read
-// for ticksPerRead items of the cache. A count is worth half as much after halfLife ticks. The next read
-// writes that down, so what is not read any more is forgotten by itself.
+// for ticksPerRead items of the largest region. A count is worth half as much after halfLife ticks.
+// The next read writes that down, so what is not read any more is forgotten by itself.
 //
 // The sketch is the file "hints" beside data, which all processes map:
 //
 //	0     the slack of the bound, see room
 //	8     until when a handle sweeps, see sweeper
 //	16    the time, in units of 1/65536 of a tick
+//	24    about how many items the region of the store has that has the most
 //	64    sums over all handles, in the order of Counts
 //	256   what is learned of the reads, see hazards
 //	4096  the counts
@@ -46,6 +47,7 @@ const (
 	offSlack     = 0
 	offSweep     = 8
 	offTime      = 16
+	offMost      = 24
 	offSums      = 64
 	topCount     = 15
 	timeShift    = 4 // of a count
@@ -61,8 +63,12 @@ const (
 	// With a shorter one the counts of the items that are read least, which matter for
 	// evictions, are all 0 or 1.
 	halfLife = 16 * ticksPerRead
-	// A handle adds to the time once in timeEvery reads of a lane.
+	// A handle adds to the time once in timeEvery reads of a lane. Until then it may not have seen
+	// the time of a count that another handle has written, up to aheadMost ticks later.
 	timeEvery = 256
+	aheadMost = 4 * ticksPerRead
+	// Each time it makes the word of the most items less by a mostFade'th.
+	mostFade = 256
 )
 
 // sketchBytes returns the size of a new sketch for a cache with this bound. It has what the file
@@ -204,6 +210,9 @@ func (k *sketch) load(off uint64) count {
 		return count{0, timeMask}
 	}
 	age := (uint16(k.time.Load()) - v>>timeShift) & timeMask
+	if age > timeMask-aheadMost {
+		age = 0
+	}
 	return count{v & topCount >> (age / halfLife), age}
 }
 
@@ -235,11 +244,18 @@ func (k *sketch) read(s spot) {
 	}
 }
 
-// addTime adds reads to the time, in a cache with so many items.
+// addTime adds reads to the time, in a region with so many items. In a store with a small region
+// beside a large one, the time must not pass as the reads of the small one tell: then all counts of
+// the large one would soon be old. What the most items are is forgotten unless it is said again.
 func (k *sketch) addTime(reads uint64, items int) {
-	if k.mem.Valid() {
-		k.time.Store(uint32(k.mem.Add(offTime, reads*ticksPerRead<<tickShift/uint64(max(items, 1))) >> tickShift))
+	if !k.mem.Valid() {
+		return
 	}
+	most := max(min(k.mem.Word(offMost), k.mem.Size()), uint64(items), 1)
+	if reads > 0 {
+		k.mem.SetWord(offMost, most-most/mostFade-1)
+	}
+	k.time.Store(uint32(k.mem.Add(offTime, reads*ticksPerRead<<tickShift/most) >> tickShift))
 }
 
 // slack returns the word of the slack.

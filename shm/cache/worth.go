@@ -29,8 +29,9 @@ const (
 	// Of a sample of sampleSize items those go that are worth the limit at most, one in
 	// goesMost of them at most, and at least one. The limit rises by a limitStep'th if fewer
 	// than one in goes were, and falls if there were more: so the samples in which many items
-	// are worth little give more of them. Items that lie beside each other in the trie share
-	// their path, so evicting several of them in one commit costs little more than one.
+	// are worth little give more of them. Items that have expired do not count. Items that lie
+	// beside each other in the trie share their path, so evicting several of them in one commit
+	// costs little more than one.
 	sampleSize = 48
 	goes       = 6
 	goesMost   = 3
@@ -90,7 +91,7 @@ func (ch *choices) choose() {
 			left = append(left, v)
 		}
 	}
-	below := 0
+	below, of := 0, len(left)
 	for i := range left {
 		if left[i].worth <= ch.limit {
 			below++
@@ -117,8 +118,8 @@ func (ch *choices) choose() {
 		ch.evicted++
 	}
 	switch {
-	case ch.limit == 0: // nothing had to be chosen yet
-	case below*goes > len(ch.samples):
+	case ch.limit == 0 || of == 0: // nothing had to be chosen yet, or there was nothing to choose from
+	case below*goes > of:
 		ch.limit -= ch.limit / limitStep
 	default:
 		ch.limit += ch.limit / limitStep

@@ -66,3 +66,31 @@ func TestChoiceByLimit(t *testing.T) {
 		})
 	}
 }
+
+// Samples of items that have expired, with few others, say nothing about the limit.
+func TestExpiredItemsLeaveTheLimit(t *testing.T) {
+	c := open(t, &Options{Bytes: MinBytes})
+	ch := &c.room.choices
+	sample := func(expired int) {
+		ch.begin(c, 1<<20)
+		for k := range sampleSize {
+			expires := int64(0)
+			if k < expired {
+				expires = 1
+			}
+			ch.add(fmt.Appendf(nil, "key %02d", k), tail{token: 1, expires: expires}.appendTo(nil))
+		}
+		ch.choose()
+	}
+	sample(0)
+	first := ch.limit
+	require.Positive(t, first)
+	for range 20_000 {
+		sample(sampleSize)
+	}
+	require.Equal(t, first, ch.limit)
+	for range 20_000 {
+		sample(sampleSize - 4)
+	}
+	require.InDelta(t, first, ch.limit, first)
+}

@@ -190,7 +190,7 @@ func (b *Batch) Reset() {
 	clear(b.many[:min(cap(b.many), len(b.keys))]) // which holds slices of the caller
 	clear(b.keys)                                 // and so does this
 	if cap(b.room) > mostRoom {
-		b.room = nil
+		b.room, b.edits = nil, nil
 	}
 	clear(b.names)
 	for i := range b.sets {

@@ -32,6 +32,9 @@ func TestResetReleases(t *testing.T) {
 		require.NoError(t, b.Commit())
 		b.Reset()
 		require.LessOrEqual(t, cap(b.room), mostRoom)
+		for _, e := range b.edits[:cap(b.edits)] {
+			require.Zero(t, len(e.Key), "it holds memory that is not kept")
+		}
 		for _, key := range b.many[:cap(b.many)] {
 			require.Nil(t, key)
 		}

@@ -70,7 +70,7 @@ func (st *Storage) commit(c *Commit) error {
 	ids := sortedKeys(c.records)
 	for runs := 0; ; runs++ {
 		var w *writing
-		err := st.store.Update(func(tx *shm.Tx) error {
+		err := st.update(func(tx *shm.Tx) error {
 			w = &writing{st: st, s: c.s, tables: st.tables(tx), values: c.records, ids: ids, created: map[ID]bool{}, added: map[ID][]ID{}}
 			return w.run()
 		})
@@ -83,8 +83,6 @@ func (st *Storage) commit(c *Commit) error {
 			return fmt.Errorf("record: committing: %w", shm.ErrConflict)
 		case errors.Is(err, shm.ErrFlush), errors.Is(err, shm.ErrInUse): // it was committed
 			return errors.Join(err, st.committed(w))
-		case errors.Is(err, shm.ErrFull):
-			st.keepRoom() // for the next commit: there may be more by now
 		}
 		if w != nil && w.garbage {
 			for _, id := range w.conflicts {

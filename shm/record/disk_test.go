@@ -43,6 +43,7 @@ func TestFullDisk(t *testing.T) {
 	for i := 0; full < 50; i++ {
 		if err := store(i % 2); err != nil {
 			require.ErrorIs(t, err, shm.ErrFull)
+			require.ErrorContains(t, err, "is kept for collections of garbage")
 			full++
 		}
 	}

@@ -28,6 +28,7 @@ func TestFull(t *testing.T) {
 			}
 		}
 		require.ErrorIs(t, err, shm.ErrFull)
+		require.ErrorContains(t, err, "is kept for collections of garbage")
 		loads(t, s, last)
 		require.NoError(t, st.Check(t.Context()))
 		p, err := st.Pack(t.Context())

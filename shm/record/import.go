@@ -43,7 +43,7 @@ func (st *Storage) Import(ctx context.Context, records iter.Seq2[Record, error],
 	if opts == nil {
 		opts = &ImportOptions{}
 	}
-	if err := st.store.Update(func(tx *shm.Tx) error { return st.beginImport(st.tables(tx)) }); err != nil {
+	if err := st.update(func(tx *shm.Tx) error { return st.beginImport(st.tables(tx)) }); err != nil {
 		return done, err
 	}
 	batch := importing{st: st, values: map[ID][]byte{}}
@@ -75,7 +75,7 @@ func (st *Storage) Import(ctx context.Context, records iter.Seq2[Record, error],
 	if err := flush(); err != nil {
 		return done, err
 	}
-	return done, st.store.Update(func(tx *shm.Tx) error {
+	return done, st.update(func(tx *shm.Tx) error {
 		m := st.tables(tx)
 		h, err := st.importHead(m)
 		if err != nil {
@@ -149,7 +149,7 @@ func (b *importing) add(r Record) error {
 
 // commit stores the records, and returns how many were not there as they are.
 func (b *importing) commit() (stored int64, err error) {
-	err = b.st.store.Update(func(tx *shm.Tx) error {
+	err = b.st.update(func(tx *shm.Tx) error {
 		m := b.st.tables(tx)
 		h, err := b.st.importHead(m)
 		if err != nil {

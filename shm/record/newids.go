@@ -35,13 +35,10 @@ func (s *Session) NewIDs(dst []ID, n int) ([]ID, error) {
 			s.given.n, n, maxGiven)
 	}
 	var ids []ID
-	if err := st.store.Update(func(tx *shm.Tx) (err error) {
+	if err := st.update(func(tx *shm.Tx) (err error) {
 		ids, err = st.newIDs(st.tables(tx), n)
 		return err
 	}); err != nil {
-		if errors.Is(err, shm.ErrFull) {
-			st.keepRoom()
-		}
 		return dst, err
 	}
 	for _, id := range ids {

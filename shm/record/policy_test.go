@@ -159,3 +159,12 @@ func TestCheckpointPolicies(t *testing.T) {
 		})
 	}
 }
+
+// A policy finds what Open has set, also when it acts at once.
+func TestPolicyAfterOpen(t *testing.T) {
+	dir := t.TempDir()
+	first := open(t, dir, nil)
+	garbage(t, session(t, first))
+	open(t, dir, &Options{Garbage: WhenIdle(time.Nanosecond)})
+	awaits(t, func() bool { return records(t, first) == 2 })
+}

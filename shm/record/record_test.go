@@ -371,3 +371,28 @@ func TestReadOnly(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.NoError(t, st.Check(t.Context()))
 }
+
+// Sessions come and go beside collections.
+func TestSessionsBesidePacks(t *testing.T) {
+	st := open(t, t.TempDir(), nil)
+	packed := make(chan error, 1)
+	go func() {
+		var err error
+		for range 20 {
+			_, e := st.Pack(t.Context())
+			err = errors.Join(err, e)
+		}
+		packed <- err
+	}()
+	for {
+		s, err := st.Session()
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		select {
+		case err := <-packed:
+			require.NoError(t, err)
+			return
+		default:
+		}
+	}
+}

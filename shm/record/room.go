@@ -1,40 +1,58 @@
 package record
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-869cc763/shmkv/shm"
 )
 
 // boundOf returns how long the file of a store may become by what sessions write: the rest is for
 // collections, which must write before they give room back.
 func boundOf(maxSize int64) int64 { return maxSize - reserveOf(maxSize) }
 
+// mostKept is the most that is kept.
+const mostKept = 256 << 20
+
 // reserveOf returns what is kept of so many bytes.
 func reserveOf(bytes int64) int64 {
-	const least, most = 512 << 10, 256 << 20
-	return min(max(bytes/16, least), most, bytes/4)
+	const least = 512 << 10
+	return min(max(bytes/16, least), mostKept, bytes/4)
+}
+
+// update makes a transaction of a session or an import. An error that finds the store full says that room is kept; there
+// may be more for the next transaction.
+func (st *Storage) update(f func(*shm.Tx) error) error {
+	err := st.store.Update(f)
+	if errors.Is(err, shm.ErrFull) && st.keepRoom() {
+		err = fmt.Errorf("%w (a sixteenth of it and of its file system, up to %d MiB, is kept for collections of garbage)", err, mostKept>>20)
+	}
+	return err
 }
 
 // keepRoom bounds the file of the handle's store for what sessions write, by its MaxSize and by the file system,
-// which may have less room, also because of others. A Pack has no bound.
-func (st *Storage) keepRoom() {
+// which may have less room, also because of others. A Pack has no bound. It reports whether there is one.
+func (st *Storage) keepRoom() bool {
 	if !st.owned || st.readOnly {
-		return
+		return false
 	}
 	st.roomMu.Lock()
 	defer st.roomMu.Unlock()
 	if st.unbounded > 0 {
 		st.store.SetBound(0)
-		return
+		return false
 	}
 	bound := boundOf(st.maxSize)
 	if room, ok := st.fileSystemRoom(); ok {
 		bound = max(min(bound, room), 1) // 0 would be none
 	}
 	st.store.SetBound(bound)
+	return true
 }
 
 // fileSystemRoom returns the length that the file can have while the file system has as much left as is kept for

@@ -64,7 +64,7 @@ type Storage struct {
 	turn      sync.Mutex
 	sessions  map[*Session]struct{}
 	published uint64 // the position in the client entry
-	readOnly  bool   // the store is, which the first session finds: there is no client entry
+	readOnly  bool   // the store is, as Open knows and after New the first session finds: there is no client entry
 	closed    bool
 	unfollow  func() // ends the goroutine that follows the store, while there are sessions
 
@@ -108,13 +108,14 @@ func Open(path string, opts *Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := newStorage(store, o, own.beside())
+	st, err := newStorage(store, o)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	st.owned = true
 	st.readOnly, st.maxSize = o.Store.ReadOnly, store.Stats().MaxSize
 	st.keepRoom()
+	st.keep(own.beside())
 	return st, nil
 }
 
@@ -131,10 +132,16 @@ func New(store *shm.Store, opts *Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newStorage(store, o, own)
+	st, err := newStorage(store, o)
+	if err != nil {
+		return nil, err
+	}
+	st.keep(own)
+	return st, nil
 }
 
-func newStorage(store *shm.Store, o Options, own checkpointPolicy) (*Storage, error) {
+// newStorage returns a handle that does not follow its policies yet.
+func newStorage(store *shm.Store, o Options) (*Storage, error) {
 	garbage, err := garbageOf(o.Garbage)
 	if err != nil {
 		return nil, err
@@ -164,7 +171,6 @@ func newStorage(store *shm.Store, o Options, own checkpointPolicy) (*Storage, er
 	}); err != nil {
 		return nil, err
 	}
-	st.keep(own)
 	return st, nil
 }
 
@@ -342,7 +348,7 @@ const followPause = 20 * time.Millisecond
 // join begins to follow the store, for the first session. The caller has turn.
 func (st *Storage) join() error {
 	var at uint64
-	err := st.store.Update(func(tx *shm.Tx) error {
+	err := st.update(func(tx *shm.Tx) error {
 		m := st.tables(tx)
 		h, err := readHead(m.books)
 		if err != nil {
@@ -353,7 +359,12 @@ func (st *Storage) join() error {
 		}
 		return m.books.Set(st.clientKey(), ID(at).key())
 	})
-	if st.readOnly = errors.Is(err, shm.ErrReadOnly); err != nil && !st.readOnly {
+	if errors.Is(err, shm.ErrReadOnly) {
+		if err = nil; !st.owned { // or Open has set it, and keepRoom reads it without turn
+			st.readOnly = true
+		}
+	}
+	if err != nil {
 		return err
 	}
 	st.published = at

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"syscall"
 
 	"github.com/seed-869cc763/shmkv/shm/record"
 )
@@ -48,7 +49,7 @@ type File struct {
 
 // Open opens a FileStorage file for reading.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe has it wait for a writer otherwise
 	if err != nil {
 		return nil, err
 	}
