@@ -163,6 +163,7 @@ func TestServeDurusReadonly(t *testing.T) {
 	r = reading.awaitDurus(t)
 	r.send('Q')
 	require.Zero(t, reading.ends(t), "%s", reading.errors)
+	require.NotContains(t, reading.errors.String(), "collect")
 }
 
 // With --gcbytes a server collects by itself.

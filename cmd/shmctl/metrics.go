@@ -4,6 +4,7 @@ import (
 	"expvar"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -61,7 +62,8 @@ func (r *serverRun) listenMetrics(address string, metrics func() []metric) error
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = writeMetrics(w, metrics()) // whoever asked may have gone
 	})
-	h := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	h := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)}
 	r.add(l, func(l net.Listener) error {
 		_ = h.Serve(newBounded(l, metricsConns)) // until Close
 		return nil

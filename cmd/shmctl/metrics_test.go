@@ -2,7 +2,10 @@ package main
 
 import (
 	"net"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -40,4 +43,17 @@ func TestBoundedListener(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.NoError(t, second.Close())
 	require.NoError(t, third.Close())
+}
+
+// What goes wrong with a client of metrics is in the log of the server.
+func TestMetricsLog(t *testing.T) {
+	var log lockedBuffer
+	r := newServerRun(logTo(&log, levelOf(0)), http.ErrServerClosed)
+	require.NoError(t, r.listenMetrics("127.0.0.1:0", func() []metric { panic("of a test") }))
+	_, err := r.begin()
+	require.NoError(t, err)
+	_, err = http.Get("http://" + r.services[0].Addr().String() + "/metrics")
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "of a test") }, 30*time.Second, time.Millisecond)
+	require.NoError(t, r.close())
 }

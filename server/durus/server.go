@@ -195,9 +195,11 @@ func (s *Server) pack() {
 		s.packing = ended
 		s.running.Go(func() {
 			p, err := s.storage.Pack(s.ctx)
-			if err != nil && s.ctx.Err() == nil && !errors.Is(err, record.ErrCollectionOff) {
+			switch {
+			case errors.Is(err, record.ErrCollectionOff): // as P asks for it all the same
+			case err != nil && s.ctx.Err() == nil:
 				s.log.Error("the collection has failed", "err", err)
-			} else {
+			default:
 				s.log.Info("collected", "records", p.Collected, "took", p.Took, "ended", err == nil)
 			}
 			s.mu.Lock()

@@ -84,3 +84,13 @@ func TestFullDisk(t *testing.T) {
 	require.Eventually(t, func() bool { return store(0) == nil }, 30*time.Second, time.Millisecond)
 	whole()
 }
+
+// A file system may have no size, as a tmpfs without a limit has none. Its room counts for nothing then.
+func TestDiskWithoutSize(t *testing.T) {
+	st := open(t, testdir.Tmpfs(t, "size=0")+"/store", nil)
+	s := session(t, st)
+	ids(t, s, 1)
+	root := rec(0, string(make([]byte, 1<<20)))
+	require.NoError(t, stores(s, root))
+	loads(t, s, root)
+}

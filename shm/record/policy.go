@@ -295,7 +295,8 @@ func (st *Storage) packIf(ctx context.Context, due func(known) (bool, error)) er
 		return err
 	}
 	yes, err := due(k)
-	if err = errors.Join(err, k.sn.Close()); err != nil || !yes {
+	importing := k.head.importing != 0 // its end is a change too
+	if err = errors.Join(err, k.sn.Close()); err != nil || !yes || importing {
 		return err
 	}
 	_, err = st.Pack(ctx)

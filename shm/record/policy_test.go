@@ -1,6 +1,7 @@
 package record
 
 import (
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -167,4 +168,35 @@ func TestPolicyAfterOpen(t *testing.T) {
 	garbage(t, session(t, first))
 	open(t, dir, &Options{Garbage: WhenIdle(time.Nanosecond)})
 	awaits(t, func() bool { return records(t, first) == 2 })
+}
+
+// Policies have nothing to do, and nothing to tell, while an import is under way. They act when it has ended.
+func TestPolicyBesideImport(t *testing.T) {
+	for name, policy := range map[string]GarbagePolicy{"WhenIdle": WhenIdle(time.Millisecond), "PastShare": PastShare(0.1)} {
+		t.Run(name, func(t *testing.T) {
+			log := make(logLines, 100)
+			st := open(t, t.TempDir(), &Options{Garbage: policy, Store: shm.Options{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}})
+			_, err := st.Import(t.Context(), func(yield func(Record, error) bool) {
+				for id := ID(0); id < 2*importRecords; id++ {
+					if id == importRecords+1 {
+						time.Sleep(3 * sharePause) // long enough for the policies
+					}
+					if !yield(rec(id, ""), nil) {
+						return
+					}
+				}
+			}, nil)
+			require.NoError(t, err)
+			awaits(t, func() bool { return records(t, st) == 1 })
+			require.Zero(t, len(log))
+		})
+	}
+}
+
+// logLines are those of a log.
+type logLines chan string
+
+func (l logLines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
 }

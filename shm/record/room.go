@@ -56,15 +56,18 @@ func (st *Storage) keepRoom() bool {
 }
 
 // fileSystemRoom returns the length that the file can have while the file system has as much left as is kept for
-// collections.
+// collections. A file system without a size, such as ramfs and a tmpfs without a limit, has no such length.
 func (st *Storage) fileSystemRoom() (int64, bool) {
 	path := filepath.Join(st.store.Path(), "data")
 	var fs unix.Statfs_t
 	file, err := os.Stat(path)
-	if err != nil || unix.Statfs(path, &fs) != nil || fs.Bavail > math.MaxInt64/uint64(fs.Bsize) {
+	if err != nil || unix.Statfs(path, &fs) != nil || fs.Blocks == 0 || fs.Frsize <= 0 {
 		return 0, false
 	}
-	size, free := int64(fs.Blocks)*int64(fs.Bsize), int64(fs.Bavail)*int64(fs.Bsize)
+	if max(fs.Blocks, fs.Bavail) > math.MaxInt64/2/uint64(fs.Frsize) { // as if it had none
+		return 0, false
+	}
+	size, free := int64(fs.Blocks)*int64(fs.Frsize), int64(fs.Bavail)*int64(fs.Frsize)
 	return file.Size() + free - reserveOf(size), true
 }
 

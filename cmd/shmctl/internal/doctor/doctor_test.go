@@ -107,6 +107,8 @@ func TestDoctorOnMachines(t *testing.T) {
 		{"small disk", func(m *machine) { m.statfs = fileSystem(unix.EXT4_SUPER_MAGIC, 64<<20, 60<<20) }, "space", OK, "60.0 MiB", ""},
 		{"nearly full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 1<<29) },
 			"space", Warning, "512.0 MiB of 8.0 GiB are free", "ErrFull"},
+		{"no size", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 0, 0) },
+			"space", Warning, "tells no size", "limit the store with MaxSize"},
 		{"full", func(m *machine) { m.statfs = fileSystem(unix.TMPFS_MAGIC, 8<<30, 4096) },
 			"space", Problem, "4.0 KiB of 8.0 GiB are free", "ErrFull"},
 		{"little memory", func(m *machine) { putFile(t, *m, "proc/meminfo", "MemAvailable: 1048576 kB\nSwapFree: 1048576 kB\n") },

@@ -138,6 +138,8 @@ func (d *doctor) fileSystem(st unix.Statfs_t) {
 func (d *doctor) room(whole, free int64, isTmpfs bool) {
 	left := fmt.Sprintf("%s of %s are free", text.Size(free), text.Size(whole))
 	switch {
+	case whole == 0:
+		d.find("space", Warning, "limit the store with MaxSize: nothing else ends its growth", "the file system tells no size")
 	case free < 1<<20:
 		d.find("space", Problem, "remove files, or enlarge the file system: writes fail with ErrFull", "%s", left)
 	case free < whole/10:
