@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -91,6 +92,18 @@ func TestDiskWithoutSize(t *testing.T) {
 	s := session(t, st)
 	ids(t, s, 1)
 	root := rec(0, string(make([]byte, 1<<20)))
+	require.NoError(t, stores(s, root))
+	loads(t, s, root)
+}
+
+// A small store needs little for collections, also on a large file system that is nearly full.
+func TestSmallStoreOnFullDisk(t *testing.T) {
+	dir := testdir.Tmpfs(t, "size=64m")
+	require.NoError(t, os.WriteFile(dir+"/others", make([]byte, 61<<20), 0o600)) // less than a sixteenth is left
+	st := open(t, dir+"/store", nil)
+	s := session(t, st)
+	ids(t, s, 1)
+	root := rec(0, "root")
 	require.NoError(t, stores(s, root))
 	loads(t, s, root)
 }

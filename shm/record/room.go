@@ -16,13 +16,15 @@ import (
 // collections, which must write before they give room back.
 func boundOf(maxSize int64) int64 { return maxSize - reserveOf(maxSize) }
 
-// mostKept is the most that is kept.
-const mostKept = 256 << 20
+// How much is kept, unless the store or its file system is very small.
+const (
+	leastKept = 512 << 10
+	mostKept  = 256 << 20
+)
 
 // reserveOf returns what is kept of so many bytes.
 func reserveOf(bytes int64) int64 {
-	const least = 512 << 10
-	return min(max(bytes/16, least), mostKept, bytes/4)
+	return min(max(bytes/16, leastKept), mostKept, bytes/4)
 }
 
 // update makes a transaction of a session or an import. An error that finds the store full says that room is kept; there
@@ -30,7 +32,7 @@ func reserveOf(bytes int64) int64 {
 func (st *Storage) update(f func(*shm.Tx) error) error {
 	err := st.store.Update(f)
 	if errors.Is(err, shm.ErrFull) && st.keepRoom() {
-		err = fmt.Errorf("%w (a sixteenth of it and of its file system, up to %d MiB, is kept for collections of garbage)", err, mostKept>>20)
+		err = fmt.Errorf("%w (up to a sixteenth of it and of its file system, at most %d MiB, is kept for collections of garbage)", err, mostKept>>20)
 	}
 	return err
 }
@@ -56,7 +58,8 @@ func (st *Storage) keepRoom() bool {
 }
 
 // fileSystemRoom returns the length that the file can have while the file system has as much left as is kept for
-// collections. A file system without a size, such as ramfs and a tmpfs without a limit, has no such length.
+// collections: at most a quarter of the file's length, because those of a small store need little. A file system
+// without a size, such as ramfs and a tmpfs without a limit, has no such length.
 func (st *Storage) fileSystemRoom() (int64, bool) {
 	path := filepath.Join(st.store.Path(), "data")
 	var fs unix.Statfs_t
@@ -68,7 +71,7 @@ func (st *Storage) fileSystemRoom() (int64, bool) {
 		return 0, false
 	}
 	size, free := int64(fs.Blocks)*int64(fs.Frsize), int64(fs.Bavail)*int64(fs.Frsize)
-	return file.Size() + free - reserveOf(size), true
+	return file.Size() + free - min(reserveOf(size), max(file.Size()/4, leastKept)), true
 }
 
 // withoutBound lets a Pack use what is kept for it, until the function that it returns is called.

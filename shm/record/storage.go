@@ -87,8 +87,8 @@ var handles atomic.Uint64
 
 // Open opens the storage in the store in the directory path, and creates both if they are
 // missing. Nil options mean the defaults. Close closes the store too. A sixteenth of the store's MaxSize, and
-// of its file system, but at least 512 KiB and at most 256 MiB, is kept for collections: commits return
-// shm.ErrFull before.
+// of its file system, but at least 512 KiB and at most 256 MiB, is kept for collections, of the file system no more than a
+// quarter of the file's length or 512 KiB: commits return shm.ErrFull before.
 func Open(path string, opts *Options) (*Storage, error) {
 	var o Options
 	if opts != nil {
