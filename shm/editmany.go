@@ -16,8 +16,8 @@ const editsAtOnce = 256
 
 // EditMany carries out edits as Set and Delete do, one after the other, and returns how many
 // deletes have found their key. Edits in the order of their keys take less time, because those of
-// neighbours change a node together. After an error the transaction is lost: Update returns that
-// error if fn does not.
+// neighbours change a node together. If an edit is refused the transaction is lost: Update returns
+// that error if fn does not.
 func (o *TxOrdered) EditMany(edits []Edit) (deleted int, err error) {
 	t, err := o.flushed("writing to")
 	if err != nil {

@@ -40,6 +40,9 @@ const (
 	fadeEvery  = 4
 	fade       = 8
 	staleAfter = 8 * ticksPerRead
+	// A sum that is larger than mostSum for each byte of the sketch is damaged. It would take very
+	// long to fade.
+	mostSum = 64 * unit
 	// The sums of a kind count less than what is expected of it, until it had about as many
 	// hits as one expects in doubt reads on as many items.
 	doubt = 3 * unit
@@ -106,7 +109,7 @@ func (h *hazards) refresh(k *sketch) {
 func (k *sketch) fade(all bool) {
 	less := func(off uint64) {
 		v := k.mem.Word(off)
-		if v -= v / fade; all {
+		if v -= v / fade; all || v > k.mem.Size()*mostSum {
 			v = 0
 		}
 		k.mem.SetWord(off, v)

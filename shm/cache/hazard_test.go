@@ -99,6 +99,23 @@ func TestHazardsFade(t *testing.T) {
 	require.Zero(t, items)
 }
 
+// Sums that are too large are forgotten, and others stay.
+func TestHazardsForgetNoise(t *testing.T) {
+	c := open(t, &Options{Bytes: MinBytes})
+	k := &c.sketch
+	var h hazards
+	h.refresh(k)
+	learned(k, func(_, _ int) float64 { return 1 })
+	k.mem.SetWord(offReads, math.MaxUint64)
+	k.mem.SetWord(offHits, 1<<40)
+	k.mem.Add(offTime, fadeEvery<<tickShift)
+	h.refresh(k)
+	require.Zero(t, k.mem.Word(offReads))
+	require.Zero(t, k.mem.Word(offHits))
+	require.Positive(t, k.mem.Word(offSampled))
+	require.Positive(t, k.mem.Word(offHits+8))
+}
+
 // Each two spans are as long as all before, and the last one ends with the time that a count
 // can tell.
 func TestSpans(t *testing.T) {
