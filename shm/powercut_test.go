@@ -337,9 +337,7 @@ func anyVersion(rng *rand.Rand) func(off uint64, versions int) int {
 func (m *machine) reboot(pick func(off uint64, versions int) int) {
 	for {
 		m.cuts++
-		before := m.heap
-		m.heap = before.Crash(pick)
-		before.Free()
+		m.heap = m.heap.Crash(pick)
 		pick = anyVersion(m.rng)
 		m.stores, m.die, m.held = nil, nil, nil
 		m.off, m.left, m.during = false, 0, nil
@@ -576,7 +574,6 @@ func TestPowerCutWhileTheFileGrows(t *testing.T) {
 			return 0
 		})
 		key, value := fmt.Sprint("large", c.heap.Flushes(), len(m.model)), strings.Repeat("g", 100_000)
-		c.heap.Free()
 		m.after = maps.Clone(m.model)
 		m.after["/"+key] = value
 		require.NoError(t, m.stores[1].Set([]byte(key), []byte(value)))
@@ -611,7 +608,6 @@ func TestPowerCutAfterADeath(t *testing.T) {
 				}
 				return versions - 1
 			})
-			c.heap.Free()
 			cuts++
 		}
 	}
@@ -686,10 +682,8 @@ func TestPowerCutPoints(t *testing.T) {
 					c.states = maps.Clone(m.states)
 					c.reboot(pick)
 					c.some(2)
-					c.heap.Free()
 					cuts.Add(int64(c.cuts))
 				}
-				m.heap.Free()
 			}
 		})
 	}
