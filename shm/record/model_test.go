@@ -194,6 +194,10 @@ func (m *model) commit(s *modelSession) {
 		stored[id] = r
 		require.NoError(m.t, c.Store(r))
 	}
+	if len(stored) == 0 { // which conflicts with nothing
+		require.NoError(m.t, c.End())
+		return
+	}
 	conflict, given, garbage := false, true, false
 	used := map[ID]bool{}
 	for id, r := range stored {
