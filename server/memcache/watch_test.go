@@ -87,10 +87,14 @@ func TestWatchEvictions(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, freed.Evictions)
 	clock.Advance(time.Hour)
-	freed, err = c.Evict(t.Context(), 300_000)
-	require.NoError(t, err)
-	require.Positive(t, freed.Expirations)
-	require.Positive(t, freed.Evictions)
+	freed = cache.Freed{}
+	for freed.Evictions == 0 || freed.Expirations == 0 { // The samples decide what goes.
+		more, err := c.Evict(t.Context(), 100_000)
+		require.NoError(t, err)
+		require.Positive(t, more.Bytes, "after %+v", freed)
+		freed.Evictions += more.Evictions
+		freed.Expirations += more.Expirations
+	}
 	for range freed.Evictions {
 		require.Zero(t, next()%2)
 	}
