@@ -73,11 +73,11 @@ func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 	var old []byte
 	if exists {
 		old = v.r.Value(l)
-		if w.light && e.verb == compute { // its function must not see how the memory is reused
+		if w.light { // a decision must not see how the memory is reused
 			if len(old) > copiedMost {
 				return false, errNeedsPin
 			}
-			w.old = append(w.old[:0], old...)
+			w.old = v.r.Mem.AppendTo(w.old[:0], l.ValueOff(), l.ValueLen())
 			old = w.old
 		}
 	}
@@ -114,7 +114,7 @@ func (w *writer) applyDecision(t *table, e *edit) (changed bool, err error) {
 	return changed, err
 }
 
-// copiedMost is the longest value that a light transaction copies for a function of Compute.
+// copiedMost is the longest value that a light transaction copies for a decision.
 const copiedMost = 16 << 10
 
 // conditional is the decision of a swap or a compareAndSwap.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
@@ -42,13 +43,16 @@ func TestTxGetMany(t *testing.T) {
 				model[string(k)] = string(v)
 			}
 			require.NoError(t, s.Update(func(tx *shm.Tx) error {
+				clear(model)
 				for range size {
 					set(of(tx))
 				}
 				return nil
 			}))
+			before := maps.Clone(model)
 			require.NoError(t, s.Update(func(tx *shm.Tx) error {
 				m := of(tx)
+				model = maps.Clone(before) // a commit of the keeper may have overtaken the transaction
 				for range 30 {
 					for range rng.IntN(30) {
 						set(m)

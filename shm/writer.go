@@ -30,7 +30,7 @@ type writer struct {
 
 	light   bool   // transactions begin without a pin
 	guarded bool   // and a fault in one is caught
-	old     []byte // a copy of the value that a function of Compute looks at
+	old     []byte // a copy of the value that a decision looks at
 
 	pending pendingSets    // of an Update
 	changes []btree.Change // of an EditMany
