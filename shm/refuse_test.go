@@ -1259,8 +1259,8 @@ func TestNoPermission(t *testing.T) {
 	path := filepath.Join(dir, "store")
 	s, err := Open(path, &Options{Mode: 0o644})
 	require.NoError(t, err)
-	defer func() { _ = s.Close() }()
 	require.NoError(t, s.Set([]byte("key"), []byte("value")))
+	require.NoError(t, s.Close()) // and with it the keeper, who may write at any time
 	require.NoError(t, os.Chmod(path, 0o755))
 	require.NoError(t, os.Chmod(filepath.Join(path, "data"), 0o644))
 	require.NoError(t, os.Chmod(filepath.Join(path, "procs"), 0o644))
@@ -1283,7 +1283,10 @@ func TestNoPermission(t *testing.T) {
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	c.start(t, "reader", settings{"PATH": path})
 	c.wait(t)
+	s, err = Open(path, nil)
+	require.NoError(t, err)
 	checkSound(t, s)
+	require.NoError(t, s.Close())
 }
 
 func init() {
