@@ -303,7 +303,9 @@ func placeOf(off, size, end uint64) (place, error) {
 		p.first, p.bit, ok = layout.SlabAt(off, class)
 	}
 	g := layout.SegmentOf(min(p.first, layout.MaxSize-1))
-	if !ok || p.first < g.First || p.first+p.pages*layout.PageSize > min(end, g.Stop) {
+	limit := min(end, g.Stop)
+	// The sums of hostile words could pass 2^64.
+	if !ok || size > end || p.first < g.First || p.first > limit || p.pages*layout.PageSize > limit-p.first {
 		return p, region.Corrupt(off, "block of a checkpoint", off, fmt.Sprintf("the place of a block of %d bytes", size))
 	}
 	return p, nil
