@@ -24,7 +24,7 @@ func (hooked) Touch(Op, uint64) {}
 // SetHook sets the hook. Without the build tag shmhook it panics.
 func (m *Mem) SetHook(func(Op, uint64)) { panic("region: built without the tag shmhook") }
 
-func (hooked) place(base unsafe.Pointer, off uint64) unsafe.Pointer { return unsafe.Add(base, off) }
+func (m Mem) place(off, _ uint64) unsafe.Pointer { return unsafe.Add(m.base, off) }
 
 // DetachWords is Detach for a view of the Go heap. Without the build tag shmhook it
 // does nothing.

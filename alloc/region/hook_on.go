@@ -3,6 +3,7 @@
 package region
 
 import (
+	"fmt"
 	"sync"
 	"unsafe"
 )
@@ -52,11 +53,16 @@ func (m *Mem) SetHook(fn func(Op, uint64)) {
 	}
 }
 
-func (h hooked) place(base unsafe.Pointer, off uint64) unsafe.Pointer {
-	if h.state != nil && h.state.zeros != nil {
-		base = unsafe.Pointer(unsafe.SliceData(h.state.zeros))
+// place returns the address of the n bytes at off. They must be in the view: a write next to
+// words of the Go heap would destroy what the runtime or a test has there.
+func (m Mem) place(off, n uint64) unsafe.Pointer {
+	if off > m.size || n > m.size-off {
+		panic(fmt.Sprintf("region: %d bytes at %d of a view of %d", n, off, m.size))
 	}
-	return unsafe.Add(base, off)
+	if m.state != nil && m.state.zeros != nil {
+		return unsafe.Add(unsafe.Pointer(unsafe.SliceData(m.state.zeros)), off)
+	}
+	return unsafe.Add(m.base, off)
 }
 
 // DetachWords is Detach for a view of the Go heap. The view and all its copies read

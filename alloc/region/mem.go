@@ -21,7 +21,7 @@ func (m Mem) Size() uint64 { return m.size }
 // Valid reports whether the view has memory, that is, is not the zero Mem.
 func (m Mem) Valid() bool { return m.base != nil }
 
-func (m Mem) at(off uint64) *uint64 { return (*uint64)(m.place(m.base, off)) }
+func (m Mem) at(off uint64) *uint64 { return (*uint64)(m.place(off, 8)) }
 
 // Load reads a shared word.
 func (m Mem) Load(off uint64) uint64 {
@@ -74,7 +74,7 @@ func (m Mem) Max(off, v uint64) {
 // have memory.
 func (m Mem) Prefetch(off uint64) {
 	m.touch(OpRead, off)
-	prefetch(m.place(m.base, off))
+	prefetch(m.place(off, 1))
 }
 
 // PageSize is the smallest unit, in bytes, in which a file gets and returns memory.
@@ -85,7 +85,7 @@ const PageSize = 4096
 // of a read-only view faults.
 func (m Mem) Bytes(off, n uint64) []byte {
 	m.touch(OpRead, off)
-	return unsafe.Slice((*byte)(m.place(m.base, off)), n)
+	return unsafe.Slice((*byte)(m.place(off, n)), n)
 }
 
 // Zero clears n bytes at off. Both must be multiples of 8.

@@ -34,20 +34,20 @@ func (m Mem) Release(off, v uint64) {
 // Write copies p into an unpublished block.
 func (m Mem) Write(off uint64, p []byte) {
 	m.touch(OpWrite, off)
-	copy(unsafe.Slice((*byte)(m.place(m.base, off)), len(p)), p)
+	copy(unsafe.Slice((*byte)(m.place(off, uint64(len(p)))), len(p)), p)
 }
 
 // Half reads 16 bits by which nothing is decided, while others may write them. off is even.
 func (m Mem) Half(off uint64) uint16 {
 	m.touch(OpRead, off)
-	return *(*uint16)(m.place(m.base, off))
+	return *(*uint16)(m.place(off, 2))
 }
 
 // SetHalf writes 16 bits by which nothing is decided. A write of the same bits at the same
 // time may be lost.
 func (m Mem) SetHalf(off uint64, v uint16) {
 	m.touch(OpWrite, off)
-	*(*uint16)(m.place(m.base, off)) = v
+	*(*uint16)(m.place(off, 2)) = v
 }
 
 // Copy copies n bytes from src to dst in an unpublished block. All three are multiples
