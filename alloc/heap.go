@@ -63,27 +63,35 @@ func NewHeap(maxSize uint64) (*Heap, error) {
 func (h *Heap) Clone() *Heap {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	data := make([]uint64, len(h.data))
+	data, fresh := takeWords(len(h.data))
 	for p, backed := range h.backed {
-		if from := p << layout.PageShift / 8; backed {
-			copy(data[from:from+layout.PageSize/8], h.data[from:])
+		from := p * pageWords
+		if page := data[from : from+pageWords]; backed {
+			copy(page, h.data[from:])
+		} else if !fresh {
+			clear(page)
 		}
 	}
+	c := h.with(data)
+	c.disk, c.journal = h.disk.clone(), h.journal.clone()
+	return c
+}
+
+// with returns a heap like h with these data, without a disk and a journal.
+func (h *Heap) with(data []uint64) *Heap {
 	return &Heap{
-		data:    data,
-		slots:   slices.Clone(h.slots),
-		locked:  map[int]*heapLocker{},
-		backed:  slices.Clone(h.backed),
-		pages:   h.pages,
-		length:  h.length,
-		limit:   h.limit,
-		eager:   h.eager,
-		bootAs:  h.bootAs,
-		disk:    h.disk.clone(),
-		trace:   h.trace,
-		prove:   h.prove,
-		newer:   h.newer,
-		journal: h.journal.clone(),
+		data:   data,
+		slots:  copyWords(h.slots),
+		locked: map[int]*heapLocker{},
+		backed: slices.Clone(h.backed),
+		pages:  h.pages,
+		length: h.length,
+		limit:  h.limit,
+		eager:  h.eager,
+		bootAs: h.bootAs,
+		trace:  h.trace,
+		prove:  h.prove,
+		newer:  h.newer,
 	}
 }
 

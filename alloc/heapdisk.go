@@ -53,7 +53,7 @@ func (d *heapDisk) clone() *heapDisk {
 		return nil
 	}
 	c := *d
-	c.flushed, c.since = slices.Clone(d.flushed), maps.Clone(d.since) // versions are never changed
+	c.flushed, c.since = copyWords(d.flushed), maps.Clone(d.since) // versions are never changed
 	return &c
 }
 
@@ -61,7 +61,7 @@ func (d *heapDisk) clone() *heapDisk {
 // ends.
 func (h *Heap) flush(meanwhile func()) error {
 	h.mu.Lock()
-	began, length := slices.Clone(h.data), h.length
+	began, length := copyWords(h.data), h.length
 	h.disk.begun++
 	number := h.disk.begun
 	h.mu.Unlock()
@@ -74,9 +74,10 @@ func (h *Heap) flush(meanwhile func()) error {
 	h.disk.flushes++
 	if number > h.disk.latest { // else the disk has what is newer
 		h.disk.latest, h.disk.length = number, length
-		copy(h.disk.flushed, began)
+		h.disk.flushed, began = began, h.disk.flushed
 		clear(h.disk.since)
 	}
+	giveWords(began)
 	return nil
 }
 
@@ -107,10 +108,9 @@ func (h *Heap) WriteBack() {
 // offset on. Procs is never flushed, and loses its second half.
 func (h *Heap) Crash(pick func(off uint64, versions int) int) *Heap {
 	h.WriteBack()
-	c := h.Clone()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	copy(c.data, h.disk.flushed)
+	c := h.with(copyWords(h.disk.flushed))
 	for _, p := range slices.Sorted(maps.Keys(h.disk.since)) {
 		versions := append([][]uint64{h.disk.flushed[p*pageWords : (p+1)*pageWords]}, h.disk.since[p]...)
 		for s := 0; s < pageWords; s += sectorWords {
@@ -128,7 +128,7 @@ func (h *Heap) Crash(pick func(off uint64, versions int) int) *Heap {
 	c.journal = h.journal.crash(h.journalFrom(), pick)
 	clear(c.slots[len(c.slots)/2:])
 	c.bootAs = h.bootAs + 1<<32
-	c.disk = &heapDisk{flushed: slices.Clone(c.data), length: c.length, since: map[int][][]uint64{}}
+	c.disk = &heapDisk{flushed: copyWords(c.data), length: c.length, since: map[int][][]uint64{}}
 	return c
 }
 

@@ -599,6 +599,8 @@ func TestCrashPoints(t *testing.T) {
 				// takes over from both.
 				adopter := &mortal{heap: after.Clone(), dieAt: -1}
 				adopter.adopt(t)
+				adopter.heap.Free()
+				m.heap.Free()
 				every := 1
 				if testing.Short() {
 					every += adopter.changes
@@ -613,11 +615,13 @@ func TestCrashPoints(t *testing.T) {
 					b := &mortal{heap: after.Clone(), dieAt: j}
 					require.True(t, b.adopt(t))
 					st.verify(t, b.heap, before, done, fmt.Sprintf("death at change %d, of the adopter at %d", at, j))
+					b.heap.Free()
 					pairs.Add(1)
 					if j++; j > dense {
 						j += every - 1
 					}
 				}
+				after.Free()
 			}
 		})
 	}
@@ -627,10 +631,11 @@ func TestCrashPoints(t *testing.T) {
 // pages right, but for the moment between a change and its count.
 func TestDeathsAndFreePages(t *testing.T) {
 	t.Parallel()
+	first, smaller, last := strings.Repeat("L", 120_000), strings.Repeat("M", 80_000), strings.Repeat("N", 120_000)
 	st := story{name: "large values", size: 1 << 20, prepare: filled(10, 20), steps: func(b contents) []step {
-		x := setStep(b, "large", strings.Repeat("L", 120_000))
-		y := setStep(x.after, "large", strings.Repeat("M", 80_000))
-		z := setStep(y.after, "large", strings.Repeat("N", 120_000)) // of pages that were freed
+		x := setStep(b, "large", first)
+		y := setStep(x.after, "large", smaller)
+		z := setStep(y.after, "large", last) // of pages that were freed
 		return append([]step{x, y, z}, sets(z.after, 3, 20)...)
 	}}
 	base, before := st.base(t)
@@ -646,6 +651,7 @@ func TestDeathsAndFreePages(t *testing.T) {
 			t.Logf("death at change %d: %d pages are free, %d are counted", at, found, counted)
 			wrong++
 		}
+		m.heap.Free()
 	}
 	t.Logf("%d deaths, %d in such a moment", whole.changes, wrong)
 	require.Positive(t, whole.changes)

@@ -86,6 +86,7 @@ const otherBound = 50_000
 func (x *search) try(st *stage) error {
 	err := st.judge(x.before)
 	st.leave()
+	st.heap.Free()
 	x.runs++
 	for _, u := range st.ran {
 		switch u.then {

@@ -156,6 +156,7 @@ func TestPowerCutInARecord(t *testing.T) {
 			}
 			c.some(1)
 			c.sync(0)
+			c.heap.Free()
 		}
 	}
 	require.NoError(t, m.stores[0].Sync())
@@ -224,6 +225,7 @@ func TestRecordWhileBlocksAreReused(t *testing.T) {
 		c := *m
 		c.heap, c.states, c.records = m.heap.Clone(), maps.Clone(m.states), 0
 		c.reboot(anyVersion(m.rng))
+		c.heap.Free()
 		records += c.records
 	}
 	require.Positive(t, records)
@@ -407,6 +409,7 @@ func TestChangedJournal(t *testing.T) {
 		}
 		c.heap.SetJournal(changed)
 		c.reboot(anyVersion(m.rng))
+		c.heap.Free()
 	}
 }
 
@@ -442,6 +445,7 @@ func TestLostJournal(t *testing.T) {
 			c.heap, c.states, c.synced = m.heap.Clone(), maps.Clone(m.states), m.stores[0].Stats().Checkpoints.Version
 			c.heap.SetJournal(nil)
 			c.reboot(func(_ uint64, versions int) int { return versions - 1 })
+			c.heap.Free()
 		}
 		m.reboot(anyVersion(m.rng))
 	}
@@ -466,6 +470,7 @@ func TestRemovedJournal(t *testing.T) {
 		c := *m
 		c.heap, c.states = m.heap.Clone(), maps.Clone(m.states)
 		c.reboot(anyVersion(m.rng))
+		c.heap.Free()
 	}
 }
 

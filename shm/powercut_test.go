@@ -337,7 +337,9 @@ func anyVersion(rng *rand.Rand) func(off uint64, versions int) int {
 func (m *machine) reboot(pick func(off uint64, versions int) int) {
 	for {
 		m.cuts++
-		m.heap = m.heap.Crash(pick)
+		before := m.heap
+		m.heap = before.Crash(pick)
+		before.Free()
 		pick = anyVersion(m.rng)
 		m.stores, m.die, m.held = nil, nil, nil
 		m.off, m.left, m.during = false, 0, nil
@@ -574,6 +576,7 @@ func TestPowerCutWhileTheFileGrows(t *testing.T) {
 			return 0
 		})
 		key, value := fmt.Sprint("large", c.heap.Flushes(), len(m.model)), strings.Repeat("g", 100_000)
+		c.heap.Free()
 		m.after = maps.Clone(m.model)
 		m.after["/"+key] = value
 		require.NoError(t, m.stores[1].Set([]byte(key), []byte(value)))
@@ -608,6 +611,7 @@ func TestPowerCutAfterADeath(t *testing.T) {
 				}
 				return versions - 1
 			})
+			c.heap.Free()
 			cuts++
 		}
 	}
@@ -682,8 +686,10 @@ func TestPowerCutPoints(t *testing.T) {
 					c.states = maps.Clone(m.states)
 					c.reboot(pick)
 					c.some(2)
+					c.heap.Free()
 					cuts.Add(int64(c.cuts))
 				}
+				m.heap.Free()
 			}
 		})
 	}
