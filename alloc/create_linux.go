@@ -197,10 +197,7 @@ func readNames(dir *os.Root) (names []string, err error) {
 		defer func() { _ = d.Close() }()
 		names, err = d.Readdirnames(-1)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", errDirRemoved, err)
-	}
-	return names, err
+	return names, dirRemoved(err)
 }
 
 func readID(dir *os.Root) (layout.StoreID, error) {

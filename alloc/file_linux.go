@@ -50,7 +50,7 @@ func openFiles(dir *os.Root, o Options) (*Arena, error) {
 			data, err = dir.OpenFile(nameData, openFlag(o), 0)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("creating: %w", err)
+			return nil, fmt.Errorf("creating: %w", dirRemoved(err))
 		}
 	case errors.Is(err, syscall.EISDIR):
 		return nil, &notStoreError{fmt.Sprintf("a directory %q", nameData), "a file", o.Exclusive}

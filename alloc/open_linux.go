@@ -99,12 +99,10 @@ func openIn(dir *os.Root, path string, o Options) (*Arena, error) {
 	err := checkFS(path)
 	if err == nil {
 		a, err = openFiles(dir, o)
+	} else if !o.MustExist {
+		err = dirRemoved(err)
 	}
-	leads := whereLeads(path, dir)
-	if errors.Is(err, fs.ErrNotExist) && !o.MustExist && leads == nowhere {
-		err = fmt.Errorf("%w: %w", errDirRemoved, err)
-	}
-	if leads == elsewhere {
+	if whereLeads(path, dir) == elsewhere {
 		if err == nil {
 			// The old store is a draft now. Its mark, which is one of the files
 			// that a writable handle sweeps away, must stay.
@@ -158,6 +156,15 @@ func whereLeads(path string, dir *os.Root) destination {
 // errDirRemoved: a creator found its directory removed, by another one whose
 // creation failed.
 var errDirRemoved = errors.New("the directory was removed")
+
+// dirRemoved returns the error of a creator in a directory that was there. If a name is not
+// found, the directory was removed, although its path may still lead to it for a moment.
+func dirRemoved(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errDirRemoved, err)
+	}
+	return err
+}
 
 // openDir opens the directory of a store, and makes it where it may.
 func openDir(path string, o Options) (dir *os.Root, made bool, err error) {
