@@ -127,6 +127,30 @@ func TestGroup(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// A group that looks at a long value is begun again under a pin, and leaves nothing of its
+// first try.
+func TestGroupWithLongValue(t *testing.T) {
+	_, s := plainStore(t, 1<<20)
+	long := make([]byte, copiedMost+1)
+	number := func(i int) []byte { return fmt.Appendf(nil, "key %d", i) }
+	for i := range 100 {
+		require.NoError(t, s.Set([]byte("long"), long))
+		edits := []*edit{
+			{verb: set, key: number(i), value: number(i)},
+			{verb: remove, key: number(i - 1)},
+			{verb: swap, key: []byte("long"), value: []byte("short")},
+		}
+		together(s, edits...)
+		for _, e := range edits {
+			require.NoError(t, e.err)
+		}
+		require.Equal(t, len(long), len(edits[2].was))
+		require.Equal(t, 2, s.Len())
+	}
+	requireSound(t, s)
+	require.NoError(t, s.Close())
+}
+
 // In a full store each request of a group gets its own error, and those that free
 // space succeed.
 func TestGroupInFullStore(t *testing.T) {

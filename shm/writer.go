@@ -141,15 +141,15 @@ func (w *writer) unpinned(tries int, try func() (committed bool, err error)) (co
 		} else {
 			committed, err = try()
 		}
-		if err == errNeedsPin {
-			break
-		}
-		if committed || err != errUnguarded && w.slot.Sound() {
+		if committed || err != errUnguarded && err != errNeedsPin && w.slot.Sound() {
 			w.light = false
 			return committed, err, true
 		}
 		w.slot.Abort(0)
 		w.slot.End()
+		if err == errNeedsPin {
+			break
+		}
 		w.guarded = true
 	}
 	w.light = false
