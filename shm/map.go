@@ -146,10 +146,11 @@ func (m *TxMap) Drop() (existed bool, err error) {
 	case m.tx.w.tables.find(m.to.name) != nil:
 		return false, m.fail("dropping", errors.New("found that the transaction has used it, expected that it has not"))
 	}
+	m.tx.deletes = true
+	m.tx.w.slot.AllowReserve(!m.tx.sets)
 	if existed, err = m.tx.drop(m.to); err != nil {
 		return false, m.fail("dropping", err)
 	}
-	m.tx.deletes = true
 	return existed, nil
 }
 

@@ -40,8 +40,9 @@ func TestDroppedSpaceComesBack(t *testing.T) {
 
 func TestDropMakesRoom(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []shm.Kind{shm.KindHash, shm.KindOrdered} {
-		s := fileStore(t, &shm.Options{MaxSize: 4 << 20})
+	for i := range 20 {
+		kind, inTx := []shm.Kind{shm.KindHash, shm.KindOrdered}[i%2], i/2%2 == 1
+		s := fileStore(t, &shm.Options{MaxSize: 1 << 20})
 		c := mapCalls(s.Map("m"))
 		if kind == shm.KindOrdered {
 			c = s.Ordered("m")
@@ -52,7 +53,18 @@ func TestDropMakesRoom(t *testing.T) {
 			err = c.Set(numbered(n), make([]byte, 1000))
 		}
 		require.ErrorIs(t, err, shm.ErrFull)
-		existed, err := s.DropMap("m")
+		for size, j := 300, 0; size >= 0; size -= 10 { // to the last block
+			for err = nil; err == nil; j++ {
+				err = c.Set(fmt.Append(nil, j), make([]byte, size))
+			}
+			require.ErrorIs(t, err, shm.ErrFull)
+		}
+		existed := false
+		if inTx {
+			err = s.Update(func(tx *shm.Tx) (err error) { existed, err = tx.Map("m").Drop(); return err })
+		} else {
+			existed, err = s.DropMap("m")
+		}
 		require.NoError(t, err)
 		require.True(t, existed)
 		for i := range n * 8 / 10 {

@@ -49,7 +49,7 @@ type pendingSets struct {
 // returns. Beside writers flat out a batch rarely runs more than three times, and the next
 // batches of the handle run once. A thousand keys make a good batch.
 //
-// In a full store a transaction that only deletes may use the reserve, as Delete may.
+// In a full store a transaction that only deletes and drops may use the reserve, as Delete may.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	_, err := s.UpdateVersion(fn)
 	return err
