@@ -26,8 +26,9 @@ func TestMapAsText(t *testing.T) {
 		m, err := mapStore(t.Context(), s, units)
 		require.NoError(t, err)
 		var plain, coloured strings.Builder
-		require.NoError(t, m.print(&plain, s.Path(), s.Stats(), false))
-		require.NoError(t, m.print(&coloured, s.Path(), s.Stats(), true))
+		st := s.Stats()
+		require.NoError(t, m.print(&plain, s.Path(), st, false))
+		require.NoError(t, m.print(&coloured, s.Path(), st, true))
 		require.NotContains(t, plain.String(), "\x1b")
 		escapes := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 		require.Equal(t, plain.String(), escapes.ReplaceAllString(coloured.String(), ""))
