@@ -50,8 +50,13 @@ func (s *Store) makeRoom(pages uint64, windows int, disk bool) bool {
 	}
 	defer w.release()
 	began := w.s.stats().LiveBytes
-	if _, err := w.takeApartFor(roomTime, func() error { return nil }); err != nil && !errors.Is(err, ErrFull) {
-		return false
+	// The keeper, which does the same, may have the last pages.
+	for tries, again := 0, true; again; tries++ {
+		_, err := w.takeApartFor(roomTime, func() error { return nil })
+		if err != nil && !errors.Is(err, ErrFull) {
+			return false
+		}
+		again = waitForSpace(err, tries)
 	}
 	dropped := w.s.stats().LiveBytes < began
 	made, err := w.slot.MakeRoom(pages, windows, disk, uint64(s.stats().LiveBytes), w.mover())
