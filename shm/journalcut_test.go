@@ -376,6 +376,43 @@ func TestHostileJournal(t *testing.T) {
 	}
 }
 
+// Blocks of any place and size are refused, or replayed within the data. An access outside of
+// them panics.
+func TestHostileBlocks(t *testing.T) {
+	m := newMachine(t, 1, 1<<20)
+	m.some(10)
+	m.useJournal()
+	m.durably(1)
+	mem := m.heap.Mem()
+	before, end := mem.Load(layout.OffJournalLast), mem.Load(layout.OffEnd)
+	root := layout.RootWord(mem.Load(layout.OffRoot)).Off()
+	hostile := func(near ...uint64) uint64 {
+		v := append(near, 0, end, 1<<20, layout.MaxSize, 1<<63, 1<<m.rng.IntN(64), m.rng.Uint64())[m.rng.IntN(len(near)+7)]
+		return v + uint64(m.rng.IntN(3)-1)<<m.rng.IntN(16)
+	}
+	refused := 0
+	for range 500 {
+		h := m.heap.Crash(func(_ uint64, versions int) int { return versions - 1 })
+		b := make([]byte, layout.JournalHeadSize)
+		for range 1 + m.rng.IntN(3) {
+			off, size := hostile(root), hostile(64, 4096, 8192)
+			b = append(layout.AppendJournalBlock(b, off, size), make([]byte, min(layout.RoundUp(size, 8), 16<<10))...)
+		}
+		rec := layout.JournalRecord{Root: root, End: end, Version: 1000, Before: before}
+		rec.Finish(b)
+		journal, at := h.Journal(), mem.Load(layout.OffJournalAt)
+		h.SetJournal(append(journal[:at], b...))
+		a, _, err := h.Attach(nil)
+		if err != nil {
+			require.ErrorIs(t, err, ErrCorrupt)
+			refused++
+			continue
+		}
+		_ = newStore(a, "heap").Close()
+	}
+	require.Greater(t, refused, 400)
+}
+
 // hostileRoot is the block of a root node that leads to the header.
 func hostileRoot(off, version uint64) []byte {
 	b := layout.AppendJournalBlock(nil, off, layout.RootSize)
